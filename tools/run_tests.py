@@ -1,0 +1,159 @@
+"""Builds and runs the test suites, and ends with one line: how many tests passed, failed and were skipped.
+
+./dev test [SUITE...]        the suites of DEFAULT, or those named: core, asan, ubsan, tsan, docs, consumer, python
+"""
+
+import os
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ET
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+REPORTS = ROOT / "build" / "reports"
+DEFAULT = ["core", "asan", "docs", "consumer", "python"]
+PYTEST = {"docs": "tests/docs", "consumer": "tests/consumer", "python": "tests/python"}
+SANITIZERS = ["asan", "ubsan", "tsan"]
+TIME_LIMIT = 20 * 60  # seconds for one suite: one that hangs is a failure with a name
+
+
+@dataclass
+class Result:
+    suite: str
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    seconds: float = 0
+    notes: list[str] = field(default_factory=list)
+
+    def __str__(self):
+        counts = f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
+        return "".join([f"{self.suite}: {counts} ({self.seconds:.0f} s)", *(f"\n    {note}" for note in self.notes)])
+
+
+def say(text):
+    print(f"==> {text}", flush=True)
+
+
+def count(report, result):
+    """Adds the test cases of a GoogleTest or pytest XML report to the result."""
+    for case in ET.parse(report).iter("testcase"):
+        if case.find("failure") is not None or case.find("error") is not None:
+            result.failed += 1
+        elif case.find("skipped") is not None or case.get("result") in ("skipped", "suppressed"):
+            result.skipped += 1
+        else:
+            result.passed += 1
+
+
+def run(suite, command, report, environment=None, log=None):
+    """Runs one suite's command, which writes `report`; its output goes to the file `log`, shown if anything failed."""
+    result = Result(suite)
+    report.unlink(missing_ok=True)
+    begin = time.monotonic()
+    with open(log, "wb") if log else nullcontext() as output:
+        try:
+            ended = subprocess.run(
+                command,
+                env={**os.environ, **(environment or {})},
+                stdout=output,
+                stderr=subprocess.STDOUT if log else None,
+                timeout=TIME_LIMIT,
+                cwd=ROOT,
+                check=False,
+            ).returncode
+        except subprocess.TimeoutExpired:
+            ended = f"no end after {TIME_LIMIT} s"
+    result.seconds = time.monotonic() - begin
+    if report.exists():
+        count(report, result)
+    if ended != 0 and result.failed == 0:  # it fell over outside a test, or before it could write its report
+        result.failed += 1
+        result.notes.append(f"ended with {ended}: {' '.join(map(str, command))}")
+    if result.passed + result.failed + result.skipped == 0:
+        result.failed += 1
+        result.notes.append("no test was found")
+    if log and result.failed:
+        print(log.read_text(errors="replace"), flush=True)
+    say(result)
+    return result
+
+
+def build(preset, *targets):
+    if subprocess.run([ROOT / "dev", "build-preset", preset, *targets], check=False).returncode != 0:
+        print(f"build/{preset} does not build: no test was run\n0 passed, 1 failed, 0 skipped")
+        sys.exit(1)
+
+
+def core(label, preset, arguments=(), environment=None, prefix=()):
+    name = label.replace(" ", "_")
+    report = REPORTS / f"{name}.xml"
+    binary = ROOT / "build" / preset / "tests/core/core_tests"
+    command = [*prefix, binary, "--gtest_brief=1", f"--gtest_output=xml:{report}", *arguments]
+    say(f"{label} ...")
+    return run(label, command, report, environment, REPORTS / f"{name}.log")
+
+
+def core_on_each_target():
+    """One job for each instruction set of the binary; those that the processor lacks are skipped by name."""
+    binary = ROOT / "build/release/tests/core/core_tests"
+    for line in subprocess.run([binary, "--targets"], capture_output=True, text=True, check=True).stdout.splitlines():
+        name, state = line.split()
+        if state == "available":
+            yield lambda name=name: core(f"core {name}", "release", environment={"REGARD_TARGET": name})
+        else:
+            yield lambda name=name: Result(f"core {name}", skipped=1, notes=["this processor lacks it"])
+
+
+def fixed_addresses():
+    """Older sanitizers fall over address layouts that are randomised with many bits; `setarch -R` asks for plain ones."""
+    prefix = ["setarch", "-R"]
+    return prefix if subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode == 0 else []
+
+
+def sanitized(preset):
+    # ThreadSanitizer cannot see into oneTBB, which is not built with it: those tests would report races that are none.
+    arguments = ["--gtest_filter=-*Tbb*"] if preset == "tsan" else []
+    environment = {"UBSAN_OPTIONS": "print_stacktrace=1", "TSAN_OPTIONS": "second_deadlock_stack=1"}
+    return core(preset, preset, arguments, environment, fixed_addresses())
+
+
+def pytest(suite):
+    report = REPORTS / f"{suite}.xml"
+    say(f"{suite} ...")
+    return run(suite, [sys.executable, "-m", "pytest", "-q", "-ra", PYTEST[suite], f"--junitxml={report}"], report)
+
+
+def main():
+    suites = sys.argv[1:] or DEFAULT
+    unknown = set(suites) - {"core", *SANITIZERS, *PYTEST}
+    if unknown:
+        sys.exit(f"no such suite: {', '.join(sorted(unknown))}\n{__doc__}")
+    REPORTS.mkdir(parents=True, exist_ok=True)
+    presets = [suite for suite in SANITIZERS if suite in suites]
+    if set(suites) - set(SANITIZERS):
+        build("release")
+    for preset in presets:
+        build(preset, "core_tests")
+
+    jobs = [lambda preset=preset: sanitized(preset) for preset in presets]  # the longest first
+    if "core" in suites:
+        jobs.extend(core_on_each_target())
+    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
+        results = list(pool.map(lambda job: job(), jobs))
+    results += [pytest(suite) for suite in PYTEST if suite in suites]
+
+    print()
+    for result in results:
+        print(result)
+    totals = [sum(getattr(result, kind) for result in results) for kind in ("passed", "failed", "skipped")]
+    print("{} passed, {} failed, {} skipped".format(*totals), flush=True)
+    return 1 if totals[1] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
