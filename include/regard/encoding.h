@@ -1,0 +1,34 @@
+// Options as three flat lists, the form in which they cross every border (PyTorch's operators, C, the command line).
+//
+// `ints` is a row of records, each: kind, count, then `count` integers. Kinds and what they hold:
+//
+//   1 causal        has_offset, offset
+//   2 window        left, right, has_offset, offset
+//   3 key_lengths   (none)                      takes one tensor: int32 or int64, shape (1, 1, 1, batch)
+//   4 documents     (none)                      takes two tensors: cu_q, cu_k, int32 or int64, shape (1, 1, 1, documents + 1)
+//   5 tensor        (none)                      takes one bool tensor that broadcasts to (batch, heads, len_q, len_k)
+//   10 and, 11 or   (none)                      pop two masks, push one (masks are in postfix order)
+//   12 not          (none)                      pops one mask, pushes one
+//   20 scale        (none)                      takes one float
+//   21 softcap      (none)                      takes one float
+//   22 bias         before_softcap              takes one floating tensor
+//
+// Floats and tensors are taken from their lists in order. One mask, or none, remains on the stack at the end.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "regard/attention.h"
+
+namespace regard {
+
+enum class Record : std::int64_t {
+  kCausal = 1, kWindow = 2, kKeyLengths = 3, kDocuments = 4, kTensor = 5,
+  kAnd = 10, kOr = 11, kNot = 12,
+  kScale = 20, kSoftcap = 21, kBias = 22,
+};
+
+Status decode(std::span<const std::int64_t> ints, std::span<const double> floats, std::span<const TensorView> tensors, Options* options);
+
+}  // namespace regard

@@ -1,0 +1,193 @@
+#include "regard/encoding.h"
+
+#include <new>
+#include <string>
+
+#include "core/check_view.h"
+
+namespace regard {
+namespace {
+
+std::string name_of(Record record) {
+  switch (record) {
+    case Record::kCausal: return "causal";
+    case Record::kWindow: return "window";
+    case Record::kKeyLengths: return "key_lengths";
+    case Record::kDocuments: return "documents";
+    case Record::kTensor: return "mask tensor";
+    case Record::kAnd: return "and";
+    case Record::kOr: return "or";
+    case Record::kNot: return "not";
+    case Record::kScale: return "scale";
+    case Record::kSoftcap: return "softcap";
+    case Record::kBias: return "bias";
+  }
+  return "kind " + std::to_string(static_cast<std::int64_t>(record));
+}
+
+Status copy_integers(const char* name, const TensorView& view, std::vector<std::int64_t>* out) {
+  Status status = check_view(name, view);
+  if (!status.ok()) return status;
+  if (view.dtype != DType::kInt32 && view.dtype != DType::kInt64) {
+    return Status::invalid(std::string(name) + ": dtype " + regard::name_of(view.dtype) + "; expected int32 or int64");
+  }
+  if (view.shape[0] != 1 || view.shape[1] != 1 || view.shape[2] != 1) {
+    return Status::invalid(std::string(name) + ": shape " + text(view.shape) + "; expected (1, 1, 1, entries)");
+  }
+  out->reserve(static_cast<std::size_t>(view.shape[3]));
+  for (std::int64_t n = 0; n < view.shape[3]; ++n) {
+    const std::int64_t at = n * view.strides[3];
+    out->push_back(view.dtype == DType::kInt32 ? static_cast<const std::int32_t*>(view.data)[at] : static_cast<const std::int64_t*>(view.data)[at]);
+  }
+  return status;
+}
+
+class Decoder {
+ public:
+  Decoder(std::span<const std::int64_t> ints, std::span<const double> floats, std::span<const TensorView> tensors)
+      : ints_(ints), floats_(floats), tensors_(tensors) {}
+
+  Status run(Options* options) {
+    while (!ints_.empty()) {
+      if (ints_.size() < 2) return Status::invalid("options: the last record ends after its kind");
+      kind_ = static_cast<Record>(ints_[0]);
+      const std::int64_t count = ints_[1];
+      if (count < 0 || count > static_cast<std::int64_t>(ints_.size()) - 2) {
+        return Status::invalid("options: " + name_of(kind_) + " says " + std::to_string(count) + " integers; " +
+                               std::to_string(ints_.size() - 2) + " are left");
+      }
+      values_ = ints_.subspan(2, static_cast<std::size_t>(count));
+      ints_ = ints_.subspan(2 + values_.size());
+      Status status = record();
+      if (!status.ok()) return status;
+    }
+    if (!floats_.empty()) return left_over(floats_.size(), "floats");
+    if (!tensors_.empty()) return left_over(tensors_.size(), "tensors");
+    if (masks_.size() > 1) return left_over(masks_.size() - 1, "masks that nothing joins");
+    if (!masks_.empty()) options_.mask = masks_.back();
+    *options = std::move(options_);
+    return {};
+  }
+
+ private:
+  // A record takes so many integers, floats, tensors and masks.
+  struct Needs {
+    std::size_t ints = 0, floats = 0, tensors = 0, masks = 0;
+  };
+
+  static Status left_over(std::size_t count, const char* what) {
+    return Status::invalid("options: " + std::to_string(count) + " " + what + " left over after the last record");
+  }
+
+  Status lacks(std::size_t needed, const char* what, std::size_t found) const {
+    return Status::invalid("options: " + name_of(kind_) + " takes " + std::to_string(needed) + " " + what + "; found " + std::to_string(found));
+  }
+
+  Status check(const Needs& needs) const {
+    if (values_.size() != needs.ints) return lacks(needs.ints, "integers", values_.size());
+    if (floats_.size() < needs.floats) return lacks(needs.floats, "floats", floats_.size());
+    if (tensors_.size() < needs.tensors) return lacks(needs.tensors, "tensors", tensors_.size());
+    if (masks_.size() < needs.masks) return lacks(needs.masks, "masks", masks_.size());
+    return {};
+  }
+
+  static bool needs_of(Record kind, Needs* needs) {
+    switch (kind) {
+      case Record::kCausal: *needs = {.ints = 2}; return true;
+      case Record::kWindow: *needs = {.ints = 4}; return true;
+      case Record::kKeyLengths: *needs = {.tensors = 1}; return true;
+      case Record::kDocuments: *needs = {.tensors = 2}; return true;
+      case Record::kTensor: *needs = {.tensors = 1}; return true;
+      case Record::kAnd:
+      case Record::kOr: *needs = {.masks = 2}; return true;
+      case Record::kNot: *needs = {.masks = 1}; return true;
+      case Record::kScale:
+      case Record::kSoftcap: *needs = {.floats = 1}; return true;
+      case Record::kBias: *needs = {.ints = 1, .tensors = 1}; return true;
+    }
+    return false;
+  }
+
+  Status record() {
+    Needs needs;
+    if (!needs_of(kind_, &needs)) return Status::unsupported("options: records of " + name_of(kind_) + " are not supported yet");
+    Status status = check(needs);
+    if (!status.ok()) return status;
+    switch (kind_) {
+      case Record::kCausal: masks_.push_back(causal(offset(0))); break;
+      case Record::kWindow: masks_.push_back(window(values_[0], values_[1], offset(2))); break;
+      case Record::kKeyLengths: return take_key_lengths();
+      case Record::kDocuments: return take_documents();
+      case Record::kTensor: masks_.push_back(tensor(take_tensor())); break;
+      case Record::kAnd: join([](const Mask& a, const Mask& b) { return a & b; }); break;
+      case Record::kOr: join([](const Mask& a, const Mask& b) { return a | b; }); break;
+      case Record::kNot: masks_.back() = ~masks_.back(); break;
+      case Record::kScale:
+        if (options_.scale) return Status::invalid("options: scale is given twice");
+        options_.scale = take_float();
+        break;
+      case Record::kSoftcap: options_.modifiers.push_back(Softcap{take_float()}); break;
+      case Record::kBias: options_.modifiers.push_back(Bias{take_tensor(), values_[0] != 0}); break;
+    }
+    return {};
+  }
+
+  // The pair (has_offset, offset) at `first`.
+  std::optional<std::int64_t> offset(std::size_t first) const {
+    return values_[first] != 0 ? std::optional(values_[first + 1]) : std::nullopt;
+  }
+
+  template <typename Join>
+  void join(Join two) {
+    const Mask b = std::move(masks_.back());
+    masks_.pop_back();
+    masks_.back() = two(masks_.back(), b);
+  }
+
+  Status take_key_lengths() {
+    std::vector<std::int64_t> lengths;
+    Status status = copy_integers("key_lengths", take_tensor(), &lengths);
+    if (status.ok()) masks_.push_back(key_lengths(std::move(lengths)));
+    return status;
+  }
+
+  Status take_documents() {
+    std::vector<std::int64_t> cu_q, cu_k;
+    Status status = copy_integers("documents: cu_q", take_tensor(), &cu_q);
+    if (status.ok()) status = copy_integers("documents: cu_k", take_tensor(), &cu_k);
+    if (status.ok()) masks_.push_back(documents(std::move(cu_q), std::move(cu_k)));
+    return status;
+  }
+
+  double take_float() {
+    const double value = floats_.front();
+    floats_ = floats_.subspan(1);
+    return value;
+  }
+
+  TensorView take_tensor() {
+    const TensorView view = tensors_.front();
+    tensors_ = tensors_.subspan(1);
+    return view;
+  }
+
+  std::span<const std::int64_t> ints_;
+  std::span<const double> floats_;
+  std::span<const TensorView> tensors_;
+  Record kind_ = Record::kCausal;
+  std::span<const std::int64_t> values_;  // of the record at hand
+  std::vector<Mask> masks_;
+  Options options_;
+};
+
+}  // namespace
+
+Status decode(std::span<const std::int64_t> ints, std::span<const double> floats, std::span<const TensorView> tensors, Options* options) {
+  try {
+    return Decoder(ints, floats, tensors).run(options);
+  } catch (const std::bad_alloc&) {
+    return {StatusCode::kOutOfMemory, "options: no memory for the masks"};
+  }
+}
+
+}  // namespace regard

@@ -1,0 +1,44 @@
+#include "regard/executor.h"
+
+#include <atomic>
+#include <thread>
+#include <vector>
+
+namespace regard {
+namespace {
+
+class SerialExecutor final : public Executor {
+ public:
+  int max_workers() const override { return 1; }
+  void run(int workers, const std::function<void(int)>& worker) const override {
+    for (int w = 0; w < workers; ++w) worker(w);
+  }
+};
+
+std::atomic<const Executor*> chosen{nullptr};
+
+}  // namespace
+
+ThreadExecutor::ThreadExecutor(int workers) : workers_(workers < 1 ? 1 : workers) {}
+
+void ThreadExecutor::run(int workers, const std::function<void(int)>& worker) const {
+  std::vector<std::thread> threads;
+  threads.reserve(static_cast<std::size_t>(workers - 1));
+  for (int w = 1; w < workers; ++w) threads.emplace_back(worker, w);
+  worker(0);
+  for (std::thread& thread : threads) thread.join();
+}
+
+const Executor& serial_executor() {
+  static const SerialExecutor executor;
+  return executor;
+}
+
+const Executor& default_executor() {
+  const Executor* executor = chosen.load(std::memory_order_acquire);
+  return executor != nullptr ? *executor : serial_executor();
+}
+
+void set_default_executor(const Executor* executor) { chosen.store(executor, std::memory_order_release); }
+
+}  // namespace regard

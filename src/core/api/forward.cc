@@ -1,0 +1,45 @@
+#include <cmath>
+
+#include "core/api/plan_for.h"
+#include "core/api/stages.h"
+#include "core/kernels/kernels.h"
+#include "core/schedule/borrow.h"
+#include "core/schedule/forward_items.h"
+#include "core/schedule/run.h"
+#include "core/validate.h"
+
+namespace regard {
+namespace {
+
+struct ForwardCall {
+  plan::Layout layout;
+  kernels::ForwardTask task;
+};
+
+}  // namespace
+
+Status forward(const Inputs& inputs, const Options& options, const Outputs& outputs, const Executor& executor, const Plan* plan) {
+  if (Status status = validate_forward(inputs, options, outputs); !status.ok()) return status;
+  schedule::Borrow<ForwardCall> call;
+  kernels::ForwardTask& task = call->task;
+  if (Status status = plan_for(options.mask, inputs, plan, call->layout, &task.layout); !status.ok()) return status;
+  const Shape& q = inputs.q.shape;
+  task.inputs = inputs;
+  task.outputs = outputs;
+  task.scale = options.scale.value_or(1.0 / std::sqrt(static_cast<double>(q[3])));
+  task.group = inputs.k.shape[1] == 0 ? 1 : q[1] / inputs.k.shape[1];
+  order_stages(options, {q[0], q[1], q[2], inputs.k.shape[2]}, {}, task.stages);
+  schedule::cut_forward(task);
+  const kernels::KernelSet& set = kernels::set_for(inputs.q.dtype);
+  const double work = 1.0 * static_cast<double>(q[0] * q[1]) * static_cast<double>(q[2]) * static_cast<double>(inputs.k.shape[2]) *
+                      static_cast<double>(q[3] + inputs.v.shape[3]);
+  return schedule::run_items(
+      executor, task.items.size(), work, set.forward_scratch(task),
+      [](const void* task, std::size_t item, std::byte* scratch) {
+        const auto& forward = *static_cast<const kernels::ForwardTask*>(task);
+        kernels::set_for(forward.inputs.q.dtype).forward(forward, item, scratch);
+      },
+      &task);
+}
+
+}  // namespace regard

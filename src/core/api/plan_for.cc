@@ -1,0 +1,30 @@
+#include "core/api/plan_for.h"
+
+#include <string>
+
+namespace regard {
+namespace {
+
+std::string text(const PlanShape& s) {
+  return "(batch " + std::to_string(s.batch) + ", heads " + std::to_string(s.heads) + ", len_q " + std::to_string(s.len_q) + ", len_k " +
+         std::to_string(s.len_k) + ")";
+}
+
+}  // namespace
+
+Status plan_for(const Mask& mask, const Inputs& inputs, const Plan* plan, plan::Layout& own, const plan::Layout** chosen) {
+  const PlanShape shape{inputs.q.shape[0], inputs.q.shape[1], inputs.q.shape[2], inputs.k.shape[2]};
+  if (plan == nullptr) {
+    *chosen = &own;
+    return own.build(mask, shape);
+  }
+  if (plan->layout() == nullptr) return Status::invalid("plan: is empty; make one with Plan::make");
+  const PlanShape& made = plan->shape();
+  if (made.batch != shape.batch || made.heads != shape.heads || made.len_q != shape.len_q || made.len_k != shape.len_k) {
+    return Status::invalid("plan: made for " + text(made) + ", the tensors have " + text(shape));
+  }
+  *chosen = plan->layout().get();
+  return {};
+}
+
+}  // namespace regard

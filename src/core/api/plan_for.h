@@ -1,0 +1,13 @@
+// The layout of a call: the caller's plan where one was handed in and fits, else one made now.
+#pragma once
+
+#include "core/plan/layout.h"
+#include "regard/attention.h"
+#include "regard/plan.h"
+
+namespace regard {
+
+// *chosen points into `plan` or at `own`. The inputs are valid.
+Status plan_for(const Mask& mask, const Inputs& inputs, const Plan* plan, plan::Layout& own, const plan::Layout** chosen);
+
+}  // namespace regard

@@ -1,0 +1,10 @@
+#include "core/schedule/scratch.h"
+
+#include "regard/attention.h"
+
+namespace regard {
+
+void release_scratch() { schedule::scratch_release(); }
+std::size_t scratch_bytes() { return schedule::scratch_total(); }
+
+}  // namespace regard

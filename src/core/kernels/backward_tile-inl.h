@@ -1,0 +1,155 @@
+// One tile of the backward pass, keys as rows and queries as lanes: weights P again from the saved statistics, then dS = P (dP - delta + dlse).
+
+#if defined(REGARD_KERNELS_BACKWARD_TILE_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef REGARD_KERNELS_BACKWARD_TILE_INL_H_
+#undef REGARD_KERNELS_BACKWARD_TILE_INL_H_
+#else
+#define REGARD_KERNELS_BACKWARD_TILE_INL_H_
+#endif
+
+#include <limits>
+
+#include "core/kernels/exp-inl.h"
+#include "core/kernels/kernels.h"
+#include "core/kernels/stages-inl.h"
+#include "core/kernels/tile_gemm-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace regard::kernels {
+namespace HWY_NAMESPACE {
+
+template <typename T>
+using Unsigned = hwy::MakeUnsigned<T>;
+
+// What a tile needs of its queries, one element a lane.
+template <typename T>
+struct QueryLanes {
+  const T *maximum, *log_sum;
+  const T* shift;  // dlse - delta
+};
+
+template <class Ops>
+struct BackwardTile {
+  using T = typename Ops::T;
+  using Packed = typename Ops::Packed;
+
+  const Packed *keys, *values;      // [inner][kRows]
+  const Packed *queries, *d_outs;   // [inner][kWidth]
+  std::size_t inner, inner_v;
+  T score_factor;
+  QueryLanes<T> lanes;
+  const Unsigned<T>* words;         // per lane, bit r: row r is visible; null: all are
+  Packed* weights;                  // P, rows kQueryChunk apart, for dv
+  Packed* d_scores;                 // dS, the same, for dk
+  Packed* d_scores_by_query;        // dS for dq: pairs run along keys; the same memory where there are no pairs
+};
+
+// The visible lanes of row r.
+template <typename T>
+HWY_INLINE MaskOf<T> SeenBy(const Unsigned<T>* HWY_RESTRICT words, std::size_t r, std::size_t lane) {
+  const hn::RebindToUnsigned<Tag<T>> du;
+  const auto bit = hn::Set(du, static_cast<Unsigned<T>>(Unsigned<T>{1} << r));
+  return hn::RebindMask(Tag<T>(), hn::TestBit(hn::Load(du, words + lane), bit));
+}
+
+template <class Ops, std::size_t M, bool kPartial>
+HWY_NOINLINE void PlainBackwardTile(const BackwardTile<Ops>& tile) {
+  using T = typename Ops::T;
+  const Tag<T> d;
+  HWY_ALIGN T weights[M * kWidth<T>];
+  {
+    Acc<Ops, M, 2> acc;
+    ZeroAcc(acc);
+    Accumulate<Ops, M, 2, 1, kRows>(tile.keys, tile.queries, tile.inner, acc);
+#pragma GCC unroll 12
+    for (std::size_t r = 0; r < M; ++r) {
+#pragma GCC unroll 2
+      for (std::size_t v = 0; v < 2; ++v) {
+        const std::size_t lane = v * kLanes<T>;
+        const auto s = hn::Sub(Ops::ScoreOf(acc.v[r][v], tile.score_factor), hn::Load(d, tile.lanes.maximum + lane));
+        auto p = Exp(hn::Sub(s, hn::Load(d, tile.lanes.log_sum + lane)));
+        if constexpr (kPartial) p = hn::IfThenElseZero(SeenBy<T>(tile.words, r, lane), p);
+        hn::Store(p, d, weights + r * kWidth<T> + lane);
+        acc.v[r][v] = p;
+      }
+      Ops::StoreRow(acc.v[r][0], acc.v[r][1], tile.weights + r * (kQueryChunk / Ops::kPair));
+    }
+  }
+  Acc<Ops, M, 2> acc;
+  ZeroAcc(acc);
+  Accumulate<Ops, M, 2, 1, kRows>(tile.values, tile.d_outs, tile.inner_v, acc);
+#pragma GCC unroll 12
+  for (std::size_t r = 0; r < M; ++r) {
+#pragma GCC unroll 2
+    for (std::size_t v = 0; v < 2; ++v) {
+      const std::size_t lane = v * kLanes<T>;
+      auto ds = hn::Mul(hn::Load(d, weights + r * kWidth<T> + lane), hn::Add(acc.v[r][v], hn::Load(d, tile.lanes.shift + lane)));
+      if constexpr (kPartial) ds = hn::IfThenElseZero(SeenBy<T>(tile.words, r, lane), ds);
+      acc.v[r][v] = ds;
+    }
+    Ops::StoreRow(acc.v[r][0], acc.v[r][1], tile.d_scores + r * (kQueryChunk / Ops::kPair));
+  }
+  Ops::template StoreByQuery<M>(acc, tile.d_scores_by_query);
+}
+
+// Scratch of the staged way: the tile itself, and one copy for each stage that keeps its output.
+template <typename T>
+struct StagedScratch {
+  T* tile;
+  T* kept;  // [stage][kRows][kWidth]
+};
+
+// The staged way: scores in memory, stages, weights; then back through the stages.
+template <class Ops, std::size_t M>
+HWY_NOINLINE void StagedBackwardTile(const BackwardTile<Ops>& tile, const std::vector<Stage>& stages, ScoreTile<typename Ops::T> place,
+                                     const StagedScratch<typename Ops::T>& scratch) {
+  using T = typename Ops::T;
+  const Tag<T> d;
+  constexpr std::size_t kTile = kRows * kWidth<T>;
+  T* HWY_RESTRICT scores = scratch.tile;
+  HWY_ALIGN T weights[M * kWidth<T>];
+  place.data = scores;
+  {
+    Acc<Ops, M, 2> acc;
+    ZeroAcc(acc);
+    Accumulate<Ops, M, 2, 1, kRows>(tile.keys, tile.queries, tile.inner, acc);
+#pragma GCC unroll 12
+    for (std::size_t r = 0; r < M; ++r) {
+      for (std::size_t v = 0; v < 2; ++v) acc.v[r][v] = Ops::ScoreOf(acc.v[r][v], tile.score_factor);
+    }
+    StoreAcc(acc, scores);
+  }
+  for (std::size_t i = 0; i < stages.size(); ++i) {
+    ApplyStage(stages[i], place);
+    if (KeepsOutput(stages[i])) std::copy_n(scores, kTile, scratch.kept + i * kTile);
+  }
+  const auto hidden = hn::Set(d, -std::numeric_limits<T>::infinity());
+  Acc<Ops, M, 2> acc;
+  ZeroAcc(acc);
+  Accumulate<Ops, M, 2, 1, kRows>(tile.values, tile.d_outs, tile.inner_v, acc);
+  for (std::size_t r = 0; r < M; ++r) {
+    Vec<T> p[2];
+    for (std::size_t v = 0; v < 2; ++v) {
+      const std::size_t lane = v * kLanes<T>;
+      T* at = scores + r * kWidth<T> + lane;
+      const auto s = hn::Load(d, at);
+      auto seen = hn::Not(hn::Eq(s, hidden));
+      if (tile.words != nullptr) seen = hn::And(seen, SeenBy<T>(tile.words, r, lane));
+      p[v] = Exp(hn::Sub(hn::Sub(s, hn::Load(d, tile.lanes.maximum + lane)), hn::Load(d, tile.lanes.log_sum + lane)));
+      p[v] = hn::IfThenElseZero(seen, p[v]);
+      hn::Store(hn::IfThenElseZero(seen, hn::Mul(p[v], hn::Add(acc.v[r][v], hn::Load(d, tile.lanes.shift + lane)))), d, weights + r * kWidth<T> + lane);
+    }
+    Ops::StoreRow(p[0], p[1], tile.weights + r * (kQueryChunk / Ops::kPair));
+  }
+  std::copy_n(weights, M * kWidth<T>, scores);
+  for (std::size_t i = stages.size(); i-- > 0;) DeriveStage(stages[i], place, scratch.kept + i * kTile);
+  LoadAcc(scores, acc);
+  for (std::size_t r = 0; r < M; ++r) Ops::StoreRow(acc.v[r][0], acc.v[r][1], tile.d_scores + r * (kQueryChunk / Ops::kPair));
+  Ops::template StoreByQuery<M>(acc, tile.d_scores_by_query);
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace regard::kernels
+HWY_AFTER_NAMESPACE();
+
+#endif  // toggle

@@ -1,0 +1,34 @@
+// Kernels that multiply pairs of bfloat16, for processors that have the instruction.
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "core/kernels/bf16_pairs.cc"
+#include "hwy/foreach_target.h"  // IWYU pragma: keep
+
+#include "core/kernels/kernels.h"
+#include "hwy/highway.h"
+
+#if HWY_TARGET == HWY_AVX3
+#include "core/kernels/bf16_pairs-inl.h"
+#include "core/kernels/kernel_set-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace regard::kernels {
+namespace HWY_NAMESPACE {
+const KernelSet* Bf16PairsSet() { return SetOf<Bf16PairOps>(); }
+}  // namespace HWY_NAMESPACE
+}  // namespace regard::kernels
+HWY_AFTER_NAMESPACE();
+#endif
+
+#if HWY_ONCE
+#include "core/kernels/each_target.h"
+
+namespace regard::kernels {
+const KernelSet* bf16_pairs_for(std::int64_t target) {
+  switch (target) {
+    REGARD_CASE_AVX3(Bf16PairsSet)
+    default:
+      return nullptr;
+  }
+}
+}  // namespace regard::kernels
+#endif

@@ -1,0 +1,127 @@
+// Which instruction set runs: what the processor has, what the binary holds, and what was asked for.
+#include "core/kernels/dispatch.h"
+
+#include <array>
+#include <atomic>
+#include <cstdlib>
+
+#include "core/kernels/exercised_targets.h"
+#include "core/kernels/kernels.h"
+#include "hwy/highway.h"
+#include "hwy/targets.h"
+
+namespace regard::kernels {
+namespace {
+
+struct Target {
+  const char* name;
+  std::int64_t number;  // Highway's
+  bool bf16_pairs;
+};
+
+// Best first.
+constexpr std::array kTargets = {
+#if HWY_TARGETS & HWY_AVX3
+    Target{"avx512_bf16", HWY_AVX3, true}, Target{"avx512", HWY_AVX3, false},
+#endif
+#if HWY_TARGETS & HWY_AVX2
+    Target{"avx2", HWY_AVX2, false},
+#endif
+#if HWY_TARGETS & HWY_SSE4
+    Target{"sse4", HWY_SSE4, false},
+#endif
+    Target{"portable", HWY_STATIC_TARGET, false},
+};
+
+bool available(const Target& target) {
+  if (target.number == HWY_STATIC_TARGET) return true;
+  if ((hwy::SupportedTargets() & target.number) == 0) return false;
+#if HWY_ARCH_X86
+  if (target.bf16_pairs) return __builtin_cpu_supports("avx512bf16") != 0;
+#endif
+  return !target.bf16_pairs;
+}
+
+bool exercised(const Target& target) {
+  for (const char* name : kExercisedTargets) {
+    if (std::string(name) == target.name) return true;
+  }
+  return false;
+}
+
+std::string choices() {
+  std::string text;
+  for (const Target& target : kTargets) {
+    if (available(target)) text += (text.empty() ? "" : ", ") + std::string(target.name);
+  }
+  return text;
+}
+
+const Target* find_target(const std::string& name, std::string* error) {
+  for (const Target& target : kTargets) {
+    if (name != target.name) continue;
+    if (available(target)) return &target;
+    if (error != nullptr) *error = "target: this processor cannot run '" + name + "'; it can run " + choices();
+    return nullptr;
+  }
+  if (error != nullptr) *error = "target: '" + name + "' is not known; this processor can run " + choices();
+  return nullptr;
+}
+
+// The target that REGARD_TARGET names, else the best that is available and exercised.
+const Target* default_target() {
+  if (const char* forced = std::getenv("REGARD_TARGET"); forced != nullptr && *forced != '\0') {
+    if (const Target* target = find_target(forced, nullptr)) return target;
+  }
+  for (const Target& target : kTargets) {
+    if (available(target) && exercised(target)) return &target;
+  }
+  return &kTargets.back();
+}
+
+std::atomic<const Target*> chosen{nullptr};
+
+const Target& current() {
+  const Target* target = chosen.load(std::memory_order_acquire);
+  if (target == nullptr) {
+    target = default_target();
+    chosen.store(target, std::memory_order_release);
+  }
+  return *target;
+}
+
+}  // namespace
+
+Status choose_target(const std::string& name) {
+  std::string error;
+  const Target* target = name.empty() ? default_target() : find_target(name, &error);
+  if (target == nullptr) return Status::invalid(error);
+  chosen.store(target, std::memory_order_release);
+  return {};
+}
+
+Status forced_target_status() {
+  const char* forced = std::getenv("REGARD_TARGET");
+  std::string error;
+  if (forced == nullptr || *forced == '\0' || find_target(forced, &error) != nullptr) return {};
+  return Status::invalid("REGARD_TARGET: " + error);
+}
+
+std::vector<std::string> target_names(bool only_available) {
+  std::vector<std::string> names;
+  for (const Target& target : kTargets) {
+    if (!only_available || available(target)) names.emplace_back(target.name);
+  }
+  return names;
+}
+
+std::string chosen_target() { return current().name; }
+
+const KernelSet& set_for(DType dtype) {
+  const Target& target = current();
+  if (dtype == DType::kFloat64) return *float64_for(target.number);
+  if (dtype == DType::kBFloat16 && target.bf16_pairs) return *bf16_pairs_for(target.number);
+  return *float32_for(target.number);
+}
+
+}  // namespace regard::kernels

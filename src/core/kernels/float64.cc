@@ -1,0 +1,23 @@
+// Kernels that compute in double: float64 inputs, through the same templates.
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "core/kernels/float64.cc"
+#include "hwy/foreach_target.h"  // IWYU pragma: keep
+
+#include "core/kernels/forward-inl.h"
+#include "core/kernels/kernel_set-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace regard::kernels {
+namespace HWY_NAMESPACE {
+const KernelSet* Float64Set() { return SetOf<PlainOps<double>>(); }
+}  // namespace HWY_NAMESPACE
+}  // namespace regard::kernels
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+#include "core/kernels/each_target.h"
+
+namespace regard::kernels {
+const KernelSet* float64_for(std::int64_t target) { REGARD_FOR_TARGET(target, Float64Set) }
+}  // namespace regard::kernels
+#endif

@@ -1,0 +1,416 @@
+// The forward pass of one work item: a super-block of query rows over the chunks of keys that it sees.
+//
+// The queries of the item are packed once and its outputs stay in scratch as float; keys and values are packed a chunk at a time, and every group
+// of rows passes over the chunk while it is in cache. Scratch is the same at any length.
+
+#if defined(REGARD_KERNELS_FORWARD_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef REGARD_KERNELS_FORWARD_INL_H_
+#undef REGARD_KERNELS_FORWARD_INL_H_
+#else
+#define REGARD_KERNELS_FORWARD_INL_H_
+#endif
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/kernels/carve.h"
+#include "core/kernels/kernels.h"
+#include "core/kernels/ops-inl.h"
+#include "core/kernels/panels-inl.h"
+#include "core/kernels/softmax-inl.h"
+#include "core/kernels/stages-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace regard::kernels {
+namespace HWY_NAMESPACE {
+
+// Where a group's outputs, sums and maxima are, and which rows it holds.
+struct RowGroup {
+  std::size_t index;
+  std::int32_t head;
+  std::int64_t unit, row;  // its row unit; its first query row, in the sequence
+  std::size_t rows;
+};
+
+template <class Ops>
+class Forward {
+  using T = typename Ops::T;
+  using Packed = typename Ops::Packed;
+  static constexpr std::size_t kPair = Ops::kPair;
+  static constexpr std::size_t kGroupsPerUnit = static_cast<std::size_t>(plan::kRowUnit) / kRows;
+
+ public:
+  static std::size_t ScratchBytes(const ForwardTask& task) {
+    Forward f(task, nullptr);
+    return f.bytes_;
+  }
+  static void Run(const ForwardTask& task, std::size_t item, std::byte* scratch) { Forward(task, scratch).RunItem(task.items[item]); }
+
+ private:
+  Forward(const ForwardTask& task, std::byte* scratch)
+      : task_(task),
+        dim_(static_cast<std::size_t>(task.inputs.q.shape[3])),
+        dim_v_(static_cast<std::size_t>(task.inputs.v.shape[3])),
+        inner_((dim_ + kPair - 1) / kPair),
+        value_panels_((dim_v_ + kWidth<T> - 1) / kWidth<T>),
+        chunk_(ChunkKeys(dim_, dim_v_)),
+        copy_stride_(CopyStride(std::max(dim_, dim_v_))) {
+    const std::size_t groups = kMaxUnits * kGroupsPerUnit;
+    const std::size_t panels = chunk_ / kWidth<T>;
+    Carve carve(scratch);
+    q_stride_ = RoundUp(inner_ * kRows + 4, 32);
+    queries_ = carve.Take<Packed>(groups * q_stride_);
+    out_ = carve.Take<T>(groups * value_panels_ * kRows * kWidth<T>);
+    sums_ = carve.Take<T>(groups * kRows * kLanes<T>);
+    maxima_ = carve.Take<T>(groups * kRows);
+    started_ = carve.Take<bool>(groups);
+    keys_ = carve.Take<Packed>(panels * inner_ * kWidth<T>);
+    values_ = carve.Take<Packed>(value_panels_ * (chunk_ / kPair) * kWidth<T>);
+    weights_ = carve.Take<Packed>(panels * kRows * kWidth<T> / kPair);
+    scores_ = carve.Take<T>(panels * kRows * kWidth<T>);
+    words_ = carve.Take<std::uint64_t>(panels * kRows);
+    sums_before_ = carve.Take<T>(kRows * kLanes<T>);
+    totals_ = carve.Take<T>(RoundUp(kRows, kLanes<T>));
+    logs_ = carve.Take<T>(RoundUp(kRows, kLanes<T>));
+    uses_ = carve.Take<PanelUse>(panels + 1);
+    copies_ = carve.Take<T>(kWidth<T> * copy_stride_);
+    zeros_ = carve.Take<T>(copy_stride_);
+    bytes_ = carve.bytes();
+  }
+
+  void RunItem(const ForwardItem& item) {
+    item_ = &item;
+    sequence_ = &task_.layout->sequences[static_cast<std::size_t>(item.sequence)];
+    std::fill_n(zeros_, copy_stride_, T{0});
+    const std::int64_t batch = sequence_->batch;
+    q_ = Head::of(task_.inputs.q, batch, 0, sequence_->q_begin);
+    k_ = Head::of(task_.inputs.k, batch, item.kv_head, sequence_->k_begin);
+    v_ = Head::of(task_.inputs.v, batch, item.kv_head, sequence_->k_begin);
+    std::int64_t first = sequence_->len_k, last = 0;
+    const std::size_t groups = Groups();
+    for (std::size_t g = 0; g < groups; ++g) {
+      const RowGroup group = GroupAt(g);
+      if (group.rows == 0) continue;
+      const auto intervals = Intervals(group);
+      if (!intervals.empty()) {
+        first = std::min<std::int64_t>(first, intervals.front().begin);
+        last = std::max<std::int64_t>(last, intervals.back().end);
+      }
+      PackQueries(group);
+      std::fill_n(sums_ + g * kRows * kLanes<T>, kRows * kLanes<T>, T{0});
+      std::fill_n(maxima_ + g * kRows, kRows, kMinusInfinity<T>);
+      started_[g] = false;
+    }
+    const std::int64_t chunk = static_cast<std::int64_t>(chunk_);
+    for (std::int64_t c = first / chunk * chunk; c < last; c += chunk) RunChunk(c);
+    for (std::size_t g = 0; g < groups; ++g) Finish(GroupAt(g));
+  }
+
+  std::size_t Groups() const {
+    return static_cast<std::size_t>((item_->head_end - item_->head_begin) * (item_->unit_end - item_->unit_begin)) * kGroupsPerUnit;
+  }
+  RowGroup GroupAt(std::size_t g) const {
+    const std::int64_t units = item_->unit_end - item_->unit_begin;
+    const std::int64_t which = static_cast<std::int64_t>(g / kGroupsPerUnit);
+    RowGroup group;
+    group.index = g;
+    group.head = item_->head_begin + static_cast<std::int32_t>(which / units);
+    group.unit = item_->unit_begin + which % units;
+    group.row = group.unit * plan::kRowUnit + static_cast<std::int64_t>(g % kGroupsPerUnit * kRows);
+    group.rows = static_cast<std::size_t>(std::clamp<std::int64_t>(sequence_->len_q - group.row, 0, static_cast<std::int64_t>(kRows)));
+    return group;
+  }
+  std::span<const plan::Interval> Intervals(const RowGroup& group) const {
+    return task_.layout->unit(static_cast<std::size_t>(item_->sequence), group.head, group.unit);
+  }
+
+  void PackQueries(const RowGroup& group) {
+    Head head = q_;
+    head.base = Head::of(task_.inputs.q, sequence_->batch, group.head, sequence_->q_begin).base;
+    const T scale = Ops::kScaleWhilePacking ? static_cast<T>(task_.scale) : T{1};
+    Ops::PackRowsOf(head, group.row, group.rows, dim_, scale, copies_, copy_stride_, zeros_, queries_ + group.index * q_stride_);
+  }
+
+  // Packs keys [chunk + from, chunk + to) and lets every group of rows pass over them.
+  void RunChunk(std::int64_t chunk) {
+    const std::int64_t chunk_end = std::min(chunk + static_cast<std::int64_t>(chunk_), sequence_->len_k);
+    std::int64_t first = chunk_end, last = chunk;
+    const std::size_t groups = Groups();
+    for (std::size_t g = 0; g < groups; g += kGroupsPerUnit) {
+      const auto intervals = Intervals(GroupAt(g));
+      for (auto i = FirstBehind(intervals, chunk); i != intervals.end() && i->begin < chunk_end; ++i) {
+        first = std::min<std::int64_t>(first, i->begin);
+        last = std::max<std::int64_t>(last, i->end);
+      }
+    }
+    last = std::min(last, chunk_end);
+    if (first >= last) return;
+    first = std::max(first, chunk);
+    const std::size_t panel_begin = static_cast<std::size_t>(first - chunk) / kWidth<T>;
+    const std::size_t panel_end = (static_cast<std::size_t>(last - chunk) + kWidth<T> - 1) / kWidth<T>;
+    for (std::size_t p = panel_begin; p < panel_end; ++p) {
+      const std::int64_t key = chunk + static_cast<std::int64_t>(p * kWidth<T>);
+      const std::size_t n = static_cast<std::size_t>(std::min<std::int64_t>(kWidth<T>, sequence_->len_k - key));
+      Ops::PackLanesOf(k_, key, n, dim_, T{1}, copies_, copy_stride_, zeros_, keys_ + p * inner_ * kWidth<T>);
+    }
+    const std::int64_t key = chunk + static_cast<std::int64_t>(panel_begin * kWidth<T>);
+    const std::size_t padded = (panel_end - panel_begin) * kWidth<T>;
+    const std::size_t n = static_cast<std::size_t>(std::min<std::int64_t>(static_cast<std::int64_t>(padded), sequence_->len_k - key));
+    values_finite_ = Ops::PackPanelsOf(v_, key, n, padded, dim_v_, ValuePanelStride(), T{1}, copies_, copy_stride_, zeros_,
+                                       values_ + panel_begin * kWidth<T> / kPair * kWidth<T>);
+    for (std::size_t g = 0; g < groups; ++g) {
+      const RowGroup group = GroupAt(g);
+      if (group.rows != 0) PassOver(group, chunk, chunk_end);
+    }
+  }
+
+  std::size_t ValuePanelStride() const { return chunk_ / kPair * kWidth<T>; }
+
+  void PassOver(const RowGroup& group, std::int64_t chunk, std::int64_t chunk_end) {
+    uses_count_ = UsePanels<T>(*task_.layout, static_cast<std::size_t>(item_->sequence), group.head, group.unit, group.row, group.rows, chunk,
+                               chunk_end, uses_, words_);
+    if (uses_count_ == 0) return;
+    if (task_.stages.empty()) {
+      Weigh(group);
+    } else {
+      ScoreAll(group);
+      RunStages(group, chunk);
+      for (std::size_t r = 0; r < group.rows; ++r) {
+        const T chunk_maximum = ChunkMaximum(r);
+        const T maximum = maxima_[group.index * kRows + r];
+        // A row's first maximum, or one that has risen by more than 2^23: below that, weights stay well inside the range of float.
+        if (maximum == kMinusInfinity<T> || chunk_maximum > maximum + T{16}) Raise(group, r, chunk_maximum);
+      }
+      WeighAll(group);
+    }
+    GatherValues(group);
+    started_[group.index] = true;
+  }
+
+  // The plain way: weights straight from the accumulators, with the maxima that the rows have.
+  void Weigh(const RowGroup& group) {
+    const Packed* q = queries_ + group.index * q_stride_;
+    T* maxima = maxima_ + group.index * kRows;
+    T* sums = sums_ + group.index * kRows * kLanes<T>;
+    const T factor = static_cast<T>(task_.scale);
+    std::copy_n(sums, kRows * kLanes<T>, sums_before_);
+    for (std::size_t u = 0; u < uses_count_; ++u) {
+      const PanelUse use = uses_[u];
+      const Packed* k = keys_ + use.panel * inner_ * kWidth<T>;
+      Packed* weights = weights_ + u * kRows * kWidth<T> / kPair;
+      const std::uint64_t* words = words_ + u * kRows;
+      if (HWY_UNLIKELY(SomeRowStarts(group, use, maxima, words))) {
+        T* scores = scores_ + u * kRows * kWidth<T>;
+        REGARD_FOR_ROWS(group.rows, (ScorePanel<Ops, M>(q, k, inner_, factor, scores)));
+        if (use.partial) HideScores(group.rows, words, scores);
+        for (std::size_t r = 0; r < group.rows; ++r) {
+          if (maxima[r] == kMinusInfinity<T>) maxima[r] = RowMaximum(scores + r * kWidth<T>);
+          WeighRow<Ops>(scores + r * kWidth<T>, maxima[r], sums + r * kLanes<T>, weights + r * kWidth<T> / kPair);
+        }
+      } else if (use.end <= kLanes<T>) {
+        REGARD_FOR_ROWS(group.rows, (WeighPanel<Ops, M, 1, true>(q, k, inner_, factor, maxima, words, sums, weights)));
+      } else if (use.partial) {
+        REGARD_FOR_ROWS(group.rows, (WeighPanel<Ops, M, 2, true>(q, k, inner_, factor, maxima, words, sums, weights)));
+      } else {
+        REGARD_FOR_ROWS(group.rows, (WeighPanel<Ops, M, 2, false>(q, k, inner_, factor, maxima, words, sums, weights)));
+      }
+    }
+    bool again = false;
+    for (std::size_t r = 0; r < group.rows; ++r) again |= SumTooLarge(sums + r * kLanes<T>);
+    if (HWY_UNLIKELY(again)) WeighAgain(group);
+  }
+
+  // Does the chunk again for rows whose sum has outgrown their maximum; the others get the same bits as before.
+  void WeighAgain(const RowGroup& group) {
+    T* sums = sums_ + group.index * kRows * kLanes<T>;
+    bool outgrown[kRows];
+    for (std::size_t r = 0; r < group.rows; ++r) outgrown[r] = SumTooLarge(sums + r * kLanes<T>);
+    std::copy_n(sums_before_, kRows * kLanes<T>, sums);
+    ScoreAll(group);
+    for (std::size_t u = 0; u < uses_count_; ++u) {
+      if (uses_[u].partial) HideScores(group.rows, words_ + u * kRows, scores_ + u * kRows * kWidth<T>);
+    }
+    for (std::size_t r = 0; r < group.rows; ++r) {
+      if (!outgrown[r]) continue;
+      const T chunk_maximum = ChunkMaximum(r);
+      if (chunk_maximum > maxima_[group.index * kRows + r]) Raise(group, r, chunk_maximum);
+    }
+    WeighAll(group);
+  }
+
+  // Whether a row without a maximum sees something in this panel.
+  static bool SomeRowStarts(const RowGroup& group, const PanelUse& use, const T* maxima, const std::uint64_t* words) {
+    for (std::size_t r = 0; r < group.rows; ++r) {
+      if (maxima[r] == kMinusInfinity<T> && (!use.partial || words[r] != 0)) return true;
+    }
+    return false;
+  }
+
+  void ScoreAll(const RowGroup& group) {
+    const Packed* q = queries_ + group.index * q_stride_;
+    for (std::size_t u = 0; u < uses_count_; ++u) {
+      const Packed* k = keys_ + uses_[u].panel * inner_ * kWidth<T>;
+      T* scores = scores_ + u * kRows * kWidth<T>;
+      REGARD_FOR_ROWS(group.rows, (ScorePanel<Ops, M>(q, k, inner_, static_cast<T>(task_.scale), scores)));
+    }
+  }
+
+  void RunStages(const RowGroup& group, std::int64_t chunk) {
+    for (std::size_t u = 0; u < uses_count_; ++u) {
+      const PanelUse use = uses_[u];
+      const std::int64_t key = chunk + static_cast<std::int64_t>(use.panel * kWidth<T>);
+      const std::size_t lanes = static_cast<std::size_t>(std::min<std::int64_t>(kWidth<T>, sequence_->len_k - key));
+      const ScoreTile<T> tile{scores_ + u * kRows * kWidth<T>, group.rows,  lanes, sequence_->q_begin + group.row, sequence_->k_begin + key,
+                              sequence_->batch,                group.head, false};
+      for (const Stage& stage : task_.stages) ApplyStage(stage, tile);
+      if (use.partial) HideScores(group.rows, words_ + u * kRows, tile.data);
+    }
+  }
+
+  T ChunkMaximum(std::size_t r) const {
+    T maximum = kMinusInfinity<T>;
+    for (std::size_t u = 0; u < uses_count_; ++u) {
+      const T m = RowMaximum(scores_ + (u * kRows + r) * kWidth<T>);
+      if (!(m <= maximum)) maximum = m;  // NaN stays
+      if (maximum != maximum) break;
+    }
+    return maximum;
+  }
+
+  // Gives a row a new maximum and scales down what it has gathered.
+  void Raise(const RowGroup& group, std::size_t r, T maximum) {
+    const Tag<T> d;
+    T& own = maxima_[group.index * kRows + r];
+    if (own != kMinusInfinity<T>) {
+      const auto factor = hn::Set(d, own - maximum < T{-80} ? T{0} : std::exp(own - maximum));
+      T* sum = sums_ + (group.index * kRows + r) * kLanes<T>;
+      hn::Store(hn::Mul(hn::Load(d, sum), factor), d, sum);
+      if (started_[group.index]) {
+        for (std::size_t p = 0; p < value_panels_; ++p) {
+          T* out = OutTile(group.index, p) + r * kWidth<T>;
+          hn::Store(hn::Mul(hn::Load(d, out), factor), d, out);
+          hn::Store(hn::Mul(hn::Load(d, out + kLanes<T>), factor), d, out + kLanes<T>);
+        }
+      }
+    }
+    own = maximum;
+  }
+
+  void WeighAll(const RowGroup& group) {
+    for (std::size_t u = 0; u < uses_count_; ++u) {
+      for (std::size_t r = 0; r < group.rows; ++r) {
+        const std::size_t at = group.index * kRows + r;
+        WeighRow<Ops>(scores_ + (u * kRows + r) * kWidth<T>, maxima_[at], sums_ + at * kLanes<T>,
+                      weights_ + (u * kRows + r) * kWidth<T> / kPair);
+      }
+    }
+  }
+
+  T* OutTile(std::size_t group, std::size_t panel) const { return out_ + (group * value_panels_ + panel) * kRows * kWidth<T>; }
+
+  void GatherValues(const RowGroup& group) {
+    const bool select = !values_finite_ && (!task_.stages.empty() || std::any_of(uses_, uses_ + uses_count_, [](const PanelUse& u) { return u.partial; }));
+    const std::size_t tail = dim_v_ % kWidth<T>;
+    for (std::size_t p = 0; p < value_panels_; ++p) {
+      T* out = OutTile(group.index, p);
+      const Packed* values = values_ + p * ValuePanelStride();
+      if (HWY_UNLIKELY(select)) {
+        GatherSelecting(group, values, out);
+      } else if (tail != 0 && tail <= kLanes<T> && p + 1 == value_panels_) {
+        REGARD_FOR_ROWS(group.rows, (GatherPanel<M, 1>(values, started_[group.index], out)));
+      } else {
+        REGARD_FOR_ROWS(group.rows, (GatherPanel<M, 2>(values, started_[group.index], out)));
+      }
+    }
+  }
+
+  template <std::size_t M, std::size_t V>
+  HWY_NOINLINE void GatherPanel(const Packed* HWY_RESTRICT values, bool started, T* HWY_RESTRICT out) const {
+    Acc<Ops, M, V> acc;
+    if (started) {
+      LoadAcc(out, acc);
+    } else {
+      ZeroAcc(acc);
+    }
+    for (std::size_t u = 0; u < uses_count_; ++u) {
+      const PanelUse use = uses_[u];
+      const std::size_t from = use.begin / kPair, to = (use.end + kPair - 1) / kPair;
+      const Packed* w = weights_ + u * kRows * kWidth<T> / kPair + from;
+      const Packed* v = values + (use.panel * kWidth<T> / kPair + from) * kWidth<T>;
+      Accumulate<Ops, M, V, kWidth<T> / kPair, 1>(w, v, to - from, acc);
+    }
+    StoreAcc(acc, out);
+  }
+
+  void GatherSelecting(const RowGroup& group, const Packed* values, T* out) const {
+    if (!started_[group.index]) std::fill_n(out, kRows * kWidth<T>, T{0});
+    for (std::size_t u = 0; u < uses_count_; ++u) {
+      AccumulateSelecting<Ops, kWidth<T> / kPair, 1>(weights_ + u * kRows * kWidth<T> / kPair, values + uses_[u].panel * kWidth<T> / kPair * kWidth<T>,
+                                                     kWidth<T> / kPair, group.rows, out);
+    }
+  }
+
+  // Divides by the sum, and writes the rows and their statistics.
+  void Finish(const RowGroup& group) {
+    const Tag<T> d;
+    const Head out = Head::of(task_.outputs.out, sequence_->batch, group.head, sequence_->q_begin);
+    for (std::size_t r = 0; r < group.rows; ++r) {
+      const std::size_t at = group.index * kRows + r;
+      const T sum = hn::GetLane(hn::SumOfLanes(d, hn::Load(d, sums_ + at * kLanes<T>)));
+      const bool nothing = !started_[group.index] || maxima_[at] == kMinusInfinity<T>;
+      const auto inverse = hn::Set(d, T{1} / sum);
+      T* row = copies_;
+      for (std::size_t p = 0; p < value_panels_; ++p) {
+        const T* from = OutTile(group.index, p) + r * kWidth<T>;
+        for (std::size_t c = 0; c < kWidth<T>; c += kLanes<T>) {
+          hn::Store(nothing ? hn::Zero(d) : hn::Mul(hn::Load(d, from + c), inverse), d, row + p * kWidth<T> + c);
+        }
+      }
+      const std::int64_t i = group.row + static_cast<std::int64_t>(r);
+      WriteRow(row, out, i, dim_v_);
+      totals_[r] = nothing ? T{1} : sum;
+    }
+    WriteStatistics(group);
+  }
+
+  void WriteStatistics(const RowGroup& group) {
+    const Outputs& to = task_.outputs;
+    if (!to.maximum.given() && !to.log_sum.given() && !to.lse.given()) return;
+    const Tag<T> d;
+    for (std::size_t r = 0; r < group.rows; r += kLanes<T>) {
+      const auto sum = hn::Load(d, totals_ + r);
+      hn::Store(hn::IfThenElse(hn::IsNaN(sum), sum, hn::Log(d, sum)), d, logs_ + r);
+    }
+    const Head maximum = StatisticsHead(to.maximum, group), log_sum = StatisticsHead(to.log_sum, group), lse = StatisticsHead(to.lse, group);
+    for (std::size_t r = 0; r < group.rows; ++r) {
+      const T m = maxima_[group.index * kRows + r];
+      const std::int64_t i = group.row + static_cast<std::int64_t>(r);
+      if (to.maximum.given()) Element(maximum, i) = m;
+      if (to.log_sum.given()) Element(log_sum, i) = logs_[r];
+      if (to.lse.given()) Element(lse, i) = m + logs_[r];
+    }
+  }
+  Head StatisticsHead(const MutableTensorView& view, const RowGroup& group) const {
+    return view.given() ? Head::of(view, sequence_->batch, group.head, sequence_->q_begin) : Head{};
+  }
+  static T& Element(const Head& head, std::int64_t i) { return static_cast<T*>(const_cast<void*>(head.base))[i * head.row]; }
+
+  const ForwardTask& task_;
+  const std::size_t dim_, dim_v_, inner_, value_panels_, chunk_, copy_stride_;
+  std::size_t q_stride_ = 0, bytes_ = 0, uses_count_ = 0;
+  bool values_finite_ = true;
+  Packed *queries_, *keys_, *values_, *weights_;
+  T *out_, *sums_, *maxima_, *scores_, *sums_before_, *totals_, *logs_, *copies_, *zeros_;
+  bool* started_;
+  std::uint64_t* words_;
+  PanelUse* uses_;
+  const ForwardItem* item_ = nullptr;
+  const plan::Sequence* sequence_ = nullptr;
+  Head q_, k_, v_;
+};
+
+}  // namespace HWY_NAMESPACE
+}  // namespace regard::kernels
+HWY_AFTER_NAMESPACE();
+
+#endif  // toggle

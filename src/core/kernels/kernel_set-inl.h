@@ -1,0 +1,63 @@
+// The table of functions that one .cc file offers for one instruction set.
+
+#if defined(REGARD_KERNELS_KERNEL_SET_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef REGARD_KERNELS_KERNEL_SET_INL_H_
+#undef REGARD_KERNELS_KERNEL_SET_INL_H_
+#else
+#define REGARD_KERNELS_KERNEL_SET_INL_H_
+#endif
+
+#include "core/kernels/backward-inl.h"
+#include "core/kernels/forward-inl.h"
+#include "core/kernels/kernels.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace regard::kernels {
+namespace HWY_NAMESPACE {
+
+inline const char* CompiledTarget() {
+  switch (HWY_TARGET) {
+    case HWY_AVX3:
+      return "avx512";
+    case HWY_AVX2:
+      return "avx2";
+    case HWY_SSE4:
+      return "sse4";
+    default:
+      return HWY_TARGET == HWY_STATIC_TARGET ? "portable" : hwy::TargetName(HWY_TARGET);
+  }
+}
+
+// Copies between views of the same shape, one of which holds T.
+template <typename T>
+void CopyView(const TensorView& from, const MutableTensorView& to) {
+  constexpr std::int64_t kColumns = 512;
+  HWY_ALIGN T row[kColumns];
+  for (std::int64_t b = 0; b < to.shape[0]; ++b) {
+    for (std::int64_t h = 0; h < to.shape[1]; ++h) {
+      for (std::int64_t c = 0; c < to.shape[3]; c += kColumns) {
+        const std::size_t cols = static_cast<std::size_t>(std::min(kColumns, to.shape[3] - c));
+        Head source = Head::of(from, b, h, 0), sink = Head::of(to, b, h, 0);
+        source.base = static_cast<const char*>(source.base) + c * from.strides[3] * static_cast<std::int64_t>(size_of(from.dtype));
+        sink.base = static_cast<const char*>(sink.base) + c * to.strides[3] * static_cast<std::int64_t>(size_of(to.dtype));
+        for (std::int64_t i = 0; i < to.shape[2]; ++i) {
+          CopyRow(source, i, cols, row);
+          WriteRow(row, sink, i, cols);
+        }
+      }
+    }
+  }
+}
+
+template <class Ops>
+const KernelSet* SetOf() {
+  static const KernelSet set = {&Forward<Ops>::ScratchBytes, &Forward<Ops>::Run, &Backward<Ops>::ScratchBytes, &Backward<Ops>::Run, &CopyView<typename Ops::T>,
+                                Ops::kTarget != nullptr ? [] { return Ops::kTarget; } : &CompiledTarget};
+  return &set;
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace regard::kernels
+HWY_AFTER_NAMESPACE();
+
+#endif  // toggle

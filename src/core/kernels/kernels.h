@@ -1,0 +1,101 @@
+// The border between the kernels and the rest of the core: plain data in, a table of functions per instruction set. No SIMD here.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <vector>
+
+#include "core/plan/layout.h"
+#include "regard/attention.h"
+
+namespace regard::kernels {
+
+// What runs over a tile of scores between the product and the softmax, in the order of the list (see stages-inl.h).
+struct Stage {
+  enum class Kind : std::uint8_t { kSoftcap, kBias } kind;
+  double cap = 0;               // softcap
+  TensorView bias;              // bias: full shape, stride 0 where it is broadcast
+  MutableTensorView gradient;   // backward, bias: where its gradient is summed (stride 0 where broadcast), float or double; not given: not wanted
+};
+
+// Query rows that one work item computes: units [unit_begin, unit_end) of heads [head_begin, head_end), which share one kv head.
+struct ForwardItem {
+  std::int32_t sequence, kv_head, head_begin, head_end;
+  std::int64_t unit_begin, unit_end;
+};
+
+struct ForwardTask {
+  Inputs inputs;
+  Outputs outputs;
+  const plan::Layout* layout = nullptr;
+  double scale = 1;
+  std::int64_t group = 1;  // query heads per kv head
+  std::vector<Stage> stages;
+  std::vector<ForwardItem> items;
+};
+
+// Keys that one work item owns: for each block in [block_begin, block_end), each sequence in [sequence_begin, sequence_end) and each kv head in
+// [kv_begin, kv_end), in this order, the dk and dv of that block. More than one of a kind where a bias gradient is summed over it.
+struct BackwardItem {
+  std::int64_t block_begin, block_end;
+  std::int32_t sequence_begin, sequence_end, kv_begin, kv_end;
+};
+
+struct BackwardTask {
+  BackwardInputs inputs;
+  Gradients gradients;
+  const plan::Layout* layout = nullptr;
+  double scale = 1;
+  std::int64_t group = 1;
+  std::vector<Stage> stages;
+  std::vector<BackwardItem> items;
+  // Per (sequence, mask head) and chunk of queries: the first key and the end of what its rows see (0, 0: nothing). first_chunk as first_unit in
+  // plan::Layout. Empty where nothing is hidden.
+  struct KeyRange {
+    std::int32_t begin, end;
+  };
+  std::vector<KeyRange> chunk_keys;
+  std::vector<std::int64_t> first_chunk;
+  // Where dq is gathered when several key blocks meet in it: float or double, (batch, heads, len_q, dim). May be gradients.dq itself.
+  MutableTensorView dq_sum;
+  // One per (sequence, query head, chunk of queries): 1 + the last key block that has added its dq. Blocks add in their order, so that the
+  // sum's bits do not depend on the workers. Null where one block is all there is.
+  std::atomic<std::int32_t>* tickets = nullptr;
+  std::vector<std::int64_t> first_ticket;  // of each sequence
+};
+
+// The functions of one dtype family on one instruction set. Items are numbered as in the task; scratch is at least scratch_bytes(),
+// aligned to 128 bytes, and needs no initial value.
+struct KernelSet {
+  std::size_t (*forward_scratch)(const ForwardTask&);
+  void (*forward)(const ForwardTask&, std::size_t item, std::byte* scratch);
+  std::size_t (*backward_scratch)(const BackwardTask&);
+  void (*backward)(const BackwardTask&, std::size_t item, std::byte* scratch);
+  void (*copy)(const TensorView& from, const MutableTensorView& to);  // element by element; one of the two has the kernel's own type
+  const char* (*target)();                                            // the instruction set that this code was compiled for
+};
+
+// Query rows of one chunk in the backward pass: whole row units, whole vectors.
+inline constexpr std::int64_t kQueryChunk = 96;
+
+// The most keys of one block in the backward pass: what it keeps of them is about 2 MiB at any dim.
+inline constexpr std::int64_t most_block_keys(std::int64_t dim, std::int64_t dim_v) {
+  const std::int64_t larger = dim > dim_v ? dim : dim_v;
+  return larger <= 128 ? 768 : larger <= 256 ? 384 : 192;
+}
+// Keys of one block of a sequence that owns `keys`: depends on nothing else, since the sums of dq are cut there. Short sequences are one block; in
+// long ones blocks are smaller, so that a few workers end together.
+inline constexpr std::int64_t block_keys(std::int64_t dim, std::int64_t dim_v, std::int64_t keys) {
+  const std::int64_t most = most_block_keys(dim, dim_v);
+  return keys <= most ? most : most * 3 / 4;
+}
+
+// The sets of one instruction set, by Highway's number for it.
+const KernelSet* float32_for(std::int64_t target);
+const KernelSet* float64_for(std::int64_t target);
+const KernelSet* bf16_pairs_for(std::int64_t target);  // multiplies pairs of bfloat16; null where there is no such code
+
+// The sets of the target that runs now (dispatch.cc). Where the processor does not multiply pairs of bfloat16, bfloat16 widens to float.
+const KernelSet& set_for(DType dtype);
+
+}  // namespace regard::kernels

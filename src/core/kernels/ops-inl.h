@@ -1,0 +1,91 @@
+// What a tile's multiply-add is made of: plain float and double. (Pairs of bfloat16: bf16_pairs-inl.h.)
+
+#if defined(REGARD_KERNELS_OPS_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef REGARD_KERNELS_OPS_INL_H_
+#undef REGARD_KERNELS_OPS_INL_H_
+#else
+#define REGARD_KERNELS_OPS_INL_H_
+#endif
+
+#include "core/kernels/pack-inl.h"
+#include "core/kernels/rows-inl.h"
+#include "core/kernels/simd-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace regard::kernels {
+namespace HWY_NAMESPACE {
+
+template <class Ops, std::size_t M, std::size_t V>
+struct Acc;
+
+// `T` is what sums are kept in, `Packed` one element of a packed operand, which holds kPair neighbours of the dimension that is summed.
+template <typename Float>
+struct PlainOps {
+  using T = Float;
+  using Packed = Float;
+  static constexpr std::size_t kPair = 1;
+
+  static HWY_INLINE Vec<T> LoadPacked(const Packed* HWY_RESTRICT p) { return hn::Load(Tag<T>(), p); }
+  static HWY_INLINE Vec<T> Broadcast(const Packed* HWY_RESTRICT p) { return hn::Set(Tag<T>(), *p); }
+  static HWY_INLINE Vec<T> MulAcc(Vec<T> acc, Vec<T> a, Vec<T> b) { return hn::MulAdd(a, b, acc); }
+
+  // Scores come out of the product finished: the scale was folded into the queries while they were packed.
+  static constexpr bool kScaleWhilePacking = true;
+  static HWY_INLINE Vec<T> ScoreOf(Vec<T> acc, T /*factor*/) { return acc; }
+
+  // MulAcc where b may be NaN or infinite in what this row does not see: there a is 0, and b counts as 0.
+  static HWY_INLINE Vec<T> MulAccSelecting(Vec<T> acc, Packed a, const Packed* HWY_RESTRICT b) {
+    const Tag<T> d;
+    return a == Packed{0} ? acc : hn::MulAdd(hn::Set(d, a), hn::Load(d, b), acc);
+  }
+
+  // Packers: `n` rows of a head from `first` on; what a tile or panel lacks in rows is packed as zeros. `copies` holds kWidth rows of
+  // `stride` elements; `zeros` one row of them.
+  static HWY_INLINE void PackLanesOf(const Head& head, std::int64_t first, std::size_t n, std::size_t cols, T scale, T* copies,
+                                     std::size_t stride, const T* zeros, Packed* HWY_RESTRICT to) {
+    const T* rows[kWidth<T>];
+    PointAtRows(head, first, n, cols, copies, stride, rows);
+    for (std::size_t r = n; r < kWidth<T>; ++r) rows[r] = zeros;
+    PackLanes(rows, cols, scale, to);
+  }
+  static HWY_INLINE void PackRowsOf(const Head& head, std::int64_t first, std::size_t n, std::size_t cols, T scale, T* copies,
+                                    std::size_t stride, const T* zeros, Packed* HWY_RESTRICT to) {
+    const T* rows[kRows];
+    PointAtRows(head, first, n, cols, copies, stride, rows);
+    for (std::size_t r = n; r < kRows; ++r) rows[r] = zeros;
+    PackRows(rows, cols, scale, to);
+  }
+  // Returns whether all is finite.
+  static HWY_INLINE bool PackPanelsOf(const Head& head, std::int64_t first, std::size_t n, std::size_t padded, std::size_t cols,
+                                      std::size_t panel_stride, T scale, T* copies, std::size_t stride, const T* zeros,
+                                      Packed* HWY_RESTRICT to) {
+    bool finite = true;
+    const T* rows[kWidth<T>];
+    for (std::size_t done = 0; done < padded; done += kWidth<T>) {
+      const std::size_t count = std::min(kWidth<T>, padded - done);
+      const std::size_t real = done < n ? std::min(count, n - done) : 0;
+      PointAtRows(head, first + static_cast<std::int64_t>(done), real, cols, copies, stride, rows);
+      for (std::size_t r = real; r < count; ++r) rows[r] = zeros;
+      finite &= PackPanels(rows, count, cols, panel_stride, scale, to + done * kWidth<T>);
+    }
+    return finite;
+  }
+
+  // Stores one row of a tile (two vectors) for use as the broadcast operand of the next product.
+  static HWY_INLINE void StoreRow(Vec<T> x0, Vec<T> x1, Packed* HWY_RESTRICT p) {
+    hn::Store(x0, Tag<T>(), p);
+    hn::Store(x1, Tag<T>(), p + kLanes<T>);
+  }
+  // A tile of dS for dq, summed over keys: the rows that StoreRow stored serve as they are.
+  template <std::size_t M>
+  static HWY_INLINE void StoreByQuery(const Acc<PlainOps, M, 2>& /*d_scores*/, Packed* /*to*/) {}
+  static constexpr bool kSeparateByQuery = false;
+
+  static constexpr const char* kTarget = nullptr;  // the instruction set's own name
+};
+
+}  // namespace HWY_NAMESPACE
+}  // namespace regard::kernels
+HWY_AFTER_NAMESPACE();
+
+#endif  // toggle

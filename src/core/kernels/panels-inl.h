@@ -1,0 +1,75 @@
+// Which panels of a chunk of keys a group of rows uses.
+
+#if defined(REGARD_KERNELS_PANELS_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef REGARD_KERNELS_PANELS_INL_H_
+#undef REGARD_KERNELS_PANELS_INL_H_
+#else
+#define REGARD_KERNELS_PANELS_INL_H_
+#endif
+
+#include <algorithm>
+
+#include "core/kernels/simd-inl.h"
+#include "core/plan/layout.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace regard::kernels {
+namespace HWY_NAMESPACE {
+
+// The first interval that ends behind key `key`.
+inline std::span<const plan::Interval>::iterator FirstBehind(std::span<const plan::Interval> intervals, std::int64_t key) {
+  return std::partition_point(intervals.begin(), intervals.end(), [key](const plan::Interval& i) { return i.end <= key; });
+}
+
+// Lanes [begin, end) of a panel hold every key that some row sees; where not partial, every row sees every key of the panel.
+struct PanelUse {
+  std::uint16_t panel;
+  std::uint8_t begin, end;
+  bool partial;
+};
+
+// Fills `uses` with the panels of keys [chunk, chunk_end) that rows [row, row + rows) see, in order, and for each partial one kRows words
+// of visible lanes (bit b: lane b). Returns how many there are.
+template <typename T>
+HWY_NOINLINE std::size_t UsePanels(const plan::Layout& layout, std::size_t sequence, std::int32_t head, std::int64_t unit, std::int64_t row,
+                                   std::size_t rows, std::int64_t chunk, std::int64_t chunk_end, PanelUse* uses, std::uint64_t* words) {
+  const auto intervals = layout.unit(sequence, head, unit);
+  auto interval = FirstBehind(intervals, chunk);
+  std::size_t count = 0;
+  for (; interval != intervals.end() && interval->begin < chunk_end; ++interval) {
+    const std::size_t begin = static_cast<std::size_t>(std::max<std::int64_t>(interval->begin, chunk) - chunk);
+    const std::size_t end = static_cast<std::size_t>(std::min<std::int64_t>(interval->end, chunk_end) - chunk);
+    for (std::size_t p = begin / kWidth<T>; p * kWidth<T> < end; ++p) {
+      const std::size_t first = p * kWidth<T>;
+      const std::uint8_t from = static_cast<std::uint8_t>(std::max(begin, first) - first);
+      const std::uint8_t to = static_cast<std::uint8_t>(std::min(end, first + kWidth<T>) - first);
+      if (count != 0 && uses[count - 1].panel == p) {
+        uses[count - 1].end = to;
+        uses[count - 1].partial |= !interval->full;  // two intervals that do not meet leave a gap: partial already, as neither is whole
+      } else {
+        uses[count++] = {static_cast<std::uint16_t>(p), from, to, !interval->full || to - from != kWidth<T>};
+      }
+    }
+  }
+  std::size_t kept = 0;
+  for (std::size_t u = 0; u < count; ++u) {
+    const PanelUse use = uses[u];
+    if (use.partial) {
+      std::uint64_t* out = words + kept * kRows;
+      layout.bits(sequence, head, row, static_cast<int>(rows), chunk + static_cast<std::int64_t>(use.panel * kWidth<T>), out);
+      constexpr std::uint64_t kLow = kWidth<T> == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << kWidth<T>) - 1;
+      std::uint64_t any = 0;
+      for (std::size_t r = 0; r < rows; ++r) any |= out[r] &= kLow;
+      for (std::size_t r = rows; r < kRows; ++r) out[r] = 0;
+      if (any == 0) continue;  // a unit may hold more rows than this group
+    }
+    uses[kept++] = use;
+  }
+  return kept;
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace regard::kernels
+HWY_AFTER_NAMESPACE();
+
+#endif  // toggle

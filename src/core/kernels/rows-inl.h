@@ -1,0 +1,179 @@
+// Rows of a strided view, of any dtype, as rows of the type that the kernel computes in; and back.
+
+#if defined(REGARD_KERNELS_ROWS_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef REGARD_KERNELS_ROWS_INL_H_
+#undef REGARD_KERNELS_ROWS_INL_H_
+#else
+#define REGARD_KERNELS_ROWS_INL_H_
+#endif
+
+#include <cstring>
+#include <type_traits>
+
+#include "core/kernels/simd-inl.h"
+#include "regard/tensor_view.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace regard::kernels {
+namespace HWY_NAMESPACE {
+
+// Conversions of one vector; D may be a vector of one lane, for tails and strided elements.
+template <class D>
+HWY_INLINE hn::Vec<D> LoadAs(D d, [[maybe_unused]] DType dtype, const void* base, std::int64_t at) {
+  using T = hn::TFromD<D>;
+  if constexpr (std::is_same_v<T, double>) {
+    return hn::LoadU(d, static_cast<const double*>(base) + at);
+  } else {
+    switch (dtype) {
+      case DType::kBFloat16:
+        return hn::PromoteTo(d, hn::LoadU(hn::Rebind<hwy::bfloat16_t, D>(), static_cast<const hwy::bfloat16_t*>(base) + at));
+      case DType::kFloat16:
+        return hn::PromoteTo(d, hn::LoadU(hn::Rebind<hwy::float16_t, D>(), static_cast<const hwy::float16_t*>(base) + at));
+      default:
+        return hn::LoadU(d, static_cast<const float*>(base) + at);
+    }
+  }
+}
+
+// Rounds to nearest even; Highway 1.0.3 cuts bits off.
+template <class D>
+HWY_INLINE void StoreBFloat16(D /*d*/, hn::Vec<D> x, std::uint16_t* to) {
+  const hn::RebindToUnsigned<D> du;
+  const hn::RebindToSigned<D> di;
+  const auto bits = hn::BitCast(du, x);
+  const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(du, 1u));
+  const auto rounded = hn::Add(bits, hn::Add(odd, hn::Set(du, 0x7FFFu)));
+  const auto kept = hn::IfThenElse(hn::RebindMask(du, hn::IsNaN(x)), hn::Or(bits, hn::Set(du, 0x400000u)), rounded);
+  const auto upper = hn::BitCast(di, hn::ShiftRight<16>(kept));
+  hn::StoreU(hn::DemoteTo(hn::Rebind<std::uint16_t, D>(), upper), hn::Rebind<std::uint16_t, D>(), to);
+}
+
+// float -> float16, rounded to nearest even. Highway 1.0.3 cuts bits off where the processor has no instruction for it (SSE4, portable).
+HWY_INLINE std::uint16_t RoundToFloat16(float x) {
+  std::uint32_t bits;
+  std::memcpy(&bits, &x, 4);
+  const auto sign = static_cast<std::uint16_t>(bits >> 16 & 0x8000u);
+  bits &= 0x7FFFFFFFu;
+  if (bits > 0x7F800000u) return static_cast<std::uint16_t>(sign | 0x7E00u);
+  if (bits >= 0x477FF000u) return static_cast<std::uint16_t>(sign | 0x7C00u);  // rounds past 65504
+  const std::uint32_t exponent = bits >> 23;
+  if (exponent < 102) return sign;  // below half of the smallest subnormal
+  const bool subnormal = exponent < 113;
+  const std::uint32_t shift = subnormal ? 126 - exponent : 13;
+  const std::uint32_t whole = subnormal ? (bits & 0x7FFFFFu) | 0x800000u : bits - (112u << 23);
+  const std::uint32_t odd = whole >> shift & 1u;
+  return static_cast<std::uint16_t>(sign | (whole + (1u << (shift - 1)) - 1u + odd) >> shift);
+}
+
+template <class D>
+HWY_INLINE void StoreFloat16([[maybe_unused]] D d, hn::Vec<D> x, hwy::float16_t* to) {
+#if HWY_TARGET <= HWY_AVX2
+  hn::StoreU(hn::DemoteTo(hn::Rebind<hwy::float16_t, D>(), x), hn::Rebind<hwy::float16_t, D>(), to);
+#else
+  float wide[hn::MaxLanes(D())];
+  hn::StoreU(x, d, wide);
+  for (std::size_t i = 0; i < hn::MaxLanes(D()); ++i) {
+    const std::uint16_t narrow = RoundToFloat16(wide[i]);
+    std::memcpy(to + i, &narrow, 2);
+  }
+#endif
+}
+
+template <class D>
+HWY_INLINE void StoreAs(D d, hn::Vec<D> x, [[maybe_unused]] DType dtype, void* base, std::int64_t at) {
+  using T = hn::TFromD<D>;
+  if constexpr (std::is_same_v<T, double>) {
+    hn::StoreU(x, d, static_cast<double*>(base) + at);
+  } else {
+    switch (dtype) {
+      case DType::kBFloat16:
+        return StoreBFloat16(d, x, static_cast<std::uint16_t*>(base) + at);
+      case DType::kFloat16:
+        return StoreFloat16(d, x, static_cast<hwy::float16_t*>(base) + at);
+      default:
+        return hn::StoreU(x, d, static_cast<float*>(base) + at);
+    }
+  }
+}
+
+// Whether whole vectors of this dtype convert to T: a float kernel meets float64, and a double kernel the others, only in biases.
+template <typename T>
+constexpr bool InKernelWidth(DType dtype) {
+  return (sizeof(T) == 8) == (dtype == DType::kFloat64);
+}
+
+// One element of any floating dtype.
+template <typename T>
+HWY_INLINE T ElementAs(DType dtype, const void* base, std::int64_t at) {
+  if (dtype == DType::kFloat64) return static_cast<T>(static_cast<const double*>(base)[at]);
+  return static_cast<T>(hn::GetLane(LoadAs(hn::CappedTag<float, 1>(), dtype, base, at)));
+}
+template <typename T>
+HWY_INLINE void StoreElement(T x, DType dtype, void* base, std::int64_t at) {
+  if (dtype == DType::kFloat64) {
+    static_cast<double*>(base)[at] = static_cast<double>(x);
+  } else {
+    const hn::CappedTag<float, 1> d;
+    StoreAs(d, hn::Set(d, static_cast<float>(x)), dtype, base, at);
+  }
+}
+
+// One head of a view: row i starts at element i * row of `base`, its columns are `col` apart.
+struct Head {
+  const void* base = nullptr;
+  DType dtype = DType::kFloat32;
+  std::int64_t row = 0, col = 0;
+
+  template <class View>
+  static Head of(const View& view, std::int64_t batch, std::int64_t head, std::int64_t first_row) {
+    const std::int64_t at = batch * view.strides[0] + head * view.strides[1] + first_row * view.strides[2];
+    return {static_cast<const char*>(static_cast<const void*>(view.data)) + at * static_cast<std::int64_t>(size_of(view.dtype)), view.dtype,
+            view.strides[2], view.strides[3]};
+  }
+};
+
+// Copies `cols` elements of row i into `to`.
+template <typename T>
+HWY_NOINLINE void CopyRow(const Head& head, std::int64_t i, std::size_t cols, T* HWY_RESTRICT to) {
+  const Tag<T> d;
+  const std::int64_t at = i * head.row;
+  std::size_t c = 0;
+  if (head.col == 1 && InKernelWidth<T>(head.dtype)) {
+    for (; c + kLanes<T> <= cols; c += kLanes<T>) hn::StoreU(LoadAs(d, head.dtype, head.base, at + static_cast<std::int64_t>(c)), d, to + c);
+  }
+  for (; c < cols; ++c) to[c] = ElementAs<T>(head.dtype, head.base, at + static_cast<std::int64_t>(c) * head.col);
+}
+
+// Writes `cols` elements to row i of a view's head (the data behind it is mutable where this is called).
+template <typename T>
+HWY_NOINLINE void WriteRow(const T* HWY_RESTRICT from, const Head& head, std::int64_t i, std::size_t cols) {
+  const Tag<T> d;
+  void* base = const_cast<void*>(head.base);
+  const std::int64_t at = i * head.row;
+  std::size_t c = 0;
+  if (head.col == 1 && InKernelWidth<T>(head.dtype)) {
+    for (; c + kLanes<T> <= cols; c += kLanes<T>) StoreAs(d, hn::LoadU(d, from + c), head.dtype, base, at + static_cast<std::int64_t>(c));
+  }
+  for (; c < cols; ++c) StoreElement(from[c], head.dtype, base, at + static_cast<std::int64_t>(c) * head.col);
+}
+
+// Rows as pointers to T: into the tensor itself where it already holds T side by side, else into `copies` ([n][stride]).
+template <typename T>
+HWY_INLINE void PointAtRows(const Head& head, std::int64_t first, std::size_t n, std::size_t cols, T* HWY_RESTRICT copies, std::size_t stride,
+                            const T** rows) {
+  constexpr DType kOwn = std::is_same_v<T, double> ? DType::kFloat64 : DType::kFloat32;
+  if (head.dtype == kOwn && head.col == 1) {
+    for (std::size_t r = 0; r < n; ++r) rows[r] = static_cast<const T*>(head.base) + (first + static_cast<std::int64_t>(r)) * head.row;
+    return;
+  }
+  for (std::size_t r = 0; r < n; ++r) {
+    rows[r] = copies + r * stride;
+    CopyRow(head, first + static_cast<std::int64_t>(r), cols, copies + r * stride);
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace regard::kernels
+HWY_AFTER_NAMESPACE();
+
+#endif  // toggle

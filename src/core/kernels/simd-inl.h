@@ -1,0 +1,55 @@
+// Vector tags and the shape of a tile, for the instruction set being compiled.
+
+#if defined(REGARD_KERNELS_SIMD_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef REGARD_KERNELS_SIMD_INL_H_
+#undef REGARD_KERNELS_SIMD_INL_H_
+#else
+#define REGARD_KERNELS_SIMD_INL_H_
+#endif
+
+#include <cstddef>
+#include <cstdint>
+
+#include "hwy/highway.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace regard::kernels {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+template <typename T>
+using Tag = hn::ScalableTag<T>;
+template <typename T>
+using Vec = hn::Vec<Tag<T>>;
+template <typename T>
+using MaskOf = hn::Mask<Tag<T>>;
+
+// Lanes of one vector.
+template <typename T>
+inline constexpr std::size_t kLanes = hn::MaxLanes(Tag<T>());
+// A tile is kRows rows by two vectors: 24 accumulators of 32 registers, or 12 of 16, which hides the latency of the multiply-add and keeps
+// loads below multiply-adds.
+inline constexpr std::size_t kRows = (HWY_TARGET <= HWY_AVX3) ? 12 : 6;
+template <typename T>
+inline constexpr std::size_t kWidth = 2 * kLanes<T>;
+
+// Calls a tile function templated on its row count for the smallest count that holds `rows`. A row's arithmetic is the same in all.
+#define REGARD_FOR_ROWS(rows, call)              \
+  do {                                           \
+    if ((rows) * 3 > kRows * 2) {                \
+      constexpr std::size_t M = kRows;           \
+      call;                                      \
+    } else if ((rows) * 3 > kRows) {             \
+      constexpr std::size_t M = kRows * 2 / 3;   \
+      call;                                      \
+    } else {                                     \
+      constexpr std::size_t M = kRows / 3;       \
+      call;                                      \
+    }                                            \
+  } while (false)
+
+}  // namespace HWY_NAMESPACE
+}  // namespace regard::kernels
+HWY_AFTER_NAMESPACE();
+
+#endif  // toggle

@@ -1,0 +1,132 @@
+// Online softmax over the keys of one group of rows.
+//
+// Each row keeps a maximum (in natural units), found in the first panel of keys in which the row sees anything, and the sum of its weights, one
+// partial sum per lane. The maximum stays as it is until the row's own sum passes kSumBound: then the chunk of keys at hand is done
+// again with a maximum that covers it, and what was gathered before is scaled down. Everything is decided row by row from what that row
+// sees, so that a row's bits never depend on the rows that share its tile.
+
+#if defined(REGARD_KERNELS_SOFTMAX_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef REGARD_KERNELS_SOFTMAX_INL_H_
+#undef REGARD_KERNELS_SOFTMAX_INL_H_
+#else
+#define REGARD_KERNELS_SOFTMAX_INL_H_
+#endif
+
+#include <cstring>
+#include <limits>
+
+#include "core/kernels/exp-inl.h"
+#include "core/kernels/tile_gemm-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace regard::kernels {
+namespace HWY_NAMESPACE {
+
+// A lane's sum that calls for a new maximum. Far above what a right maximum can give (one per key), far below overflow.
+inline constexpr double kSumBound = 1.0995116277760e12;  // 2^40
+
+template <typename T>
+inline constexpr T kMinusInfinity = -std::numeric_limits<T>::infinity();
+
+// The lanes of a row that are visible, from bit `lane` of its word.
+template <typename T>
+HWY_INLINE MaskOf<T> VisibleLanes(std::uint64_t word, std::size_t lane) {
+  const std::uint64_t bits = word >> lane;
+  std::uint8_t bytes[8];
+  std::memcpy(bytes, &bits, 8);
+  return hn::LoadMaskBits(Tag<T>(), bytes);
+}
+
+// Scores of M rows and one panel of keys -> weights, straight from the accumulators.
+template <class Ops, std::size_t M, std::size_t V, bool kPartial>
+HWY_NOINLINE void WeighPanel(const typename Ops::Packed* HWY_RESTRICT q, const typename Ops::Packed* HWY_RESTRICT k, std::size_t inner,
+                             typename Ops::T score_factor, const typename Ops::T* HWY_RESTRICT maximum, const std::uint64_t* HWY_RESTRICT words,
+                             typename Ops::T* HWY_RESTRICT sums, typename Ops::Packed* HWY_RESTRICT weights) {
+  using T = typename Ops::T;
+  const Tag<T> d;
+  Acc<Ops, M, V> acc;
+  ZeroAcc(acc);
+  Accumulate<Ops, M, V, 1, kRows>(q, k, inner, acc);
+#pragma GCC unroll 12
+  for (std::size_t r = 0; r < M; ++r) {
+    const auto m = hn::Set(d, maximum[r]);
+    Vec<T> w[2];
+#pragma GCC unroll 2
+    for (std::size_t v = 0; v < V; ++v) {
+      w[v] = Exp(hn::Sub(Ops::ScoreOf(acc.v[r][v], score_factor), m));
+      if constexpr (kPartial) w[v] = hn::IfThenElseZero(VisibleLanes<T>(words[r], v * kLanes<T>), w[v]);
+    }
+    T* HWY_RESTRICT sum = sums + r * kLanes<T>;
+    if constexpr (V == 2) {
+      hn::Store(hn::Add(hn::Load(d, sum), hn::Add(w[0], w[1])), d, sum);
+    } else {
+      hn::Store(hn::Add(hn::Load(d, sum), w[0]), d, sum);
+      w[1] = hn::Zero(d);
+    }
+    Ops::StoreRow(w[0], w[1], weights + r * (kWidth<T> / Ops::kPair));
+  }
+}
+
+// Scores of M rows and one panel of keys, as they are.
+template <class Ops, std::size_t M>
+HWY_NOINLINE void ScorePanel(const typename Ops::Packed* HWY_RESTRICT q, const typename Ops::Packed* HWY_RESTRICT k, std::size_t inner,
+                             typename Ops::T score_factor, typename Ops::T* HWY_RESTRICT scores) {
+  Acc<Ops, M, 2> acc;
+  ZeroAcc(acc);
+  Accumulate<Ops, M, 2, 1, kRows>(q, k, inner, acc);
+#pragma GCC unroll 12
+  for (std::size_t r = 0; r < M; ++r) {
+    for (std::size_t v = 0; v < 2; ++v) acc.v[r][v] = Ops::ScoreOf(acc.v[r][v], score_factor);
+  }
+  StoreAcc(acc, scores);
+}
+
+// Writes -infinity over the scores that a row does not see.
+template <typename T>
+HWY_INLINE void HideScores(std::size_t rows, const std::uint64_t* HWY_RESTRICT words, T* HWY_RESTRICT scores) {
+  const Tag<T> d;
+  for (std::size_t r = 0; r < rows; ++r) {
+    for (std::size_t lane = 0; lane < kWidth<T>; lane += kLanes<T>) {
+      T* HWY_RESTRICT at = scores + r * kWidth<T> + lane;
+      hn::Store(hn::IfThenElse(VisibleLanes<T>(words[r], lane), hn::Load(d, at), hn::Set(d, kMinusInfinity<T>)), d, at);
+    }
+  }
+}
+
+// The maximum of one row of one panel. NaN wherever there is one, so that a row that attends to NaN says so.
+template <typename T>
+HWY_INLINE T RowMaximum(const T* HWY_RESTRICT scores) {
+  const Tag<T> d;
+  const auto x0 = hn::Load(d, scores), x1 = hn::Load(d, scores + kLanes<T>);
+  const T maximum = hn::GetLane(hn::MaxOfLanes(d, hn::Max(x0, x1)));
+  const bool nan = !hn::AllFalse(d, hn::Or(hn::IsNaN(x0), hn::IsNaN(x1)));
+  return nan ? std::numeric_limits<T>::quiet_NaN() : maximum;
+}
+
+// Scores of one row of one panel -> weights; -infinity gives 0. A row that has seen nothing yet (maximum -infinity) gets zeros.
+template <class Ops>
+HWY_INLINE void WeighRow(const typename Ops::T* HWY_RESTRICT scores, typename Ops::T maximum, typename Ops::T* HWY_RESTRICT sum,
+                         typename Ops::Packed* HWY_RESTRICT weights) {
+  using T = typename Ops::T;
+  const Tag<T> d;
+  const auto m = hn::Set(d, maximum == kMinusInfinity<T> ? T{0} : maximum);
+  const auto hidden = hn::Set(d, kMinusInfinity<T>);
+  const auto s0 = hn::Load(d, scores), s1 = hn::Load(d, scores + kLanes<T>);
+  const auto w0 = hn::IfThenZeroElse(hn::Eq(s0, hidden), Exp(hn::Sub(s0, m)));
+  const auto w1 = hn::IfThenZeroElse(hn::Eq(s1, hidden), Exp(hn::Sub(s1, m)));
+  hn::Store(hn::Add(hn::Load(d, sum), hn::Add(w0, w1)), d, sum);
+  Ops::StoreRow(w0, w1, weights);
+}
+
+// Whether a row's sum has outgrown its maximum. NaN has not: no other maximum would mend it.
+template <typename T>
+HWY_INLINE bool SumTooLarge(const T* HWY_RESTRICT sum) {
+  const Tag<T> d;
+  return !hn::AllFalse(d, hn::Gt(hn::Load(d, sum), hn::Set(d, static_cast<T>(kSumBound))));
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace regard::kernels
+HWY_AFTER_NAMESPACE();
+
+#endif  // toggle

@@ -1,0 +1,92 @@
+// The inner product of every kernel: a tile of M rows by V vectors, summed over packed operands.
+
+#if defined(REGARD_KERNELS_TILE_GEMM_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef REGARD_KERNELS_TILE_GEMM_INL_H_
+#undef REGARD_KERNELS_TILE_GEMM_INL_H_
+#else
+#define REGARD_KERNELS_TILE_GEMM_INL_H_
+#endif
+
+#include "core/kernels/simd-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace regard::kernels {
+namespace HWY_NAMESPACE {
+
+// The accumulators of one tile. A plain aggregate of vectors, so that the compiler keeps it in registers.
+template <class Ops, std::size_t M, std::size_t V>
+struct Acc {
+  Vec<typename Ops::T> v[M][V];
+};
+
+template <class Ops, std::size_t M, std::size_t V>
+HWY_INLINE void ZeroAcc(Acc<Ops, M, V>& acc) {
+#pragma GCC unroll 12
+  for (std::size_t r = 0; r < M; ++r) {
+#pragma GCC unroll 2
+    for (std::size_t v = 0; v < V; ++v) acc.v[r][v] = hn::Zero(Tag<typename Ops::T>());
+  }
+}
+
+// Tiles of sums lie as [row][kWidth].
+template <class Ops, std::size_t M, std::size_t V>
+HWY_INLINE void LoadAcc(const typename Ops::T* HWY_RESTRICT from, Acc<Ops, M, V>& acc) {
+  using T = typename Ops::T;
+#pragma GCC unroll 12
+  for (std::size_t r = 0; r < M; ++r) {
+#pragma GCC unroll 2
+    for (std::size_t v = 0; v < V; ++v) acc.v[r][v] = hn::Load(Tag<T>(), from + r * kWidth<T> + v * kLanes<T>);
+  }
+}
+
+template <class Ops, std::size_t M, std::size_t V>
+HWY_INLINE void StoreAcc(const Acc<Ops, M, V>& acc, typename Ops::T* HWY_RESTRICT to) {
+  using T = typename Ops::T;
+#pragma GCC unroll 12
+  for (std::size_t r = 0; r < M; ++r) {
+#pragma GCC unroll 2
+    for (std::size_t v = 0; v < V; ++v) hn::Store(acc.v[r][v], Tag<T>(), to + r * kWidth<T> + v * kLanes<T>);
+  }
+}
+
+// acc[r] += sum over c < inner of a[r * kRowStride + c * kStep] * b[c * kWidth ...], in the order of c. `inner` counts packed elements.
+template <class Ops, std::size_t M, std::size_t V, std::size_t kRowStride, std::size_t kStep>
+HWY_INLINE void Accumulate(const typename Ops::Packed* HWY_RESTRICT a, const typename Ops::Packed* HWY_RESTRICT b, std::size_t inner,
+                           Acc<Ops, M, V>& acc) {
+  using T = typename Ops::T;
+#pragma GCC unroll 2
+  for (std::size_t c = 0; c < inner; ++c, a += kStep, b += kWidth<T>) {
+    Vec<T> bv[V];
+#pragma GCC unroll 2
+    for (std::size_t v = 0; v < V; ++v) bv[v] = Ops::LoadPacked(b + v * kLanes<T>);
+#pragma GCC unroll 12
+    for (std::size_t r = 0; r < M; ++r) {
+      const auto x = Ops::Broadcast(a + r * kRowStride);
+#pragma GCC unroll 2
+      for (std::size_t v = 0; v < V; ++v) acc.v[r][v] = Ops::MulAcc(acc.v[r][v], x, bv[v]);
+    }
+  }
+}
+
+// The same into a tile in memory, where b may hold NaN or infinity in what a row does not see. Rare, so it is small and not fast.
+template <class Ops, std::size_t kRowStride, std::size_t kStep>
+HWY_NOINLINE void AccumulateSelecting(const typename Ops::Packed* HWY_RESTRICT a, const typename Ops::Packed* HWY_RESTRICT b,
+                                      std::size_t inner, std::size_t rows, typename Ops::T* HWY_RESTRICT sums) {
+  using T = typename Ops::T;
+  for (std::size_t r = 0; r < rows; ++r) {
+    for (std::size_t lane = 0; lane < kWidth<T>; lane += kLanes<T>) {
+      T* HWY_RESTRICT sum = sums + r * kWidth<T> + lane;
+      auto acc = hn::Load(Tag<T>(), sum);
+      for (std::size_t c = 0; c < inner; ++c) {
+        acc = Ops::MulAccSelecting(acc, a[r * kRowStride + c * kStep], b + c * kWidth<T> + lane);
+      }
+      hn::Store(acc, Tag<T>(), sum);
+    }
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace regard::kernels
+HWY_AFTER_NAMESPACE();
+
+#endif  // toggle

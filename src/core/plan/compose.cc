@@ -1,0 +1,188 @@
+#include "core/plan/compose.h"
+
+#include <deque>
+#include <string>
+
+#include "core/plan/interval_list.h"
+
+namespace regard {
+namespace plan {
+namespace {
+
+// An expression is walked recursively, and a mask that occurs twice is asked twice: beyond this size it is refused.
+constexpr int kMaxSize = 1024;
+
+// How much of a stretch of keys is seen: the order makes & the smaller and | the larger of two.
+enum Seen { kAbsent = 0, kPartial = 1, kFull = 2 };
+
+// Interval lists for intermediate results, kept by the thread: planning allocates nothing once they have their capacity.
+class Scratch {
+ public:
+  Scratch() : list_(take()) { list_.clear(); }
+  ~Scratch() { --used(); }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  std::vector<Interval>& operator*() { return list_; }
+
+ private:
+  static std::size_t& used() {
+    thread_local std::size_t count = 0;
+    return count;
+  }
+  static std::vector<Interval>& take() {
+    thread_local std::deque<std::vector<Interval>> lists;
+    if (used() == lists.size()) lists.emplace_back();
+    return lists[used()++];
+  }
+
+  std::vector<Interval>& list_;
+};
+
+// Reads an interval list from left to right, gaps included.
+class Cursor {
+ public:
+  Cursor(const std::vector<Interval>& list, std::int64_t len_k) : next_(list.data()), last_(list.data() + list.size()), len_k_(len_k) {}
+
+  // What is seen at `key`, which never falls from one call to the next, and the key where that ends.
+  Seen at(std::int64_t key, std::int64_t* end) {
+    while (next_ != last_ && next_->end <= key) ++next_;
+    if (next_ == last_ || key < next_->begin) {
+      *end = next_ == last_ ? len_k_ : next_->begin;
+      return kAbsent;
+    }
+    *end = next_->end;
+    return next_->full ? kFull : kPartial;
+  }
+
+ private:
+  const Interval *next_, *last_;
+  std::int64_t len_k_;
+};
+
+template <typename Choose>
+void combine(const std::vector<Interval>& a, const std::vector<Interval>& b, std::int64_t len_k, Choose choose, std::vector<Interval>& out) {
+  Cursor left(a, len_k), right(b, len_k);
+  for (std::int64_t key = 0, end; key < len_k; key = end) {
+    std::int64_t left_end, right_end;
+    const Seen in_a = left.at(key, &left_end), in_b = right.at(key, &right_end);
+    end = std::min(left_end, right_end);
+    if (const Seen seen = choose(in_a, in_b); seen != kAbsent) append(out, key, end, seen == kFull);
+  }
+}
+
+// The node made anew over what its operands become when bound, or null when neither changes.
+template <typename Node>
+NodePointer bind_operands(const Node& node, const PlanShape& shape) {
+  NodePointer a = node.a()->bind(shape), b = node.b()->bind(shape);
+  if (a == nullptr && b == nullptr) return nullptr;
+  return std::make_shared<Node>(a == nullptr ? node.a() : std::move(a), b == nullptr ? node.b() : std::move(b));
+}
+
+class Or final : public Binary {
+ public:
+  using Binary::Binary;
+  NodePointer bind(const PlanShape& shape) const override { return bind_operands(*this, shape); }
+
+  void intervals(const Place& place, std::int64_t i0, std::int64_t i1, std::vector<Interval>& out) const override {
+    Scratch in_a, in_b;
+    a()->intervals(place, i0, i1, *in_a);
+    b()->intervals(place, i0, i1, *in_b);
+    combine(*in_a, *in_b, place.sequence->len_k, [](Seen x, Seen y) { return std::max(x, y); }, out);
+  }
+
+  std::uint64_t bits(const Place& place, std::int64_t i, std::int64_t j0) const override {
+    return a()->bits(place, i, j0) | b()->bits(place, i, j0);
+  }
+};
+
+class Not final : public MaskNode {
+ public:
+  explicit Not(NodePointer a) : a_(std::move(a)), size_(1 + a_->size()) {}
+
+  Status check(const PlanShape& shape) const override { return a_->check(shape); }
+
+  NodePointer bind(const PlanShape& shape) const override {
+    NodePointer a = a_->bind(shape);
+    return a == nullptr ? nullptr : std::make_shared<Not>(std::move(a));
+  }
+
+  void intervals(const Place& place, std::int64_t i0, std::int64_t i1, std::vector<Interval>& out) const override {
+    Scratch seen;
+    a_->intervals(place, i0, i1, *seen);
+    std::int64_t key = 0;
+    for (const Interval& interval : *seen) {
+      append(out, key, interval.begin, true);
+      if (!interval.full) append(out, interval.begin, interval.end, false);
+      key = interval.end;
+    }
+    append(out, key, place.sequence->len_k, true);
+  }
+
+  std::uint64_t bits(const Place& place, std::int64_t i, std::int64_t j0) const override { return ~a_->bits(place, i, j0); }
+  bool varies_by_head() const override { return a_->varies_by_head(); }
+  bool varies_by_batch() const override { return a_->varies_by_batch(); }
+  bool varies_by_position() const override { return a_->varies_by_position(); }
+  int size() const override { return size_; }
+
+ private:
+  NodePointer a_;
+  int size_;
+};
+
+// Hides every pair; with a complaint, stands for an expression that cannot be served.
+class Nothing final : public MaskNode {
+ public:
+  explicit Nothing(std::string complaint = {}) : complaint_(std::move(complaint)) {}
+  Status check(const PlanShape&) const override { return complaint_.empty() ? Status() : Status::invalid(complaint_); }
+  void intervals(const Place&, std::int64_t, std::int64_t, std::vector<Interval>&) const override {}
+  std::uint64_t bits(const Place&, std::int64_t, std::int64_t) const override { return 0; }
+
+ private:
+  std::string complaint_;
+};
+
+template <typename Node, typename... Operand>
+Mask compose(const Operand&... operands) {
+  // The operands of an expression that is too large are let go, so that no later one grows on them.
+  if ((operands.node()->size() + ...) >= kMaxSize) {
+    return Mask(std::make_shared<Nothing>("mask: an expression of more than " + std::to_string(kMaxSize) + " masks and operators"));
+  }
+  return Mask(std::make_shared<Node>(operands.node()...));
+}
+
+}  // namespace
+
+Status Binary::check(const PlanShape& shape) const {
+  Status status = a_->check(shape);
+  return status.ok() ? b_->check(shape) : status;
+}
+
+NodePointer And::bind(const PlanShape& shape) const { return bind_operands(*this, shape); }
+
+void And::intervals(const Place& place, std::int64_t i0, std::int64_t i1, std::vector<Interval>& out) const {
+  Scratch in_a, in_b;
+  a()->intervals(place, i0, i1, *in_a);
+  if ((*in_a).empty()) return;
+  b()->intervals(place, i0, i1, *in_b);
+  combine(*in_a, *in_b, place.sequence->len_k, [](Seen x, Seen y) { return std::min(x, y); }, out);
+}
+
+}  // namespace plan
+
+Mask operator&(const Mask& a, const Mask& b) {
+  if (a.hides_nothing()) return b;
+  if (b.hides_nothing()) return a;
+  return plan::compose<plan::And>(a, b);
+}
+
+Mask operator|(const Mask& a, const Mask& b) {
+  if (a.hides_nothing() || b.hides_nothing()) return {};
+  return plan::compose<plan::Or>(a, b);
+}
+
+Mask operator~(const Mask& a) {
+  if (a.hides_nothing()) return Mask(std::make_shared<plan::Nothing>());
+  return plan::compose<plan::Not>(a);
+}
+
+}  // namespace regard

@@ -1,0 +1,40 @@
+// & and | of two masks. Layout::build looks into & for what it can use up before any tile is asked.
+#pragma once
+
+#include <utility>
+
+#include "core/plan/mask_node.h"
+
+namespace regard::plan {
+
+using NodePointer = std::shared_ptr<const MaskNode>;
+
+class Binary : public MaskNode {
+ public:
+  Binary(NodePointer a, NodePointer b) : a_(std::move(a)), b_(std::move(b)), size_(1 + a_->size() + b_->size()) {}
+
+  const NodePointer& a() const { return a_; }
+  const NodePointer& b() const { return b_; }
+
+  Status check(const PlanShape& shape) const override;
+  bool varies_by_head() const override { return a_->varies_by_head() || b_->varies_by_head(); }
+  bool varies_by_batch() const override { return a_->varies_by_batch() || b_->varies_by_batch(); }
+  bool varies_by_position() const override { return a_->varies_by_position() || b_->varies_by_position(); }
+  int size() const override { return size_; }
+
+ private:
+  NodePointer a_, b_;
+  int size_;
+};
+
+class And final : public Binary {
+ public:
+  using Binary::Binary;
+  NodePointer bind(const PlanShape& shape) const override;
+  void intervals(const Place& place, std::int64_t i0, std::int64_t i1, std::vector<Interval>& out) const override;
+  std::uint64_t bits(const Place& place, std::int64_t i, std::int64_t j0) const override {
+    return a()->bits(place, i, j0) & b()->bits(place, i, j0);
+  }
+};
+
+}  // namespace regard::plan

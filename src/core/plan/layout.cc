@@ -1,0 +1,152 @@
+#include "core/plan/layout.h"
+
+#include <new>
+#include <stdexcept>
+#include <string>
+
+#include "core/check_view.h"
+#include "core/plan/compose.h"
+#include "core/plan/documents.h"
+#include "core/plan/interval_list.h"
+#include "core/plan/key_lengths.h"
+
+namespace regard::plan {
+namespace {
+
+// What stands side by side under & at the top of a mask.
+struct Conjuncts {
+  const Documents* documents = nullptr;     // the first one: it makes the sequences
+  std::vector<const KeyLengths*> lengths;   // all of them: they clip the sequences
+  std::vector<const NodePointer*> others;   // what is left to ask
+
+  void collect(const NodePointer& node) {
+    if (const auto* both = dynamic_cast<const And*>(node.get())) {
+      collect(both->a());
+      collect(both->b());
+    } else if (const auto* cut = dynamic_cast<const Documents*>(node.get()); cut != nullptr && documents == nullptr) {
+      documents = cut;
+    } else if (const auto* clip = dynamic_cast<const KeyLengths*>(node.get())) {
+      lengths.push_back(clip);
+    } else {
+      others.push_back(&node);
+    }
+  }
+
+  // The & of what is left: the whole expression itself where nothing was used up.
+  NodePointer rest(const NodePointer& whole) const {
+    if (documents == nullptr && lengths.empty()) return whole;
+    NodePointer node;
+    for (const NodePointer* other : others) node = node == nullptr ? *other : std::make_shared<And>(node, *other);
+    return node;
+  }
+};
+
+Status check_shape(const PlanShape& shape) {
+  for (const std::int64_t size : {shape.batch, shape.heads, shape.len_q, shape.len_k}) {
+    if (size < 0 || size > kMaxSize) {
+      return Status::invalid("plan: (batch, heads, len_q, len_k) is " + text({shape.batch, shape.heads, shape.len_q, shape.len_k}) +
+                             "; expected sizes from 0 to " + std::to_string(kMaxSize));
+    }
+  }
+  return {};
+}
+
+// Whether a mask answers alike for both, so that one list of intervals serves them.
+bool alike(const MaskNode& mask, const Sequence& x, const Sequence& y) {
+  return x.len_q == y.len_q && x.len_k == y.len_k && x.offset == y.offset && (x.batch == y.batch || !mask.varies_by_batch()) &&
+         ((x.q_begin == y.q_begin && x.k_begin == y.k_begin) || !mask.varies_by_position());
+}
+
+void make_sequences(const Conjuncts& conjuncts, const PlanShape& shape, std::vector<Sequence>& sequences) {
+  sequences.clear();
+  for (std::int64_t b = 0; b < shape.batch; ++b) {
+    const auto batch = static_cast<std::int32_t>(b);
+    if (conjuncts.documents != nullptr) {
+      conjuncts.documents->split(batch, shape, sequences);
+    } else {
+      sequences.push_back({batch, 0, 0, shape.len_q, shape.len_k, shape.len_k, shape.len_k - shape.len_q});
+    }
+  }
+  for (const KeyLengths* lengths : conjuncts.lengths) {
+    for (Sequence& sequence : sequences) sequence.len_k = lengths->visible(sequence);
+  }
+}
+
+void make_intervals(Layout& layout) {
+  thread_local std::vector<Interval> found;
+  const MaskNode& mask = *layout.mask;
+  const auto heads = static_cast<std::size_t>(layout.mask_heads);
+  layout.offsets.push_back(0);
+  layout.first_unit.resize(layout.sequences.size() * heads);
+  for (std::size_t s = 0; s < layout.sequences.size(); ++s) {
+    const Sequence& sequence = layout.sequences[s];
+    std::int64_t* first_unit = &layout.first_unit[s * heads];
+    if (s > 0 && alike(mask, sequence, layout.sequences[s - 1])) {
+      std::copy(first_unit - heads, first_unit, first_unit);
+      continue;
+    }
+    for (std::size_t h = 0; h < heads; ++h) {
+      const Place place{&sequence, static_cast<std::int32_t>(h)};
+      first_unit[h] = static_cast<std::int64_t>(layout.offsets.size()) - 1;
+      for (std::int64_t i = 0; i < sequence.len_q; i += kRowUnit) {
+        found.clear();
+        if (sequence.len_k > 0) mask.intervals(place, i, std::min(i + kRowUnit, sequence.len_q), found);
+        layout.intervals.insert(layout.intervals.end(), found.begin(), found.end());
+        layout.offsets.push_back(static_cast<std::int64_t>(layout.intervals.size()));
+      }
+    }
+  }
+}
+
+}  // namespace
+
+Status Layout::build(const Mask& wanted, const PlanShape& for_shape) {
+  Status status = check_shape(for_shape);
+  if (status.ok() && !wanted.hides_nothing()) status = wanted.node()->check(for_shape);
+  if (!status.ok()) return status;
+  try {
+    thread_local Conjuncts conjuncts;
+    conjuncts.documents = nullptr;
+    conjuncts.lengths.clear();
+    conjuncts.others.clear();
+    if (!wanted.hides_nothing()) conjuncts.collect(wanted.node());
+
+    shape = for_shape;
+    mask = conjuncts.rest(wanted.node());
+    if (mask != nullptr) {
+      if (NodePointer bound = mask->bind(shape)) mask = std::move(bound);
+    }
+    mask_heads = mask != nullptr && mask->varies_by_head() ? static_cast<std::int32_t>(shape.heads) : 1;
+
+    make_sequences(conjuncts, shape, sequences);
+    first_unit.clear();
+    offsets.clear();
+    intervals.clear();
+    whole.clear();
+    if (mask != nullptr) {
+      make_intervals(*this);
+    } else {
+      for (const Sequence& sequence : sequences) whole.push_back({0, static_cast<std::int32_t>(sequence.len_k), true});
+    }
+  } catch (const std::bad_alloc&) {
+    return {StatusCode::kOutOfMemory, "plan: no memory for the intervals of this mask"};
+  } catch (const std::length_error&) {
+    return {StatusCode::kOutOfMemory, "plan: no memory for the intervals of this mask"};
+  }
+  return {};
+}
+
+void Layout::bits(std::size_t s, std::int32_t head, std::int64_t i0, int rows, std::int64_t j0, std::uint64_t* words) const {
+  const Sequence& sequence = sequences[s];
+  const Place place{&sequence, mask_head(head)};
+  const std::uint64_t inside = range_bits(0, sequence.len_k, j0);
+  for (int r = 0; r < rows; ++r) {
+    if (inside == 0 || i0 + r >= sequence.len_q) {
+      words[r] = 0;
+    } else {
+      words[r] = mask == nullptr ? inside : mask->bits(place, i0 + r, j0) & inside;
+    }
+  }
+}
+
+}  // namespace regard::plan

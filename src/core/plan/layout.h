@@ -1,0 +1,46 @@
+// A plan as the kernels read it: sequences, cut into units of query rows, each with its key intervals.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "core/plan/mask_node.h"
+#include "regard/plan.h"
+
+namespace regard::plan {
+
+// Query rows of one unit: what 12-row and 6-row tiles divide. The same on every instruction set.
+inline constexpr std::int64_t kRowUnit = 12;
+
+struct Layout {
+  PlanShape shape;
+  std::shared_ptr<const MaskNode> mask;  // what remains to be asked for bits; null: nothing hidden inside a sequence
+  std::vector<Sequence> sequences;       // together they own every query row and every key row exactly once
+  std::int32_t mask_heads = 1;           // 1, or shape.heads where heads differ
+
+  // The intervals of unit u of (sequence s, mask head h) are intervals[offsets[f + u] .. offsets[f + u + 1]), f = first_unit[s *
+  // mask_heads + h]. Where `mask` is null these three stay empty: each unit sees [0, len_k) in full.
+  std::vector<std::int64_t> first_unit;
+  std::vector<std::int64_t> offsets;
+  std::vector<Interval> intervals;
+  std::vector<Interval> whole;  // per sequence, [0, len_k) full: what unit() answers where `mask` is null
+
+  // Makes this the layout of `mask`; keeps the capacity of its vectors, so that a reused layout allocates nothing for
+  // masks of the same size. An error names the mask and what it expected.
+  Status build(const Mask& mask, const PlanShape& shape);
+
+  std::int64_t units(std::size_t s) const { return (sequences[s].len_q + kRowUnit - 1) / kRowUnit; }
+  std::int32_t mask_head(std::int32_t head) const { return mask_heads == 1 ? 0 : head; }
+  std::span<const Interval> unit(std::size_t s, std::int32_t head, std::int64_t u) const {
+    if (mask == nullptr) return {&whole[s], whole[s].end > 0 ? std::size_t{1} : std::size_t{0}};
+    const std::int64_t f = first_unit[s * static_cast<std::size_t>(mask_heads) + static_cast<std::size_t>(mask_head(head))] + u;
+    return {intervals.data() + offsets[f], static_cast<std::size_t>(offsets[f + 1] - offsets[f])};
+  }
+
+  // Exact bits for rows [i0, i0 + rows) and keys [j0, j0 + 64): words[r] bit b is pair (i0 + r, j0 + b). Bits of keys outside
+  // [0, len_k) and of rows outside [0, len_q) are 0.
+  void bits(std::size_t s, std::int32_t head, std::int64_t i0, int rows, std::int64_t j0, std::uint64_t* words) const;
+};
+
+}  // namespace regard::plan

@@ -1,0 +1,65 @@
+// A node of a mask expression: how it cuts query rows into key intervals, and its exact bits.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "regard/mask.h"
+#include "regard/plan.h"
+#include "regard/status.h"
+
+namespace regard::plan {
+
+// Keys [begin, end) of a sequence, for a range of its query rows. Full: every row sees every key. Partial: ask for the bits.
+struct Interval {
+  std::int32_t begin, end;
+  bool full;
+};
+
+// One stretch of query rows that meets one stretch of key rows: a batch entry, or a document of a packed sequence. Everything
+// inside it (masks, panels, work items) counts from its own first row, so that nothing depends on what lies beside it.
+struct Sequence {
+  std::int32_t batch;
+  std::int64_t q_begin, k_begin;  // first row in the tensors
+  std::int64_t len_q;
+  std::int64_t len_k;   // key rows that may be read (after key_lengths)
+  std::int64_t k_rows;  // key rows that it owns, len_k included: the others get gradient 0
+  std::int64_t offset;  // causal's and window's default: length of the keys (before key_lengths) - len_q
+};
+
+// Where a mask is asked: which sequence, which query head.
+struct Place {
+  const Sequence* sequence;
+  std::int32_t head;
+};
+
+class MaskNode {
+ public:
+  virtual ~MaskNode() = default;
+
+  // What is wrong with this mask for tensors of this shape, in the caller's words.
+  virtual Status check(const PlanShape&) const { return {}; }
+
+  // A copy that is ready to be asked, or null where the node itself is. A tensor mask packs its bytes here: they may change
+  // between one plan and the next. Called after check().
+  virtual std::shared_ptr<const MaskNode> bind(const PlanShape&) const { return nullptr; }
+
+  // Adds to `out` the sorted, disjoint intervals of keys in [0, len_k) that rows [i0, i1) of the sequence see (Partial where only
+  // some pairs do). What is not in an interval is seen by none. `out` arrives empty; i0 < i1.
+  virtual void intervals(const Place& place, std::int64_t i0, std::int64_t i1, std::vector<Interval>& out) const = 0;
+
+  // The 64 pairs of row i and keys j0 ... j0 + 63, bit b for key j0 + b. Bits of keys outside [0, len_k) are unspecified;
+  // j0 itself is inside.
+  virtual std::uint64_t bits(const Place& place, std::int64_t i, std::int64_t j0) const = 0;
+
+  // What the answers may depend on, beside a sequence's lengths and offset: the query head, the batch entry, q_begin and k_begin.
+  virtual bool varies_by_head() const { return false; }
+  virtual bool varies_by_batch() const { return false; }
+  virtual bool varies_by_position() const { return false; }
+
+  // Masks and operators in this expression, each as often as it is met.
+  virtual int size() const { return 1; }
+};
+
+}  // namespace regard::plan

@@ -1,0 +1,71 @@
+#include <string>
+
+#include "core/plan/interval_list.h"
+
+namespace regard {
+namespace plan {
+namespace {
+
+// Farther than any two rows of a sequence are apart, and far from overflow when rows are added.
+constexpr std::int64_t kFar = std::int64_t{1} << 40;
+
+// a + b, where both are any int64, kept within [-kFar, kFar].
+std::int64_t near_sum(std::int64_t a, std::int64_t b) {
+  std::int64_t sum;
+  if (__builtin_add_overflow(a, b, &sum)) return a < 0 ? -kFar : kFar;
+  return std::clamp(sum, -kFar, kFar);
+}
+
+class Window final : public MaskNode {
+ public:
+  Window(std::int64_t left, std::int64_t right, std::optional<std::int64_t> offset) : left_(left), right_(right), offset_(offset) {}
+
+  Status check(const PlanShape&) const override {
+    if (left_ >= -1 && right_ >= -1) return {};
+    return Status::invalid("window: left " + std::to_string(left_) + ", right " + std::to_string(right_) +
+                           "; expected counts of keys, or -1 for no bound");
+  }
+
+  void intervals(const Place& place, std::int64_t i0, std::int64_t i1, std::vector<Interval>& out) const override {
+    const Sequence& sequence = *place.sequence;
+    const auto [low, high] = bounds(sequence);
+    const std::int64_t last = i1 - 1;
+    // Row i sees [i + low, i + high). Rows step by one key, so that what any row sees is one stretch, and what all see another.
+    const std::int64_t begin = std::max<std::int64_t>(i0 + low, 0), end = std::min(last + high, sequence.len_k);
+    const std::int64_t all_begin = std::max(last + low, begin), all_end = std::min(i0 + high, end);
+    if (all_begin >= all_end) {
+      append(out, begin, end, false);
+      return;
+    }
+    append(out, begin, all_begin, false);
+    append(out, all_begin, all_end, true);
+    append(out, all_end, end, false);
+  }
+
+  std::uint64_t bits(const Place& place, std::int64_t i, std::int64_t j0) const override {
+    const auto [low, high] = bounds(*place.sequence);
+    return range_bits(i + low, i + high, j0);
+  }
+
+ private:
+  struct Bounds {
+    std::int64_t low, high;  // of row 0, half open
+  };
+
+  Bounds bounds(const Sequence& sequence) const {
+    const std::int64_t offset = offset_.value_or(sequence.offset);
+    return {left_ < 0 ? -kFar : near_sum(offset, -left_), right_ < 0 ? kFar : near_sum(offset, right_) + 1};
+  }
+
+  std::int64_t left_, right_;
+  std::optional<std::int64_t> offset_;
+};
+
+}  // namespace
+}  // namespace plan
+
+Mask window(std::int64_t left, std::int64_t right, std::optional<std::int64_t> offset) {
+  return Mask(std::make_shared<plan::Window>(left, right, offset));
+}
+
+}  // namespace regard

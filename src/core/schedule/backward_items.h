@@ -1,0 +1,13 @@
+// How the backward pass is cut into work items, and who owns which sum.
+#pragma once
+
+#include <cstdint>
+
+#include "core/kernels/kernels.h"
+
+namespace regard::schedule {
+
+// Fills block ranges, tickets' places and chunk ranges of the task; returns how many tickets it needs (0: no sum spans blocks).
+std::int64_t cut_backward(kernels::BackwardTask& task);
+
+}  // namespace regard::schedule

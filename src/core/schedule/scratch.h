@@ -1,0 +1,28 @@
+// Scratch memory for workers: kept between calls, so that a warm call allocates nothing.
+#pragma once
+
+#include <cstddef>
+
+namespace regard::schedule {
+
+// A block of at least the asked size, aligned to 128 bytes, for as long as this lives; null where memory is short.
+class Scratch {
+ public:
+  explicit Scratch(std::size_t bytes);
+  ~Scratch();
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+
+  std::byte* data() const { return data_; }
+
+ private:
+  std::byte* data_ = nullptr;
+  std::size_t bytes_ = 0;
+};
+
+// Bytes in use and kept.
+std::size_t scratch_total();
+// Frees what is kept.
+void scratch_release();
+
+}  // namespace regard::schedule

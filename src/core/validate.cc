@@ -1,0 +1,209 @@
+#include "core/validate.h"
+
+#include <cmath>
+#include <string>
+
+#include "core/check_view.h"
+#include "core/plan/mask_node.h"
+
+// The first thing that is wrong is what the caller hears; when all is right no string is built.
+#define REGARD_RETURN_IF_ERROR(expression)                            \
+  do {                                                                \
+    if (Status status_ = (expression); !status_.ok()) return status_; \
+  } while (false)
+
+namespace regard {
+namespace {
+
+constexpr std::int64_t kMaxDim = 512;
+
+Status invalid(const std::string& name, const std::string& what) { return Status::invalid(name + ": " + what); }
+
+Status check_shape(const char* name, const Shape& shape, const Shape& expected, const char* as) {
+  if (shape == expected) return {};
+  return invalid(name, "shape " + text(shape) + "; expected " + text(expected) + ", " + as);
+}
+
+Status check_dtype(const char* name, DType dtype, DType expected, const char* as) {
+  if (dtype == expected) return {};
+  return invalid(name, std::string("dtype ") + name_of(dtype) + "; expected " + name_of(expected) + ", " + as);
+}
+
+// `expected`, or float32 in its place.
+Status check_result_dtype(const char* name, DType dtype, DType expected, const char* as) {
+  if (dtype == expected || dtype == DType::kFloat32) return {};
+  return invalid(name, std::string("dtype ") + name_of(dtype) + "; expected " + name_of(expected) + ", " + as +
+                           (expected == DType::kFloat32 ? "" : ", or float32"));
+}
+
+Status check_dim(const char* name, const TensorView& view) {
+  if (view.shape[3] >= 1 && view.shape[3] <= kMaxDim) return {};
+  return invalid(name, "shape " + text(view.shape) + " has dim " + std::to_string(view.shape[3]) + "; expected 1 to " +
+                           std::to_string(kMaxDim));
+}
+
+Status check_qkv(const TensorView& q, const TensorView& k, const TensorView& v) {
+  REGARD_RETURN_IF_ERROR(check_view("query", q));
+  REGARD_RETURN_IF_ERROR(check_view("key", k));
+  REGARD_RETURN_IF_ERROR(check_view("value", v));
+  if (!is_floating(q.dtype)) {
+    return invalid("query", std::string("dtype ") + name_of(q.dtype) + "; expected float32, bfloat16, float16 or float64");
+  }
+  REGARD_RETURN_IF_ERROR(check_dtype("key", k.dtype, q.dtype, "as query"));
+  REGARD_RETURN_IF_ERROR(check_dtype("value", v.dtype, q.dtype, "as query"));
+  REGARD_RETURN_IF_ERROR(check_dim("query", q));
+  REGARD_RETURN_IF_ERROR(check_dim("value", v));
+  if (k.shape[0] != q.shape[0]) {
+    return invalid("key", "shape " + text(k.shape) + " has batch " + std::to_string(k.shape[0]) + "; query has " + std::to_string(q.shape[0]));
+  }
+  const std::int64_t heads_q = q.shape[1], heads_kv = k.shape[1];
+  if (heads_kv == 0 ? heads_q != 0 : heads_q % heads_kv != 0) {
+    return invalid("key", "shape " + text(k.shape) + " has " + std::to_string(heads_kv) + " heads; query has " + std::to_string(heads_q) +
+                              ", which must be a multiple of them");
+  }
+  if (k.shape[3] != q.shape[3]) {
+    return invalid("key", "shape " + text(k.shape) + " has dim " + std::to_string(k.shape[3]) + "; query has " + std::to_string(q.shape[3]));
+  }
+  return check_shape("value", v.shape, {k.shape[0], k.shape[1], k.shape[2], v.shape[3]}, "batch, heads and length of key");
+}
+
+Status check_bias(const std::string& name, const TensorView& values, const Shape& scores) {
+  REGARD_RETURN_IF_ERROR(check_view(name.c_str(), values));
+  if (!is_floating(values.dtype)) {
+    return invalid(name, std::string("dtype ") + name_of(values.dtype) + "; expected float32, bfloat16, float16 or float64");
+  }
+  if (broadcasts(values.shape, scores)) return {};
+  return invalid(name, "shape " + text(values.shape) + " does not broadcast to (batch, heads, len_q, len_k) " + text(scores));
+}
+
+// "bias", or with more than one of them "bias[1]".
+std::string nth(const char* name, std::size_t n) { return n == 0 ? name : std::string(name) + "[" + std::to_string(n) + "]"; }
+
+Status check_options(const Options& options, const TensorView& q, const TensorView& k) {
+  if (options.scale && !std::isfinite(*options.scale)) {
+    return invalid("scale", std::to_string(*options.scale) + "; expected a finite number");
+  }
+  const Shape scores{q.shape[0], q.shape[1], q.shape[2], k.shape[2]};
+  bool softcap_met = false;
+  std::size_t biases = 0;
+  for (const Modifier& modifier : options.modifiers) {
+    if (const auto* softcap = std::get_if<Softcap>(&modifier)) {
+      if (!(softcap->cap > 0) || std::isinf(softcap->cap)) {
+        return invalid("softcap", std::to_string(softcap->cap) + "; expected a finite number above 0");
+      }
+      if (softcap_met) return invalid("softcap", "given twice; expected at most one");
+      softcap_met = true;
+    } else if (const auto* bias = std::get_if<Bias>(&modifier)) {
+      REGARD_RETURN_IF_ERROR(check_bias(nth("bias", biases++), bias->values, scores));
+    }
+  }
+  if (options.mask.hides_nothing()) return {};
+  return options.mask.node()->check({scores[0], scores[1], scores[2], scores[3]});
+}
+
+// float64 inputs are computed in float64, all others in float32.
+DType statistics_dtype(DType inputs) { return inputs == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32; }
+
+Shape shape_of_out(const TensorView& q, const TensorView& v) { return {q.shape[0], q.shape[1], q.shape[2], v.shape[3]}; }
+Shape shape_of_statistics(const TensorView& q) { return {q.shape[0], q.shape[1], q.shape[2], 1}; }
+
+Status check_out(const TensorView& out, const TensorView& q, const TensorView& v) {
+  REGARD_RETURN_IF_ERROR(check_shape("out", out.shape, shape_of_out(q, v), "(batch, heads, len_q) of query and dim of value"));
+  if (q.dtype == DType::kFloat64) return check_dtype("out", out.dtype, q.dtype, "as query");
+  return check_result_dtype("out", out.dtype, q.dtype, "as query");
+}
+
+Status check_statistics(const char* name, const TensorView& view, const TensorView& q) {
+  REGARD_RETURN_IF_ERROR(check_shape(name, view.shape, shape_of_statistics(q), "(batch, heads, len_q) of query and 1"));
+  return check_dtype(name, view.dtype, statistics_dtype(q.dtype), "as scores are computed");
+}
+
+Status check_optional_statistics(const char* name, const MutableTensorView& view, const TensorView& q) {
+  if (!view.given()) return {};
+  REGARD_RETURN_IF_ERROR(check_output(name, view));
+  return check_statistics(name, as_const(view), q);
+}
+
+Status check_gradient(const std::string& name, const MutableTensorView& gradient, const TensorView& input, const char* of) {
+  if (!gradient.given()) return {};
+  REGARD_RETURN_IF_ERROR(check_output(name.c_str(), gradient));
+  REGARD_RETURN_IF_ERROR(check_shape(name.c_str(), gradient.shape, input.shape, of));
+  return check_result_dtype(name.c_str(), gradient.dtype, input.dtype, of);
+}
+
+Status check_bias_gradients(const std::vector<MutableTensorView>& gradients, const std::vector<Modifier>& modifiers) {
+  std::size_t met = 0;
+  for (const Modifier& modifier : modifiers) {
+    const auto* bias = std::get_if<Bias>(&modifier);
+    if (bias == nullptr || met == gradients.size()) continue;
+    if (gradients[met].given()) {
+      REGARD_RETURN_IF_ERROR(check_gradient(nth("d_bias", met), gradients[met], bias->values, "as the bias"));
+    }
+    ++met;
+  }
+  if (met == gradients.size()) return {};
+  return invalid("d_bias", std::to_string(gradients.size()) + " gradients; there are " + std::to_string(met) + " biases");
+}
+
+}  // namespace
+
+Status validate_forward(const Inputs& inputs, const Options& options, const Outputs& outputs) {
+  const auto& [q, k, v] = inputs;
+  REGARD_RETURN_IF_ERROR(check_qkv(q, k, v));
+  REGARD_RETURN_IF_ERROR(check_options(options, q, k));
+  REGARD_RETURN_IF_ERROR(check_output("out", outputs.out));
+  REGARD_RETURN_IF_ERROR(check_out(as_const(outputs.out), q, v));
+  REGARD_RETURN_IF_ERROR(check_optional_statistics("maximum", outputs.maximum, q));
+  REGARD_RETURN_IF_ERROR(check_optional_statistics("log_sum", outputs.log_sum, q));
+  return check_optional_statistics("lse", outputs.lse, q);
+}
+
+Status validate_backward(const BackwardInputs& inputs, const Options& options, const Gradients& gradients) {
+  const TensorView &q = inputs.q, &k = inputs.k, &v = inputs.v;
+  REGARD_RETURN_IF_ERROR(check_qkv(q, k, v));
+  REGARD_RETURN_IF_ERROR(check_options(options, q, k));
+  REGARD_RETURN_IF_ERROR(check_view("out", inputs.out));
+  REGARD_RETURN_IF_ERROR(check_out(inputs.out, q, v));
+  REGARD_RETURN_IF_ERROR(check_view("maximum", inputs.maximum));
+  REGARD_RETURN_IF_ERROR(check_statistics("maximum", inputs.maximum, q));
+  REGARD_RETURN_IF_ERROR(check_view("log_sum", inputs.log_sum));
+  REGARD_RETURN_IF_ERROR(check_statistics("log_sum", inputs.log_sum, q));
+  REGARD_RETURN_IF_ERROR(check_view("d_out", inputs.d_out));
+  REGARD_RETURN_IF_ERROR(check_shape("d_out", inputs.d_out.shape, inputs.out.shape, "as out"));
+  REGARD_RETURN_IF_ERROR(check_dtype("d_out", inputs.d_out.dtype, inputs.out.dtype, "as out"));
+  if (inputs.d_lse.given()) {
+    REGARD_RETURN_IF_ERROR(check_view("d_lse", inputs.d_lse));
+    REGARD_RETURN_IF_ERROR(check_statistics("d_lse", inputs.d_lse, q));
+  }
+  REGARD_RETURN_IF_ERROR(check_gradient("dq", gradients.dq, q, "as query"));
+  REGARD_RETURN_IF_ERROR(check_gradient("dk", gradients.dk, k, "as key"));
+  REGARD_RETURN_IF_ERROR(check_gradient("dv", gradients.dv, v, "as value"));
+  return check_bias_gradients(gradients.d_bias, options.modifiers);
+}
+
+Status validate_merge(const State& other, const State& into) {
+  REGARD_RETURN_IF_ERROR(check_output("into.out", into.out));
+  const Shape out = into.out.shape, statistics{out[0], out[1], out[2], 1};
+  const DType dtype = into.out.dtype;
+  if (dtype != DType::kFloat32 && dtype != DType::kFloat64) {
+    return invalid("into.out", std::string("dtype ") + name_of(dtype) + "; expected float32 or float64");
+  }
+  REGARD_RETURN_IF_ERROR(check_view("other.out", as_const(other.out)));
+  REGARD_RETURN_IF_ERROR(check_shape("other.out", other.out.shape, out, "as into.out"));
+  REGARD_RETURN_IF_ERROR(check_dtype("other.out", other.out.dtype, dtype, "as into.out"));
+  const auto check_numbers = [&](const char* name, const MutableTensorView& view) -> Status {
+    REGARD_RETURN_IF_ERROR(check_shape(name, view.shape, statistics, "(batch, heads, len_q) of into.out and 1"));
+    return check_dtype(name, view.dtype, dtype, "as into.out");
+  };
+  for (const auto& [name, view] : {std::pair{"into.maximum", &into.maximum}, {"into.log_sum", &into.log_sum}}) {
+    REGARD_RETURN_IF_ERROR(check_output(name, *view));
+    REGARD_RETURN_IF_ERROR(check_numbers(name, *view));
+  }
+  for (const auto& [name, view] : {std::pair{"other.maximum", &other.maximum}, {"other.log_sum", &other.log_sum}}) {
+    REGARD_RETURN_IF_ERROR(check_view(name, as_const(*view)));
+    REGARD_RETURN_IF_ERROR(check_numbers(name, *view));
+  }
+  return {};
+}
+
+}  // namespace regard

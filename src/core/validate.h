@@ -1,0 +1,13 @@
+// Checks of everything a caller hands in, before any memory is touched.
+#pragma once
+
+#include "regard/attention.h"
+#include "regard/state.h"
+
+namespace regard {
+
+Status validate_forward(const Inputs& inputs, const Options& options, const Outputs& outputs);
+Status validate_backward(const BackwardInputs& inputs, const Options& options, const Gradients& gradients);
+Status validate_merge(const State& other, const State& into);
+
+}  // namespace regard
