@@ -1,0 +1,141 @@
+// Random attentions against the oracle: any shape, layout, mask expression, biases, dtype and set of gradients.
+#include <gtest/gtest.h>
+#include <rapidcheck.h>
+
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "regard/target.h"
+#include "tests/core/support/case.h"
+
+namespace regard::testing {
+
+// What rapidcheck prints when a case fails: the line that runs it again.
+void showValue(const Case& c, std::ostream& stream) { stream << "REGARD_TARGET=" << current_target() << " " << c; }
+
+namespace {
+
+template <typename T>
+rc::Gen<T> in(T low, T high) { return rc::gen::inRange<T>(low, high + 1); }
+
+rc::Gen<std::int64_t> any_dim() {
+  return rc::gen::weightedOneOf<std::int64_t>({
+      {4, in<std::int64_t>(1, 20)},
+      {4, rc::gen::element<std::int64_t>(16, 32, 40, 48, 64, 80, 96, 128)},
+      {2, in<std::int64_t>(1, 130)},
+      {1, in<std::int64_t>(1, 512)},
+  });
+}
+
+rc::Gen<std::int64_t> any_length() {
+  return rc::gen::weightedOneOf<std::int64_t>({
+      {2, in<std::int64_t>(0, 4)},
+      {5, in<std::int64_t>(1, 70)},
+      {5, in<std::int64_t>(1, 300)},
+      {1, rc::gen::element<std::int64_t>(12, 24, 32, 64, 96, 255, 256, 257, 512, 513)},
+      {1, in<std::int64_t>(500, 1500)},
+  });
+}
+
+std::string any_leaf(bool packed) {
+  std::ostringstream text;
+  const auto offset = [&] {
+    if (*rc::gen::arbitrary<bool>()) text << "@" << *rc::gen::inRange(-80, 200);
+  };
+  const auto side = [] { return *rc::gen::weightedOneOf<int>({{1, rc::gen::just(-1)}, {3, in(0, 12)}, {2, in(0, 150)}}); };
+  const auto seed = [] { return *rc::gen::inRange(0, 1000); };
+  switch (*rc::gen::inRange(0, packed ? 4 : 5)) {
+    case 0: text << "c", offset(); break;
+    case 1: text << "w" << side() << ":" << side(), offset(); break;
+    case 2: text << "k" << seed(); break;
+    case 3: text << "t" << seed() << ":" << *rc::gen::inRange(0, 16); break;
+    default: text << "d" << seed(); break;
+  }
+  return text.str();
+}
+
+std::string any_mask() {
+  const int leaves = *rc::gen::weightedElement<int>({{2, 0}, {5, 1}, {4, 2}, {2, 3}});
+  const bool packed = *rc::gen::weightedElement<bool>({{5, false}, {1, true}});
+  std::string text = packed ? "p" + std::to_string(*rc::gen::inRange(0, 1000)) : "";
+  for (int n = 0; n < leaves; ++n) {
+    if (!text.empty()) text += ".";
+    text += any_leaf(packed);
+    if (*rc::gen::weightedElement<bool>({{3, false}, {1, true}})) text += ".~";
+    if (n > 0) text += *rc::gen::arbitrary<bool>() ? ".&" : ".|";
+    if (n > 0 && *rc::gen::weightedElement<bool>({{7, false}, {1, true}})) text += ".~";
+  }
+  return text;
+}
+
+Case any_case(double most) {
+  Case c;
+  c.seed = *rc::gen::inRange<std::int64_t>(0, 1000000);
+  c.dtype = static_cast<int>(*rc::gen::weightedElement<DType>({{5, kF32}, {4, kBf16}, {2, kF16}, {2, kF64}}));
+  c.batch = *rc::gen::weightedElement<std::int64_t>({{5, 1}, {3, 2}, {1, 3}, {1, 5}});
+  c.heads_kv = *rc::gen::weightedElement<std::int64_t>({{5, 1}, {3, 2}, {1, 3}});
+  c.group = *rc::gen::weightedElement<std::int64_t>({{5, 1}, {2, 2}, {1, 3}, {1, 5}, {1, 8}});
+  c.len_q = *any_length();
+  c.len_k = *any_length();
+  c.dim = *any_dim();
+  c.dim_v = *rc::gen::arbitrary<bool>() ? c.dim : *any_dim();
+  const auto input_lie = [] { return *rc::gen::weightedOneOf<int>({{3, rc::gen::just(0)}, {2, rc::gen::just(1)}, {4, in(0, kInputLies - 1)}}); };
+  c.q_lie = input_lie(), c.k_lie = input_lie(), c.v_lie = input_lie(), c.d_out_lie = input_lie();
+  c.out_lie = *in(0, kOutputLies - 1), c.gradient_lie = *in(0, kOutputLies - 1);
+  c.mask = any_mask();
+  for (int n = *rc::gen::weightedElement<int>({{6, 0}, {4, 1}, {1, 2}}); n > 0; --n) {
+    CaseBias bias;
+    bias.axes = *in(0, 15);
+    bias.dtype = *rc::gen::weightedElement<int>({{4, 0}, {2, 1}, {1, 2}, {1, 3}});
+    bias.lie = input_lie();
+    bias.before = *rc::gen::arbitrary<bool>();
+    bias.wanted = *rc::gen::weightedElement<int>({{3, 1}, {1, 0}});
+    c.biases.push_back(bias);
+  }
+  c.softcap = *rc::gen::weightedElement<double>({{3, 0}, {1, 1.5}, {1, 30}});
+  c.scale = *rc::gen::weightedElement<double>({{6, 0}, {1, 0.05}, {1, -0.125}});
+  const auto often = [](int weight) { return *rc::gen::weightedElement<int>({{static_cast<std::size_t>(weight), 1}, {1, 0}}); };
+  c.lse = often(2), c.d_lse = often(1), c.dq = often(5), c.dk = often(5), c.dv = often(5);
+  c.wide_out = often(1), c.wide_gradients = often(1);
+  c.workers = *in(1, 3);
+  // Steep slopes and a scale of their own do not mix: scores would be huge, which the hostile tests are for.
+  c.shape = c.scale != 0 ? 0 : *rc::gen::weightedElement<int>({{5, 0}, {1, 1}, {1, 2}, {1, 3}});
+  return bounded(std::move(c), most);
+}
+
+TEST(Property, AnyAttentionIsWithinTheErrorBars) {
+  rc::detail::TestParams params = rc::detail::configuration().testParams;  // RC_PARAMS may say otherwise
+  if (std::getenv("RC_PARAMS") == nullptr) params.maxSuccess = 250;
+  const double most = 8e6;
+  const auto property = [&] {
+    const Case c = *rc::gen::exec([&] { return any_case(most); });
+    const std::string error = check(c);
+    if (!error.empty()) RC_FAIL(error);
+  };
+  rc::detail::TestMetadata metadata;
+  metadata.id = metadata.description = "any attention is within the error bars";
+  const auto result = rc::detail::checkTestable(property, metadata, params);
+  if (!result.template is<rc::detail::SuccessResult>()) {
+    std::ostringstream text;
+    rc::detail::printResultMessage(result, text);
+    FAIL() << text.str();
+  }
+}
+
+TEST(Property, OneCase) {
+  const char* text = std::getenv("REGARD_CASE");
+  if (text == nullptr) GTEST_SKIP() << "set REGARD_CASE to run one case of this file again";
+  EXPECT_EQ(check(parse_case(text)), "");
+}
+
+TEST(Property, CasesSurviveTheTripThroughText) {
+  const std::string line = "seed=5 dtype=1 lq=40 softcap=1.5 wk=0 mask=c.w3:-1@2.& bias=3,1,0,1,0 ";
+  std::ostringstream text;
+  text << parse_case(line);
+  EXPECT_EQ(text.str(), "REGARD_CASE='" + line + "' core_tests --gtest_filter=Property.OneCase");
+  EXPECT_THROW(parse_case("lq=4 nonsense=1"), std::invalid_argument);
+}
+
+}  // namespace
+}  // namespace regard::testing

@@ -1,0 +1,249 @@
+#include "tests/core/support/dense_attention.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "tests/core/support/dtypes.h"
+
+namespace regard::testing {
+namespace {
+
+struct Exactly {
+  template <typename Real>
+  Real operator()(Real x) const { return x; }
+};
+struct ToBf16 {
+  float operator()(float x) const { return round_to_bf16(x); }
+};
+struct ToF16 {
+  float operator()(float x) const { return static_cast<float>(round_to(kF16, x)); }
+};
+
+double finite_maximum(const std::vector<double>& values) {
+  double most = 0;
+  for (const double x : values)
+    if (std::isfinite(x)) most = std::max(most, std::abs(x));
+  return most;
+}
+
+template <typename Real>
+std::vector<Real> transposed(const Real* rows, std::int64_t n, std::int64_t dim) {
+  std::vector<Real> columns(n * dim);
+  for (std::int64_t j = 0; j < n; ++j)
+    for (std::int64_t d = 0; d < dim; ++d) columns[d * n + j] = rows[j * dim + d];
+  return columns;
+}
+
+template <typename Real>
+std::vector<double> doubles(const std::vector<Real>& values) {
+  return {values.begin(), values.end()};
+}
+
+// One (batch, query head): rows of q against all keys. `Round` is applied wherever the plain attention of a dtype would store
+// a tensor of that dtype.
+template <typename Real, typename Round>
+class Head {
+ public:
+  Head(const DenseProblem& p, DenseResults& r, std::int64_t b, std::int64_t h, std::vector<Real>& dk, std::vector<Real>& dv)
+      : p_(p), r_(r), n_(p.len_k), head_(b * p.heads + h), kv_((b * (p.heads / p.group) + h / p.group) * p.len_k) {
+    k_.assign(p.k.begin() + kv_ * p.dim, p.k.begin() + (kv_ + n_) * p.dim);
+    v_.assign(p.v.begin() + kv_ * p.dim_v, p.v.begin() + (kv_ + n_) * p.dim_v);
+    kt_ = transposed(k_.data(), n_, p.dim);
+    if (!p.d_out.empty()) {
+      vt_ = transposed(v_.data(), n_, p.dim_v);
+      dk_ = dk.data() + kv_ * p.dim;
+      dv_ = dv.data() + kv_ * p.dim_v;
+      k_terms_.assign(n_, 0);
+      v_terms_.assign(n_, 0);
+      k_delta_.assign(n_, 0);
+    }
+  }
+
+  void forward(std::int64_t i) {
+    row_ = head_ * p_.len_q + i;
+    scores();
+    Real maximum = -std::numeric_limits<Real>::infinity(), sum = 0;
+    for (std::int64_t j = 0; j < n_; ++j)
+      if (allowed(j)) maximum = std::max(maximum, s_[j]);
+    sees_ = maximum != -std::numeric_limits<Real>::infinity() || any_nan();
+    prob_.assign(n_, 0);
+    out_.assign(p_.dim_v, 0);
+    if (sees_) {
+      for (std::int64_t j = 0; j < n_; ++j) {
+        if (!allowed(j)) continue;
+        prob_[j] = std::exp(s_[j] - maximum);
+        sum += prob_[j];
+      }
+      for (std::int64_t j = 0; j < n_; ++j) {
+        if (!allowed(j)) continue;
+        prob_[j] = round_(prob_[j] / sum);
+        for (std::int64_t d = 0; d < p_.dim_v; ++d) out_[d] += prob_[j] * v_[j * p_.dim_v + d];
+      }
+    }
+    for (std::int64_t d = 0; d < p_.dim_v; ++d) r_.out[row_ * p_.dim_v + d] = round_(out_[d]);
+    r_.maximum[row_] = maximum;
+    r_.lse[row_] = sees_ ? maximum + std::log(sum) : maximum;
+  }
+
+  // After forward(i) for the same i.
+  void backward(std::int64_t i) {
+    row_ = head_ * p_.len_q + i;
+    if (!sees_) return;
+    const double* d_out = &p_.d_out[row_ * p_.dim_v];
+    const Real d_lse = p_.d_lse.empty() ? 0 : static_cast<Real>(p_.d_lse[row_]);
+    dp_.assign(n_, 0);
+    for (std::int64_t d = 0; d < p_.dim_v; ++d)
+      for (std::int64_t j = 0; j < n_; ++j) dp_[j] += static_cast<Real>(d_out[d]) * vt_[d * n_ + j];
+    Real delta = 0, delta_size = 0;
+    for (std::int64_t j = 0; j < n_; ++j)
+      if (allowed(j)) delta += prob_[j] * (dp_[j] = round_(dp_[j]));
+    for (std::int64_t d = 0; d < p_.dim_v; ++d) delta_size += std::abs(static_cast<Real>(d_out[d]) * out_[d]);
+
+    const Real scale = static_cast<Real>(p_.scale);
+    const double* q = &p_.q[row_ * p_.dim];
+    double q_size = 0;
+    for (std::int64_t d = 0; d < p_.dim; ++d) q_size = std::max(q_size, std::abs(q[d]));
+    dq_.assign(p_.dim, 0);
+    std::vector<Real> mean_key(p_.dim, 0);
+    double terms = 0;
+    for (std::int64_t j = 0; j < n_; ++j) {
+      if (!allowed(j)) continue;
+      const Real ds = round_(prob_[j] * (dp_[j] - delta + d_lse));
+      const Real before = p_.softcap == 0 ? ds : round_(ds * (1 - squash_[j] * squash_[j]));
+      const double term = std::abs(prob_[j]) * (std::abs(dp_[j]) + std::abs(delta) + std::abs(d_lse));
+      if (!p_.bias_after.empty()) r_.d_bias_after[row_ * n_ + j] = ds;
+      if (!p_.bias_before.empty()) r_.d_bias_before[row_ * n_ + j] = before;
+      r_.d_bias_terms[row_ * n_ + j] = term;
+      r_.d_bias_delta[row_ * n_ + j] = prob_[j] * delta_size;
+      for (std::int64_t d = 0; d < p_.dim; ++d) {
+        dq_[d] += before * k_[j * p_.dim + d] * scale;
+        dk_[j * p_.dim + d] += before * static_cast<Real>(q[d]) * scale;
+        mean_key[d] += prob_[j] * k_[j * p_.dim + d];
+      }
+      for (std::int64_t d = 0; d < p_.dim_v; ++d) dv_[j * p_.dim_v + d] += prob_[j] * static_cast<Real>(d_out[d]);
+      terms += term;
+      k_terms_[j] += term * q_size * std::abs(p_.scale);
+      k_delta_[j] += prob_[j] * delta_size * q_size * std::abs(p_.scale);
+      v_terms_[j] += prob_[j];
+    }
+    for (std::int64_t d = 0; d < p_.dim; ++d) {
+      r_.dq[row_ * p_.dim + d] = round_(dq_[d]);
+      r_.dq_delta = std::max<double>(r_.dq_delta, std::abs(delta_size * scale * mean_key[d]));
+    }
+    r_.dq_terms = std::max(r_.dq_terms, terms * std::abs(p_.scale));
+  }
+
+  void finish() {
+    for (std::int64_t j = 0; j < n_; ++j) {
+      r_.dk_terms = std::max(r_.dk_terms, k_terms_[j] * static_cast<double>(p_.group));
+      r_.dk_delta = std::max(r_.dk_delta, k_delta_[j] * static_cast<double>(p_.group));
+      r_.dv_terms = std::max(r_.dv_terms, v_terms_[j] * static_cast<double>(p_.group));
+    }
+  }
+
+ private:
+  bool allowed(std::int64_t j) const { return p_.allowed.empty() || p_.allowed[row_ * n_ + j] != 0; }
+
+  bool any_nan() const {
+    for (std::int64_t j = 0; j < n_; ++j)
+      if (allowed(j) && std::isnan(s_[j])) return true;
+    return false;
+  }
+
+  void scores() {
+    s_.assign(n_, 0);
+    squash_.assign(p_.softcap == 0 ? 0 : n_, 0);
+    for (std::int64_t d = 0; d < p_.dim; ++d) {
+      const Real q = static_cast<Real>(p_.q[row_ * p_.dim + d]);
+      for (std::int64_t j = 0; j < n_; ++j) s_[j] += q * kt_[d * n_ + j];
+    }
+    for (std::int64_t j = 0; j < n_; ++j) {
+      s_[j] = round_(round_(s_[j]) * static_cast<Real>(p_.scale));
+      if (!p_.bias_before.empty()) s_[j] = round_(s_[j] + static_cast<Real>(p_.bias_before[row_ * n_ + j]));
+      if (p_.softcap != 0) {
+        squash_[j] = std::tanh(s_[j] / static_cast<Real>(p_.softcap));
+        s_[j] = round_(static_cast<Real>(p_.softcap) * squash_[j]);
+      }
+      if (!p_.bias_after.empty()) s_[j] = round_(s_[j] + static_cast<Real>(p_.bias_after[row_ * n_ + j]));
+    }
+  }
+
+  const DenseProblem& p_;
+  DenseResults& r_;
+  const Round round_{};
+  const std::int64_t n_, head_, kv_;
+  std::int64_t row_ = 0;
+  bool sees_ = false;
+  std::vector<Real> k_, v_, kt_, vt_;
+  std::vector<Real> s_, squash_, prob_, out_, dp_, dq_;
+  Real* dk_ = nullptr;
+  Real* dv_ = nullptr;
+  std::vector<double> k_terms_, v_terms_, k_delta_;
+};
+
+template <typename Real, typename Round>
+DenseResults attend_in(const DenseProblem& p) {
+  const std::int64_t rows = p.batch * p.heads * p.len_q, keys = p.batch * (p.heads / p.group) * p.len_k;
+  const bool backward = !p.d_out.empty();
+  DenseResults r;
+  r.out.assign(rows * p.dim_v, 0);
+  r.maximum.assign(rows, 0);
+  r.lse.assign(rows, 0);
+  std::vector<Real> dk, dv;
+  if (backward) {
+    r.dq.assign(rows * p.dim, 0);
+    dk.assign(keys * p.dim, 0);
+    dv.assign(keys * p.dim_v, 0);
+    r.d_bias_before.assign(p.bias_before.size(), 0);
+    r.d_bias_after.assign(p.bias_after.size(), 0);
+    r.d_bias_terms.assign(rows * p.len_k, 0);
+    r.d_bias_delta.assign(rows * p.len_k, 0);
+  }
+  for (std::int64_t b = 0; b < p.batch; ++b) {
+    for (std::int64_t h = 0; h < p.heads; ++h) {
+      Head<Real, Round> head(p, r, b, h, dk, dv);
+      for (std::int64_t i = 0; i < p.len_q; ++i) {
+        head.forward(i);
+        if (backward) head.backward(i);
+      }
+      if (backward) head.finish();
+    }
+  }
+  if (backward) {
+    const Round round{};
+    for (Real& x : dk) x = round(x);
+    for (Real& x : dv) x = round(x);
+    r.dk = doubles(dk);
+    r.dv = doubles(dv);
+    r.dq_terms *= finite_maximum(p.k);
+    r.dv_terms *= finite_maximum(p.d_out);
+  }
+  return r;
+}
+
+}  // namespace
+
+DenseResults attend(const DenseProblem& problem, Arithmetic arithmetic) {
+  switch (arithmetic) {
+    case Arithmetic::kLongDouble: return attend_in<long double, Exactly>(problem);
+    case Arithmetic::kFloat: return attend_in<float, Exactly>(problem);
+    case Arithmetic::kBf16: return attend_in<float, ToBf16>(problem);
+    case Arithmetic::kF16: return attend_in<float, ToF16>(problem);
+    case Arithmetic::kDouble: break;
+  }
+  return attend_in<double, Exactly>(problem);
+}
+
+Arithmetic arithmetic_of(DType dtype) {
+  switch (dtype) {
+    case kBf16: return Arithmetic::kBf16;
+    case kF16: return Arithmetic::kF16;
+    case kF64: return Arithmetic::kDouble;
+    default: return Arithmetic::kFloat;
+  }
+}
+
+Arithmetic oracle_of(DType dtype) { return dtype == kF64 ? Arithmetic::kLongDouble : Arithmetic::kDouble; }
+
+}  // namespace regard::testing
