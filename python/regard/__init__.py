@@ -1,0 +1,31 @@
+"""Regard: exact fused attention on a CPU, forward and backward, in linear memory.
+
+    out = regard.attention(q, k, v, mask=regard.causal() & regard.window(4096, 0), softcap=30.0)
+    regard.enable()                    # every F.scaled_dot_product_attention on CPU tensors now runs here
+    import regard.transformers         # attn_implementation="regard"
+"""
+
+from . import _ops_library, _public_op  # noqa: F401  (registers the operators)
+from ._attention import attention
+from ._enable import disable, enable, enabled, report
+from ._plan import Plan, plan
+from ._targets import kernel_target, set_target
+from .masks import Mask, causal, documents, key_lengths, tensor, window
+
+__all__ = [
+    "Mask",
+    "Plan",
+    "attention",
+    "causal",
+    "disable",
+    "documents",
+    "enable",
+    "enabled",
+    "kernel_target",
+    "key_lengths",
+    "plan",
+    "report",
+    "set_target",
+    "tensor",
+    "window",
+]

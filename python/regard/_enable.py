@@ -1,0 +1,184 @@
+"""regard.enable(): every `torch.nn.functional.scaled_dot_product_attention` on CPU tensors runs here.
+
+The dispatcher's kernel of that operator is replaced for CPU and for AutogradCPU: with CPU alone gradients would be lost without an
+error. What is not covered goes to PyTorch's own kernel, and report() says what and why. The choice is process-wide; a graph that was
+compiled before keeps the kernel it was compiled with.
+"""
+
+import collections
+import contextlib
+
+import torch
+from torch._C import DispatchKey
+
+from . import _ops_library as ops
+from ._attention import _grad_enabled, _transforms, general, with_gradients
+from .masks import causal, tensor
+
+_sdpa = torch.ops.aten.scaled_dot_product_attention.default
+_top_left = causal(0)
+_state = {"library": None, "fastpath": None}
+_served = collections.Counter()
+_declined = collections.Counter()
+
+
+class Report(collections.namedtuple("Report", "served declined")):
+    """`served`: calls that ran here. `declined`: {reason: calls that PyTorch's own kernel ran}."""
+
+    __slots__ = ()
+
+    def __str__(self):
+        lines = [f"{self.served} calls ran in Regard"]
+        lines += [f"{count} calls ran in PyTorch: {reason}" for reason, count in sorted(self.declined.items())]
+        return "\n".join(lines)
+
+
+def report(reset=False):
+    """What became of the calls of scaled_dot_product_attention while Regard was enabled, since the start or the last reset."""
+    result = Report(_served["calls"], dict(_declined))
+    if reset:
+        _served.clear()
+        _declined.clear()
+    return result
+
+
+def enable():
+    """Routes scaled_dot_product_attention on CPU tensors here until disable(). Also closes the fast path of nn.MultiheadAttention
+    and nn.TransformerEncoderLayer, which would pass it by."""
+    if _state["library"] is not None:
+        return
+    library = torch.library.Library("aten", "IMPL")
+    for key in ("CPU", "AutogradCPU"):
+        library.impl("scaled_dot_product_attention", _route, key)
+    _state["library"] = library
+    _state["fastpath"] = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+
+
+def disable():
+    """Undoes enable()."""
+    if _state["library"] is None:
+        return
+    _state["library"]._destroy()
+    _state["library"] = None
+    torch.backends.mha.set_fastpath_enabled(_state["fastpath"])
+
+
+@contextlib.contextmanager
+def enabled():
+    """Regard within the block; afterwards as it was before."""
+    before = _state["library"] is not None
+    enable()
+    try:
+        yield
+    finally:
+        if not before:
+            disable()
+
+
+def _original(reason, *arguments, **keywords):
+    _declined[reason] += 1
+    return _sdpa._op_dk(DispatchKey.CompositeImplicitAutograd, *arguments, **keywords)
+
+
+def _route(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, *, scale=None, enable_gqa=False):
+    kind = type(query)
+    if kind is torch.Tensor and type(key) is kind and type(value) is kind and not dropout_p and not _transforms():
+        # The shortest way, for what most calls are. What the operators refuse finds its reason below.
+        a, b = query.shape, key.shape
+        if len(a) == 4 and len(b) == 4 and (a[1] == b[1] or enable_gqa):
+            try:
+                result = _plain_call(query, key, value, attn_mask, is_causal, scale, a, b)
+            except ValueError:
+                result = None
+            if result is not None:
+                _served["calls"] += 1
+                return result
+    reason = _why_not(query, key, value, attn_mask, dropout_p, is_causal, enable_gqa)
+    if reason is not None:
+        return _original(reason, query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa)
+    _served["calls"] += 1
+    if attn_mask is not None:
+        return _masked(query, key, value, attn_mask, scale)
+    return general(query, key, value, _top_left if is_causal else None, scale, 0.0, None, "bhsd", None, False)
+
+
+def _plain_call(query, key, value, attn_mask, is_causal, scale, a, b):
+    """The result for plain tensors of rank 4, or None where something has to broadcast or to be looked at."""
+    if attn_mask is None:
+        code = 2 if is_causal else 0
+        if not (_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad)):
+            return ops.attend(query, key, value, code, scale)
+        c = value.shape
+        if len(c) == 4 and a[0] == b[0] == c[0] and b[1] == c[1]:
+            return with_gradients(query, key, value, code, scale)
+    elif type(attn_mask) is torch.Tensor and not is_causal and attn_mask.dtype in _mask_dtypes:
+        sizes = attn_mask.shape
+        if len(sizes) <= 4 and all(m in (1, n) for m, n in zip(reversed(sizes), (b[2], a[2], a[1], a[0]), strict=False)):
+            return _masked(query, key, value, attn_mask, scale)
+    return None
+
+
+def _masked(query, key, value, attn_mask, scale):
+    mask, bias = (tensor(attn_mask), None) if attn_mask.dtype is torch.bool else (None, attn_mask)
+    return general(query, key, value, mask, scale, 0.0, bias, "bhsd", None, False)
+
+
+_dtypes = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+_mask_dtypes = (torch.bool, *_dtypes)
+
+
+def _covered(query, key, value, a, b, c):
+    """None, or why these tensors are not Regard's."""
+    dtype = query.dtype
+    if dtype not in _dtypes or key.dtype is not dtype or value.dtype is not dtype:
+        return "dtype"
+    if not 1 <= a[-1] <= 512 or not 1 <= c[-1] <= 512:
+        return "head dim outside 1 to 512"
+    if a[-1] != b[-1] or b[-2] != c[-2]:
+        return "shapes that do not fit"
+    return None
+
+
+def _why_not(query, key, value, attn_mask, dropout_p, is_causal, enable_gqa):
+    if dropout_p:
+        return "dropout"
+    if _transforms():
+        return "inside a torch.func transform"
+    inputs = [x for x in (query, key, value, attn_mask) if x is not None]
+    if any(x.is_nested or x.layout is not torch.strided for x in inputs):
+        return "nested or sparse tensors"
+    if any(x.device.type != "cpu" for x in inputs):
+        return "tensors on several devices"
+    if any(x.dim() < 2 for x in (query, key, value)):
+        return "shapes that do not fit"
+    reason = _covered(query, key, value, query.shape, key.shape, value.shape)
+    if reason is not None:
+        return reason
+    if attn_mask is not None:
+        if is_causal:
+            return "attn_mask together with is_causal"
+        if attn_mask.dtype not in _mask_dtypes:
+            return "dtype of attn_mask"
+    return _heads_and_batch(query, key, value, attn_mask, enable_gqa)
+
+
+def _heads_and_batch(query, key, value, attn_mask, enable_gqa):
+    """PyTorch repeats heads only on request, and otherwise broadcasts every leading dimension alike."""
+    heads = [x.shape[-3] if x.dim() > 2 else 1 for x in (query, key, value)]
+    if enable_gqa:
+        if min(x.dim() for x in (query, key, value)) < 3 or heads[1] != heads[2] or heads[1] == 0 or heads[0] % heads[1]:
+            return "heads that do not divide"
+        batches = [x.shape[:-3] for x in (query, key, value)]
+    else:
+        batches = [x.shape[:-2] for x in (query, key, value)]
+    try:
+        batch = torch.broadcast_shapes(*batches)
+        full = (*batch, heads[0]) if enable_gqa else batch
+        if attn_mask is not None:
+            pairs = (*full, query.shape[-2], key.shape[-2])
+            if torch.broadcast_shapes(attn_mask.shape, pairs) != torch.Size(pairs):
+                return "attn_mask with more dimensions than the scores"
+    except RuntimeError:
+        return "shapes that do not fit"
+    return None

@@ -1,0 +1,33 @@
+"""Loads the operators (python/regard/_ops.so, from src/torch_ops) and keeps handles to them: a look-up by name costs half a microsecond."""
+
+from pathlib import Path
+
+import torch
+
+_file = Path(__file__).with_name("_ops.so")
+if not _file.exists():
+    raise ImportError(f"{_file} is missing: build the target regard_torch (./dev build regard_torch)")
+torch.ops.load_library(str(_file))
+
+
+def _overload(name):
+    # `_op` is what OpOverload.__call__ calls in its turn; without it the call is only a little slower.
+    overload = getattr(torch.ops.regard, name).default
+    return getattr(overload, "_op", overload)
+
+
+attend = _overload("_attend")
+attend_for_gradients = _overload("_attend_for_gradients")
+attend_backward = _overload("_attend_backward")
+forward = _overload("_forward")
+backward = _overload("_backward")
+make_plan = _overload("_make_plan")
+plan_density = _overload("_plan_density")
+plan_picture = _overload("_plan_picture")
+free_plan = _overload("_free_plan")
+kernel_target = _overload("_kernel_target")
+set_target = _overload("_set_target")
+
+# What compilers see.
+attention = torch.ops.regard.attention.default
+attention_backward = torch.ops.regard.attention_backward.default

@@ -1,0 +1,37 @@
+"""Plans: which tiles of the score matrix exist, made once for a mask and lengths, reused by many calls, and looked at."""
+
+from . import _ops_library as ops
+from ._options import as_mask
+
+
+class Plan:
+    """Immutable. `density` is the share of all pairs that lies in tiles that exist: what a call costs; `picture()` draws them."""
+
+    __slots__ = ("batch", "handle", "heads", "len_k", "len_q", "mask")
+
+    def __init__(self, mask, batch, heads, len_q, len_k):
+        self.handle = 0
+        self.mask = as_mask(mask)
+        self.batch, self.heads, self.len_q, self.len_k = batch, heads, len_q, len_k
+        self.handle = ops.make_plan(self.mask.ints, self.mask.tensors, batch, heads, len_q, len_k)
+
+    def __del__(self):
+        if self.handle:
+            ops.free_plan(self.handle)
+
+    @property
+    def density(self):
+        return ops.plan_density(self.handle)
+
+    def picture(self, batch=0, head=0, width=64):
+        """One head's tiles, `width` columns wide: '#' full, '+' partial, '.' absent."""
+        return ops.plan_picture(self.handle, batch, head, width)
+
+    def __repr__(self):
+        shape = f"batch={self.batch}, heads={self.heads}, len_q={self.len_q}, len_k={self.len_k}"
+        return f"regard.plan({self.mask!r}, {shape}, density={self.density:.3g})"
+
+
+def plan(mask, *, batch=1, heads=1, len_q, len_k):
+    """The tiles that `mask` leaves of `heads` query heads in each of `batch` sequences. Found from the mask's parameters, never from n x n."""
+    return Plan(mask, batch, heads, len_q, len_k)

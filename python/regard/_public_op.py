@@ -1,0 +1,84 @@
+"""regard::attention as compilers, opcheck and tracers see it: shapes, autograd and autocast. Eager code takes the shorter way of
+_autograd.py; both end in the same kernels."""
+
+import torch
+
+from . import _ops_library as ops
+from ._autograd import DOUBLE_BACKWARD, spread, wanted_bits
+
+
+def _fake(query, key, value, ints, floats, tensors, order):
+    sizes = list(query.shape)
+    rank = query.dim()
+    heads, seq = (-2, -3) if order else (-3, -2)
+    sizes[-1] = value.shape[-1]
+    if not order and rank >= 3 and query.stride(-3) < query.stride(-2):
+        # The memory order of the query, as Problem::make_output has it.
+        inside = [*sizes[:-3], sizes[-2], sizes[-3], sizes[-1]]
+        out = query.new_empty(inside).transpose(-3, -2)
+    else:
+        out = query.new_empty(sizes)
+    statistic = torch.float64 if query.dtype == torch.float64 else torch.float32
+    rows = [query.shape[seq]] if rank == 2 else [query.shape[heads], query.shape[seq]]
+    if rank == 4:
+        rows.insert(0, query.shape[0])
+    return out, query.new_empty(rows, dtype=statistic), query.new_empty([2, *rows], dtype=statistic)
+
+
+def _fake_backward(d_out, d_lse, query, key, value, out, statistics, ints, floats, tensors, order, plan, wanted):
+    inputs = [query, key, value, *tensors]
+    return [x.new_empty(x.shape) for i, x in enumerate(inputs) if wanted >> i & 1]
+
+
+def _fake_forward(query, key, value, ints, floats, tensors, order, plan, lse):
+    out, row, _ = _fake(query, key, value, ints, floats, tensors, order)
+    return out, row.new_empty([3 if lse else 2, *row.shape])
+
+
+def _fake_attend(query, key, value, code, scale):
+    return _fake(query, key, value, [], [], [], code // 16)[0]
+
+
+def _fake_attend_for_gradients(query, key, value, code, scale):
+    return _fake_forward(query, key, value, [], [], [], code // 16, 0, False)
+
+
+def _fake_attend_backward(d_out, query, key, value, out, statistics, code, scale, wanted):
+    return _fake_backward(d_out, None, query, key, value, out, statistics, [], [], [], code // 16, 0, wanted)
+
+
+def _setup_context(ctx, inputs, output):
+    query, key, value, ints, floats, tensors, order = inputs
+    out, _, statistics = output
+    ctx.save_for_backward(query, key, value, out, statistics, *tensors)
+    ctx.lists = (ints, floats, order)
+    ctx.needs = (*ctx.needs_input_grad[:3], *(x.requires_grad for x in tensors))
+    ctx.set_materialize_grads(False)
+
+
+def _backward(ctx, d_out, d_lse, _):
+    query, key, value, out, statistics, *tensors = ctx.saved_tensors
+    ints, floats, order = ctx.lists
+    if d_out is None:
+        d_out = torch.zeros_like(out)
+    gradients = ops.attention_backward(
+        d_out, d_lse, query, key, value, out, statistics, ints, floats, tensors, order, 0, wanted_bits(ctx.needs)
+    )
+    gradients = spread(gradients, ctx.needs)
+    return (*gradients[:3], None, None, list(gradients[3:]), None)
+
+
+def _no_double_backward(ctx, *_):
+    raise RuntimeError(DOUBLE_BACKWARD)
+
+
+torch.library.register_fake("regard::attention", _fake)
+torch.library.register_fake("regard::attention_backward", _fake_backward)
+# The private operators have shapes too, for tensors on the meta device.
+torch.library.register_fake("regard::_forward", _fake_forward)
+torch.library.register_fake("regard::_backward", _fake_backward)
+torch.library.register_fake("regard::_attend", _fake_attend)
+torch.library.register_fake("regard::_attend_for_gradients", _fake_attend_for_gradients)
+torch.library.register_fake("regard::_attend_backward", _fake_attend_backward)
+torch.library.register_autograd("regard::attention", _backward, setup_context=_setup_context)
+torch.library.register_autograd("regard::attention_backward", _no_double_backward)

@@ -1,0 +1,81 @@
+#include <stdexcept>
+#include <utility>
+
+#include "torch_ops/executor.h"
+#include "torch_ops/operators.h"
+#include "torch_ops/problem.h"
+
+namespace regard::torch_ops {
+namespace {
+
+bool asks_for(std::int64_t wanted, std::size_t bit) { return (wanted >> bit & 1) != 0; }
+
+// A gradient of the input's shape, in the memory order of a contiguous tensor.
+Tensor gradient_of(const Tensor& input, Tensors& gradients) {
+  const Described described(input, "input");
+  gradients.push_back(make_tensor(described.sizes, described.rank, described.dtype));
+  return gradients.back();
+}
+
+std::size_t count_biases(const Options& options) {
+  std::size_t count = 0;
+  for (const Modifier& modifier : options.modifiers) count += std::holds_alternative<Bias>(modifier) ? 1 : 0;
+  return count;
+}
+
+// Everything that both operators below share.
+struct Pass {
+  Problem problem;
+  BackwardInputs inputs;
+  Gradients gradients;
+  Tensors results;
+
+  Pass(const Tensor& d_out, const Tensor& query, const Tensor& key, const Tensor& value, const Tensor& out, const Tensor& statistics,
+       AxisOrder order, std::int64_t wanted)
+      : problem(query, key, value, order) {
+    inputs.q = as_const(problem.q);
+    inputs.k = as_const(problem.k);
+    inputs.v = as_const(problem.v);
+    inputs.out = as_const(axes_view(Described(out, "out"), order, "out"));
+    inputs.d_out = as_const(axes_view(Described(d_out, "gradient of out"), order, "gradient of out"));
+    inputs.maximum = as_const(problem.statistic(statistics, 0));
+    inputs.log_sum = as_const(problem.statistic(statistics, 1));
+    const auto make = [&](std::size_t bit, const Tensor& input, MutableTensorView& view) {
+      if (asks_for(wanted, bit)) view = axes_view(Described(gradient_of(input, results), "gradient"), order, "gradient");
+    };
+    make(0, query, gradients.dq);
+    make(1, key, gradients.dk);
+    make(2, value, gradients.dv);
+  }
+
+  Tensors run(const Options& options, const Plan* plan) {
+    raise_if_failed(backward(inputs, options, gradients, TorchExecutor(), plan));
+    return std::move(results);
+  }
+};
+
+}  // namespace
+
+Tensors attend_backward(Tensor d_out, Tensor query, Tensor key, Tensor value, Tensor out, Tensor statistics, std::int64_t code,
+                        std::optional<double> scale, std::int64_t wanted) {
+  return Pass(d_out, query, key, value, out, statistics, axis_order(code / 16), wanted).run(common_options(code % 16, scale), nullptr);
+}
+
+Tensors backward_op(Tensor d_out, std::optional<Tensor> d_lse, Tensor query, Tensor key, Tensor value, Tensor out, Tensor statistics,
+                    Ints ints, Floats floats, Tensors tensors, std::int64_t order, std::int64_t plan, std::int64_t wanted) {
+  const Options options = decode_options(ints, floats, tensors);
+  Pass pass(d_out, query, key, value, out, statistics, axis_order(order), wanted);
+  if (d_lse) pass.inputs.d_lse = as_const(row_view(Described(*d_lse, "gradient of lse"), "gradient of lse"));
+  // The biases are the last of the tensors, in the order of their modifiers; a mask's tensors come before them.
+  const std::size_t biases = count_biases(options), first = tensors.size() - biases;
+  pass.gradients.d_bias.resize(biases);
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    if (!asks_for(wanted, 3 + i)) continue;
+    if (i < first) throw std::invalid_argument("wanted: a mask has no gradient");
+    const Tensor gradient = gradient_of(tensors[i], pass.results);
+    pass.gradients.d_bias[i - first] = broadcast_view(Described(gradient, "gradient of bias"), "gradient of bias");
+  }
+  return pass.run(options, plan_at(plan));
+}
+
+}  // namespace regard::torch_ops

@@ -1,0 +1,57 @@
+#include "torch_ops/executor.h"
+#include "torch_ops/operators.h"
+#include "torch_ops/problem.h"
+
+namespace regard::torch_ops {
+namespace {
+
+std::tuple<Tensor, Tensor> run(const Problem& problem, const Options& options, const Plan* plan, bool lse) {
+  Tensor out = problem.make_output();
+  Tensor statistics = problem.make_statistics(lse ? 3 : 2);
+  Outputs outputs;
+  outputs.out = axes_view(Described(out, "out"), problem.order, "out");
+  outputs.maximum = problem.statistic(statistics, 0);
+  outputs.log_sum = problem.statistic(statistics, 1);
+  if (lse) outputs.lse = problem.statistic(statistics, 2);
+  raise_if_failed(forward(problem.inputs(), options, outputs, TorchExecutor(), plan));
+  return {out, statistics};
+}
+
+}  // namespace
+
+Tensor attend(Tensor query, Tensor key, Tensor value, std::int64_t code, std::optional<double> scale) {
+  const Problem problem(query, key, value, axis_order(code / 16));
+  Tensor out = problem.make_output();
+  Outputs outputs;
+  outputs.out = axes_view(Described(out, "out"), problem.order, "out");
+  raise_if_failed(forward(problem.inputs(), common_options(code % 16, scale), outputs, TorchExecutor()));
+  return out;
+}
+
+std::tuple<Tensor, Tensor> attend_for_gradients(Tensor query, Tensor key, Tensor value, std::int64_t code, std::optional<double> scale) {
+  return run(Problem(query, key, value, axis_order(code / 16)), common_options(code % 16, scale), nullptr, false);
+}
+
+std::tuple<Tensor, Tensor> forward_op(Tensor query, Tensor key, Tensor value, Ints ints, Floats floats, Tensors tensors, std::int64_t order,
+                                      std::int64_t plan, bool lse) {
+  return run(Problem(query, key, value, axis_order(order)), decode_options(ints, floats, tensors), plan_at(plan), lse);
+}
+
+std::tuple<Tensor, Tensor, Tensor> attention_op(Tensor query, Tensor key, Tensor value, Ints ints, Floats floats, Tensors tensors,
+                                                std::int64_t order) {
+  const Problem problem(query, key, value, axis_order(order));
+  const Options options = decode_options(ints, floats, tensors);
+  Tensor out = problem.make_output();
+  Tensor statistics = problem.make_statistics(2);
+  const Described described(statistics, "statistics");
+  Tensor lse = make_tensor(described.sizes + 1, described.rank - 1, described.dtype);
+  Outputs outputs;
+  outputs.out = axes_view(Described(out, "out"), problem.order, "out");
+  outputs.maximum = problem.statistic(statistics, 0);
+  outputs.log_sum = problem.statistic(statistics, 1);
+  outputs.lse = row_view(Described(lse, "lse"), "lse");
+  raise_if_failed(forward(problem.inputs(), options, outputs, TorchExecutor()));
+  return {out, lse, statistics};
+}
+
+}  // namespace regard::torch_ops

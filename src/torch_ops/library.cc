@@ -1,0 +1,53 @@
+// The operators' names and schemas. Those with an underscore are the package's own and have no autograd; regard::attention is the one that
+// compilers see (its autograd, shapes and autocast are registered from Python: python/regard/_public_op.py).
+#include "torch_ops/operators.h"
+
+namespace regard::torch_ops {
+
+STABLE_TORCH_LIBRARY(regard, library) {
+  library.def("_attend(Tensor query, Tensor key, Tensor value, int code, float? scale) -> Tensor");
+  library.def("_attend_for_gradients(Tensor query, Tensor key, Tensor value, int code, float? scale) -> (Tensor, Tensor)");
+  library.def(
+      "_attend_backward(Tensor d_out, Tensor query, Tensor key, Tensor value, Tensor out, Tensor statistics, int code, float? scale,"
+      " int wanted) -> Tensor[]");
+  library.def(
+      "_forward(Tensor query, Tensor key, Tensor value, int[] ints, float[] floats, Tensor[] tensors, int order, int plan, bool lse)"
+      " -> (Tensor, Tensor)");
+  library.def(
+      "_backward(Tensor d_out, Tensor? d_lse, Tensor query, Tensor key, Tensor value, Tensor out, Tensor statistics,"
+      " int[] ints, float[] floats, Tensor[] tensors, int order, int plan, int wanted) -> Tensor[]");
+  library.def(
+      "attention(Tensor query, Tensor key, Tensor value, int[] ints, float[] floats, Tensor[] tensors, int order)"
+      " -> (Tensor, Tensor, Tensor)");
+  library.def(
+      "attention_backward(Tensor d_out, Tensor? d_lse, Tensor query, Tensor key, Tensor value, Tensor out, Tensor statistics,"
+      " int[] ints, float[] floats, Tensor[] tensors, int order, int plan, int wanted) -> Tensor[]");
+  library.def("_make_plan(int[] ints, Tensor[] tensors, int batch, int heads, int len_q, int len_k) -> int");
+  library.def("_plan_density(int plan) -> float");
+  library.def("_plan_picture(int plan, int batch, int head, int width) -> str");
+  library.def("_free_plan(int plan) -> ()");
+  library.def("_kernel_target() -> str");
+  library.def("_set_target(str name) -> ()");
+}
+
+STABLE_TORCH_LIBRARY_IMPL(regard, CPU, library) {
+  library.impl("_attend", TORCH_BOX(&attend));
+  library.impl("_attend_for_gradients", TORCH_BOX(&attend_for_gradients));
+  library.impl("_attend_backward", TORCH_BOX(&attend_backward));
+  library.impl("_forward", TORCH_BOX(&forward_op));
+  library.impl("_backward", TORCH_BOX(&backward_op));
+  library.impl("attention", TORCH_BOX(&attention_op));
+  library.impl("attention_backward", TORCH_BOX(&backward_op));
+}
+
+// Nothing to dispatch on: these take no tensors that could ask for another device.
+STABLE_TORCH_LIBRARY_IMPL(regard, CompositeExplicitAutograd, library) {
+  library.impl("_make_plan", TORCH_BOX(&make_plan));
+  library.impl("_plan_density", TORCH_BOX(&plan_density));
+  library.impl("_plan_picture", TORCH_BOX(&plan_picture));
+  library.impl("_free_plan", TORCH_BOX(&free_plan));
+  library.impl("_kernel_target", TORCH_BOX(&kernel_target_op));
+  library.impl("_set_target", TORCH_BOX(&set_target_op));
+}
+
+}  // namespace regard::torch_ops

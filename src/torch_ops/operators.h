@@ -1,0 +1,49 @@
+// The operators' functions, as library.cc registers them. Masks and modifiers arrive as the lists of regard/encoding.h.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "torch_ops/tensors.h"
+
+namespace regard::torch_ops {
+
+using Ints = std::vector<std::int64_t>;
+using Floats = std::vector<double>;
+using Tensors = std::vector<Tensor>;
+
+// The shortest way to an output, without gradients and for the commonest options: no lists to carry across.
+// `code` is the mask (0 none, 1 causal, 2 causal with offset 0) plus 16 times the axis order.
+Tensor attend(Tensor query, Tensor key, Tensor value, std::int64_t code, std::optional<double> scale);
+
+// The same for training: (out, statistics), and from them the gradients that `wanted` names (bits 0 to 2: query, key, value).
+std::tuple<Tensor, Tensor> attend_for_gradients(Tensor query, Tensor key, Tensor value, std::int64_t code, std::optional<double> scale);
+Tensors attend_backward(Tensor d_out, Tensor query, Tensor key, Tensor value, Tensor out, Tensor statistics, std::int64_t code,
+                        std::optional<double> scale, std::int64_t wanted);
+
+// (out, statistics): statistics holds maximum and log-sum, and lse as a third where it is asked for.
+std::tuple<Tensor, Tensor> forward_op(Tensor query, Tensor key, Tensor value, Ints ints, Floats floats, Tensors tensors, std::int64_t order,
+                                      std::int64_t plan, bool lse);
+
+// (out, lse, maximum and log-sum): no output is a view of another, as compilers want it.
+std::tuple<Tensor, Tensor, Tensor> attention_op(Tensor query, Tensor key, Tensor value, Ints ints, Floats floats, Tensors tensors,
+                                                std::int64_t order);
+
+// The gradients that `wanted` names, in this order: bits 0 to 2 for query, key and value, bit 3 + i for entry i of `tensors`, which
+// must be a bias. `d_lse` is optional.
+Tensors backward_op(Tensor d_out, std::optional<Tensor> d_lse, Tensor query, Tensor key, Tensor value, Tensor out, Tensor statistics,
+                    Ints ints, Floats floats, Tensors tensors, std::int64_t order, std::int64_t plan, std::int64_t wanted);
+
+// Plans, held by their address.
+std::int64_t make_plan(Ints ints, Tensors tensors, std::int64_t batch, std::int64_t heads, std::int64_t len_q, std::int64_t len_k);
+double plan_density(std::int64_t plan);
+std::string plan_picture(std::int64_t plan, std::int64_t batch, std::int64_t head, std::int64_t width);
+void free_plan(std::int64_t plan);
+
+// The name of the instruction set that a kernel was compiled for; forcing one ("" is the default choice).
+std::string kernel_target_op();
+void set_target_op(std::string name);
+
+}  // namespace regard::torch_ops

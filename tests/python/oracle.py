@@ -1,0 +1,113 @@
+"""Attention from its formula, in float64, with dense boolean and bias matrices that the tests build themselves.
+
+Nothing here calls Regard: masks are boolean arrays made from the definitions below, not from regard's mask values.
+"""
+
+import math
+
+import torch
+
+EPS = {torch.float32: 2.0**-23, torch.bfloat16: 2.0**-7, torch.float16: 2.0**-10, torch.float64: 2.0**-52}
+
+
+def attention(q, k, v, allowed=None, bias=None, scale=None, softcap=0.0):
+    """(out, lse) for (batch, heads, seq, dim). Differentiable; whatever the inputs' dtype, computed in float64."""
+    q, k, v = q.double(), k.double(), v.double()
+    group = q.shape[1] // k.shape[1] if k.shape[1] else 1
+    k, v = (x.repeat_interleave(group, 1) for x in (k, v))
+    scores = (q @ k.transpose(-1, -2)) * (1 / math.sqrt(q.shape[-1]) if scale is None else scale)
+    if softcap:
+        scores = softcap * torch.tanh(scores / softcap)
+    if bias is not None:
+        scores = scores + bias.double()
+    if allowed is not None:
+        scores = scores.masked_fill(~allowed, -math.inf)
+    if scores.shape[-1] == 0:
+        return q.new_zeros(*q.shape[:-1], v.shape[-1]), q.new_full(q.shape[:-1], -math.inf)
+    maximum = scores.amax(-1, keepdim=True).detach()
+    maximum = torch.where(maximum == -math.inf, 0.0, maximum)
+    weights = torch.exp(scores - maximum)
+    total = weights.sum(-1, keepdim=True)
+    seen = total > 0
+    safe = torch.where(seen, total, 1.0)
+    out = (weights / safe) @ v
+    lse = torch.where(seen, torch.log(safe) + maximum, -math.inf)
+    return out, lse[..., 0]
+
+
+def standard(q, k, v, allowed=None, bias=None, scale=None, softcap=0.0):
+    """What one writes in PyTorch, in the inputs' own dtype: its error is the yardstick."""
+    group = q.shape[1] // k.shape[1] if k.shape[1] else 1
+    k, v = (x.repeat_interleave(group, 1) for x in (k, v))
+    scores = (q @ k.transpose(-1, -2)) * (1 / math.sqrt(q.shape[-1]) if scale is None else scale)
+    if softcap:
+        scores = softcap * torch.tanh(scores / softcap)
+    if bias is not None:
+        scores = scores + bias.to(scores.dtype)
+    if allowed is not None:
+        scores = scores.masked_fill(~allowed, -math.inf)
+    return torch.softmax(scores, -1).nan_to_num(0.0) @ v
+
+
+def causal(len_q, len_k, offset=None):
+    offset = len_k - len_q if offset is None else offset
+    return torch.arange(len_k) <= torch.arange(len_q)[:, None] + offset
+
+
+def window(len_q, len_k, left, right, offset=None):
+    offset = len_k - len_q if offset is None else offset
+    distance = torch.arange(len_k) - torch.arange(len_q)[:, None] - offset
+    allowed = torch.ones(len_q, len_k, dtype=torch.bool)
+    if left >= 0:
+        allowed &= distance >= -left
+    if right >= 0:
+        allowed &= distance <= right
+    return allowed
+
+
+def key_lengths(lengths, len_k):
+    return (torch.arange(len_k) < torch.as_tensor(lengths)[:, None])[:, None, None, :]
+
+
+def documents(cu_q, cu_k, total_q, total_k, inner=lambda len_q, len_k: True):
+    """Packed sequences, with the pairs of `inner(len_q, len_k)` within each."""
+    allowed = torch.zeros(total_q, total_k, dtype=torch.bool)
+    for n in range(len(cu_q) - 1):
+        rows, keys = slice(cu_q[n], cu_q[n + 1]), slice(cu_k[n], cu_k[n + 1])
+        allowed[rows, keys] = inner(cu_q[n + 1] - cu_q[n], cu_k[n + 1] - cu_k[n])
+    return allowed
+
+
+def check_forward(actual, q, k, v, **options):
+    """At most twice the error of standard attention in the same dtype, or 4 eps max|v|."""
+    expected, _ = attention(q, k, v, **options)
+    usual = (standard(q, k, v, **options).double() - expected).abs().max().item() if expected.numel() else 0.0
+    biggest = v.double().abs().max().item() if v.numel() else 0.0
+    bar = max(2 * usual, 4 * EPS[q.dtype] * biggest)
+    error = (actual.double() - expected).abs().max().item() if expected.numel() else 0.0
+    assert actual.dtype == q.dtype
+    assert actual.shape == expected.shape
+    assert error <= bar, f"forward error {error:.3g} above the bar {bar:.3g} (standard attention: {usual:.3g})"
+
+
+def gradients(function, inputs, d_out, dtype=None):
+    """Gradients of sum(function(*inputs) * d_out) for every input."""
+    leaves = [x.detach().clone().to(dtype or x.dtype).requires_grad_() for x in inputs]
+    out = function(*leaves)
+    return torch.autograd.grad(out, leaves, d_out.to(out.dtype), allow_unused=True)
+
+
+def check_gradients(actual, inputs, d_out, make):
+    """At most three times the error of standard attention's autograd, or 12 eps of what the products can reach. `make(q, k, v, [bias,] f)`
+    calls f, the oracle or standard attention, with the options under test."""
+    expected = gradients(lambda *x: make(*x, lambda *a, **o: attention(*a, **o)[0]), inputs, d_out, torch.float64)
+    usual = gradients(lambda *x: make(*x, standard), inputs, d_out)
+    for name, a, e, u, x in zip(("query", "key", "value", "bias"), actual, expected, usual, inputs, strict=False):
+        if e is None:
+            continue
+        assert a.shape == x.shape, name
+        usual_error = (u.double() - e).nan_to_num(0.0).abs().max().item() if e.numel() else 0.0
+        size = max([t.double().abs().max().item() for t in (d_out, *inputs[:3]) if t.numel()] + [1.0])
+        bar = max(3 * usual_error, 12 * EPS[x.dtype] * max(size * size, e.abs().max().item() if e.numel() else 0.0))
+        error = (a.double() - e).abs().max().item() if e.numel() else 0.0
+        assert error <= bar, f"gradient of {name}: error {error:.3g} above the bar {bar:.3g} (standard attention: {usual_error:.3g})"

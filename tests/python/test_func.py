@@ -1,0 +1,89 @@
+"""torch.func: grad, vmap (over each input alone, nested, with bias and masks), and both together."""
+
+import itertools
+
+import pytest
+import torch
+from torch.func import grad, vjp, vmap
+
+import regard
+
+
+def loss(q, k, v, **options):
+    return regard.attention(q, k, v, **options).square().sum()
+
+
+def draw(*lead):
+    return tuple(torch.randn(*lead, n, 6, dtype=torch.float64) for n in (5, 7, 7))
+
+
+@pytest.mark.parametrize("options", [{}, dict(mask=regard.causal()), dict(softcap=1.5)], ids=str)
+def test_grad_is_autograd(options):
+    inputs = draw(2, 3)
+    actual = grad(lambda *x: loss(*x, **options), argnums=(0, 1, 2))(*inputs)
+    leaves = [x.clone().requires_grad_() for x in inputs]
+    expected = torch.autograd.grad(loss(*leaves, **options), leaves)
+    torch.testing.assert_close(actual, expected)
+    assert all(g.abs().max() > 0 for g in actual)
+
+
+def test_vjp_through_lse():
+    inputs = draw(2, 3)
+    (out, lse), pull = vjp(lambda *x: regard.attention(*x, return_lse=True), *inputs)
+    d_out, d_lse = torch.randn_like(out), torch.randn_like(lse)
+    leaves = [x.clone().requires_grad_() for x in inputs]
+    expected = torch.autograd.grad(regard.attention(*leaves, return_lse=True), leaves, (d_out, d_lse))
+    torch.testing.assert_close(pull((d_out, d_lse)), expected)
+
+
+@pytest.mark.parametrize("lead", [(), (3,), (2, 3)], ids=str)
+@pytest.mark.parametrize("in_dims", [d for d in itertools.product((0, None, 1), repeat=3) if any(x is not None for x in d)], ids=str)
+def test_vmap(lead, in_dims):
+    inputs = []
+    for x, d in zip(draw(4, *lead), in_dims, strict=True):
+        inputs.append(x[0] if d is None else x.movedim(0, d))
+    out, lse = vmap(lambda *x: regard.attention(*x, return_lse=True), in_dims=in_dims)(*inputs)
+    for i in range(4):
+        one = [x if d is None else x.select(d, i) for x, d in zip(inputs, in_dims, strict=True)]
+        expected, expected_lse = regard.attention(*one, return_lse=True)
+        torch.testing.assert_close(out[i], expected)
+        torch.testing.assert_close(lse[i], expected_lse)
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (3, 1, 7), (1, 3, 5, 7), (2, 1, 5, 7)], ids=str)
+@pytest.mark.parametrize("batched", [True, False])
+def test_per_sample_gradients_with_bias(shape, batched):
+    q, k, v = draw(4, 2, 3)
+    bias = torch.randn(4, *shape, dtype=torch.float64) if batched else torch.randn(shape, dtype=torch.float64)
+
+    def one(q, k, v, bias):
+        return loss(q, k, v, bias=bias)
+
+    actual = vmap(grad(one, argnums=(0, 1, 2, 3)), in_dims=(0, 0, 0, 0 if batched else None))(q, k, v, bias)
+    for i in range(4):
+        leaves = [x.clone().requires_grad_() for x in (q[i], k[i], v[i], bias[i] if batched else bias)]
+        expected = torch.autograd.grad(one(*leaves), leaves)
+        torch.testing.assert_close(tuple(a[i] for a in actual), expected)
+
+
+def test_gradient_of_a_vmap():
+    q, k, v = draw(4, 3)
+    mask = torch.rand(4, 5, 7) > 0.3
+
+    def batched(q):
+        return vmap(lambda q, k, v, m: loss(q, k, v, mask=m))(q, k, v, mask).sum()
+
+    leaf = q.clone().requires_grad_()
+    expected = torch.autograd.grad(loss(leaf, k, v, mask=mask[:, None]), leaf)[0]
+    torch.testing.assert_close(grad(batched)(q), expected)
+
+
+def test_nested_vmap():
+    q, k, v = draw(2, 4, 3)
+    torch.testing.assert_close(vmap(vmap(regard.attention))(q, k, v), regard.attention(q, k, v))
+
+
+def test_a_gradient_of_a_gradient_is_an_error_with_a_name():
+    q, k, v = draw(3)
+    with pytest.raises(RuntimeError, match="regard.attention: double backward"):
+        grad(lambda q: grad(lambda q: loss(q, k, v))(q).sum())(q)
