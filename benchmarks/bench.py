@@ -1,0 +1,107 @@
+#!/usr/bin/env python3
+"""How fast Regard is, beside PyTorch and beside what the processor can do, all in one run.
+
+./dev bench                     every group, about ten minutes
+./dev bench forward small       some groups
+./dev bench --quick             fewer cases and repetitions, a minute or two
+./dev bench --full              every case of the grid of short sequences, and the longest ones: hours
+./dev bench --json out.json     also writes everything measured
+./dev bench --readme            also writes the README's table
+./dev bench --from out.json --readme     the README's table from an earlier run
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+GROUPS = ("forward", "backward", "bf16", "threads", "small", "ragged", "windows", "memory", "overhead")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("groups", nargs="*", metavar="group", help=f"of {', '.join(GROUPS)}; all by default")
+    level = parser.add_mutually_exclusive_group()
+    level.add_argument("--quick", action="store_const", const="quick", dest="level", help="fewer cases and repetitions")
+    level.add_argument("--full", action="store_const", const="full", dest="level", help="every case: hours")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
+    parser.add_argument("--threads", type=int, help="PyTorch's threads; as many as it would use by default")
+    parser.add_argument("--readme", action="store_true", help="write the table of README.md")
+    parser.add_argument("--from", type=Path, metavar="FILE", dest="earlier", help="measure nothing; take an earlier --json")
+    arguments = parser.parse_args()
+    unknown = [g for g in arguments.groups if g not in GROUPS]
+    if unknown:
+        parser.error(f"no group {', '.join(unknown)}; there are {', '.join(GROUPS)}")
+    if arguments.threads is not None and arguments.threads < 1:
+        parser.error("--threads: expected a number of at least 1")
+    arguments.level = arguments.level or "default"
+    return arguments
+
+
+def _say(message: str) -> None:
+    """Where a person waits at a terminal, one line that changes."""
+    if sys.stderr.isatty():
+        width = os.get_terminal_size(sys.stderr.fileno()).columns - 1
+        sys.stderr.write(("\r" + message[:width]).ljust(width + 1) + ("" if message else "\r"))
+        sys.stderr.flush()
+
+
+def _measure(arguments: argparse.Namespace) -> dict:
+    import regard
+    import torch
+    from groups import dense, memory, overhead, ragged, small, threads, windows
+    from groups.settings import Settings
+    from harness import machine, report
+    from harness.peak import Peak
+
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    count = torch.get_num_threads()
+    target = regard.kernel_target()
+    peak = Peak(target)
+    peaks = {f"FMA, {t} thread" + ("s" if t > 1 else ""): peak.measure("fma", t, 0.1) * 1e-9 for t in sorted({1, count})}
+    if peak.has_bf16:
+        peaks |= {f"bf16, {t} thread" + ("s" if t > 1 else ""): peak.measure("bf16", t, 0.1) * 1e-9 for t in sorted({1, count})}
+    described = machine.describe(target, count, peaks)
+    print(report.heading(described), flush=True)
+
+    settings = Settings(peak, count, arguments.level, _say)
+    functions = {
+        "forward": dense.forward, "backward": dense.backward, "bf16": dense.bf16, "threads": threads.threads, "small": small.small,
+        "ragged": ragged.ragged, "windows": windows.windows, "memory": memory.memory, "overhead": overhead.overhead,
+    }  # fmt: skip
+    start = time.perf_counter()
+    done = []
+    for name in [g for g in GROUPS if g in arguments.groups] or GROUPS:
+        torch.set_num_threads(count)
+        done.append(functions[name](settings))
+        _say("")
+        print(report.text(done[-1]), flush=True)
+    print(report.verdict(done), f"Measured in {(time.perf_counter() - start) / 60:.1f} minutes.")
+    path = arguments.json or Path(os.environ.get("TMPDIR", "/tmp")) / "regard-bench.json"
+    report.write_json(path, described, arguments.level, done)
+    print(f"All figures: {path}")
+    return json.loads(path.read_text())
+
+
+def main() -> None:
+    arguments = _arguments()
+    if arguments.earlier:
+        if not arguments.earlier.exists():
+            raise SystemExit(f"--from: {arguments.earlier} does not exist")
+        document = json.loads(arguments.earlier.read_text())
+    else:
+        document = _measure(arguments)
+    if arguments.readme:
+        from harness import paths, report
+
+        report.write_readme(paths.ROOT / "README.md", document)
+        print("README.md: table written")
+
+
+if __name__ == "__main__":
+    main()

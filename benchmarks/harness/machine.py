@@ -1,0 +1,43 @@
+"""What a result was measured on."""
+
+import datetime
+import os
+import platform
+import subprocess
+
+import torch
+
+from harness.paths import ROOT
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo") as info:
+            for line in info:
+                if line.startswith("model name"):
+                    return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _commit() -> str:
+    run = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False)
+    return run.stdout.strip() or "unknown"
+
+
+def describe(target: str, threads: int, peaks: dict[str, float]) -> dict:
+    """`peaks`: GFLOP/s by name, as measured when the run began."""
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "target": target,
+        "threads": threads,
+        "peaks_gflops": {name: round(value, 1) for name, value in peaks.items()},
+        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "load_average": os.getloadavg()[0],
+        "commit": _commit(),
+    }

@@ -1,0 +1,126 @@
+"""Contenders timed in turns, each between two measurements of the processor's peak."""
+
+import gc
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from statistics import median
+
+import torch
+
+from harness.peak import Peak
+
+
+@dataclass
+class Contender:
+    name: str
+    call: Callable[[], object]
+    threads: int
+    flops: float = 0.0  # of one call
+    kind: str = "fma"  # which peak it is compared with
+    context: Callable = nullcontext  # entered around the calls, outside the time that counts
+
+
+@dataclass
+class Timing:
+    """One contender's samples, one for each repetition."""
+
+    contender: Contender
+    seconds: list[float] = field(default_factory=list)  # of one call
+    peaks: list[float] = field(default_factory=list)  # operations a second around that sample
+    given: list[float] = field(default_factory=list)  # processors that this process had meanwhile, as a share of its threads
+
+    @property
+    def time(self) -> float:
+        return median(self.seconds)
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether others took processors away: then a share of the peak says little, since the short peak may miss them."""
+        return self.time > 0.005 and median(self.given) < 0.85
+
+    @property
+    def rate(self) -> float:
+        return self.contender.flops / self.time
+
+    @property
+    def peak(self) -> float:
+        return median(self.peaks)
+
+    @property
+    def shares(self) -> list[float]:
+        """Of the peak, repetition by repetition: what slows both at once cancels."""
+        return [self.contender.flops / s / p for s, p in zip(self.seconds, self.peaks, strict=True)]
+
+    @property
+    def share(self) -> float:
+        return median(self.shares)
+
+
+def ratios(slower: Timing, faster: Timing) -> list[float]:
+    """How many times as long the first took, pair by pair."""
+    return [a / b for a, b in zip(slower.seconds, faster.seconds, strict=True)]
+
+
+def _sample(contender: Contender, calls: int) -> tuple[float, float]:
+    """Seconds of one call, and the share of its threads' processors that this process had."""
+    call = contender.call
+    with contender.context():
+        if calls > 1:
+            call()  # short calls: wakes the threads and the caches, after the peak has run
+        start, processors = time.perf_counter(), time.process_time()
+        for _ in range(calls):
+            call()
+        seconds = time.perf_counter() - start
+        return seconds / calls, (time.process_time() - processors) / seconds / contender.threads
+
+
+def _with_threads(contender: Contender) -> None:
+    if torch.get_num_threads() != contender.threads:
+        torch.set_num_threads(contender.threads)
+
+
+def calls_for(contender: Contender, least_seconds: float) -> int:
+    """How many calls make a sample at least so long. Warms the contender up."""
+    _with_threads(contender)
+    first, _ = _sample(contender, 1)
+    if first > 50 * least_seconds:
+        return 1
+    once = min(_sample(contender, 1)[0] for _ in range(2))
+    return max(1, min(2000, round(least_seconds / once)))
+
+
+def interleave(
+    contenders: list[Contender], repeats: int, peak: Peak, *, least_seconds: float = 0.002, peak_each: bool = True, warm: bool = True
+) -> list[Timing]:
+    """`repeats` rounds in which every contender has its turn. Between turns the peak is measured, on the threads of the contender;
+    with peak_each=False only before and after each round (all contenders then use the same threads and peak)."""
+    calls = [calls_for(c, least_seconds) if warm else 1 for c in contenders]
+    timings = [Timing(c) for c in contenders]
+    collected = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(repeats):
+            before = peak.measure(contenders[0].kind, contenders[0].threads)
+            for i, (contender, timing) in enumerate(zip(contenders, timings, strict=True)):
+                _with_threads(contender)
+                seconds, given = _sample(contender, calls[i])
+                timing.seconds.append(seconds)
+                timing.given.append(given)
+                last = i + 1 == len(contenders)
+                if not (peak_each or last):
+                    continue
+                after = peak.measure(contender.kind, contender.threads)
+                for done in timings[: i + 1] if not peak_each else [timing]:
+                    done.peaks.append((before + after) / 2)
+                if last:
+                    continue
+                following = contenders[i + 1]
+                same = (following.kind, following.threads) == (contender.kind, contender.threads)
+                before = after if same else peak.measure(following.kind, following.threads)
+    finally:
+        if collected:
+            gc.enable()
+    return timings
