@@ -4,6 +4,7 @@ import torch
 from torch.compiler import is_dynamo_compiling
 
 from . import _ops_library as ops
+from ._autocast import lowered
 from ._autograd import Common, Eager
 from ._axes import Leading, agree, check_tensors
 from ._functional import Functional
@@ -90,7 +91,7 @@ def general(query, key, value, mask, scale, softcap, bias, layout, plan, return_
         mask = plan.mask
     mask = as_mask(mask)
     if _any_autocast() and not is_dynamo_compiling():
-        query, key, value = _autocast(query, key, value)
+        query, key, value = lowered(query, key, value)
     ints, floats, tensors = encode(mask, scale, softcap, bias)
 
     leading = None
@@ -120,15 +121,3 @@ def _run(query, key, value, ints, floats, tensors, order, plan, return_lse):
         return Eager.apply(query, key, value, ints, floats, order, plan, return_lse, *tensors)
     out, statistics = ops.forward(query, key, value, ints, floats, tensors, order, 0 if plan is None else plan.handle, return_lse)
     return (out, statistics[2]) if return_lse else out
-
-
-def _autocast(query, key, value):
-    """Under autocast the three run in its dtype (float64 excepted), as PyTorch's own attention does."""
-    if not torch.is_autocast_enabled("cpu"):
-        return query, key, value
-    dtype = torch.get_autocast_dtype("cpu")
-    return tuple(
-        x.to(dtype) if x.is_floating_point() and x.dtype is not torch.float64 else x for x in (query, key, value)
-    )
-
-

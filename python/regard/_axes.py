@@ -22,7 +22,9 @@ class Leading:
         for name, x in (("query", query), ("key", key), ("value", value)):
             if x.dim() < LOWEST_RANK[order] or (order == 2 and x.dim() > 3):
                 layout = ("bhsd", "bshd", "thd")[order]
-                raise ValueError(f"{name}: shape {tuple(x.shape)} has {x.dim()} dimensions, too {'many' if x.dim() > 3 else 'few'} for layout {layout}")
+                raise ValueError(
+                    f"{name}: shape {tuple(x.shape)} has {x.dim()} dimensions, too {'many' if x.dim() > 3 else 'few'} for layout {layout}"
+                )
         self.inner = 2 if order == 0 and max(query.dim(), key.dim(), value.dim()) == 2 else 3
         self.batch = _broadcast([x.shape[: -self.inner] for x in (query, key, value)])
         self.deep = len(self.batch) > 1

@@ -28,7 +28,9 @@ class Functional(torch.autograd.Function):
         if d_out is None:
             d_out = torch.zeros_like(out)
         ints, floats, order = ctx.lists
-        gradients = FunctionalBackward.apply(d_out, d_lse, query, key, value, out, statistics, ints, floats, order, wanted_bits(needs), *tensors)
+        gradients = FunctionalBackward.apply(
+            d_out, d_lse, query, key, value, out, statistics, ints, floats, order, wanted_bits(needs), *tensors
+        )
         gradients = spread(gradients, needs)
         return (*gradients[:3], None, None, None, *gradients[3:])
 
@@ -45,7 +47,9 @@ class Functional(torch.autograd.Function):
 class FunctionalBackward(torch.autograd.Function):
     @staticmethod
     def forward(d_out, d_lse, query, key, value, out, statistics, ints, floats, order, wanted, *tensors):
-        return tuple(ops.attention_backward(d_out, d_lse, query, key, value, out, statistics, ints, floats, list(tensors), order, 0, wanted))
+        return tuple(
+            ops.attention_backward(d_out, d_lse, query, key, value, out, statistics, ints, floats, list(tensors), order, 0, wanted)
+        )
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -107,7 +111,9 @@ class _Batched:
     def pairs(self, x, in_dim):
         """A bias or mask: (size * batch, heads, len_q, len_k)."""
         if x.dtype in (torch.int32, torch.int64):
-            raise NotImplementedError("regard.attention: vmap with key_lengths or documents is not supported; put the batch into the tensors")
+            raise NotImplementedError(
+                "regard.attention: vmap with key_lengths or documents is not supported; put the batch into the tensors"
+            )
         x = self._moved(x, in_dim)
         x = x.reshape(self.size, *(1,) * (5 - x.dim()), *x.shape[1:])
         return x.expand(-1, self.batch, -1, -1, -1).flatten(0, 1)

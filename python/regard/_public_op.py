@@ -2,8 +2,10 @@
 _autograd.py; both end in the same kernels."""
 
 import torch
+from torch._C import DispatchKey, DispatchKeySet, _ExcludeDispatchKeyGuard
 
 from . import _ops_library as ops
+from ._autocast import lowered
 from ._autograd import DOUBLE_BACKWARD, spread, wanted_bits
 
 
@@ -68,6 +70,13 @@ def _backward(ctx, d_out, d_lse, _):
     return (*gradients[:3], None, None, list(gradients[3:]), None)
 
 
+# torch.library.register_autocast fixes the dtype when it registers; this asks for the region's own on each call.
+def _autocast(query, key, value, ints, floats, tensors, order):
+    inputs = lowered(query, key, value)
+    with _ExcludeDispatchKeyGuard(DispatchKeySet(DispatchKey.AutocastCPU)):
+        return ops.attention(*inputs, ints, floats, tensors, order)
+
+
 def _no_double_backward(ctx, *_):
     raise RuntimeError(DOUBLE_BACKWARD)
 
@@ -82,3 +91,6 @@ torch.library.register_fake("regard::_attend_for_gradients", _fake_attend_for_gr
 torch.library.register_fake("regard::_attend_backward", _fake_attend_backward)
 torch.library.register_autograd("regard::attention", _backward, setup_context=_setup_context)
 torch.library.register_autograd("regard::attention_backward", _no_double_backward)
+
+_library = torch.library.Library("regard", "IMPL")
+_library.impl("attention", _autocast, "AutocastCPU")

@@ -69,7 +69,16 @@ def _padding(attention_mask, kv_length, kv_offset):
     return tensor(allowed[:, None, None, :])
 
 
-def regard_mask(batch_size, q_length, kv_length, q_offset=0, kv_offset=0, mask_function=masking_utils.causal_mask_function, attention_mask=None, **kwargs):
+def regard_mask(
+    batch_size,
+    q_length,
+    kv_length,
+    q_offset=0,
+    kv_offset=0,
+    mask_function=masking_utils.causal_mask_function,
+    attention_mask=None,
+    **kwargs,
+):
     """What transformers asks for a mask. None where "no mask" and `is_causal` say it all, else a CarriedMask, else (custom functions, packed
     or blockwise patterns, compiled models, static caches) a boolean tensor."""
     if isinstance(attention_mask, CarriedMask):  # generate() makes a static cache's masks ahead of the model

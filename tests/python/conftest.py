@@ -1,9 +1,8 @@
 """Every test starts from the same random state and leaves Regard disabled and the number of threads as it was."""
 
 import pytest
-import torch
-
 import regard
+import torch
 
 
 @pytest.fixture(autouse=True)

@@ -2,9 +2,8 @@
 
 import oracle
 import pytest
-import torch
-
 import regard
+import torch
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64]
 SHAPES = {  # batch, heads_q, heads_kv, len_q, len_k, dim, dim_v

@@ -1,9 +1,8 @@
 """Autocast reaches every road: eager, with gradients, torch.func and enable()."""
 
 import pytest
-import torch
-
 import regard
+import torch
 
 
 @pytest.mark.parametrize("needs_grad", [False, True])

@@ -1,10 +1,9 @@
 """Autograd's own checks: gradcheck in float64, double backward, checkpointing, saved-tensor hooks, no_grad, inference mode."""
 
 import pytest
+import regard
 import torch
 from torch.utils.checkpoint import checkpoint
-
-import regard
 
 
 def draw():

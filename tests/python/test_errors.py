@@ -1,9 +1,8 @@
 """What a caller got wrong is a ValueError that names the argument; what is not served yet is a NotImplementedError that names it."""
 
 import pytest
-import torch
-
 import regard
+import torch
 
 
 def x(*shape, dtype=torch.float32):

@@ -3,10 +3,9 @@
 import itertools
 
 import pytest
+import regard
 import torch
 from torch.func import grad, vjp, vmap
-
-import regard
 
 
 def loss(q, k, v, **options):

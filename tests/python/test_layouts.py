@@ -2,9 +2,8 @@
 
 import oracle
 import pytest
-import torch
-
 import regard
+import torch
 
 
 def test_bshd_is_bhsd_transposed():
@@ -59,7 +58,6 @@ def test_bias_beside_many_leading_dimensions(shape):
     out = regard.attention(q, k, v, bias=bias)
     torch.testing.assert_close(out, expected)
     torch.testing.assert_close(torch.autograd.grad(out.square().sum(), inputs), torch.autograd.grad(expected.square().sum(), inputs))
-
 
 
 STRIDED = {

@@ -2,9 +2,8 @@
 
 import oracle
 import pytest
-import torch
-
 import regard
+import torch
 
 BATCH, HEADS, LEN_Q, LEN_K = 2, 3, 45, 77
 _allowed = torch.rand(BATCH, 1, LEN_Q, LEN_K) > 0.3

@@ -1,9 +1,8 @@
 """Plans: their density, their picture, and that a call with one is a call with its mask."""
 
 import pytest
-import torch
-
 import regard
+import torch
 
 
 def test_density_is_the_share_of_pairs_in_tiles_that_exist():

@@ -1,9 +1,8 @@
 """The same bits with any number of PyTorch's threads, and whatever else is in the batch."""
 
 import pytest
-import torch
-
 import regard
+import torch
 
 
 def _everything(q, k, v, bias, options):

@@ -10,8 +10,20 @@ transformers = pytest.importorskip("transformers")
 import regard.transformers  # noqa: E402
 from regard import _transformers_masks  # noqa: E402
 from transformers import (  # noqa: E402
-    BertConfig, BertModel, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM,
-    T5Config, T5ForConditionalGeneration, ViTConfig, ViTModel, WhisperConfig, WhisperForConditionalGeneration,
+    BertConfig,
+    BertModel,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    T5Config,
+    T5ForConditionalGeneration,
+    ViTConfig,
+    ViTModel,
+    WhisperConfig,
+    WhisperForConditionalGeneration,
 )  # fmt: skip
 
 # The models run in float64, but eager takes several models' softmax in float32: that is the difference allowed. (Where whole rows are
@@ -156,7 +168,9 @@ def test_forward_and_gradients_equal_eager(name, calls):
             torch.testing.assert_close(b.grad, a.grad, **CLOSE[dtype], msg=lambda text, where=where: f"{where}: {text}")
 
 
-@pytest.mark.parametrize("name", ["gpt2", "gpt2-left-padded", "llama", "llama-left-padded", "mistral", "mistral-left-padded", "t5", "t5-padded"])
+@pytest.mark.parametrize(
+    "name", ["gpt2", "gpt2-left-padded", "llama", "llama-left-padded", "mistral", "mistral-left-padded", "t5", "t5-padded"]
+)
 def test_generate_writes_the_same_tokens(name, calls):
     make, draw = CASES[name]
     eager, ours = _twins(make, _dtype(name))
@@ -172,7 +186,9 @@ def test_generate_writes_the_same_tokens(name, calls):
 
 def test_generate_with_a_static_cache(calls):
     eager, ours = _twins(_llama)
-    options = dict(max_new_tokens=6, do_sample=False, pad_token_id=0, eos_token_id=None, cache_implementation="static", disable_compile=True)
+    options = dict(
+        max_new_tokens=6, do_sample=False, pad_token_id=0, eos_token_id=None, cache_implementation="static", disable_compile=True
+    )
     ids = _ids()
     expected = eager.eval().generate(ids, **options)
     assert torch.equal(ours.eval().generate(ids, **options), expected)
