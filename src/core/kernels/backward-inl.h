@@ -11,6 +11,7 @@
 #endif
 
 #include <algorithm>
+#include <cmath>
 #include <thread>
 
 #include "core/kernels/backward_tile-inl.h"
@@ -68,13 +69,13 @@ class Backward {
     d_scores_by_query_ = Ops::kSeparateByQuery ? carve.Take<Packed>(kSubKeys * kQueries / kPair) : d_scores_;
     dq_ = carve.Take<T>(kQueries * panels_ * kWidth<T>);
     maximum_ = carve.Take<T>(kQueries);
-    log_sum_ = carve.Take<T>(kQueries);
+    inverse_sum_ = carve.Take<T>(kQueries);
     shift_ = carve.Take<T>(kQueries);
     words_ = carve.Take<std::uint64_t>(kPanels * 2 * kWidth<T>);
     tile_words_ = carve.Take<Unsigned<T>>(kWidth<T>);
     staged_.tile = carve.Take<T>(kRows * kWidth<T>);
     staged_.kept = carve.Take<T>(task.stages.size() * kRows * kWidth<T>);
-    copies_ = carve.Take<T>(kWidth<T> * copy_stride_);
+    copies_ = carve.Take<T>(std::max(kWidth<T>, kRows) * copy_stride_);
     zeros_ = carve.Take<T>(copy_stride_);
     bytes_ = carve.bytes();
   }
@@ -172,11 +173,12 @@ class Backward {
     const Head maximum = HeadOf(in.maximum), log_sum = HeadOf(in.log_sum), d_lse = in.d_lse.given() ? HeadOf(in.d_lse) : Head{};
     some_row_is_dead_ = false;
     for (std::size_t i = 0; i < kQueries; ++i) {
-      maximum_[i] = log_sum_[i] = shift_[i] = T{0};
+      maximum_[i] = inverse_sum_[i] = shift_[i] = T{0};
       if (i >= queries_) continue;
       const std::int64_t row = query_ + static_cast<std::int64_t>(i);
       maximum_[i] = static_cast<const T*>(maximum.base)[row * maximum.row];
-      log_sum_[i] = static_cast<const T*>(log_sum.base)[row * log_sum.row];
+      // In double: the forward pass divided by the sum itself, of which the saved logarithm has the first digits only.
+      inverse_sum_[i] = static_cast<T>(std::exp(-static_cast<double>(static_cast<const T*>(log_sum.base)[row * log_sum.row])));
       some_row_is_dead_ |= Dead(i);
       // delta = rowsum(dO * O)
       CopyRow(out, row, dim_v_, copies_);
@@ -277,7 +279,7 @@ class Backward {
     tile.inner = inner_;
     tile.inner_v = inner_v_;
     tile.score_factor = static_cast<T>(task_.scale);
-    tile.lanes = {maximum_ + first_query, log_sum_ + first_query, shift_ + first_query};
+    tile.lanes = {maximum_ + first_query, inverse_sum_ + first_query, shift_ + first_query};
     tile.words = nullptr;
     if (states_[p][g] == State::kPartial) {
       const std::uint64_t* words = words_ + p * 2 * kWidth<T>;
@@ -368,7 +370,9 @@ class Backward {
   template <std::size_t kRowStride, std::size_t kStep>
   static void AddProduct(const Packed* a, const Packed* b, std::size_t inner, std::size_t rows, bool narrow, bool select, T* sums) {
     if (HWY_UNLIKELY(select)) {
-      AccumulateSelecting<Ops, kRowStride, kStep>(a, b, inner, rows, sums);
+      HWY_ALIGN T tile[kRows * kWidth<T>] = {};
+      AccumulateSelecting<Ops, kRowStride, kStep>(a, b, inner, rows, tile);
+      AddRows(tile, rows, sums);
     } else if (narrow) {
       REGARD_FOR_ROWS(rows, (AddTile<M, 1, kRowStride, kStep>(a, b, inner, sums)));
     } else {
@@ -379,8 +383,9 @@ class Backward {
   template <std::size_t M, std::size_t V, std::size_t kRowStride, std::size_t kStep>
   static HWY_NOINLINE void AddTile(const Packed* HWY_RESTRICT a, const Packed* HWY_RESTRICT b, std::size_t inner, T* HWY_RESTRICT sums) {
     Acc<Ops, M, V> acc;
-    LoadAcc(sums, acc);
+    ZeroAcc(acc);
     Accumulate<Ops, M, V, kRowStride, kStep>(a, b, inner, acc);
+    AddAcc(sums, acc);
     StoreAcc(acc, sums);
   }
 
@@ -402,7 +407,7 @@ class Backward {
     for (std::size_t i = 0; i < queries_; ++i) {
       const std::int64_t at = query_ + static_cast<std::int64_t>(i);
       for (std::size_t c = 0; c < panels_; ++c) std::copy_n(DqTile(i, c), kWidth<T>, row + c * kWidth<T>);
-      for (std::size_t c = 0; c < dim_; ++c) row[c] *= scale;
+      for (std::size_t c = 0; c < dim_; ++c) row[c] = row[c] * scale + T{0};
       if (!first) {
         T* before = copies_ + copy_stride_;
         CopyRow(sum, at, dim_, before);
@@ -430,7 +435,7 @@ class Backward {
         for (std::size_t c = 0; c < panels; ++c) {
           std::copy_n(tiles + ((j / kRows * panels + c) * kRows + j % kRows) * kWidth<T>, kWidth<T>, row + c * kWidth<T>);
         }
-        for (std::size_t c = 0; c < dim; ++c) row[c] *= scale;
+        for (std::size_t c = 0; c < dim; ++c) row[c] = row[c] * scale + T{0};  // never -0, whose sign would tell who shared the tile
       }
       WriteRow(j < keys_ ? row : zeros_, to, key_begin_ + static_cast<std::int64_t>(j), dim);
     }
@@ -440,7 +445,7 @@ class Backward {
   const std::size_t dim_, dim_v_, inner_, inner_v_, panels_, panels_v_, copy_stride_, most_keys_, groups_, rows_stride_, rows_stride_v_;
   Packed *key_rows_, *value_rows_, *key_panels_, *query_lanes_, *d_out_lanes_, *query_panels_, *d_out_panels_;
   Packed *weights_, *d_scores_, *d_scores_by_query_;
-  T *dk_, *dv_, *dq_, *maximum_, *log_sum_, *shift_, *copies_, *zeros_;
+  T *dk_, *dv_, *dq_, *maximum_, *inverse_sum_, *shift_, *copies_, *zeros_;
   std::uint64_t* words_;
   Unsigned<T>* tile_words_;
   StagedScratch<T> staged_{};

@@ -24,7 +24,7 @@ using Unsigned = hwy::MakeUnsigned<T>;
 // What a tile needs of its queries, one element a lane.
 template <typename T>
 struct QueryLanes {
-  const T *maximum, *log_sum;
+  const T *maximum, *inverse_sum;
   const T* shift;  // dlse - delta
 };
 
@@ -59,15 +59,14 @@ HWY_NOINLINE void PlainBackwardTile(const BackwardTile<Ops>& tile) {
   HWY_ALIGN T weights[M * kWidth<T>];
   {
     Acc<Ops, M, 2> acc;
-    ZeroAcc(acc);
-    Accumulate<Ops, M, 2, 1, kRows>(tile.keys, tile.queries, tile.inner, acc);
+    AccumulateScores(tile.keys, tile.queries, tile.inner, acc);
 #pragma GCC unroll 12
     for (std::size_t r = 0; r < M; ++r) {
 #pragma GCC unroll 2
       for (std::size_t v = 0; v < 2; ++v) {
         const std::size_t lane = v * kLanes<T>;
         const auto s = hn::Sub(Ops::ScoreOf(acc.v[r][v], tile.score_factor), hn::Load(d, tile.lanes.maximum + lane));
-        auto p = Exp(hn::Sub(s, hn::Load(d, tile.lanes.log_sum + lane)));
+        auto p = hn::Mul(Exp(s), hn::Load(d, tile.lanes.inverse_sum + lane));
         if constexpr (kPartial) p = hn::IfThenElseZero(SeenBy<T>(tile.words, r, lane), p);
         hn::Store(p, d, weights + r * kWidth<T> + lane);
         acc.v[r][v] = p;
@@ -76,8 +75,7 @@ HWY_NOINLINE void PlainBackwardTile(const BackwardTile<Ops>& tile) {
     }
   }
   Acc<Ops, M, 2> acc;
-  ZeroAcc(acc);
-  Accumulate<Ops, M, 2, 1, kRows>(tile.values, tile.d_outs, tile.inner_v, acc);
+  AccumulateScores(tile.values, tile.d_outs, tile.inner_v, acc);
 #pragma GCC unroll 12
   for (std::size_t r = 0; r < M; ++r) {
 #pragma GCC unroll 2
@@ -99,6 +97,18 @@ struct StagedScratch {
   T* kept;  // [stage][kRows][kWidth]
 };
 
+// Copies what a stage left. What is hidden counts as 0: it may be NaN, and a derivative there would carry it into gradients.
+template <typename T>
+HWY_INLINE void KeepOutput(const T* HWY_RESTRICT scores, const Unsigned<T>* HWY_RESTRICT words, std::size_t rows, T* HWY_RESTRICT kept) {
+  const Tag<T> d;
+  for (std::size_t r = 0; r < rows; ++r) {
+    for (std::size_t lane = 0; lane < kWidth<T>; lane += kLanes<T>) {
+      const auto x = hn::Load(d, scores + r * kWidth<T> + lane);
+      hn::Store(words == nullptr ? x : hn::IfThenElseZero(SeenBy<T>(words, r, lane), x), d, kept + r * kWidth<T> + lane);
+    }
+  }
+}
+
 // The staged way: scores in memory, stages, weights; then back through the stages.
 template <class Ops, std::size_t M>
 HWY_NOINLINE void StagedBackwardTile(const BackwardTile<Ops>& tile, const std::vector<Stage>& stages, ScoreTile<typename Ops::T> place,
@@ -111,8 +121,7 @@ HWY_NOINLINE void StagedBackwardTile(const BackwardTile<Ops>& tile, const std::v
   place.data = scores;
   {
     Acc<Ops, M, 2> acc;
-    ZeroAcc(acc);
-    Accumulate<Ops, M, 2, 1, kRows>(tile.keys, tile.queries, tile.inner, acc);
+    AccumulateScores(tile.keys, tile.queries, tile.inner, acc);
 #pragma GCC unroll 12
     for (std::size_t r = 0; r < M; ++r) {
       for (std::size_t v = 0; v < 2; ++v) acc.v[r][v] = Ops::ScoreOf(acc.v[r][v], tile.score_factor);
@@ -121,12 +130,11 @@ HWY_NOINLINE void StagedBackwardTile(const BackwardTile<Ops>& tile, const std::v
   }
   for (std::size_t i = 0; i < stages.size(); ++i) {
     ApplyStage(stages[i], place);
-    if (KeepsOutput(stages[i])) std::copy_n(scores, kTile, scratch.kept + i * kTile);
+    if (KeepsOutput(stages[i])) KeepOutput(scores, tile.words, M, scratch.kept + i * kTile);
   }
   const auto hidden = hn::Set(d, -std::numeric_limits<T>::infinity());
   Acc<Ops, M, 2> acc;
-  ZeroAcc(acc);
-  Accumulate<Ops, M, 2, 1, kRows>(tile.values, tile.d_outs, tile.inner_v, acc);
+  AccumulateScores(tile.values, tile.d_outs, tile.inner_v, acc);
   for (std::size_t r = 0; r < M; ++r) {
     Vec<T> p[2];
     for (std::size_t v = 0; v < 2; ++v) {
@@ -135,7 +143,7 @@ HWY_NOINLINE void StagedBackwardTile(const BackwardTile<Ops>& tile, const std::v
       const auto s = hn::Load(d, at);
       auto seen = hn::Not(hn::Eq(s, hidden));
       if (tile.words != nullptr) seen = hn::And(seen, SeenBy<T>(tile.words, r, lane));
-      p[v] = Exp(hn::Sub(hn::Sub(s, hn::Load(d, tile.lanes.maximum + lane)), hn::Load(d, tile.lanes.log_sum + lane)));
+      p[v] = hn::Mul(Exp(hn::Sub(s, hn::Load(d, tile.lanes.maximum + lane))), hn::Load(d, tile.lanes.inverse_sum + lane));
       p[v] = hn::IfThenElseZero(seen, p[v]);
       hn::Store(hn::IfThenElseZero(seen, hn::Mul(p[v], hn::Add(acc.v[r][v], hn::Load(d, tile.lanes.shift + lane)))), d, weights + r * kWidth<T> + lane);
     }

@@ -26,10 +26,19 @@ HWY_INLINE Vec<float> Exp(Vec<float> x) {
   const auto log2e = hn::Set(d, 1.44269504088896340736f);
   const auto magic = hn::Set(d, kMagic);
   // The order of arguments lets NaN through on x86, where max returns its second operand.
-  const auto clamped = hn::Max(hn::Set(d, -87.33f), x);
+  auto clamped = hn::Max(hn::Set(d, -87.33f), x);
+#if HWY_TARGET == HWY_SCALAR
+  clamped = hn::IfThenElse(hn::IsNaN(x), x, clamped);
+#endif
   const auto biased = hn::MulAdd(clamped, log2e, magic);
   const auto n = hn::Sub(biased, magic);
+#if HWY_TARGET <= HWY_AVX2
   const auto f = hn::MulSub(clamped, log2e, n);
+#else
+  // Without a fused multiply-add the difference would lose what the product was rounded by: n ln 2 in two pieces, the first of them exact.
+  const auto rest = hn::Sub(hn::Sub(clamped, hn::Mul(n, hn::Set(d, 0.693145751953125f))), hn::Mul(n, hn::Set(d, 1.42860677e-6f)));
+  const auto f = hn::Mul(rest, log2e);
+#endif
   // Minimax polynomial of 2^f on [-0.5, 0.5] for the relative error (1.9e-9), found by the Remez exchange.
   auto p = hn::Set(d, 1.53458124e-4f);
   p = hn::MulAdd(p, f, hn::Set(d, 1.33999309e-3f));

@@ -69,11 +69,11 @@ class Forward {
     weights_ = carve.Take<Packed>(panels * kRows * kWidth<T> / kPair);
     scores_ = carve.Take<T>(panels * kRows * kWidth<T>);
     words_ = carve.Take<std::uint64_t>(panels * kRows);
-    sums_before_ = carve.Take<T>(kRows * kLanes<T>);
+    chunk_sums_ = carve.Take<T>(kRows * kLanes<T>);
     totals_ = carve.Take<T>(RoundUp(kRows, kLanes<T>));
     logs_ = carve.Take<T>(RoundUp(kRows, kLanes<T>));
     uses_ = carve.Take<PanelUse>(panels + 1);
-    copies_ = carve.Take<T>(kWidth<T> * copy_stride_);
+    copies_ = carve.Take<T>(std::max(kWidth<T>, kRows) * copy_stride_);
     zeros_ = carve.Take<T>(copy_stride_);
     bytes_ = carve.bytes();
   }
@@ -170,6 +170,7 @@ class Forward {
     uses_count_ = UsePanels<T>(*task_.layout, static_cast<std::size_t>(item_->sequence), group.head, group.unit, group.row, group.rows, chunk,
                                chunk_end, uses_, words_);
     if (uses_count_ == 0) return;
+    std::fill_n(chunk_sums_, kRows * kLanes<T>, T{0});
     if (task_.stages.empty()) {
       Weigh(group);
     } else {
@@ -183,6 +184,7 @@ class Forward {
       }
       WeighAll(group);
     }
+    AddChunkSums(group);
     GatherValues(group);
     started_[group.index] = true;
   }
@@ -191,9 +193,8 @@ class Forward {
   void Weigh(const RowGroup& group) {
     const Packed* q = queries_ + group.index * q_stride_;
     T* maxima = maxima_ + group.index * kRows;
-    T* sums = sums_ + group.index * kRows * kLanes<T>;
+    T* sums = chunk_sums_;
     const T factor = static_cast<T>(task_.scale);
-    std::copy_n(sums, kRows * kLanes<T>, sums_before_);
     for (std::size_t u = 0; u < uses_count_; ++u) {
       const PanelUse use = uses_[u];
       const Packed* k = keys_ + use.panel * inner_ * kWidth<T>;
@@ -216,16 +217,28 @@ class Forward {
       }
     }
     bool again = false;
-    for (std::size_t r = 0; r < group.rows; ++r) again |= SumTooLarge(sums + r * kLanes<T>);
+    for (std::size_t r = 0; r < group.rows; ++r) again |= Outgrown(group, r);
     if (HWY_UNLIKELY(again)) WeighAgain(group);
+  }
+
+  bool Outgrown(const RowGroup& group, std::size_t r) const {
+    return SumTooLarge(sums_ + (group.index * kRows + r) * kLanes<T>, chunk_sums_ + r * kLanes<T>);
+  }
+
+  // Sums of a chunk are kept apart until it ends: a long sum rounds less in pieces.
+  void AddChunkSums(const RowGroup& group) {
+    const Tag<T> d;
+    T* sums = sums_ + group.index * kRows * kLanes<T>;
+    for (std::size_t r = 0; r < group.rows; ++r, sums += kLanes<T>) {
+      hn::Store(hn::Add(hn::Load(d, sums), hn::Load(d, chunk_sums_ + r * kLanes<T>)), d, sums);
+    }
   }
 
   // Does the chunk again for rows whose sum has outgrown their maximum; the others get the same bits as before.
   void WeighAgain(const RowGroup& group) {
-    T* sums = sums_ + group.index * kRows * kLanes<T>;
     bool outgrown[kRows];
-    for (std::size_t r = 0; r < group.rows; ++r) outgrown[r] = SumTooLarge(sums + r * kLanes<T>);
-    std::copy_n(sums_before_, kRows * kLanes<T>, sums);
+    for (std::size_t r = 0; r < group.rows; ++r) outgrown[r] = Outgrown(group, r);
+    std::fill_n(chunk_sums_, kRows * kLanes<T>, T{0});
     ScoreAll(group);
     for (std::size_t u = 0; u < uses_count_; ++u) {
       if (uses_[u].partial) HideScores(group.rows, words_ + u * kRows, scores_ + u * kRows * kWidth<T>);
@@ -300,7 +313,7 @@ class Forward {
     for (std::size_t u = 0; u < uses_count_; ++u) {
       for (std::size_t r = 0; r < group.rows; ++r) {
         const std::size_t at = group.index * kRows + r;
-        WeighRow<Ops>(scores_ + (u * kRows + r) * kWidth<T>, maxima_[at], sums_ + at * kLanes<T>,
+        WeighRow<Ops>(scores_ + (u * kRows + r) * kWidth<T>, maxima_[at], chunk_sums_ + r * kLanes<T>,
                       weights_ + (u * kRows + r) * kWidth<T> / kPair);
       }
     }
@@ -327,11 +340,7 @@ class Forward {
   template <std::size_t M, std::size_t V>
   HWY_NOINLINE void GatherPanel(const Packed* HWY_RESTRICT values, bool started, T* HWY_RESTRICT out) const {
     Acc<Ops, M, V> acc;
-    if (started) {
-      LoadAcc(out, acc);
-    } else {
-      ZeroAcc(acc);
-    }
+    ZeroAcc(acc);
     for (std::size_t u = 0; u < uses_count_; ++u) {
       const PanelUse use = uses_[u];
       const std::size_t from = use.begin / kPair, to = (use.end + kPair - 1) / kPair;
@@ -339,15 +348,18 @@ class Forward {
       const Packed* v = values + (use.panel * kWidth<T> / kPair + from) * kWidth<T>;
       Accumulate<Ops, M, V, kWidth<T> / kPair, 1>(w, v, to - from, acc);
     }
+    if (started) AddAcc(out, acc);  // chunk by chunk: a long sum rounds less in pieces
     StoreAcc(acc, out);
   }
 
   void GatherSelecting(const RowGroup& group, const Packed* values, T* out) const {
-    if (!started_[group.index]) std::fill_n(out, kRows * kWidth<T>, T{0});
+    HWY_ALIGN T tile[kRows * kWidth<T>] = {};
     for (std::size_t u = 0; u < uses_count_; ++u) {
       AccumulateSelecting<Ops, kWidth<T> / kPair, 1>(weights_ + u * kRows * kWidth<T> / kPair, values + uses_[u].panel * kWidth<T> / kPair * kWidth<T>,
-                                                     kWidth<T> / kPair, group.rows, out);
+                                                     kWidth<T> / kPair, group.rows, tile);
     }
+    if (!started_[group.index]) std::fill_n(out, kRows * kWidth<T>, T{0});
+    AddRows(tile, group.rows, out);
   }
 
   // Divides by the sum, and writes the rows and their statistics.
@@ -363,7 +375,7 @@ class Forward {
       for (std::size_t p = 0; p < value_panels_; ++p) {
         const T* from = OutTile(group.index, p) + r * kWidth<T>;
         for (std::size_t c = 0; c < kWidth<T>; c += kLanes<T>) {
-          hn::Store(nothing ? hn::Zero(d) : hn::Mul(hn::Load(d, from + c), inverse), d, row + p * kWidth<T> + c);
+          hn::Store(nothing ? hn::Zero(d) : hn::MulAdd(hn::Load(d, from + c), inverse, hn::Zero(d)), d, row + p * kWidth<T> + c);
         }
       }
       const std::int64_t i = group.row + static_cast<std::int64_t>(r);
@@ -400,7 +412,7 @@ class Forward {
   std::size_t q_stride_ = 0, bytes_ = 0, uses_count_ = 0;
   bool values_finite_ = true;
   Packed *queries_, *keys_, *values_, *weights_;
-  T *out_, *sums_, *maxima_, *scores_, *sums_before_, *totals_, *logs_, *copies_, *zeros_;
+  T *out_, *sums_, *maxima_, *scores_, *chunk_sums_, *totals_, *logs_, *copies_, *zeros_;
   bool* started_;
   std::uint64_t* words_;
   PanelUse* uses_;

@@ -17,6 +17,39 @@ HWY_BEFORE_NAMESPACE();
 namespace regard::kernels {
 namespace HWY_NAMESPACE {
 
+// float16 -> float. Highway 1.0.3 knows no NaN or infinity where the processor has no instruction for it (SSE4, portable).
+HWY_INLINE float WidenFloat16(std::uint16_t x) {
+  const std::uint32_t sign = static_cast<std::uint32_t>(x & 0x8000u) << 16, rest = x & 0x7FFFu;
+  std::uint32_t bits;
+  if (rest >= 0x7C00u) {
+    bits = 0x7F800000u | (rest & 0x3FFu) << 13;
+  } else if (rest >= 0x400u) {
+    bits = (rest << 13) + (112u << 23);
+  } else {  // subnormal: so many units of 2^-24
+    const float units = static_cast<float>(rest) * 0x1p-24f;
+    std::memcpy(&bits, &units, 4);
+  }
+  bits |= sign;
+  float wide;
+  std::memcpy(&wide, &bits, 4);
+  return wide;
+}
+
+template <class D>
+HWY_INLINE hn::Vec<D> LoadFloat16(D d, const hwy::float16_t* from) {
+#if HWY_TARGET <= HWY_AVX2
+  return hn::PromoteTo(d, hn::LoadU(hn::Rebind<hwy::float16_t, D>(), from));
+#else
+  float wide[hn::MaxLanes(D())];
+  for (std::size_t i = 0; i < hn::MaxLanes(D()); ++i) {
+    std::uint16_t narrow;
+    std::memcpy(&narrow, from + i, 2);
+    wide[i] = WidenFloat16(narrow);
+  }
+  return hn::LoadU(d, wide);
+#endif
+}
+
 // Conversions of one vector; D may be a vector of one lane, for tails and strided elements.
 template <class D>
 HWY_INLINE hn::Vec<D> LoadAs(D d, [[maybe_unused]] DType dtype, const void* base, std::int64_t at) {
@@ -28,7 +61,7 @@ HWY_INLINE hn::Vec<D> LoadAs(D d, [[maybe_unused]] DType dtype, const void* base
       case DType::kBFloat16:
         return hn::PromoteTo(d, hn::LoadU(hn::Rebind<hwy::bfloat16_t, D>(), static_cast<const hwy::bfloat16_t*>(base) + at));
       case DType::kFloat16:
-        return hn::PromoteTo(d, hn::LoadU(hn::Rebind<hwy::float16_t, D>(), static_cast<const hwy::float16_t*>(base) + at));
+        return LoadFloat16(d, static_cast<const hwy::float16_t*>(base) + at);
       default:
         return hn::LoadU(d, static_cast<const float*>(base) + at);
     }

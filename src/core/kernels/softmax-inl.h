@@ -45,8 +45,7 @@ HWY_NOINLINE void WeighPanel(const typename Ops::Packed* HWY_RESTRICT q, const t
   using T = typename Ops::T;
   const Tag<T> d;
   Acc<Ops, M, V> acc;
-  ZeroAcc(acc);
-  Accumulate<Ops, M, V, 1, kRows>(q, k, inner, acc);
+  AccumulateScores(q, k, inner, acc);
 #pragma GCC unroll 12
   for (std::size_t r = 0; r < M; ++r) {
     const auto m = hn::Set(d, maximum[r]);
@@ -72,8 +71,7 @@ template <class Ops, std::size_t M>
 HWY_NOINLINE void ScorePanel(const typename Ops::Packed* HWY_RESTRICT q, const typename Ops::Packed* HWY_RESTRICT k, std::size_t inner,
                              typename Ops::T score_factor, typename Ops::T* HWY_RESTRICT scores) {
   Acc<Ops, M, 2> acc;
-  ZeroAcc(acc);
-  Accumulate<Ops, M, 2, 1, kRows>(q, k, inner, acc);
+  AccumulateScores(q, k, inner, acc);
 #pragma GCC unroll 12
   for (std::size_t r = 0; r < M; ++r) {
     for (std::size_t v = 0; v < 2; ++v) acc.v[r][v] = Ops::ScoreOf(acc.v[r][v], score_factor);
@@ -118,11 +116,11 @@ HWY_INLINE void WeighRow(const typename Ops::T* HWY_RESTRICT scores, typename Op
   Ops::StoreRow(w0, w1, weights);
 }
 
-// Whether a row's sum has outgrown its maximum. NaN has not: no other maximum would mend it.
+// Whether a row's sum has outgrown its maximum with this chunk. NaN has not: no other maximum would mend it.
 template <typename T>
-HWY_INLINE bool SumTooLarge(const T* HWY_RESTRICT sum) {
+HWY_INLINE bool SumTooLarge(const T* HWY_RESTRICT before, const T* HWY_RESTRICT chunk) {
   const Tag<T> d;
-  return !hn::AllFalse(d, hn::Gt(hn::Load(d, sum), hn::Set(d, static_cast<T>(kSumBound))));
+  return !hn::AllFalse(d, hn::Gt(hn::Add(hn::Load(d, before), hn::Load(d, chunk)), hn::Set(d, static_cast<T>(kSumBound))));
 }
 
 }  // namespace HWY_NAMESPACE

@@ -40,6 +40,16 @@ HWY_INLINE void LoadAcc(const typename Ops::T* HWY_RESTRICT from, Acc<Ops, M, V>
 }
 
 template <class Ops, std::size_t M, std::size_t V>
+HWY_INLINE void AddAcc(const typename Ops::T* HWY_RESTRICT from, Acc<Ops, M, V>& acc) {
+  using T = typename Ops::T;
+#pragma GCC unroll 12
+  for (std::size_t r = 0; r < M; ++r) {
+#pragma GCC unroll 2
+    for (std::size_t v = 0; v < V; ++v) acc.v[r][v] = hn::Add(acc.v[r][v], hn::Load(Tag<T>(), from + r * kWidth<T> + v * kLanes<T>));
+  }
+}
+
+template <class Ops, std::size_t M, std::size_t V>
 HWY_INLINE void StoreAcc(const Acc<Ops, M, V>& acc, typename Ops::T* HWY_RESTRICT to) {
   using T = typename Ops::T;
 #pragma GCC unroll 12
@@ -68,7 +78,26 @@ HWY_INLINE void Accumulate(const typename Ops::Packed* HWY_RESTRICT a, const typ
   }
 }
 
-// The same into a tile in memory, where b may hold NaN or infinity in what a row does not see. Rare, so it is small and not fast.
+// The same from 0, in blocks of kScoreBlock dims that are added up: a long sum rounds less in pieces.
+inline constexpr std::size_t kScoreBlock = 128;
+
+template <class Ops, std::size_t M, std::size_t V>
+HWY_INLINE void AccumulateScores(const typename Ops::Packed* HWY_RESTRICT rows, const typename Ops::Packed* HWY_RESTRICT lanes, std::size_t inner,
+                                 Acc<Ops, M, V>& acc) {
+  using T = typename Ops::T;
+  constexpr std::size_t kBlock = kScoreBlock / Ops::kPair;
+  ZeroAcc(acc);
+  Accumulate<Ops, M, V, 1, kRows>(rows, lanes, inner < kBlock ? inner : kBlock, acc);
+  for (std::size_t c = kBlock; HWY_UNLIKELY(c < inner); c += kBlock) {
+    HWY_ALIGN T before[M * kWidth<T>];
+    StoreAcc(acc, before);
+    ZeroAcc(acc);
+    Accumulate<Ops, M, V, 1, kRows>(rows + c * kRows, lanes + c * kWidth<T>, inner - c < kBlock ? inner - c : kBlock, acc);
+    AddAcc(before, acc);
+  }
+}
+
+// Accumulate into a tile in memory, where b may hold NaN or infinity in what a row does not see. Rare, so it is small and not fast.
 template <class Ops, std::size_t kRowStride, std::size_t kStep>
 HWY_NOINLINE void AccumulateSelecting(const typename Ops::Packed* HWY_RESTRICT a, const typename Ops::Packed* HWY_RESTRICT b,
                                       std::size_t inner, std::size_t rows, typename Ops::T* HWY_RESTRICT sums) {
@@ -83,6 +112,13 @@ HWY_NOINLINE void AccumulateSelecting(const typename Ops::Packed* HWY_RESTRICT a
       hn::Store(acc, Tag<T>(), sum);
     }
   }
+}
+
+// sums += tile, for `rows` rows.
+template <typename T>
+HWY_INLINE void AddRows(const T* HWY_RESTRICT tile, std::size_t rows, T* HWY_RESTRICT sums) {
+  const Tag<T> d;
+  for (std::size_t i = 0; i < rows * kWidth<T>; i += kLanes<T>) hn::Store(hn::Add(hn::Load(d, tile + i), hn::Load(d, sums + i)), d, sums + i);
 }
 
 }  // namespace HWY_NAMESPACE
