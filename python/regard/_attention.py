@@ -41,7 +41,8 @@ def attention(
     ``"thd"`` (packed sequences, with ``mask=regard.documents(cu_q, cu_k)``), on the CPU, float32, bfloat16, float16 or float64, all
     the same; any strides. Leading dimensions broadcast. The query's heads are a multiple of the key's, which are never repeated in
     memory. The value's dim may differ.
-    mask: ``regard.causal()``, ``regard.window(left, right)``, ... composed with ``&``, ``|``, ``~``; or a boolean tensor, True where attended.
+    mask: ``regard.causal()``, ``regard.window(left, right)``, ... composed with ``&``, ``|``, ``~``; or a boolean tensor, True where
+    attended.
     scale: 1 / sqrt(dim) unless given. softcap: ``cap * tanh(s / cap)`` on the scaled scores; 0 is none.
     bias: any floating tensor that broadcasts to (..., heads, len_q, len_k), added to the scores; it gets a gradient of its own shape.
     plan: what ``regard.plan`` made, instead of the mask.

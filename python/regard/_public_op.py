@@ -67,7 +67,9 @@ def _backward(ctx, d_out, d_lse, _):
         d_out, d_lse, query, key, value, out, statistics, ints, floats, tensors, order, 0, wanted_bits(ctx.needs)
     )
     gradients = spread(gradients, ctx.needs)
-    return (*gradients[:3], None, None, list(gradients[3:]), None)
+    # PyTorch takes an empty list for one of tensors, and wants it back.
+    no_ints, no_floats = ([] if not x else None for x in ctx.lists[:2])
+    return (*gradients[:3], no_ints, no_floats, list(gradients[3:]), None)
 
 
 # torch.library.register_autocast fixes the dtype when it registers; this asks for the region's own on each call.

@@ -79,8 +79,8 @@ def regard_mask(
     attention_mask=None,
     **kwargs,
 ):
-    """What transformers asks for a mask. None where "no mask" and `is_causal` say it all, else a CarriedMask, else (custom functions, packed
-    or blockwise patterns, compiled models, static caches) a boolean tensor."""
+    """What transformers asks for a mask. None where "no mask" and `is_causal` say it all, else a CarriedMask, else (custom functions,
+    packed or blockwise patterns, compiled models, static caches) a boolean tensor."""
     if isinstance(attention_mask, CarriedMask):  # generate() makes a static cache's masks ahead of the model
         return attention_mask
     arguments = dict(

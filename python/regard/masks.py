@@ -3,7 +3,8 @@
     regard.causal() & regard.window(4096, 0)           # a decoder with a sliding window
     regard.causal() & regard.documents(cu_q, cu_k)     # packed sequences (layout="thd"), causal within each
 
-Query i and key j count from 0 in the whole sequence (for packed sequences: in their own document).
+Query i and key j count from 0 in the whole sequence (for packed sequences: in their own document). torch.compile traces ``&`` and ``|``;
+it has no ``~`` for objects: make such a mask outside the compiled function.
 """
 
 import torch
