@@ -12,6 +12,7 @@
 #endif
 
 #include <algorithm>
+#include <cstring>
 #include <type_traits>
 
 #include "core/kernels/simd-inl.h"
@@ -31,6 +32,14 @@ HWY_INLINE V Scaled(V v, V factor, T) {
   } else {
     return v;
   }
+}
+
+// One element of a row that may lie anywhere: pairs of bfloat16 start at any even address.
+template <typename T>
+HWY_INLINE T Element(const T* from, T scale) {
+  T x;
+  std::memcpy(&x, from, sizeof(T));
+  return std::is_floating_point_v<T> ? x * scale : x;
 }
 
 #if HWY_TARGET != HWY_SCALAR  // one lane has nothing to transpose
@@ -73,7 +82,7 @@ HWY_INLINE void TransposeBlocks(D d, V* v) {
 
 #endif  // HWY_TARGET != HWY_SCALAR
 
-// to[c * kWidth + r] = (std::is_floating_point_v<T> ? rows[r][c] * scale : rows[r][c]) for kWidth rows. Rows that do not exist point at zeros.
+// to[c * kWidth + r] = rows[r][c], scaled, for kWidth rows. Rows that do not exist point at zeros.
 template <typename T>
 HWY_NOINLINE void PackLanes(const T* const* rows, std::size_t cols, T scale, T* HWY_RESTRICT to) {
   std::size_t c = 0;
@@ -95,11 +104,11 @@ HWY_NOINLINE void PackLanes(const T* const* rows, std::size_t cols, T scale, T* 
   }
 #endif
   for (; c < cols; ++c) {
-    for (std::size_t r = 0; r < kWidth<T>; ++r) to[c * kWidth<T> + r] = (std::is_floating_point_v<T> ? rows[r][c] * scale : rows[r][c]);
+    for (std::size_t r = 0; r < kWidth<T>; ++r) to[c * kWidth<T> + r] = Element(rows[r] + c, scale);
   }
 }
 
-// to[c * kRows + r] = (std::is_floating_point_v<T> ? rows[r][c] * scale : rows[r][c]) for kRows rows; up to three elements behind the end are overwritten.
+// to[c * kRows + r] = rows[r][c], scaled, for kRows rows; up to three elements behind the end are overwritten.
 template <typename T>
 HWY_NOINLINE void PackRows(const T* const* rows, std::size_t cols, T scale, T* HWY_RESTRICT to) {
   std::size_t c = 0;
@@ -122,7 +131,7 @@ HWY_NOINLINE void PackRows(const T* const* rows, std::size_t cols, T scale, T* H
   }
 #endif
   for (; c < cols; ++c) {
-    for (std::size_t r = 0; r < kRows; ++r) to[c * kRows + r] = (std::is_floating_point_v<T> ? rows[r][c] * scale : rows[r][c]);
+    for (std::size_t r = 0; r < kRows; ++r) to[c * kRows + r] = Element(rows[r] + c, scale);
   }
 }
 
