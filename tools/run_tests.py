@@ -19,6 +19,7 @@ DEFAULT = ["core", "asan", "docs", "consumer", "python"]
 PYTEST = {"docs": "tests/docs", "consumer": "tests/consumer", "python": "tests/python"}
 SANITIZERS = ["asan", "ubsan", "tsan"]
 TIME_LIMIT = 20 * 60  # seconds for one suite: one that hangs is a failure with a name
+LOG_LINES = 400  # the end of a failing suite's log is shown; a property's search for a small example writes thousands
 
 
 @dataclass
@@ -78,7 +79,8 @@ def run(suite, command, report, environment=None, log=None):
         result.failed += 1
         result.notes.append("no test was found")
     if log and result.failed:
-        print(log.read_text(errors="replace"), flush=True)
+        lines = log.read_text(errors="replace").splitlines()
+        print(*lines[-LOG_LINES:], f"(the whole log: {log})", sep="\n", flush=True)
     say(result)
     return result
 
@@ -89,24 +91,32 @@ def build(preset, *targets):
         sys.exit(1)
 
 
-def core(label, preset, arguments=(), environment=None, prefix=()):
+def core(label, preset, target=None, arguments=(), prefix=()):
     name = label.replace(" ", "_")
     report = REPORTS / f"{name}.xml"
     binary = ROOT / "build" / preset / "tests/core/core_tests"
     command = [*prefix, binary, "--gtest_brief=1", f"--gtest_output=xml:{report}", *arguments]
+    environment = {"UBSAN_OPTIONS": "print_stacktrace=1", "TSAN_OPTIONS": "second_deadlock_stack=1"}
+    if target:
+        environment["REGARD_TARGET"] = target
     say(f"{label} ...")
     return run(label, command, report, environment, REPORTS / f"{name}.log")
 
 
-def core_on_each_target():
-    """One job for each instruction set of the binary; those that the processor lacks are skipped by name."""
-    binary = ROOT / "build/release/tests/core/core_tests"
-    for line in subprocess.run([binary, "--targets"], capture_output=True, text=True, check=True).stdout.splitlines():
-        name, state = line.split()
-        if state == "available":
-            yield lambda name=name: core(f"core {name}", "release", environment={"REGARD_TARGET": name})
+def targets(preset):
+    """The instruction sets of the binary: their names, and whether this processor has them."""
+    binary = ROOT / "build" / preset / "tests/core/core_tests"
+    listed = subprocess.run([binary, "--targets"], capture_output=True, text=True, check=True).stdout
+    return [(name, state == "available") for name, state in map(str.split, listed.splitlines())]
+
+
+def on_each_target(preset, label, **settings):
+    """One job for each instruction set; those that the processor lacks are skipped by name."""
+    for name, available in targets(preset):
+        if available:
+            yield lambda name=name: core(f"{label} {name}", preset, target=name, **settings)
         else:
-            yield lambda name=name: Result(f"core {name}", skipped=1, notes=["this processor lacks it"])
+            yield lambda name=name: Result(f"{label} {name}", skipped=1, notes=["this processor lacks it"])
 
 
 def fixed_addresses():
@@ -116,10 +126,13 @@ def fixed_addresses():
 
 
 def sanitized(preset):
-    # ThreadSanitizer cannot see into oneTBB, which is not built with it: those tests would report races that are none.
-    arguments = ["--gtest_filter=-*Tbb*"] if preset == "tsan" else []
-    environment = {"UBSAN_OPTIONS": "print_stacktrace=1", "TSAN_OPTIONS": "second_deadlock_stack=1"}
-    return core(preset, preset, arguments, environment, fixed_addresses())
+    """Memory errors hide in one instruction set's tiles: its kernels are all run. Races do not: the default target will do."""
+    prefix = fixed_addresses()
+    if preset == "tsan":
+        # ThreadSanitizer cannot see into oneTBB, which is not built with it: those tests would report races that are none.
+        yield lambda: core(preset, preset, arguments=["--gtest_filter=-*Tbb*"], prefix=prefix)
+    else:
+        yield from on_each_target(preset, preset, prefix=prefix)
 
 
 def pytest(suite):
@@ -140,9 +153,9 @@ def main():
     for preset in presets:
         build(preset, "core_tests")
 
-    jobs = [lambda preset=preset: sanitized(preset) for preset in presets]  # the longest first
+    jobs = [job for preset in presets for job in sanitized(preset)]  # the longest first
     if "core" in suites:
-        jobs.extend(core_on_each_target())
+        jobs.extend(on_each_target("release", "core"))
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
         results = list(pool.map(lambda job: job(), jobs))
     results += [pytest(suite) for suite in PYTEST if suite in suites]
