@@ -59,6 +59,36 @@ HWY_INLINE Vec<double> Exp(Vec<double> x) {
   return hn::IfThenElse(hn::IsNaN(x), x, hn::Exp(d, clamped));
 }
 
+// e^x - 1 for x <= 0, within 2 ulp: 2^n (e^r - 1) + (2^n - 1), where |r| <= ln(2) / 2 and e^r - 1 is its Taylor series. NaN gives NaN.
+template <typename T>
+HWY_INLINE Vec<T> ExpMinus1(Vec<T> x) {
+  const Tag<T> d;
+  const hn::RebindToSigned<Tag<T>> di;
+  constexpr bool kFloat = sizeof(T) == 4;
+  constexpr int kMantissa = kFloat ? 23 : 52;
+  // 1.5 * 2^kMantissa plus the exponent's bias: a sum with it has the rounded number, biased, in its low bits.
+  const auto magic = hn::Set(d, static_cast<T>(kFloat ? 12582912.0 + 127 : 6755399441055744.0 + 1023));
+  const auto least = hn::Set(d, static_cast<T>(kFloat ? -87 : -708));
+  const auto clamped = hn::IfThenElse(hn::Lt(x, least), least, x);
+  const auto biased = hn::Add(hn::Mul(clamped, hn::Set(d, static_cast<T>(1.44269504088896340736))), magic);
+  const auto n = hn::Sub(biased, magic);
+  // ln 2 in two pieces: n times the first is exact.
+  const auto high = hn::Set(d, static_cast<T>(kFloat ? 0.693145751953125 : 6.93147180369123816490e-01));
+  const auto low = hn::Set(d, static_cast<T>(kFloat ? 1.42860682030941723212e-6 : 1.90821492927058770002e-10));
+  const auto r = hn::Sub(hn::Sub(clamped, hn::Mul(n, high)), hn::Mul(n, low));
+  constexpr int kTerms = kFloat ? 8 : 14;
+  double factorial = 1;
+  for (int k = 2; k <= kTerms; ++k) factorial *= k;
+  auto p = hn::Set(d, static_cast<T>(1 / factorial));
+  for (int k = kTerms; k > 2; --k) {
+    factorial /= k;
+    p = hn::MulAdd(p, r, hn::Set(d, static_cast<T>(1 / factorial)));
+  }
+  p = hn::MulAdd(hn::Mul(r, r), p, r);
+  const auto power = hn::BitCast(d, hn::ShiftLeft<kMantissa>(hn::BitCast(di, biased)));
+  return hn::MulAdd(power, p, hn::Sub(power, hn::Set(d, T{1})));
+}
+
 }  // namespace HWY_NAMESPACE
 }  // namespace regard::kernels
 HWY_AFTER_NAMESPACE();

@@ -133,7 +133,7 @@ std::string check(const Case& c) {
   request.out_lie = static_cast<Lie>(c.out_lie), request.gradient_lie = static_cast<Lie>(c.gradient_lie);
   for (const CaseBias& bias : c.biases) request.d_bias.push_back(bias.wanted);
   const Results results = attempt(problem, ThreadExecutor(c.workers), request);
-  return results.error.empty() ? errors_of(problem, results) : results.error;
+  return results.error.empty() ? errors_of(problem, results, score_size(problem)) : results.error;
 }
 
 }  // namespace regard::testing

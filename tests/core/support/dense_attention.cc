@@ -222,7 +222,48 @@ DenseResults attend_in(const DenseProblem& p) {
   return r;
 }
 
+// Each row of `cols` elements back to front.
+std::vector<double> backwards(std::vector<double> rows, std::int64_t cols) {
+  for (std::size_t at = 0; at < rows.size(); at += cols) std::reverse(rows.begin() + at, rows.begin() + at + cols);
+  return rows;
+}
+
+// The keys of each head back to front, their elements in order.
+std::vector<double> keys_backwards(std::vector<double> heads, std::int64_t len_k, std::int64_t dim) {
+  for (std::size_t at = 0; at < heads.size(); at += len_k * dim) {
+    for (std::int64_t j = 0; j < len_k / 2; ++j) {
+      const auto row = heads.begin() + at + j * dim;
+      std::swap_ranges(row, row + dim, heads.begin() + at + (len_k - 1 - j) * dim);
+    }
+  }
+  return heads;
+}
+
 }  // namespace
+
+DenseProblem reversed(const DenseProblem& p) {
+  DenseProblem r = p;
+  r.scale = 1;
+  r.q = backwards(p.q, p.dim);
+  for (double& x : r.q) x *= p.scale;
+  r.k = keys_backwards(backwards(p.k, p.dim), p.len_k, p.dim);
+  r.v = keys_backwards(p.v, p.len_k, p.dim_v);
+  for (std::size_t at = 0; at < r.allowed.size(); at += p.len_k) std::reverse(r.allowed.begin() + at, r.allowed.begin() + at + p.len_k);
+  r.bias_before = backwards(p.bias_before, p.len_k);
+  r.bias_after = backwards(p.bias_after, p.len_k);
+  return r;
+}
+
+DenseResults restored(const DenseProblem& p, const DenseResults& results) {
+  DenseResults r = results;
+  r.dq = backwards(results.dq, p.dim);
+  for (double& x : r.dq) x *= p.scale;
+  r.dk = keys_backwards(backwards(results.dk, p.dim), p.len_k, p.dim);
+  r.dv = keys_backwards(results.dv, p.len_k, p.dim_v);
+  r.d_bias_before = backwards(results.d_bias_before, p.len_k);
+  r.d_bias_after = backwards(results.d_bias_after, p.len_k);
+  return r;
+}
 
 DenseResults attend(const DenseProblem& problem, Arithmetic arithmetic) {
   switch (arithmetic) {

@@ -38,6 +38,12 @@ struct DenseResults {
   std::vector<double> d_bias_delta;
 };
 
+// The same attention, summed the other way round: dims and keys in reverse, the scale on the queries. Exactly, it gives the same; in a
+// dtype's arithmetic it rounds differently.
+DenseProblem reversed(const DenseProblem& problem);
+// Results of reversed(problem), in the order of `problem`. Sizes of terms are not kept.
+DenseResults restored(const DenseProblem& problem, const DenseResults& results);
+
 enum class Arithmetic { kLongDouble, kDouble, kFloat, kBf16, kF16 };
 
 DenseResults attend(const DenseProblem& problem, Arithmetic arithmetic);

@@ -19,14 +19,14 @@ double finite_maximum(const std::vector<double>& values) {
 // One tensor against the oracle. NaN and infinity must be where the oracle has them.
 struct Comparison {
   const char* name;
-  std::vector<double> ours, exact, plain;
+  std::vector<double> ours, exact, plain, plain_reversed;
   double factor;
-  double eps;
+  double eps;  // a quarter of the relative floor
   double terms;  // the largest sum of absolute terms
   double delta = 0;
 
   std::string describe() const {
-    double most = 0, plain_most = 0, squares = 0, plain_squares = 0, exact_squares = 0;
+    double most = 0, plain_most = 0, squares = 0, exact_squares = 0, plain_squares[2] = {0, 0};
     std::size_t where = 0;
     for (std::size_t n = 0; n < exact.size(); ++n) {
       if (!std::isfinite(exact[n])) {
@@ -38,15 +38,17 @@ struct Comparison {
       if (error > most) most = error, where = n;
       squares += error * error;
       exact_squares += exact[n] * exact[n];
-      if (!std::isfinite(plain[n])) continue;  // the plain attention may overflow where we do not
-      const double plain_error = std::abs(plain[n] - exact[n]);
-      plain_most = std::max(plain_most, plain_error);
-      plain_squares += plain_error * plain_error;
+      for (const int order : {0, 1}) {
+        const double plain_error = std::abs((order == 0 ? plain : plain_reversed)[n] - exact[n]);
+        if (!(plain_error < HUGE_VAL)) continue;  // the plain attention may overflow where we do not
+        plain_most = std::max(plain_most, plain_error);
+        plain_squares[order] += plain_error * plain_error;
+      }
     }
     const double count = std::max<double>(1, static_cast<double>(exact.size()));
     const double bar = std::max(factor * plain_most, 4 * eps * terms);
     const double rms = std::sqrt(squares / count);
-    const double rms_bar = std::max(factor * std::sqrt(plain_squares / count), 4 * eps * (std::sqrt(exact_squares / count) + delta));
+    const double rms_bar = std::max(factor * std::sqrt(std::max(plain_squares[0], plain_squares[1]) / count), 4 * eps * (std::sqrt(exact_squares / count) + delta));
     worst = std::max({worst, most == 0 ? 0 : most / bar, rms == 0 ? 0 : rms / rms_bar});
     std::ostringstream text;
     text.precision(9);
@@ -79,30 +81,44 @@ double rms_of(const std::vector<double>& values) {
 
 double worst_ratio() { return worst; }
 
-std::string errors_of(const Problem& problem, const Results& r) {
+double score_size(const Problem& problem) {
+  const DenseProblem p = problem.dense();
+  double most = 0;
+  for_each_index({p.batch, p.heads, p.len_q, p.len_k}, [&](auto b, auto h, auto i, auto j) {
+    const double* q = &p.q[((b * p.heads + h) * p.len_q + i) * p.dim];
+    const double* k = &p.k[((b * (p.heads / p.group) + h / p.group) * p.len_k + j) * p.dim];
+    double size = 0;
+    for (std::int64_t d = 0; d < p.dim; ++d) size += std::abs(q[d] * k[d]);
+    most = std::max(most, size * std::abs(p.scale));
+  });
+  return most;
+}
+
+std::string errors_of(const Problem& problem, const Results& r, double score_size) {
   worst = 0;
   const DenseProblem p = problem.dense();
   const DType dtype = problem.q.dtype();
   const DenseResults exact = attend(p, oracle_of(dtype)), plain = attend(p, arithmetic_of(dtype));
-  const double e = eps(dtype);
+  const DenseResults other = restored(p, attend(reversed(p), arithmetic_of(dtype)));
+  const double e = eps(dtype) + eps(problem.statistics_dtype()) * score_size / 4;
   std::vector<Comparison> comparisons;
-  comparisons.push_back({"out", r.out.values(), exact.out, plain.out, 2, e, finite_maximum(p.v)});
+  comparisons.push_back({"out", r.out.values(), exact.out, plain.out, other.out, 2, e, finite_maximum(p.v)});
   // The statistics are float32 whatever the dtype, so plain's are no measure: their bar is the rounding of a score that adds up
   // `dim` random terms.
   const double wide = eps(problem.statistics_dtype());
   const double score = 1 + finite_maximum(exact.lse) +
                        std::abs(p.scale) * std::sqrt(static_cast<double>(p.dim)) * finite_maximum(p.q) * finite_maximum(p.k);
-  if (r.lse.given()) comparisons.push_back({"lse", r.lse.values(), exact.lse, exact.lse, 2, wide, score, score});
+  if (r.lse.given()) comparisons.push_back({"lse", r.lse.values(), exact.lse, exact.lse, exact.lse, 2, wide, score, score});
   std::vector<double> halves = r.maximum.values();
   const std::vector<double> log_sum = r.log_sum.values();
   for (std::size_t n = 0; n < halves.size(); ++n) {
     if (std::isinf(halves[n]) && halves[n] < 0 && log_sum[n] != 0) return "log_sum of a row that sees nothing is " + std::to_string(log_sum[n]);
     halves[n] += log_sum[n];
   }
-  comparisons.push_back({"maximum + log_sum", halves, exact.lse, exact.lse, 2, wide, score, score});
-  if (r.dq.given()) comparisons.push_back({"dq", r.dq.values(), exact.dq, plain.dq, 3, e, exact.dq_terms, exact.dq_delta});
-  if (r.dk.given()) comparisons.push_back({"dk", r.dk.values(), exact.dk, plain.dk, 3, e, exact.dk_terms, exact.dk_delta});
-  if (r.dv.given()) comparisons.push_back({"dv", r.dv.values(), exact.dv, plain.dv, 3, e, exact.dv_terms});
+  comparisons.push_back({"maximum + log_sum", halves, exact.lse, exact.lse, exact.lse, 2, wide, score, score});
+  if (r.dq.given()) comparisons.push_back({"dq", r.dq.values(), exact.dq, plain.dq, other.dq, 3, e, exact.dq_terms, exact.dq_delta});
+  if (r.dk.given()) comparisons.push_back({"dk", r.dk.values(), exact.dk, plain.dk, other.dk, 3, e, exact.dk_terms, exact.dk_delta});
+  if (r.dv.given()) comparisons.push_back({"dv", r.dv.values(), exact.dv, plain.dv, other.dv, 3, e, exact.dv_terms});
   for (std::size_t n = 0; n < r.d_bias.size(); ++n) {
     if (!r.d_bias[n].given()) continue;
     const Shape& shape = problem.biases[n].values.shape();
@@ -110,7 +126,8 @@ std::string errors_of(const Problem& problem, const Results& r) {
     // A bias's gradient is of the bias's own dtype, whose rounding may be the coarser one.
     const double own = std::max(e, eps(r.d_bias[n].dtype()));
     comparisons.push_back({"d_bias", r.d_bias[n].values(), reduced(before ? exact.d_bias_before : exact.d_bias_after, p, shape),
-                           reduced(before ? plain.d_bias_before : plain.d_bias_after, p, shape), 3, own,
+                           reduced(before ? plain.d_bias_before : plain.d_bias_after, p, shape),
+                           reduced(before ? other.d_bias_before : other.d_bias_after, p, shape), 3, own,
                            finite_maximum(reduced(exact.d_bias_terms, p, shape)), rms_of(reduced(exact.d_bias_delta, p, shape))});
   }
   for (const Comparison& comparison : comparisons) {
