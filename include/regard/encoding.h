@@ -7,8 +7,15 @@
 //   3 key_lengths   (none)                      takes one tensor: int32 or int64, shape (1, 1, 1, batch)
 //   4 documents     (none)                      takes two tensors: cu_q, cu_k, int32 or int64, shape (1, 1, 1, documents + 1)
 //   5 tensor        (none)                      takes one bool tensor that broadcasts to (batch, heads, len_q, len_k)
+//   6 dilated       left, right, has_offset, offset     takes one tensor: dilations, int32 or int64, (1, 1, 1, heads or 1)
+//   7 global_tokens has_offset, offset          takes one tensor: tokens, int32 or int64, (1, 1, batch or 1, entries); -1 fills short lists
+//   8 blocks        block_q, block_k            takes one bool tensor, (batch or 1, heads or 1, blocks of queries, blocks of keys)
+//   9 prefix        has_offset, offset          takes one tensor: lengths, int32 or int64, (1, 1, 1, batch)
 //   10 and, 11 or   (none)                      pop two masks, push one (masks are in postfix order)
 //   12 not          (none)                      pops one mask, pushes one
+//   13 tree         (none)                      takes one tensor: parents, int32 or int64, (1, 1, batch or 1, nodes)
+//   14 around       width                       takes one floating tensor, centres, that broadcasts to (batch, heads, len_q, 1)
+//   15 bigbird      block, window, global, random, seed
 //   20 scale        (none)                      takes one float
 //   21 softcap      (none)                      takes one float
 //   22 bias         before_softcap              takes one floating tensor
@@ -24,9 +31,24 @@
 namespace regard {
 
 enum class Record : std::int64_t {
-  kCausal = 1, kWindow = 2, kKeyLengths = 3, kDocuments = 4, kTensor = 5,
-  kAnd = 10, kOr = 11, kNot = 12,
-  kScale = 20, kSoftcap = 21, kBias = 22,
+  kCausal = 1,
+  kWindow = 2,
+  kKeyLengths = 3,
+  kDocuments = 4,
+  kTensor = 5,
+  kDilated = 6,
+  kGlobalTokens = 7,
+  kBlocks = 8,
+  kPrefix = 9,
+  kAnd = 10,
+  kOr = 11,
+  kNot = 12,
+  kTree = 13,
+  kAround = 14,
+  kBigBird = 15,
+  kScale = 20,
+  kSoftcap = 21,
+  kBias = 22,
 };
 
 Status decode(std::span<const std::int64_t> ints, std::span<const double> floats, std::span<const TensorView> tensors, Options* options);

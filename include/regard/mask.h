@@ -54,8 +54,51 @@ Mask key_lengths(std::vector<std::int64_t> lengths);
 // within each document, and a row's result is bitwise what it is when its document is computed alone.
 Mask documents(std::vector<std::int64_t> cu_q, std::vector<std::int64_t> cu_k);
 
+// A window of every dilation-th key (Longformer, Beltagy et al. 2020, arXiv 2004.05150): query i sees key j = i + offset - n * dilation for
+// whole n from -right to left; -1 leaves a side unbounded. One dilation for all heads, or one for each query head. 1 <= dilation.
+Mask dilated(std::int64_t left, std::int64_t right, std::int64_t dilation, std::optional<std::int64_t> offset = std::nullopt);
+Mask dilated(std::int64_t left, std::int64_t right, std::vector<std::int64_t> dilations, std::optional<std::int64_t> offset = std::nullopt);
+
+// Global tokens, symmetric (Longformer): every query sees the keys in `tokens`, and a query that is one of them (i + offset is in `tokens`)
+// sees every key. Usually joined to a window with |. In any order; 0 <= token < the tokens there are.
+Mask global_tokens(std::vector<std::int64_t> tokens, std::optional<std::int64_t> offset = std::nullopt);
+// A list for each batch entry.
+Mask global_tokens_by_batch(std::vector<std::vector<std::int64_t>> tokens, std::optional<std::int64_t> offset = std::nullopt);
+
+// Block-sparse: rows and keys of the tensors in blocks of block_q by block_k, the last of each perhaps shorter; a block is seen where
+// `layout` is true. layout: dtype kBool, any strides, shape (batch or 1, heads or 1, ceil(len_q / block_q), ceil(len_k / block_k)). Copied
+// at once, as bits.
+Mask blocks(TensorView layout, std::int64_t block_q, std::int64_t block_k);
+
+// BigBird (Zaheer et al. 2020, arXiv 2007.14062): blocks of `block` rows by `block` keys, of which each row of blocks sees `window` around
+// its own (the longer part before it, where the count is even), `global` that see all and are seen by all (half of them, rounded up, at the
+// front, the rest at the back), and `random` others, drawn from (seed, head, row of blocks): the same in every batch entry and run.
+struct BigBird {
+  std::int64_t block = 64, window = 3, global = 2, random = 3;
+  std::uint64_t seed = 0;
+};
+Mask bigbird(const BigBird& pattern = {});
+
+// Prefix language model (Raffel et al. 2020, arXiv 1910.10683): all queries of batch entry b see its first lengths[b] keys, and beyond that
+// query i sees keys j <= i + offset, as causal. 0 <= length <= len_k.
+Mask prefix(std::vector<std::int64_t> lengths, std::optional<std::int64_t> offset = std::nullopt);
+
+// Tree attention of speculative decoding (SpecInfer, Miao et al. 2023, arXiv 2305.09781; Medusa, Cai et al. 2024, arXiv 2401.10774). The
+// last parents.size() keys are the nodes of a tree of drafted tokens, the keys before them a past that all nodes see; a node sees itself
+// and its ancestors. parents[n] < n, or -1 where the past is node n's parent. The last query is the last node; queries of the past are
+// causal.
+Mask tree(std::vector<std::int64_t> parents);
+// A tree for each batch entry.
+Mask tree_by_batch(std::vector<std::vector<std::int64_t>> parents);
+
+// Local attention (Luong et al. 2015, arXiv 1508.04025, local-p): query i sees keys |j - centre| <= width, where its centre is any real
+// number (j counts from 0; a centre that is not a number sees nothing). centres: a floating dtype, any strides, a shape that broadcasts to
+// (batch, heads, len_q, 1). Read while a plan is made, as tensor's bytes are. Local-m, whose centre is the query's own place, is
+// window(width, width, 0).
+Mask around(TensorView centres, std::int64_t width);
+
 // An arbitrary boolean tensor, true where attended, of dtype kBool (one byte each), any strides, and a shape that broadcasts to
-// (batch, heads, len_q, len_k). The bytes are read while a plan is made from the mask, and must stay alive until then.
+// (batch, heads, len_q, len_k). The bytes are read while a plan is made from the mask (a plan keeps bits), and must stay alive until then.
 Mask tensor(TensorView allowed);
 
 }  // namespace regard

@@ -10,22 +10,43 @@ from ._attention import attention
 from ._enable import disable, enable, enabled, report
 from ._plan import Plan, plan
 from ._targets import kernel_target, set_target
-from .masks import Mask, causal, documents, key_lengths, tensor, window
+from .masks import (
+    Mask,
+    around,
+    bigbird,
+    blocks,
+    causal,
+    dilated,
+    documents,
+    global_tokens,
+    key_lengths,
+    prefix,
+    tensor,
+    tree,
+    window,
+)
 
 __all__ = [
     "Mask",
     "Plan",
+    "around",
     "attention",
+    "bigbird",
+    "blocks",
     "causal",
+    "dilated",
     "disable",
     "documents",
     "enable",
     "enabled",
+    "global_tokens",
     "kernel_target",
     "key_lengths",
     "plan",
+    "prefix",
     "report",
     "set_target",
     "tensor",
+    "tree",
     "window",
 ]

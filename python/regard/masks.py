@@ -10,8 +10,8 @@ it has no ``~`` for objects: make such a mask outside the compiled function.
 import torch
 
 # Kinds of records, as include/regard/encoding.h numbers them.
-_CAUSAL, _WINDOW, _KEY_LENGTHS, _DOCUMENTS, _TENSOR = 1, 2, 3, 4, 5
-_AND, _OR, _NOT = 10, 11, 12
+_CAUSAL, _WINDOW, _KEY_LENGTHS, _DOCUMENTS, _TENSOR, _DILATED, _GLOBAL_TOKENS, _BLOCKS, _PREFIX = range(1, 10)
+_AND, _OR, _NOT, _TREE, _AROUND, _BIGBIRD = range(10, 16)
 
 
 class Mask:
@@ -48,11 +48,20 @@ def _offset(offset):
     return [0, 0] if offset is None else [1, int(offset)]
 
 
-def _integers(name, values):
-    tensor = torch.as_tensor(values)
-    if tensor.dtype not in (torch.int32, torch.int64) or tensor.dim() != 1:
-        raise ValueError(f"{name}: shape {tuple(tensor.shape)}, {tensor.dtype}; expected one dimension, int32 or int64")
+def _integers(name, values, dims=(1,)):
+    tensor = torch.as_tensor(values) if not isinstance(values, list | tuple) or values else torch.empty(0, dtype=torch.int64)
+    if tensor.dtype not in (torch.int32, torch.int64) or tensor.dim() not in dims:
+        expected = " or ".join(("one dimension", "two dimensions")[n - 1] for n in dims)
+        raise ValueError(f"{name}: shape {tuple(tensor.shape)}, {tensor.dtype}; expected {expected}, int32 or int64")
     return tensor
+
+
+def _counts(name, **counts):
+    """The counts as whole numbers, in order; -1, where a window's side may have it, is unbounded."""
+    for side, count in counts.items():
+        if int(count) != count or count < (-1 if side in ("left", "right") else 0):
+            raise ValueError(f"{name}: {side} is {count}; expected a whole number from 0, or -1 for a side without a bound")
+    return [int(count) for count in counts.values()]
 
 
 def causal(offset=None):
@@ -67,9 +76,7 @@ def causal(offset=None):
 
 def window(left, right, offset=None):
     """Query i sees keys i + offset - left <= j <= i + offset + right, both ends included; -1 leaves a side unbounded."""
-    left, right = int(left), int(right)
-    if left < -1 or right < -1:
-        raise ValueError(f"window: ({left}, {right}); expected sizes from 0, or -1 for unbounded")
+    left, right = _counts("window", left=left, right=right)
     shown = f"window({left}, {right})" if offset is None else f"window({left}, {right}, {offset})"
     return Mask([_WINDOW, 4, left, right, *_offset(offset)], [], shown)
 
@@ -92,6 +99,68 @@ def tensor(allowed):
         what = allowed.dtype if isinstance(allowed, torch.Tensor) else type(allowed).__name__
         raise ValueError(f"allowed: {what}; expected a tensor of dtype torch.bool, True where attended")
     return Mask([_TENSOR, 0], [allowed], f"tensor({tuple(allowed.shape)})")
+
+
+def dilated(left, right, dilation, offset=None):
+    """A window of every dilation-th key (Longformer, arXiv 2004.05150): query i sees keys j = i + offset - n * dilation for whole n from
+    -right to left; -1 leaves a side unbounded. `dilation` is one number, or one for each query head."""
+    sides = _counts("dilated", left=left, right=right)
+    each = _integers("dilation", [dilation] if isinstance(dilation, int) else dilation)
+    shown = dilation if isinstance(dilation, int) else "..."
+    return Mask([_DILATED, 4, *sides, *_offset(offset)], [each], f"dilated({sides[0]}, {sides[1]}, {shown})")
+
+
+def global_tokens(tokens, offset=None):
+    """Every query sees the keys in `tokens`, and a query that is one of them (i + offset is) sees every key (Longformer). `tokens` has one
+    dimension, or two, a row for each batch entry, filled up with -1. Usually joined to a window: ``regard.window(w, w) | ...``."""
+    return Mask([_GLOBAL_TOKENS, 2, *_offset(offset)], [_integers("tokens", tokens, dims=(1, 2))], "global_tokens(...)")
+
+
+def blocks(layout, block_size):
+    """Block-sparse: queries and keys in blocks of `block_size` (one number, or (queries, keys)); a block is seen where the boolean tensor
+    `layout`, (len_q / block, len_k / block) rounded up, with or without leading (batch, heads) of which each may be 1, is True."""
+    if not isinstance(layout, torch.Tensor) or layout.dtype != torch.bool or layout.dim() not in (2, 3, 4):
+        what = f"{layout.dtype}, shape {tuple(layout.shape)}" if isinstance(layout, torch.Tensor) else type(layout).__name__
+        raise ValueError(f"layout: {what}; expected a boolean tensor of 2 to 4 dimensions")
+    sizes = [block_size] * 2 if isinstance(block_size, int) else [int(size) for size in block_size]
+    if len(sizes) != 2 or min(sizes) < 1:
+        raise ValueError(f"block_size: {block_size}; expected a number of rows from 1, or two (queries, keys)")
+    return Mask([_BLOCKS, 2, *sizes], [layout], f"blocks({tuple(layout.shape)}, {block_size})")
+
+
+def bigbird(block_size=64, *, window=3, global_blocks=2, random_blocks=3, seed=0):
+    """BigBird (arXiv 2007.14062): each block of queries sees `window` blocks around its own, `global_blocks` that see all and are seen by
+    all (half of them, rounded up, at the front, the rest at the back), and `random_blocks` others, drawn from (seed, head, block)."""
+    counts = _counts("bigbird", window=window, global_blocks=global_blocks, random_blocks=random_blocks)
+    if block_size < 1 or not -(2**63) <= seed < 2**63:
+        raise ValueError(
+            f"bigbird: block_size {block_size}, seed {seed}; expected a number of rows from 1, and a seed that fits in an int64"
+        )
+    shown = f"bigbird({block_size}, window={window}, global_blocks={global_blocks}, random_blocks={random_blocks}, seed={seed})"
+    return Mask([_BIGBIRD, 5, int(block_size), *counts, int(seed)], [], shown)
+
+
+def prefix(lengths, offset=None):
+    """Prefix language model (arXiv 1910.10683): all queries of batch entry b see its first lengths[b] keys; beyond, they are causal."""
+    return Mask([_PREFIX, 2, *_offset(offset)], [_integers("lengths", lengths)], "prefix(...)")
+
+
+def tree(parents):
+    """Tree attention of speculative decoding (SpecInfer, arXiv 2305.09781; Medusa, arXiv 2401.10774): the last keys are the nodes of a tree
+    of drafted tokens, which see themselves, their ancestors, and all keys before the tree. parents[n] is an earlier node, or -1. One
+    dimension, or two, a tree for each batch entry. The last query is the last node."""
+    return Mask([_TREE, 0], [_integers("parents", parents, dims=(1, 2))], "tree(...)")
+
+
+def around(centres, width):
+    """Local attention (Luong et al. 2015, arXiv 1508.04025, local-p): query i sees keys within `width` of its centre, any real number. The
+    tensor `centres` broadcasts to (batch, heads, len_q), and gets no gradient: the edges of a window have none. Local-m, where the centre
+    is the query's own place, is ``regard.window(width, width, 0)``."""
+    if not isinstance(centres, torch.Tensor) or not centres.is_floating_point() or centres.dim() > 3:
+        what = f"{centres.dtype}, shape {tuple(centres.shape)}" if isinstance(centres, torch.Tensor) else type(centres).__name__
+        raise ValueError(f"centres: {what}; expected a floating-point tensor that broadcasts to (batch, heads, len_q)")
+    (width,) = _counts("around", width=width)
+    return Mask([_AROUND, 1, width], [centres.detach()[..., None]], f"around({tuple(centres.shape)}, {width})")
 
 
 _BOTTOM_RIGHT = Mask([_CAUSAL, 2, 0, 0], [], "causal()", 1)

@@ -80,6 +80,29 @@ TEST(Encoding, EachMask) {
   expect_mask({{5, 0}, {}, {kRow}}, tensor(kRow));
 }
 
+TEST(Encoding, EachSparseMask) {
+  const std::vector<std::int32_t> one{2};
+  const std::vector<std::int64_t> tokens{6, 1, -1, 0, -1, -1}, parents{-1, 0, 0, -1, 0, 1};
+  const auto by_batch = [](const std::vector<std::int64_t>& values) { return TensorView::bhsd(values.data(), DType::kInt64, 1, 1, 2, 3); };
+  expect_mask({{6, 4, 1, -1, 0, 0}, {}, {entries(one)}}, dilated(1, -1, 2));
+  expect_mask({{6, 4, 2, 0, 1, 1}, {}, {entries(one)}}, dilated(2, 0, 2, 1));
+  expect_mask({{7, 2, 0, 0}, {}, {entries(one)}}, global_tokens({2}));
+  expect_mask({{7, 2, 1, 0}, {}, {by_batch(tokens)}}, global_tokens_by_batch({{1, 6}, {0}}, 0));
+  expect_mask({{9, 2, 0, 0}, {}, {entries(kLengths64)}}, prefix({3, 8}));
+  expect_mask({{9, 2, 1, -1}, {}, {entries(kLengths32)}}, prefix({3, 8}, -1));
+  expect_mask({{13, 0}, {}, {by_batch(parents)}}, tree_by_batch({{-1, 0, 0}, {-1, 0, 1}}));
+  const std::vector<std::int64_t> tree_of_all{-1, -1, 0};
+  expect_mask({{13, 0}, {}, {entries(tree_of_all)}}, tree({-1, -1, 0}));
+  const TensorView layout = TensorView::bhsd(kBytes.data(), DType::kBool, 1, 1, 2, 4);
+  expect_mask({{8, 2, 3, 2}, {}, {layout}}, blocks(layout, 3, 2));
+  const std::vector<float> centres{0, 1.5, 2.25, 5, 7, 9};
+  const TensorView column = TensorView::bhsd(centres.data(), DType::kFloat32, 1, 1, 6, 1);
+  expect_mask({{14, 1, 1}, {}, {column}}, around(column, 1));
+  expect_mask({{15, 5, 2, 1, 1, 1, 5}}, bigbird({2, 1, 1, 1, 5}));
+  // Numbers of the last are told apart.
+  EXPECT_NE(drawing(bigbird({2, 1, 0, 0, 5})), drawing(bigbird({2, 0, 1, 0, 5})));
+}
+
 TEST(Encoding, StridedIntegers) {
   const std::vector<std::int32_t> spread{3, -1, 8, -1};
   TensorView view = entries(spread);
@@ -93,7 +116,8 @@ TEST(Encoding, ComposedMasksArePostfix) {
   expect_mask({{1, 2, 1, -3, 2, 4, 1, 1, 0, 0, 11, 0}}, causal(-3) | window(1, 1));
   expect_mask({{1, 2, 1, 0, 12, 0}}, ~causal(0));
   // (lengths & ~causal(0)) | tensor: tensors in the order of their records.
-  expect_mask({{3, 0, 1, 2, 1, 0, 12, 0, 10, 0, 5, 0, 11, 0}, {}, {entries(kLengths32), kRow}}, (key_lengths({3, 8}) & ~causal(0)) | tensor(kRow));
+  expect_mask({{3, 0, 1, 2, 1, 0, 12, 0, 10, 0, 5, 0, 11, 0}, {}, {entries(kLengths32), kRow}},
+              (key_lengths({3, 8}) & ~causal(0)) | tensor(kRow));
   // The order of operands is kept: the first documents cut, the second count inside.
   const std::vector<std::int64_t> inner_q{0, 1, 4}, inner_k{0, 2, 3};
   expect_mask({{4, 0, 4, 0, 10, 0}, {}, {entries(kCuQ), entries(kCuK), entries(inner_q), entries(inner_k)}},
@@ -102,7 +126,8 @@ TEST(Encoding, ComposedMasksArePostfix) {
 
 TEST(Encoding, ScaleAndModifiers) {
   float values[8] = {};
-  const TensorView first = TensorView::bhsd(values, DType::kFloat32, 1, 1, 1, 8), second = TensorView::bhsd(values + 1, DType::kFloat32, 1, 1, 1, 1);
+  const TensorView first = TensorView::bhsd(values, DType::kFloat32, 1, 1, 1, 8),
+                   second = TensorView::bhsd(values + 1, DType::kFloat32, 1, 1, 1, 1);
   Options options;
   const Lists lists{{22, 1, 0, 20, 0, 22, 1, 1, 21, 0}, {0.25, 30.0}, {first, second}};
   const Status status = lists.decode(&options);
@@ -140,11 +165,18 @@ TEST(Encoding, ListsThatDoNotMatch) {
 }
 
 TEST(Encoding, IntegersOfTheWrongKind) {
+  expect_error({{13, 0}, {}, {TensorView::bhsd(kLengths64.data(), DType::kInt64, 2, 1, 1, 1)}},
+               "tree: parents: shape (2, 1, 1, 1); expected (1, 1, batch or 1, entries)");
+  expect_error({{6, 4, 1, 1, 0, 0}, {}, {TensorView::bhsd(kLengths64.data(), DType::kInt64, 1, 1, 2, 1)}},
+               "dilated: dilations: shape (1, 1, 2, 1); expected (1, 1, 1, entries)");
   const float values[2] = {};
-  expect_error({{3, 0}, {}, {TensorView::bhsd(values, DType::kFloat32, 1, 1, 1, 2)}}, "key_lengths: dtype float32; expected int32 or int64");
-  expect_error({{3, 0}, {}, {TensorView::bhsd(kLengths64.data(), DType::kInt64, 2, 1, 1, 1)}}, "key_lengths: shape (2, 1, 1, 1); expected (1, 1, 1, entries)");
+  expect_error({{3, 0}, {}, {TensorView::bhsd(values, DType::kFloat32, 1, 1, 1, 2)}},
+               "key_lengths: dtype float32; expected int32 or int64");
+  expect_error({{3, 0}, {}, {TensorView::bhsd(kLengths64.data(), DType::kInt64, 2, 1, 1, 1)}},
+               "key_lengths: shape (2, 1, 1, 1); expected (1, 1, 1, entries)");
   expect_error({{3, 0}, {}, {TensorView::bhsd(nullptr, DType::kInt64, 1, 1, 1, 2)}}, "key_lengths: no data for shape (1, 1, 1, 2)");
-  expect_error({{4, 0}, {}, {entries(kCuQ), TensorView::bhsd(nullptr, DType::kInt64, 1, 1, 1, 3)}}, "documents: cu_k: no data for shape (1, 1, 1, 3)");
+  expect_error({{4, 0}, {}, {entries(kCuQ), TensorView::bhsd(nullptr, DType::kInt64, 1, 1, 1, 3)}},
+               "documents: cu_k: no data for shape (1, 1, 1, 3)");
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "regard/target.h"
+#include "tests/core/support/any_mask.h"
 #include "tests/core/support/case.h"
 
 namespace regard::testing {
@@ -17,7 +18,9 @@ void showValue(const Case& c, std::ostream& stream) { stream << "REGARD_TARGET="
 namespace {
 
 template <typename T>
-rc::Gen<T> in(T low, T high) { return rc::gen::inRange<T>(low, high + 1); }
+rc::Gen<T> in(T low, T high) {
+  return rc::gen::inRange<T>(low, high + 1);
+}
 
 rc::Gen<std::int64_t> any_dim() {
   return rc::gen::weightedOneOf<std::int64_t>({
@@ -38,37 +41,6 @@ rc::Gen<std::int64_t> any_length() {
   });
 }
 
-std::string any_leaf(bool packed) {
-  std::ostringstream text;
-  const auto offset = [&] {
-    if (*rc::gen::arbitrary<bool>()) text << "@" << *rc::gen::inRange(-80, 200);
-  };
-  const auto side = [] { return *rc::gen::weightedOneOf<int>({{1, rc::gen::just(-1)}, {3, in(0, 12)}, {2, in(0, 150)}}); };
-  const auto seed = [] { return *rc::gen::inRange(0, 1000); };
-  switch (*rc::gen::inRange(0, packed ? 4 : 5)) {
-    case 0: text << "c", offset(); break;
-    case 1: text << "w" << side() << ":" << side(), offset(); break;
-    case 2: text << "k" << seed(); break;
-    case 3: text << "t" << seed() << ":" << *rc::gen::inRange(0, 16); break;
-    default: text << "d" << seed(); break;
-  }
-  return text.str();
-}
-
-std::string any_mask() {
-  const int leaves = *rc::gen::weightedElement<int>({{2, 0}, {5, 1}, {4, 2}, {2, 3}});
-  const bool packed = *rc::gen::weightedElement<bool>({{5, false}, {1, true}});
-  std::string text = packed ? "p" + std::to_string(*rc::gen::inRange(0, 1000)) : "";
-  for (int n = 0; n < leaves; ++n) {
-    if (!text.empty()) text += ".";
-    text += any_leaf(packed);
-    if (*rc::gen::weightedElement<bool>({{3, false}, {1, true}})) text += ".~";
-    if (n > 0) text += *rc::gen::arbitrary<bool>() ? ".&" : ".|";
-    if (n > 0 && *rc::gen::weightedElement<bool>({{7, false}, {1, true}})) text += ".~";
-  }
-  return text;
-}
-
 Case any_case(double most) {
   Case c;
   c.seed = *rc::gen::inRange<std::int64_t>(0, 1000000);
@@ -80,7 +52,9 @@ Case any_case(double most) {
   c.len_k = *any_length();
   c.dim = *any_dim();
   c.dim_v = *rc::gen::arbitrary<bool>() ? c.dim : *any_dim();
-  const auto input_lie = [] { return *rc::gen::weightedOneOf<int>({{3, rc::gen::just(0)}, {2, rc::gen::just(1)}, {4, in(0, kInputLies - 1)}}); };
+  const auto input_lie = [] {
+    return *rc::gen::weightedOneOf<int>({{3, rc::gen::just(0)}, {2, rc::gen::just(1)}, {4, in(0, kInputLies - 1)}});
+  };
   c.q_lie = input_lie(), c.k_lie = input_lie(), c.v_lie = input_lie(), c.d_out_lie = input_lie();
   c.out_lie = *in(0, kOutputLies - 1), c.gradient_lie = *in(0, kOutputLies - 1);
   c.mask = any_mask();

@@ -78,6 +78,47 @@ def documents(cu_q, cu_k, total_q, total_k, inner=lambda len_q, len_k: True):
     return allowed
 
 
+def _distances(len_q, len_k, offset=None):
+    """What each query is ahead of each key by."""
+    return torch.arange(len_q)[:, None] + (len_k - len_q if offset is None else offset) - torch.arange(len_k)
+
+
+def dilated(len_q, len_k, left, right, dilations, offset=None):
+    ahead = _distances(len_q, len_k, offset)
+    heads = [(ahead % d == 0) & (ahead <= left * d) & (-ahead <= right * d) for d in dilations]
+    return torch.stack(heads)
+
+
+def global_tokens(len_q, len_k, tokens):
+    own = torch.arange(len_q) + len_k - len_q
+    tokens = torch.tensor(tokens)
+    return torch.isin(own, tokens)[:, None] | torch.isin(torch.arange(len_k), tokens)
+
+
+def blocks(layout, len_q, len_k, block_q, block_k):
+    return layout[..., torch.arange(len_q)[:, None] // block_q, torch.arange(len_k) // block_k]
+
+
+def prefix(lengths, len_q, len_k):
+    return key_lengths(lengths, len_k) | causal(len_q, len_k)
+
+
+def tree(parents, len_q, len_k):
+    allowed = torch.zeros(len_k, len_k, dtype=torch.bool)
+    past = len_k - len(parents)
+    for token in range(len_k):
+        allowed[token, : min(token + 1, past)] = True
+        node = token - past
+        while node >= 0:
+            allowed[token, past + node] = True
+            node = parents[node]
+    return allowed[len_k - len_q :]
+
+
+def around(centres, len_k, width):
+    return (torch.arange(len_k) - centres.double()[..., None]).abs() <= width
+
+
 def check_forward(actual, q, k, v, **options):
     """At most twice the error of standard attention in the same dtype, or 4 eps max|v|."""
     expected, _ = attention(q, k, v, **options)

@@ -21,6 +21,14 @@ def test_picture():
     assert rows[0][0] == "+" and rows[0][-1] == "." and rows[-1][0] == "#" and rows[-1][-1] == "+"
 
 
+def test_picture_of_sparse_masks():
+    sparse = regard.window(31, 31) | regard.global_tokens([0])
+    rows = regard.plan(sparse, len_q=512, len_k=512).picture(width=16).splitlines()
+    assert rows[0] == "+" * 16 and rows[4].startswith("+.") and rows[4].endswith("..")
+    assert regard.plan(regard.bigbird(), len_q=4096, len_k=4096).density < 0.2
+    assert regard.plan(regard.prefix([2]), len_q=4, len_k=4).picture() == "##..\n##..\n###.\n####\n"
+
+
 @pytest.mark.parametrize("needs_grad", [False, True], ids=["no grad", "grad"])
 def test_a_call_with_a_plan_is_a_call_with_its_mask(needs_grad):
     mask = regard.causal() & regard.window(20, 0)

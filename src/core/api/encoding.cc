@@ -15,6 +15,13 @@ std::string name_of(Record record) {
     case Record::kKeyLengths: return "key_lengths";
     case Record::kDocuments: return "documents";
     case Record::kTensor: return "mask tensor";
+    case Record::kDilated: return "dilated";
+    case Record::kGlobalTokens: return "global_tokens";
+    case Record::kBlocks: return "blocks";
+    case Record::kPrefix: return "prefix";
+    case Record::kTree: return "tree";
+    case Record::kAround: return "around";
+    case Record::kBigBird: return "bigbird";
     case Record::kAnd: return "and";
     case Record::kOr: return "or";
     case Record::kNot: return "not";
@@ -25,20 +32,35 @@ std::string name_of(Record record) {
   return "kind " + std::to_string(static_cast<std::int64_t>(record));
 }
 
-Status copy_integers(const char* name, const TensorView& view, std::vector<std::int64_t>* out) {
+// A list of integers for each batch entry, or one for all.
+Status copy_lists(const char* name, const TensorView& view, std::vector<std::vector<std::int64_t>>* out) {
   Status status = check_view(name, view);
   if (!status.ok()) return status;
   if (view.dtype != DType::kInt32 && view.dtype != DType::kInt64) {
     return Status::invalid(std::string(name) + ": dtype " + regard::name_of(view.dtype) + "; expected int32 or int64");
   }
+  if (view.shape[0] != 1 || view.shape[1] != 1) {
+    return Status::invalid(std::string(name) + ": shape " + text(view.shape) + "; expected (1, 1, batch or 1, entries)");
+  }
+  for (std::int64_t b = 0; b < view.shape[2]; ++b) {
+    std::vector<std::int64_t>& list = out->emplace_back();
+    list.reserve(static_cast<std::size_t>(view.shape[3]));
+    for (std::int64_t n = 0; n < view.shape[3]; ++n) {
+      const std::int64_t at = b * view.strides[2] + n * view.strides[3];
+      list.push_back(view.dtype == DType::kInt32 ? static_cast<const std::int32_t*>(view.data)[at]
+                                                 : static_cast<const std::int64_t*>(view.data)[at]);
+    }
+  }
+  return status;
+}
+
+Status copy_integers(const char* name, const TensorView& view, std::vector<std::int64_t>* out) {
   if (view.shape[0] != 1 || view.shape[1] != 1 || view.shape[2] != 1) {
     return Status::invalid(std::string(name) + ": shape " + text(view.shape) + "; expected (1, 1, 1, entries)");
   }
-  out->reserve(static_cast<std::size_t>(view.shape[3]));
-  for (std::int64_t n = 0; n < view.shape[3]; ++n) {
-    const std::int64_t at = n * view.strides[3];
-    out->push_back(view.dtype == DType::kInt32 ? static_cast<const std::int32_t*>(view.data)[at] : static_cast<const std::int64_t*>(view.data)[at]);
-  }
+  std::vector<std::vector<std::int64_t>> lists;
+  Status status = copy_lists(name, view, &lists);
+  if (status.ok()) *out = std::move(lists[0]);
   return status;
 }
 
@@ -80,7 +102,8 @@ class Decoder {
   }
 
   Status lacks(std::size_t needed, const char* what, std::size_t found) const {
-    return Status::invalid("options: " + name_of(kind_) + " takes " + std::to_string(needed) + " " + what + "; found " + std::to_string(found));
+    return Status::invalid("options: " + name_of(kind_) + " takes " + std::to_string(needed) + " " + what + "; found " +
+                           std::to_string(found));
   }
 
   Status check(const Needs& needs) const {
@@ -98,6 +121,13 @@ class Decoder {
       case Record::kKeyLengths: *needs = {.tensors = 1}; return true;
       case Record::kDocuments: *needs = {.tensors = 2}; return true;
       case Record::kTensor: *needs = {.tensors = 1}; return true;
+      case Record::kDilated: *needs = {.ints = 4, .tensors = 1}; return true;
+      case Record::kGlobalTokens:
+      case Record::kBlocks:
+      case Record::kPrefix: *needs = {.ints = 2, .tensors = 1}; return true;
+      case Record::kTree: *needs = {.tensors = 1}; return true;
+      case Record::kAround: *needs = {.ints = 1, .tensors = 1}; return true;
+      case Record::kBigBird: *needs = {.ints = 5}; return true;
       case Record::kAnd:
       case Record::kOr: *needs = {.masks = 2}; return true;
       case Record::kNot: *needs = {.masks = 1}; return true;
@@ -119,6 +149,15 @@ class Decoder {
       case Record::kKeyLengths: return take_key_lengths();
       case Record::kDocuments: return take_documents();
       case Record::kTensor: masks_.push_back(tensor(take_tensor())); break;
+      case Record::kDilated: return take_dilated();
+      case Record::kGlobalTokens: return take_global_tokens();
+      case Record::kBlocks: masks_.push_back(blocks(take_tensor(), values_[0], values_[1])); break;
+      case Record::kPrefix: return take_prefix();
+      case Record::kTree: return take_tree();
+      case Record::kAround: masks_.push_back(around(take_tensor(), values_[0])); break;
+      case Record::kBigBird:
+        masks_.push_back(bigbird({values_[0], values_[1], values_[2], values_[3], static_cast<std::uint64_t>(values_[4])}));
+        break;
       case Record::kAnd: join([](const Mask& a, const Mask& b) { return a & b; }); break;
       case Record::kOr: join([](const Mask& a, const Mask& b) { return a | b; }); break;
       case Record::kNot: masks_.back() = ~masks_.back(); break;
@@ -156,6 +195,37 @@ class Decoder {
     Status status = copy_integers("documents: cu_q", take_tensor(), &cu_q);
     if (status.ok()) status = copy_integers("documents: cu_k", take_tensor(), &cu_k);
     if (status.ok()) masks_.push_back(documents(std::move(cu_q), std::move(cu_k)));
+    return status;
+  }
+
+  Status take_dilated() {
+    std::vector<std::int64_t> dilations;
+    Status status = copy_integers("dilated: dilations", take_tensor(), &dilations);
+    if (status.ok()) masks_.push_back(dilated(values_[0], values_[1], std::move(dilations), offset(2)));
+    return status;
+  }
+
+  Status take_global_tokens() {
+    std::vector<std::vector<std::int64_t>> lists;
+    Status status = copy_lists("global_tokens", take_tensor(), &lists);
+    if (!status.ok()) return status;
+    for (std::vector<std::int64_t>& list : lists) std::erase(list, -1);
+    masks_.push_back(lists.size() == 1 ? global_tokens(std::move(lists[0]), offset(0))
+                                       : global_tokens_by_batch(std::move(lists), offset(0)));
+    return status;
+  }
+
+  Status take_prefix() {
+    std::vector<std::int64_t> lengths;
+    Status status = copy_integers("prefix", take_tensor(), &lengths);
+    if (status.ok()) masks_.push_back(prefix(std::move(lengths), offset(0)));
+    return status;
+  }
+
+  Status take_tree() {
+    std::vector<std::vector<std::int64_t>> lists;
+    Status status = copy_lists("tree: parents", take_tensor(), &lists);
+    if (status.ok()) masks_.push_back(lists.size() == 1 ? tree(std::move(lists[0])) : tree_by_batch(std::move(lists)));
     return status;
   }
 

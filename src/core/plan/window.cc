@@ -1,20 +1,11 @@
 #include <string>
 
+#include "core/plan/far.h"
 #include "core/plan/interval_list.h"
 
 namespace regard {
 namespace plan {
 namespace {
-
-// Farther than any two rows of a sequence are apart, and far from overflow when rows are added.
-constexpr std::int64_t kFar = std::int64_t{1} << 40;
-
-// a + b, where both are any int64, kept within [-kFar, kFar].
-std::int64_t near_sum(std::int64_t a, std::int64_t b) {
-  std::int64_t sum;
-  if (__builtin_add_overflow(a, b, &sum)) return a < 0 ? -kFar : kFar;
-  return std::clamp(sum, -kFar, kFar);
-}
 
 class Window final : public MaskNode {
  public:

@@ -1,0 +1,33 @@
+// A window that sees every n-th key only.
+#pragma once
+
+#include <optional>
+#include <utility>
+
+#include "core/plan/mask_node.h"
+
+namespace regard::plan {
+
+class Dilated final : public MaskNode {
+ public:
+  Dilated(std::int64_t left, std::int64_t right, std::vector<std::int64_t> dilations, std::optional<std::int64_t> offset)
+      : left_(left), right_(right), dilations_(std::move(dilations)), offset_(offset) {}
+
+  Status check(const PlanShape& shape) const override;
+  void intervals(const Place& place, std::int64_t i0, std::int64_t i1, std::vector<Interval>& out) const override;
+  std::uint64_t bits(const Place& place, std::int64_t i, std::int64_t j0) const override;
+  bool varies_by_head() const override { return dilations_.size() > 1; }
+
+ private:
+  // What row 0 sees: keys j in [low, high) with j = residue (mod step). Row i sees the same, i keys later.
+  struct Comb {
+    std::int64_t low, high, residue, step;
+  };
+  Comb comb(const Place& place) const;
+
+  std::int64_t left_, right_;
+  std::vector<std::int64_t> dilations_;
+  std::optional<std::int64_t> offset_;
+};
+
+}  // namespace regard::plan

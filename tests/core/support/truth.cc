@@ -1,0 +1,99 @@
+#include "tests/core/support/truth.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+namespace regard::testing {
+
+using plan::Interval;
+using plan::kRowUnit;
+using plan::Layout;
+using plan::Sequence;
+
+std::string first_lie(const Layout& layout, const Rule& rule) {
+  const PlanShape& shape = layout.shape;
+  const auto pair = [&](const Sequence& s, std::int64_t h, std::int64_t i, std::int64_t j) {
+    return allowed(rule, shape, s.batch, h, s.q_begin + i, s.k_begin + j);
+  };
+  std::vector<int> query_owners(static_cast<std::size_t>(shape.batch * shape.len_q)),
+      key_owners(static_cast<std::size_t>(shape.batch * shape.len_k));
+  for (std::size_t s = 0; s < layout.sequences.size(); ++s) {
+    const Sequence& sequence = layout.sequences[s];
+    const std::string where = "sequence " + std::to_string(s);
+    if (sequence.len_k < 0 || sequence.len_k > sequence.k_rows) return where + " has len_k " + std::to_string(sequence.len_k);
+    for (std::int64_t i = 0; i < sequence.len_q; ++i)
+      ++query_owners.at(static_cast<std::size_t>(sequence.batch * shape.len_q + sequence.q_begin + i));
+    for (std::int64_t j = 0; j < sequence.k_rows; ++j)
+      ++key_owners.at(static_cast<std::size_t>(sequence.batch * shape.len_k + sequence.k_begin + j));
+
+    for (std::int32_t h = 0; h < shape.heads; ++h) {
+      // Keys that no interval may speak of: other sequences', and those past len_k.
+      for (std::int64_t i = 0; i < sequence.len_q; ++i) {
+        for (std::int64_t key = 0; key < shape.len_k; ++key) {
+          const bool mine = key >= sequence.k_begin && key < sequence.k_begin + sequence.len_k;
+          if (!mine && allowed(rule, shape, sequence.batch, h, sequence.q_begin + i, key))
+            return where + " leaves out key " + std::to_string(key);
+        }
+      }
+      for (std::int64_t u = 0; u < layout.units(s); ++u) {
+        const std::int64_t first = u * kRowUnit, last = std::min(first + kRowUnit, sequence.len_q);
+        std::vector<int> kind(static_cast<std::size_t>(sequence.len_k), 0);
+        std::int64_t reached = 0;
+        bool last_full = false, touches = false;
+        for (const Interval& interval : layout.unit(s, h, u)) {
+          if (interval.begin < reached || interval.end <= interval.begin || interval.end > sequence.len_k)
+            return where + ": intervals out of order";
+          if (touches && interval.begin == reached && interval.full == last_full) return where + ": neighbours of one kind";
+          reached = interval.end;
+          last_full = interval.full;
+          touches = true;
+          std::fill(kind.begin() + interval.begin, kind.begin() + interval.end, interval.full ? 2 : 1);
+        }
+        for (std::int64_t j = 0; j < sequence.len_k; ++j) {
+          for (std::int64_t i = first; i < last; ++i) {
+            const bool seen = pair(sequence, h, i, j);
+            const int said = kind[static_cast<std::size_t>(j)];
+            if ((said == 2 && !seen) || (said == 0 && seen)) {
+              return where + ", head " + std::to_string(h) + ": pair (" + std::to_string(i) + ", " + std::to_string(j) + ") lies in kind " +
+                     std::to_string(said);
+            }
+          }
+        }
+      }
+      // Bits, from aligned and odd places, beyond both ends.
+      for (const std::int64_t start : {0, 1, 31, 32}) {
+        for (std::int64_t j0 = start; j0 < sequence.len_k + 70; j0 += 64) {
+          const int rows = static_cast<int>(std::min<std::int64_t>(sequence.len_q, 5)) + 2;
+          for (std::int64_t i0 = 0; i0 < sequence.len_q; i0 += 5) {
+            std::vector<std::uint64_t> words(static_cast<std::size_t>(rows), 0xdeadbeef);
+            layout.bits(s, h, i0, rows, j0, words.data());
+            for (int r = 0; r < rows; ++r) {
+              for (std::int64_t b = 0; b < 64; ++b) {
+                const std::int64_t i = i0 + r, j = j0 + b;
+                const bool seen = i < sequence.len_q && j < sequence.len_k && pair(sequence, h, i, j);
+                if (((words[static_cast<std::size_t>(r)] >> b & 1) != 0) != seen) {
+                  return where + ", head " + std::to_string(h) + ": bit (" + std::to_string(i) + ", " + std::to_string(j) + ") from j0 " +
+                         std::to_string(j0);
+                }
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+  if (std::any_of(query_owners.begin(), query_owners.end(), [](int n) { return n != 1; }))
+    return "a query row without an owner, or with two";
+  if (std::any_of(key_owners.begin(), key_owners.end(), [](int n) { return n != 1; })) return "a key row without an owner, or with two";
+  return "";
+}
+
+void expect_truth(const Rule& rule, const PlanShape& shape, const std::string& name) {
+  Layout layout;
+  const Status status = layout.build(rule.mask, shape);
+  ASSERT_TRUE(status.ok()) << name << ": " << status.message();
+  EXPECT_EQ(first_lie(layout, rule), "") << name;
+}
+
+}  // namespace regard::testing
