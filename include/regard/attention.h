@@ -26,7 +26,7 @@ class Plan;
 struct Options {
   std::optional<double> scale;      // multiplies q . k; 1 / sqrt(dim) when not given
   Mask mask;                        // hides nothing by default
-  std::vector<Modifier> modifiers;  // at most one Softcap; any number of biases
+  std::vector<Modifier> modifiers;  // at most one each of Temperature, Softcap and Sinks; any number of the others
 };
 
 // q (batch, heads_q, len_q, dim), k (batch, heads_kv, len_k, dim), v (batch, heads_kv, len_k, dim_v). One dtype for all three:
@@ -42,7 +42,7 @@ struct Inputs {
 //   maximum, log_sum   the two halves of lse, kept apart: with scores near the largest float one number loses the sum.
 //                      backward() and merge() want both.
 //   lse                maximum + log_sum, natural log.
-// A row that sees no key has out 0, maximum -inf, log_sum 0 and lse -inf.
+// A row that sees no key has out 0, maximum -inf, log_sum 0 and lse -inf; with sinks, out 0 and lse = logsumexp(sinks).
 struct Outputs {
   MutableTensorView out;
   MutableTensorView maximum;
@@ -59,11 +59,12 @@ struct BackwardInputs {
 };
 
 // The gradients that are wanted; a view that is not given is not computed. Each has its input's shape; its dtype is the
-// input's, or float32. d_bias has one entry per Bias in Options::modifiers, in their order, each with that bias's own
-// (broadcast) shape; the list may be shorter.
+// input's, or float32. d_modifiers has one entry for each of Options::modifiers that holds a
+// differentiable tensor (all but Softcap, Function and Dropout), in their order, each with that tensor's own (broadcast) shape; the
+// list may be shorter.
 struct Gradients {
   MutableTensorView dq, dk, dv;
-  std::vector<MutableTensorView> d_bias;
+  std::vector<MutableTensorView> d_modifiers;
 };
 
 // A plan may be handed in when the same mask and lengths are used again (see regard/plan.h); otherwise one is made.

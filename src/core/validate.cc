@@ -5,12 +5,8 @@
 
 #include "core/check_view.h"
 #include "core/plan/mask_node.h"
-
-// The first thing that is wrong is what the caller hears; when all is right no string is built.
-#define REGARD_RETURN_IF_ERROR(expression)                            \
-  do {                                                                \
-    if (Status status_ = (expression); !status_.ok()) return status_; \
-  } while (false)
+#include "core/return_if_error.h"
+#include "core/validate_modifiers.h"
 
 namespace regard {
 namespace {
@@ -67,36 +63,12 @@ Status check_qkv(const TensorView& q, const TensorView& k, const TensorView& v) 
   return check_shape("value", v.shape, {k.shape[0], k.shape[1], k.shape[2], v.shape[3]}, "batch, heads and length of key");
 }
 
-Status check_bias(const std::string& name, const TensorView& values, const Shape& scores) {
-  REGARD_RETURN_IF_ERROR(check_view(name.c_str(), values));
-  if (!is_floating(values.dtype)) {
-    return invalid(name, std::string("dtype ") + name_of(values.dtype) + "; expected float32, bfloat16, float16 or float64");
-  }
-  if (broadcasts(values.shape, scores)) return {};
-  return invalid(name, "shape " + text(values.shape) + " does not broadcast to (batch, heads, len_q, len_k) " + text(scores));
-}
-
-// "bias", or with more than one of them "bias[1]".
-std::string nth(const char* name, std::size_t n) { return n == 0 ? name : std::string(name) + "[" + std::to_string(n) + "]"; }
-
 Status check_options(const Options& options, const TensorView& q, const TensorView& k) {
   if (options.scale && !std::isfinite(*options.scale)) {
     return invalid("scale", std::to_string(*options.scale) + "; expected a finite number");
   }
   const Shape scores{q.shape[0], q.shape[1], q.shape[2], k.shape[2]};
-  bool softcap_met = false;
-  std::size_t biases = 0;
-  for (const Modifier& modifier : options.modifiers) {
-    if (const auto* softcap = std::get_if<Softcap>(&modifier)) {
-      if (!(softcap->cap > 0) || std::isinf(softcap->cap)) {
-        return invalid("softcap", std::to_string(softcap->cap) + "; expected a finite number above 0");
-      }
-      if (softcap_met) return invalid("softcap", "given twice; expected at most one");
-      softcap_met = true;
-    } else if (const auto* bias = std::get_if<Bias>(&modifier)) {
-      REGARD_RETURN_IF_ERROR(check_bias(nth("bias", biases++), bias->values, scores));
-    }
-  }
+  REGARD_RETURN_IF_ERROR(check_modifiers(options.modifiers, scores));
   if (options.mask.hides_nothing()) return {};
   return options.mask.node()->check({scores[0], scores[1], scores[2], scores[3]});
 }
@@ -129,20 +101,6 @@ Status check_gradient(const std::string& name, const MutableTensorView& gradient
   REGARD_RETURN_IF_ERROR(check_output(name.c_str(), gradient));
   REGARD_RETURN_IF_ERROR(check_shape(name.c_str(), gradient.shape, input.shape, of));
   return check_result_dtype(name.c_str(), gradient.dtype, input.dtype, of);
-}
-
-Status check_bias_gradients(const std::vector<MutableTensorView>& gradients, const std::vector<Modifier>& modifiers) {
-  std::size_t met = 0;
-  for (const Modifier& modifier : modifiers) {
-    const auto* bias = std::get_if<Bias>(&modifier);
-    if (bias == nullptr || met == gradients.size()) continue;
-    if (gradients[met].given()) {
-      REGARD_RETURN_IF_ERROR(check_gradient(nth("d_bias", met), gradients[met], bias->values, "as the bias"));
-    }
-    ++met;
-  }
-  if (met == gradients.size()) return {};
-  return invalid("d_bias", std::to_string(gradients.size()) + " gradients; there are " + std::to_string(met) + " biases");
 }
 
 }  // namespace
@@ -178,7 +136,7 @@ Status validate_backward(const BackwardInputs& inputs, const Options& options, c
   REGARD_RETURN_IF_ERROR(check_gradient("dq", gradients.dq, q, "as query"));
   REGARD_RETURN_IF_ERROR(check_gradient("dk", gradients.dk, k, "as key"));
   REGARD_RETURN_IF_ERROR(check_gradient("dv", gradients.dv, v, "as value"));
-  return check_bias_gradients(gradients.d_bias, options.modifiers);
+  return check_modifier_gradients(gradients.d_modifiers, options.modifiers);
 }
 
 Status validate_merge(const State& other, const State& into) {

@@ -68,12 +68,12 @@ Tensors backward_op(Tensor d_out, std::optional<Tensor> d_lse, Tensor query, Ten
   if (d_lse) pass.inputs.d_lse = as_const(row_view(Described(*d_lse, "gradient of lse"), "gradient of lse"));
   // The biases are the last of the tensors, in the order of their modifiers; a mask's tensors come before them.
   const std::size_t biases = count_biases(options), first = tensors.size() - biases;
-  pass.gradients.d_bias.resize(biases);
+  pass.gradients.d_modifiers.resize(biases);
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     if (!asks_for(wanted, 3 + i)) continue;
     if (i < first) throw std::invalid_argument("wanted: a mask has no gradient");
     const Tensor gradient = gradient_of(tensors[i], pass.results);
-    pass.gradients.d_bias[i - first] = broadcast_view(Described(gradient, "gradient of bias"), "gradient of bias");
+    pass.gradients.d_modifiers[i - first] = broadcast_view(Described(gradient, "gradient of bias"), "gradient of bias");
   }
   return pass.run(options, plan_at(plan));
 }

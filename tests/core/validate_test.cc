@@ -272,7 +272,7 @@ TEST(Validate, BiasGradients) {
   const auto with = [](std::vector<MutableTensorView> gradients) {
     return [=](Backward& b) {
       b.options.modifiers = {Bias{view({1, 8, 5, 7})}, Softcap{5}, Bias{view({2, 1, 1, 7}, DType::kBFloat16), true}};
-      b.gradients.d_bias = gradients;
+      b.gradients.d_modifiers = gradients;
     };
   };
   expect_ok<Backward>(with({result({1, 8, 5, 7})}));
@@ -280,8 +280,8 @@ TEST(Validate, BiasGradients) {
   expect_ok<Backward>(with({result({1, 8, 5, 7}), result({2, 1, 1, 7})}));
   const auto bad = expect_error<Backward>;
   bad(with({result({2, 8, 5, 7})}), "d_bias: shape (2, 8, 5, 7); expected (1, 8, 5, 7), as the bias");
-  bad(with({{}, result({2, 1, 1, 7}, DType::kFloat16)}), "d_bias[1]: dtype float16; expected bfloat16, as the bias, or float32");
-  bad(with({{}, {}, {}}), "d_bias: 3 gradients; there are 2 biases");
+  bad(with({{}, result({2, 1, 1, 7}, DType::kFloat16)}), "d_bias[1]: dtype float16; expected bfloat16, as the bias[1], or float32");
+  bad(with({{}, {}, {}}), "d_modifiers: 3 gradients; 2 of the modifiers can have one");
 }
 
 TEST(Validate, MergeOfStates) {

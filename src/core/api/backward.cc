@@ -1,10 +1,10 @@
 #include <atomic>
 #include <cmath>
-#include <cstring>
-#include <memory>
+#include <optional>
+#include <string>
 
+#include "core/api/modifiers.h"
 #include "core/api/plan_for.h"
-#include "core/api/stages.h"
 #include "core/kernels/kernels.h"
 #include "core/schedule/backward_items.h"
 #include "core/schedule/borrow.h"
@@ -18,55 +18,34 @@ namespace {
 struct BackwardCall {
   plan::Layout layout;
   kernels::BackwardTask task;
-  std::vector<MutableTensorView> bias_sums;
+  ModifierMemory modifiers;
 };
-
-std::size_t elements(const Shape& shape) { return static_cast<std::size_t>(shape[0] * shape[1] * shape[2] * shape[3]); }
 
 Status no_memory(const char* what, std::size_t bytes) {
   return {StatusCode::kOutOfMemory, std::string(what) + ": " + std::to_string(bytes) + " bytes could not be allocated"};
 }
 
-// Sums that a gradient needs in the kernel's own type: the gradient itself where it has that type, else a copy.
-class Sums {
- public:
-  Status prepare(const MutableTensorView& gradient, DType own, bool zero, const char* what) {
-    if (gradient.dtype == own) {
-      view_ = gradient;
-    } else {
-      const std::size_t bytes = elements(gradient.shape) * size_of(own);
-      copy_ = std::make_unique<schedule::Scratch>(bytes);
-      if (copy_->data() == nullptr) return no_memory(what, bytes);
-      view_ = MutableTensorView::bhsd(copy_->data(), own, gradient.shape[0], gradient.shape[1], gradient.shape[2], gradient.shape[3]);
-    }
-    if (zero) clear();
-    return {};
-  }
-  const MutableTensorView& view() const { return view_; }
-  bool is_copy() const { return copy_ != nullptr; }
+// Where dq is summed over key blocks in the kernel's own type: the gradient itself where it has that type, else a copy.
+MutableTensorView sum_of(const MutableTensorView& gradient, DType own, std::optional<schedule::Scratch>& copy) {
+  if (gradient.dtype == own) return gradient;
+  const auto& [b, h, i, d] = gradient.shape;
+  copy.emplace(static_cast<std::size_t>(b * h * i * d) * size_of(own));
+  return MutableTensorView::bhsd(copy->data(), own, b, h, i, d);
+}
 
- private:
-  void clear() const {
-    const std::size_t size = size_of(view_.dtype);
-    const auto row_bytes = static_cast<std::size_t>(view_.shape[3]) * size;
-    for (std::int64_t b = 0; b < view_.shape[0]; ++b) {
-      for (std::int64_t h = 0; h < view_.shape[1]; ++h) {
-        for (std::int64_t i = 0; i < view_.shape[2]; ++i) {
-          const std::int64_t at = b * view_.strides[0] + h * view_.strides[1] + i * view_.strides[2];
-          char* row = static_cast<char*>(view_.data) + at * static_cast<std::int64_t>(size);
-          if (view_.strides[3] == 1) {
-            std::memset(row, 0, row_bytes);
-            continue;
-          }
-          for (std::int64_t c = 0; c < view_.shape[3]; ++c) std::memset(row + c * view_.strides[3] * static_cast<std::int64_t>(size), 0, size);
-        }
-      }
-    }
-  }
-
-  MutableTensorView view_;
-  std::unique_ptr<schedule::Scratch> copy_;
+// What the rows of every (batch, head) add to the gradient of its sinks.
+struct SinkCall {
+  const kernels::BackwardTask* task;
+  const kernels::KernelSet* set;
+  double* sums;
 };
+
+void run_sinks(const void* call, std::size_t item, std::byte* scratch) {
+  const auto& [task, set, sums] = *static_cast<const SinkCall*>(call);
+  const auto heads = static_cast<std::size_t>(task->inputs.q.shape[1]);
+  set->sink_gradients(*task, static_cast<std::int64_t>(item / heads), static_cast<std::int64_t>(item % heads), scratch,
+                      sums + item * static_cast<std::size_t>(task->sinks.shape[3]));
+}
 
 }  // namespace
 
@@ -83,18 +62,13 @@ Status backward(const BackwardInputs& inputs, const Options& options, const Grad
   task.scale = options.scale.value_or(1.0 / std::sqrt(static_cast<double>(q[3])));
   task.group = inputs.k.shape[1] == 0 ? 1 : q[1] / inputs.k.shape[1];
 
-  // A bias gradient starts at 0: pairs that no tile holds add nothing.
-  std::vector<Sums> bias_sums(gradients.d_bias.size());
-  call->bias_sums.assign(gradients.d_bias.size(), {});
-  for (std::size_t i = 0; i < bias_sums.size(); ++i) {
-    if (!gradients.d_bias[i].given()) continue;
-    if (Status status = bias_sums[i].prepare(gradients.d_bias[i], own, true, "d_bias"); !status.ok()) return status;
-    call->bias_sums[i] = bias_sums[i].view();
-  }
-  order_stages(options, {q[0], q[1], q[2], inputs.k.shape[2]}, call->bias_sums, task.stages);
+  schedule::count_blocks(task);
+  call->modifiers.clear();
+  const Shape full{q[0], q[1], q[2], inputs.k.shape[2]};
+  if (Status status = call->modifiers.prepare(options, full, own, gradients, task.blocks * task.sequences * q[1], task); !status.ok()) return status;
 
   const std::int64_t tickets = schedule::cut_backward(task);
-  Sums dq;
+  std::optional<schedule::Scratch> dq_copy;
   task.dq_sum = {};
   task.tickets = nullptr;
   const std::size_t ticket_bytes = static_cast<std::size_t>(tickets) * sizeof(std::atomic<std::int32_t>);
@@ -102,8 +76,8 @@ Status backward(const BackwardInputs& inputs, const Options& options, const Grad
   if (tickets > 0 && gradients.dq.given()) {
     if (ticket_memory.data() == nullptr) return no_memory("tickets", ticket_bytes);
     task.tickets = new (ticket_memory.data()) std::atomic<std::int32_t>[static_cast<std::size_t>(tickets)]{};
-    if (Status status = dq.prepare(gradients.dq, own, false, "dq"); !status.ok()) return status;
-    task.dq_sum = dq.view();
+    task.dq_sum = sum_of(gradients.dq, own, dq_copy);
+    if (task.dq_sum.data == nullptr) return no_memory("dq", static_cast<std::size_t>(q[0] * q[1] * q[2] * q[3]) * size_of(own));
   }
 
   const double work = 2.5 * static_cast<double>(q[0] * q[1]) * static_cast<double>(q[2]) * static_cast<double>(inputs.k.shape[2]) *
@@ -115,9 +89,14 @@ Status backward(const BackwardInputs& inputs, const Options& options, const Grad
         kernels::set_for(backward.inputs.q.dtype).backward(backward, item, scratch);
       },
       &task);
-  for (std::size_t i = 0; i < bias_sums.size() && status.ok(); ++i) {
-    if (bias_sums[i].is_copy()) set.copy(as_const(bias_sums[i].view()), gradients.d_bias[i]);
+  if (status.ok() && call->modifiers.sink_sums() != nullptr) {
+    const SinkCall sinks{&task, &set, call->modifiers.sink_sums()};
+    const auto scratch = static_cast<std::size_t>(2 * (inputs.v.shape[3] + 32)) * size_of(own);
+    status = schedule::run_items(executor, static_cast<std::size_t>(q[0] * q[1]), static_cast<double>(q[0] * q[1] * q[2] * inputs.v.shape[3]), scratch,
+                                 run_sinks, &sinks);
   }
+  if (status.ok()) call->modifiers.write(task, set);
+  call->modifiers.clear();
   return status;
 }
 

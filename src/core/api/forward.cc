@@ -1,7 +1,7 @@
 #include <cmath>
 
+#include "core/api/modifiers.h"
 #include "core/api/plan_for.h"
-#include "core/api/stages.h"
 #include "core/kernels/kernels.h"
 #include "core/schedule/borrow.h"
 #include "core/schedule/forward_items.h"
@@ -14,6 +14,7 @@ namespace {
 struct ForwardCall {
   plan::Layout layout;
   kernels::ForwardTask task;
+  ModifierMemory modifiers;
 };
 
 }  // namespace
@@ -28,18 +29,22 @@ Status forward(const Inputs& inputs, const Options& options, const Outputs& outp
   task.outputs = outputs;
   task.scale = options.scale.value_or(1.0 / std::sqrt(static_cast<double>(q[3])));
   task.group = inputs.k.shape[1] == 0 ? 1 : q[1] / inputs.k.shape[1];
-  order_stages(options, {q[0], q[1], q[2], inputs.k.shape[2]}, {}, task.stages);
+  const DType own = inputs.q.dtype == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32;
+  call->modifiers.clear();
+  if (Status status = call->modifiers.prepare(options, {q[0], q[1], q[2], inputs.k.shape[2]}, own, task); !status.ok()) return status;
   schedule::cut_forward(task);
   const kernels::KernelSet& set = kernels::set_for(inputs.q.dtype);
   const double work = 1.0 * static_cast<double>(q[0] * q[1]) * static_cast<double>(q[2]) * static_cast<double>(inputs.k.shape[2]) *
                       static_cast<double>(q[3] + inputs.v.shape[3]);
-  return schedule::run_items(
+  Status status = schedule::run_items(
       executor, task.items.size(), work, set.forward_scratch(task),
       [](const void* task, std::size_t item, std::byte* scratch) {
         const auto& forward = *static_cast<const kernels::ForwardTask*>(task);
         kernels::set_for(forward.inputs.q.dtype).forward(forward, item, scratch);
       },
       &task);
+  call->modifiers.clear();
+  return status;
 }
 
 }  // namespace regard

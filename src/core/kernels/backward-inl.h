@@ -74,6 +74,8 @@ class Backward {
     words_ = carve.Take<std::uint64_t>(kPanels * 2 * kWidth<T>);
     tile_words_ = carve.Take<Unsigned<T>>(kWidth<T>);
     staged_.tile = carve.Take<T>(kRows * kWidth<T>);
+    staged_.factors = carve.Take<T>(kRows * kWidth<T>);
+    staged_.d_factors = carve.Take<T>(kRows * kWidth<T>);
     staged_.kept = carve.Take<T>(task.stages.size() * kRows * kWidth<T>);
     copies_ = carve.Take<T>(std::max(kWidth<T>, kRows) * copy_stride_);
     zeros_ = carve.Take<T>(copy_stride_);
@@ -212,7 +214,7 @@ class Backward {
         some_partial |= states_[p][g] == State::kPartial;
       }
     }
-    const bool zeros_may_meet_nan = some_partial || !task_.stages.empty();
+    const bool zeros_may_meet_nan = some_partial || Staged();
     GatherKeys(!queries_finite_ && zeros_may_meet_nan);
     if (task_.gradients.dq.given()) GatherQueries(!keys_finite_ && zeros_may_meet_nan);
   }
@@ -296,22 +298,32 @@ class Backward {
     tile.weights = weights_ + at;
     tile.d_scores = d_scores_ + at;
     tile.d_scores_by_query = d_scores_by_query_ + g * kRows / kPair * kQueries + first_query;
-    if (!task_.stages.empty()) {
-      const std::int64_t key = key_begin_ + static_cast<std::int64_t>(sub_key_ + g * kRows);
-      const ScoreTile<T> place{nullptr,
-                               std::min(kRows, keys_ - sub_key_ - g * kRows),
-                               std::min(kWidth<T>, queries_ - first_query),
-                               sequence_->q_begin + query_ + static_cast<std::int64_t>(first_query),
-                               sequence_->k_begin + key,
-                               sequence_->batch,
-                               head_,
-                               true};
-      StagedBackwardTile<Ops, kRows>(tile, task_.stages, place, staged_);
+    if (Staged()) {
+      StagedBackwardTile<Ops, kRows>(tile, task_.stages, task_.weight_stages, PlaceOf(first_query, g), staged_);
     } else if (tile.words != nullptr) {
       PlainBackwardTile<Ops, kRows, true>(tile);
     } else {
       PlainBackwardTile<Ops, kRows, false>(tile);
     }
+  }
+
+  bool Staged() const { return !task_.stages.empty() || !task_.weight_stages.empty(); }
+
+  ScoreTile<T> PlaceOf(std::size_t first_query, std::size_t g) const {
+    ScoreTile<T> place{};
+    place.rows = std::min(kRows, keys_ - sub_key_ - g * kRows);
+    place.lanes = std::min(kWidth<T>, queries_ - first_query);
+    place.i = query_ + static_cast<std::int64_t>(first_query);
+    place.j = key_begin_ + static_cast<std::int64_t>(sub_key_ + g * kRows);
+    place.query = sequence_->q_begin + place.i;
+    place.key = sequence_->k_begin + place.j;
+    place.offset = sequence_->offset;
+    place.step = 1;
+    place.batch = sequence_->batch;
+    place.head = head_;
+    place.rows_are_keys = true;
+    place.slot = static_cast<std::size_t>((block_ * task_.sequences + static_cast<std::int64_t>(sequence_index_)) * task_.inputs.q.shape[1] + head_);
+    return place;
   }
 
   // dv += P^T dO and dk += dS^T Q, over each run of query panels that a key group sees.

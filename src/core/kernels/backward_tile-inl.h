@@ -93,7 +93,7 @@ HWY_NOINLINE void PlainBackwardTile(const BackwardTile<Ops>& tile) {
 // Scratch of the staged way: the tile itself, and one copy for each stage that keeps its output.
 template <typename T>
 struct StagedScratch {
-  T* tile;
+  T *tile, *factors, *d_factors;
   T* kept;  // [stage][kRows][kWidth]
 };
 
@@ -109,10 +109,27 @@ HWY_INLINE void KeepOutput(const T* HWY_RESTRICT scores, const Unsigned<T>* HWY_
   }
 }
 
+// The gradient of each weight stage: P (dO V^T), which lies in d_factors, times the other stages' factors.
+template <typename T>
+HWY_NOINLINE void AddFactorGradients(const std::vector<Stage>& stages, ScoreTile<T> place, std::size_t rows, const StagedScratch<T>& scratch) {
+  const Tag<T> d;
+  place.data = scratch.factors;
+  for (std::size_t s = 0; s < stages.size(); ++s) {
+    if (!stages[s].gradient.given()) continue;
+    WeightFactors(stages, s, place, scratch.factors);
+    for (std::size_t at = 0; at < rows * kWidth<T>; at += kLanes<T>) {
+      const auto gradient = hn::Load(d, scratch.d_factors + at);
+      const auto product = hn::Mul(gradient, hn::Load(d, scratch.factors + at));
+      hn::Store(hn::IfThenZeroElse(hn::Eq(gradient, hn::Zero(d)), product), d, scratch.factors + at);
+    }
+    AddWeightStageGradient(stages[s], place);
+  }
+}
+
 // The staged way: scores in memory, stages, weights; then back through the stages.
 template <class Ops, std::size_t M>
-HWY_NOINLINE void StagedBackwardTile(const BackwardTile<Ops>& tile, const std::vector<Stage>& stages, ScoreTile<typename Ops::T> place,
-                                     const StagedScratch<typename Ops::T>& scratch) {
+HWY_NOINLINE void StagedBackwardTile(const BackwardTile<Ops>& tile, const std::vector<Stage>& stages, const std::vector<Stage>& weight_stages,
+                                     ScoreTile<typename Ops::T> place, const StagedScratch<typename Ops::T>& scratch) {
   using T = typename Ops::T;
   const Tag<T> d;
   constexpr std::size_t kTile = kRows * kWidth<T>;
@@ -129,12 +146,18 @@ HWY_NOINLINE void StagedBackwardTile(const BackwardTile<Ops>& tile, const std::v
     StoreAcc(acc, scores);
   }
   for (std::size_t i = 0; i < stages.size(); ++i) {
+    if (KeepsInput(stages[i])) KeepOutput(scores, tile.words, M, scratch.kept + i * kTile);
     ApplyStage(stages[i], place);
     if (KeepsOutput(stages[i])) KeepOutput(scores, tile.words, M, scratch.kept + i * kTile);
   }
   const auto hidden = hn::Set(d, -std::numeric_limits<T>::infinity());
   Acc<Ops, M, 2> acc;
   AccumulateScores(tile.values, tile.d_outs, tile.inner_v, acc);
+  const bool factored = !weight_stages.empty();
+  if (factored) {
+    WeightFactors(weight_stages, weight_stages.size(), place, scratch.factors);
+    StoreAcc(acc, scratch.d_factors);
+  }
   for (std::size_t r = 0; r < M; ++r) {
     Vec<T> p[2];
     for (std::size_t v = 0; v < 2; ++v) {
@@ -145,10 +168,20 @@ HWY_NOINLINE void StagedBackwardTile(const BackwardTile<Ops>& tile, const std::v
       if (tile.words != nullptr) seen = hn::And(seen, SeenBy<T>(tile.words, r, lane));
       p[v] = hn::Mul(Exp(hn::Sub(s, hn::Load(d, tile.lanes.maximum + lane))), hn::Load(d, tile.lanes.inverse_sum + lane));
       p[v] = hn::IfThenElseZero(seen, p[v]);
-      hn::Store(hn::IfThenElseZero(seen, hn::Mul(p[v], hn::Add(acc.v[r][v], hn::Load(d, tile.lanes.shift + lane)))), d, weights + r * kWidth<T> + lane);
+      auto dp = acc.v[r][v];
+      const auto weight = p[v];
+      if (factored) {
+        const auto factor = hn::Load(d, scratch.factors + r * kWidth<T> + lane);
+        T* d_factor = scratch.d_factors + r * kWidth<T> + lane;
+        hn::Store(hn::IfThenElseZero(seen, hn::Mul(weight, hn::Load(d, d_factor))), d, d_factor);
+        dp = hn::Mul(dp, factor);
+        p[v] = hn::IfThenElseZero(seen, hn::Mul(weight, factor));
+      }
+      hn::Store(hn::IfThenElseZero(seen, hn::Mul(weight, hn::Add(dp, hn::Load(d, tile.lanes.shift + lane)))), d, weights + r * kWidth<T> + lane);
     }
     Ops::StoreRow(p[0], p[1], tile.weights + r * (kQueryChunk / Ops::kPair));
   }
+  if (factored) AddFactorGradients<T>(weight_stages, place, M, scratch);
   std::copy_n(weights, M * kWidth<T>, scores);
   for (std::size_t i = stages.size(); i-- > 0;) DeriveStage(stages[i], place, scratch.kept + i * kTile);
   LoadAcc(scores, acc);

@@ -15,24 +15,12 @@ HWY_BEFORE_NAMESPACE();
 namespace regard::kernels {
 namespace HWY_NAMESPACE {
 
-// A tensor in the orientation of a tile: element of (row r, lane c) is at r * row + c * lane.
-struct TileStrides {
-  std::int64_t first, row, lane;
-};
-
-template <typename T, class View>
-HWY_INLINE TileStrides StridesOf(const View& view, const ScoreTile<T>& tile) {
-  const std::int64_t q = view.strides[2], k = view.strides[3];
-  const std::int64_t first = tile.batch * view.strides[0] + tile.head * view.strides[1] + tile.query * q + tile.key * k;
-  return tile.rows_are_keys ? TileStrides{first, k, q} : TileStrides{first, q, k};
-}
-
 template <typename T>
 HWY_NOINLINE void ApplyBias(const Stage& stage, const ScoreTile<T>& tile) {
   const Tag<T> d;
-  const TileStrides s = StridesOf(stage.bias, tile);
-  const DType dtype = stage.bias.dtype;
-  const void* base = stage.bias.data;
+  const TileStrides s = StridesOf(stage.tensor, tile);
+  const DType dtype = stage.tensor.dtype;
+  const void* base = stage.tensor.data;
   const bool side_by_side = s.lane == 1 && InKernelWidth<T>(dtype);
   for (std::size_t r = 0; r < tile.rows; ++r) {
     T* HWY_RESTRICT to = tile.data + r * kWidth<T>;

@@ -17,6 +17,7 @@
 #include "core/kernels/kernels.h"
 #include "core/kernels/ops-inl.h"
 #include "core/kernels/panels-inl.h"
+#include "core/kernels/sinks-inl.h"
 #include "core/kernels/softmax-inl.h"
 #include "core/kernels/stages-inl.h"
 
@@ -68,6 +69,7 @@ class Forward {
     values_ = carve.Take<Packed>(value_panels_ * (chunk_ / kPair) * kWidth<T>);
     weights_ = carve.Take<Packed>(panels * kRows * kWidth<T> / kPair);
     scores_ = carve.Take<T>(panels * kRows * kWidth<T>);
+    factors_ = carve.Take<T>(kRows * kWidth<T>);
     words_ = carve.Take<std::uint64_t>(panels * kRows);
     chunk_sums_ = carve.Take<T>(kRows * kLanes<T>);
     totals_ = carve.Take<T>(RoundUp(kRows, kLanes<T>));
@@ -171,7 +173,7 @@ class Forward {
                                chunk_end, uses_, words_);
     if (uses_count_ == 0) return;
     std::fill_n(chunk_sums_, kRows * kLanes<T>, T{0});
-    if (task_.stages.empty()) {
+    if (task_.stages.empty() && task_.weight_stages.empty()) {
       Weigh(group);
     } else {
       ScoreAll(group);
@@ -182,7 +184,7 @@ class Forward {
         // A row's first maximum, or one that has risen by more than 2^23: below that, weights stay well inside the range of float.
         if (maximum == kMinusInfinity<T> || chunk_maximum > maximum + T{16}) Raise(group, r, chunk_maximum);
       }
-      WeighAll(group);
+      WeighAll(group, chunk);
     }
     AddChunkSums(group);
     GatherValues(group);
@@ -248,7 +250,7 @@ class Forward {
       const T chunk_maximum = ChunkMaximum(r);
       if (chunk_maximum > maxima_[group.index * kRows + r]) Raise(group, r, chunk_maximum);
     }
-    WeighAll(group);
+    WeighAll(group, 0);
   }
 
   // Whether a row without a maximum sees something in this panel.
@@ -270,14 +272,26 @@ class Forward {
 
   void RunStages(const RowGroup& group, std::int64_t chunk) {
     for (std::size_t u = 0; u < uses_count_; ++u) {
-      const PanelUse use = uses_[u];
-      const std::int64_t key = chunk + static_cast<std::int64_t>(use.panel * kWidth<T>);
-      const std::size_t lanes = static_cast<std::size_t>(std::min<std::int64_t>(kWidth<T>, sequence_->len_k - key));
-      const ScoreTile<T> tile{scores_ + u * kRows * kWidth<T>, group.rows,  lanes, sequence_->q_begin + group.row, sequence_->k_begin + key,
-                              sequence_->batch,                group.head, false};
+      const ScoreTile<T> tile = TileOf(group, chunk, u);
       for (const Stage& stage : task_.stages) ApplyStage(stage, tile);
-      if (use.partial) HideScores(group.rows, words_ + u * kRows, tile.data);
+      if (uses_[u].partial) HideScores(group.rows, words_ + u * kRows, tile.data);
     }
+  }
+
+  ScoreTile<T> TileOf(const RowGroup& group, std::int64_t chunk, std::size_t u) const {
+    ScoreTile<T> tile{};
+    tile.data = scores_ + u * kRows * kWidth<T>;
+    tile.rows = group.rows;
+    tile.i = group.row;
+    tile.j = chunk + static_cast<std::int64_t>(uses_[u].panel * kWidth<T>);
+    tile.lanes = static_cast<std::size_t>(std::min<std::int64_t>(kWidth<T>, sequence_->len_k - tile.j));
+    tile.query = sequence_->q_begin + tile.i;
+    tile.key = sequence_->k_begin + tile.j;
+    tile.offset = sequence_->offset;
+    tile.step = 1;
+    tile.batch = sequence_->batch;
+    tile.head = group.head;
+    return tile;
   }
 
   T ChunkMaximum(std::size_t r) const {
@@ -309,12 +323,14 @@ class Forward {
     own = maximum;
   }
 
-  void WeighAll(const RowGroup& group) {
+  void WeighAll(const RowGroup& group, std::int64_t chunk) {
+    const bool factored = !task_.weight_stages.empty();
     for (std::size_t u = 0; u < uses_count_; ++u) {
+      if (factored) WeightFactors(task_.weight_stages, task_.weight_stages.size(), TileOf(group, chunk, u), factors_);
       for (std::size_t r = 0; r < group.rows; ++r) {
         const std::size_t at = group.index * kRows + r;
         WeighRow<Ops>(scores_ + (u * kRows + r) * kWidth<T>, maxima_[at], chunk_sums_ + r * kLanes<T>,
-                      weights_ + (u * kRows + r) * kWidth<T> / kPair);
+                      weights_ + (u * kRows + r) * kWidth<T> / kPair, factored ? factors_ + r * kWidth<T> : nullptr);
       }
     }
   }
@@ -322,7 +338,7 @@ class Forward {
   T* OutTile(std::size_t group, std::size_t panel) const { return out_ + (group * value_panels_ + panel) * kRows * kWidth<T>; }
 
   void GatherValues(const RowGroup& group) {
-    const bool select = !values_finite_ && (!task_.stages.empty() || std::any_of(uses_, uses_ + uses_count_, [](const PanelUse& u) { return u.partial; }));
+    const bool select = !values_finite_ && (!task_.stages.empty() || !task_.weight_stages.empty() || std::any_of(uses_, uses_ + uses_count_, [](const PanelUse& u) { return u.partial; }));
     const std::size_t tail = dim_v_ % kWidth<T>;
     for (std::size_t p = 0; p < value_panels_; ++p) {
       T* out = OutTile(group.index, p);
@@ -368,9 +384,12 @@ class Forward {
     const Head out = Head::of(task_.outputs.out, sequence_->batch, group.head, sequence_->q_begin);
     for (std::size_t r = 0; r < group.rows; ++r) {
       const std::size_t at = group.index * kRows + r;
-      const T sum = hn::GetLane(hn::SumOfLanes(d, hn::Load(d, sums_ + at * kLanes<T>)));
       const bool nothing = !started_[group.index] || maxima_[at] == kMinusInfinity<T>;
-      const auto inverse = hn::Set(d, T{1} / sum);
+      if (nothing) maxima_[at] = kMinusInfinity<T>;
+      T sum = nothing ? T{0} : hn::GetLane(hn::SumOfLanes(d, hn::Load(d, sums_ + at * kLanes<T>)));
+      T numerator = T{1};
+      if (task_.sinks.given()) numerator = JoinSinks(task_.sinks, group.head, &maxima_[at], &sum);
+      const auto inverse = hn::Set(d, numerator / sum);
       T* row = copies_;
       for (std::size_t p = 0; p < value_panels_; ++p) {
         const T* from = OutTile(group.index, p) + r * kWidth<T>;
@@ -380,7 +399,7 @@ class Forward {
       }
       const std::int64_t i = group.row + static_cast<std::int64_t>(r);
       WriteRow(row, out, i, dim_v_);
-      totals_[r] = nothing ? T{1} : sum;
+      totals_[r] = maxima_[at] == kMinusInfinity<T> ? T{1} : sum;
     }
     WriteStatistics(group);
   }
@@ -412,7 +431,7 @@ class Forward {
   std::size_t q_stride_ = 0, bytes_ = 0, uses_count_ = 0;
   bool values_finite_ = true;
   Packed *queries_, *keys_, *values_, *weights_;
-  T *out_, *sums_, *maxima_, *scores_, *chunk_sums_, *totals_, *logs_, *copies_, *zeros_;
+  T *out_, *sums_, *maxima_, *scores_, *factors_, *chunk_sums_, *totals_, *logs_, *copies_, *zeros_;
   bool* started_;
   std::uint64_t* words_;
   PanelUse* uses_;

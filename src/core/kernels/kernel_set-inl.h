@@ -51,7 +51,7 @@ void CopyView(const TensorView& from, const MutableTensorView& to) {
 
 template <class Ops>
 const KernelSet* SetOf() {
-  static const KernelSet set = {&Forward<Ops>::ScratchBytes, &Forward<Ops>::Run, &Backward<Ops>::ScratchBytes, &Backward<Ops>::Run, &CopyView<typename Ops::T>,
+  static const KernelSet set = {&Forward<Ops>::ScratchBytes, &Forward<Ops>::Run, &Backward<Ops>::ScratchBytes, &Backward<Ops>::Run, &SinkGradients<typename Ops::T>, &CopyView<typename Ops::T>,
                                 Ops::kTarget != nullptr ? [] { return Ops::kTarget; } : &CompiledTarget};
   return &set;
 }

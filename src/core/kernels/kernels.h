@@ -10,12 +10,17 @@
 
 namespace regard::kernels {
 
-// What runs over a tile of scores between the product and the softmax, in the order of the list (see stages-inl.h).
+// What runs over a tile of scores between the product and the softmax, or over its weights after it, in the order of the list (see stages-inl.h).
 struct Stage {
-  enum class Kind : std::uint8_t { kSoftcap, kBias } kind;
-  double cap = 0;               // softcap
-  TensorView bias;              // bias: full shape, stride 0 where it is broadcast
-  MutableTensorView gradient;   // backward, bias: where its gradient is summed (stride 0 where broadcast), float or double; not given: not wanted
+  enum class Kind : std::uint8_t { kTemperature, kBias, kSoftcap, kAlibi, kRelativeBias, kFunction, kDropout, kMultiplier, kGaussian } kind;
+  double value = 0;                   // softcap: cap; dropout: p; Gaussian: sigma
+  TensorView tensor = {};             // full shape, stride 0 where it is broadcast; relative bias: see relative_bias-inl.h
+  MutableTensorView gradient = {};    // backward: where the tensor's gradient is summed, of the kernel's own type and strides like it; or not given
+  double* partials = nullptr;         // backward, temperature and ALiBi: a sum for each (key block, sequence, query head); or null
+  std::uint64_t seed = 0;             // dropout
+  const std::int32_t *query_codes = nullptr, *key_codes = nullptr;  // relative bias, by tensor row
+  std::int64_t shift = 0;
+  const Function* function = nullptr;
 };
 
 // Query rows that one work item computes: units [unit_begin, unit_end) of heads [head_begin, head_end), which share one kv head.
@@ -30,8 +35,9 @@ struct ForwardTask {
   const plan::Layout* layout = nullptr;
   double scale = 1;
   std::int64_t group = 1;  // query heads per kv head
-  std::vector<Stage> stages;
+  std::vector<Stage> stages, weight_stages;
   std::vector<ForwardItem> items;
+  TensorView sinks;  // (1, heads, 1, m), or not given
 };
 
 // Keys that one work item owns: for each block in [block_begin, block_end), each sequence in [sequence_begin, sequence_end) and each kv head in
@@ -47,8 +53,11 @@ struct BackwardTask {
   const plan::Layout* layout = nullptr;
   double scale = 1;
   std::int64_t group = 1;
-  std::vector<Stage> stages;
+  std::vector<Stage> stages, weight_stages;
   std::vector<BackwardItem> items;
+  std::int64_t blocks = 0;     // key blocks of the longest sequence
+  std::int64_t sequences = 0;  // slots of partial sums: (block * sequences + sequence) * heads + head
+  TensorView sinks;
   // Per (sequence, mask head) and chunk of queries: the first key and the end of what its rows see (0, 0: nothing). first_chunk as first_unit in
   // plan::Layout. Empty where nothing is hidden.
   struct KeyRange {
@@ -71,6 +80,8 @@ struct KernelSet {
   void (*forward)(const ForwardTask&, std::size_t item, std::byte* scratch);
   std::size_t (*backward_scratch)(const BackwardTask&);
   void (*backward)(const BackwardTask&, std::size_t item, std::byte* scratch);
+  // What the rows of one (batch, head) add to sums[m], the gradient of the head's sinks.
+  void (*sink_gradients)(const BackwardTask&, std::int64_t batch, std::int64_t head, std::byte* scratch, double* sums);
   void (*copy)(const TensorView& from, const MutableTensorView& to);  // element by element; one of the two has the kernel's own type
   const char* (*target)();                                            // the instruction set that this code was compiled for
 };

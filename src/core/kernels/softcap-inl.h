@@ -26,8 +26,8 @@ HWY_INLINE Vec<T> Tanh(Vec<T> x) {
 template <typename T>
 HWY_NOINLINE void ApplySoftcap(const Stage& stage, const ScoreTile<T>& tile) {
   const Tag<T> d;
-  const auto cap = hn::Set(d, static_cast<T>(stage.cap));
-  const auto inverse = hn::Set(d, static_cast<T>(1 / stage.cap));
+  const auto cap = hn::Set(d, static_cast<T>(stage.value));
+  const auto inverse = hn::Set(d, static_cast<T>(1 / stage.value));
   for (std::size_t r = 0; r < tile.rows; ++r) {
     for (std::size_t lane = 0; lane < kWidth<T>; lane += kLanes<T>) {
       T* HWY_RESTRICT at = tile.data + r * kWidth<T> + lane;
@@ -40,7 +40,7 @@ HWY_NOINLINE void ApplySoftcap(const Stage& stage, const ScoreTile<T>& tile) {
 template <typename T>
 HWY_NOINLINE void DeriveSoftcap(const Stage& stage, const ScoreTile<T>& gradient, const T* HWY_RESTRICT output) {
   const Tag<T> d;
-  const auto inverse = hn::Set(d, static_cast<T>(1 / stage.cap));
+  const auto inverse = hn::Set(d, static_cast<T>(1 / stage.value));
   for (std::size_t r = 0; r < gradient.rows; ++r) {
     for (std::size_t lane = 0; lane < kWidth<T>; lane += kLanes<T>) {
       T* HWY_RESTRICT at = gradient.data + r * kWidth<T> + lane;

@@ -101,10 +101,11 @@ HWY_INLINE T RowMaximum(const T* HWY_RESTRICT scores) {
   return nan ? std::numeric_limits<T>::quiet_NaN() : maximum;
 }
 
-// Scores of one row of one panel -> weights; -infinity gives 0. A row that has seen nothing yet (maximum -infinity) gets zeros.
+// Scores of one row of one panel -> weights; -infinity gives 0. A row that has seen nothing yet (maximum -infinity) gets zeros. `factors`, where
+// given, multiply weights after they were summed.
 template <class Ops>
 HWY_INLINE void WeighRow(const typename Ops::T* HWY_RESTRICT scores, typename Ops::T maximum, typename Ops::T* HWY_RESTRICT sum,
-                         typename Ops::Packed* HWY_RESTRICT weights) {
+                         typename Ops::Packed* HWY_RESTRICT weights, const typename Ops::T* HWY_RESTRICT factors = nullptr) {
   using T = typename Ops::T;
   const Tag<T> d;
   const auto m = hn::Set(d, maximum == kMinusInfinity<T> ? T{0} : maximum);
@@ -113,7 +114,13 @@ HWY_INLINE void WeighRow(const typename Ops::T* HWY_RESTRICT scores, typename Op
   const auto w0 = hn::IfThenZeroElse(hn::Eq(s0, hidden), Exp(hn::Sub(s0, m)));
   const auto w1 = hn::IfThenZeroElse(hn::Eq(s1, hidden), Exp(hn::Sub(s1, m)));
   hn::Store(hn::Add(hn::Load(d, sum), hn::Add(w0, w1)), d, sum);
-  Ops::StoreRow(w0, w1, weights);
+  if (factors == nullptr) {
+    Ops::StoreRow(w0, w1, weights);
+  } else {  // what is hidden stays 0 beside any factor
+    const auto zero = hn::Zero(d);
+    Ops::StoreRow(hn::IfThenZeroElse(hn::Eq(w0, zero), hn::Mul(w0, hn::Load(d, factors))),
+                  hn::IfThenZeroElse(hn::Eq(w1, zero), hn::Mul(w1, hn::Load(d, factors + kLanes<T>))), weights);
+  }
 }
 
 // Whether a row's sum has outgrown its maximum with this chunk. NaN has not: no other maximum would mend it.

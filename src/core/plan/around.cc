@@ -4,7 +4,7 @@
 
 #include "core/check_view.h"
 #include "core/plan/interval_list.h"
-#include "core/reference/element.h"
+#include "core/element.h"
 
 namespace regard {
 namespace plan {
@@ -80,7 +80,7 @@ class Around final : public MaskNode {
     ranges_.reserve(static_cast<std::size_t>(size[0] * size[1] * size[2]));
     for (std::int64_t b = 0; b < size[0]; ++b) {
       for (std::int64_t h = 0; h < size[1]; ++h) {
-        for (std::int64_t i = 0; i < size[2]; ++i) ranges_.push_back(range_around(reference::load(centres_, b, h, i, 0)));
+        for (std::int64_t i = 0; i < size[2]; ++i) ranges_.push_back(range_around(load(centres_, b, h, i, 0)));
       }
     }
   }

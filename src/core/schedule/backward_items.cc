@@ -41,18 +41,31 @@ struct Summed {
 Summed summed_axes(const kernels::BackwardTask& task) {
   Summed summed;
   const Shape& q = task.inputs.q.shape;
-  for (const kernels::Stage& stage : task.stages) {
-    if (!stage.gradient.given()) continue;
+  const auto add = [&](const kernels::Stage& stage) {
+    if (!stage.gradient.given()) return;
     const auto spread = [&stage](std::size_t axis, std::int64_t size) { return stage.gradient.strides[axis] == 0 && size > 1; };
     summed.batch |= spread(0, q[0]);
     summed.heads |= spread(1, q[1]);
     summed.keys |= spread(3, task.inputs.k.shape[2]);
     summed.everything |= stage.gradient.strides[2] == 0 && stage.gradient.strides[3] == 0;
-  }
+  };
+  for (const kernels::Stage& stage : task.stages) add(stage);
+  for (const kernels::Stage& stage : task.weight_stages) add(stage);
   return summed;
 }
 
+std::int64_t key_blocks(const kernels::BackwardTask& task, const plan::Sequence& sequence) {
+  const std::int64_t size = kernels::block_keys(task.inputs.q.shape[3], task.inputs.v.shape[3], sequence.k_rows);
+  return std::max<std::int64_t>(1, (sequence.k_rows + size - 1) / size);
+}
+
 }  // namespace
+
+void count_blocks(kernels::BackwardTask& task) {
+  task.sequences = static_cast<std::int64_t>(task.layout->sequences.size());
+  task.blocks = 0;
+  for (const plan::Sequence& sequence : task.layout->sequences) task.blocks = std::max(task.blocks, key_blocks(task, sequence));
+}
 
 std::int64_t cut_backward(kernels::BackwardTask& task) {
   find_chunk_keys(task);
@@ -62,13 +75,11 @@ std::int64_t cut_backward(kernels::BackwardTask& task) {
   const auto sequences = static_cast<std::int32_t>(layout.sequences.size());
   const auto kv_heads = static_cast<std::int32_t>(task.inputs.k.shape[1]);
   const std::int64_t heads = task.inputs.q.shape[1];
-  std::int64_t blocks = 0, tickets = 0;
+  const std::int64_t blocks = task.blocks;
+  std::int64_t tickets = 0;
   bool spans = false;
   for (const plan::Sequence& sequence : layout.sequences) {
-    const std::int64_t size = kernels::block_keys(task.inputs.q.shape[3], task.inputs.v.shape[3], sequence.k_rows);
-    const std::int64_t own = std::max<std::int64_t>(1, (sequence.k_rows + size - 1) / size);
-    spans |= own > 1;
-    blocks = std::max(blocks, own);
+    spans |= key_blocks(task, sequence) > 1;
     task.first_ticket.push_back(tickets);
     tickets += heads * ((sequence.len_q + kernels::kQueryChunk - 1) / kernels::kQueryChunk);
   }

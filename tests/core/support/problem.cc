@@ -110,7 +110,7 @@ Results attempt(const Problem& p, const Executor& executor, const Request& reque
   Gradients gradients{r.dq.optional_mutable_view(), r.dk.optional_mutable_view(), r.dv.optional_mutable_view(), {}};
   for (std::size_t n = 0; n < p.biases.size(); ++n)
     r.d_bias.push_back(wanted(n >= request.d_bias.size() || request.d_bias[n], p.biases[n].values));
-  for (Tensor& d_bias : r.d_bias) gradients.d_bias.push_back(d_bias.optional_mutable_view());
+  for (Tensor& d_bias : r.d_bias) gradients.d_modifiers.push_back(d_bias.optional_mutable_view());
   const Tensor d_out = p.d_out.dtype() == out_dtype ? p.d_out : p.d_out.as(out_dtype);
   const BackwardInputs inputs{p.q.view(),         p.k.view(),   p.v.view(), r.out.view(), r.maximum.view(), r.log_sum.view(), d_out.view(),
                               p.d_lse.optional_view()};

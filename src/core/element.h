@@ -9,7 +9,7 @@
 
 #include "regard/tensor_view.h"
 
-namespace regard::reference {
+namespace regard {
 
 // A 16-bit float with these many exponent and mantissa bits: (5, 10) is float16, (8, 7) is bfloat16.
 template <int kExponentBits, int kMantissaBits>
@@ -85,4 +85,4 @@ Shape broadcast_index(const BasicTensorView<Pointer>& view, Index b, Index h, In
   return {along(0, b), along(1, h), along(2, i), along(3, j)};
 }
 
-}  // namespace regard::reference
+}  // namespace regard

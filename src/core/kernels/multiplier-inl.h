@@ -1,0 +1,97 @@
+// weight <- weight * values, after the softmax: any tensor, or a Gaussian round a centre.
+
+#if defined(REGARD_KERNELS_MULTIPLIER_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef REGARD_KERNELS_MULTIPLIER_INL_H_
+#undef REGARD_KERNELS_MULTIPLIER_INL_H_
+#else
+#define REGARD_KERNELS_MULTIPLIER_INL_H_
+#endif
+
+#include "core/kernels/bias-inl.h"
+#include "core/kernels/exp-inl.h"
+#include "core/kernels/kernels.h"
+#include "core/kernels/score_tile-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace regard::kernels {
+namespace HWY_NAMESPACE {
+
+template <typename T>
+HWY_NOINLINE void ApplyMultiplier(const Stage& stage, const ScoreTile<T>& place, T* HWY_RESTRICT factors) {
+  const Tag<T> d;
+  const TileStrides s = StridesOf(stage.tensor, place);
+  const bool side_by_side = s.lane == 1 && InKernelWidth<T>(stage.tensor.dtype);
+  for (std::size_t r = 0; r < place.rows; ++r) {
+    T* HWY_RESTRICT row = factors + r * kWidth<T>;
+    const std::int64_t at = s.first + static_cast<std::int64_t>(r) * s.row;
+    std::size_t c = 0;
+    for (; side_by_side && c + kLanes<T> <= place.lanes; c += kLanes<T>) {
+      const auto values = LoadAs(d, stage.tensor.dtype, stage.tensor.data, at + static_cast<std::int64_t>(c));
+      hn::Store(hn::Mul(hn::Load(d, row + c), values), d, row + c);
+    }
+    for (; c < place.lanes; ++c) row[c] *= ElementAs<T>(stage.tensor.dtype, stage.tensor.data, at + static_cast<std::int64_t>(c) * s.lane);
+  }
+}
+
+// Calls f(offset in the tile, exp(-(j - centre)^2 / (2 sigma^2)), j - centre) for every vector of a tile.
+template <typename T, class F>
+HWY_INLINE void EachGaussian(const Stage& stage, const ScoreTile<T>& place, F f) {
+  const Tag<T> d;
+  constexpr std::size_t kMost = kWidth<T> > kRows ? kWidth<T> : kRows;
+  HWY_ALIGN T centres[kMost] = {};
+  const TileStrides s = StridesOf(stage.tensor, place);
+  const std::int64_t query = place.rows_are_keys ? s.lane : s.row;
+  for (std::size_t i = 0; i < place.queries(); ++i) {
+    centres[i] = ElementAs<T>(stage.tensor.dtype, stage.tensor.data, s.first + static_cast<std::int64_t>(i) * query);
+  }
+  const auto factor = hn::Set(d, static_cast<T>(-0.5 / (stage.value * stage.value)));
+  const auto step = hn::Set(d, static_cast<T>(place.step));
+  for (std::size_t r = 0; r < place.rows; ++r) {
+    for (std::size_t c = 0; c < kWidth<T>; c += kLanes<T>) {
+      const std::int64_t key = place.j + static_cast<std::int64_t>(place.rows_are_keys ? r : c) * place.step;
+      const auto first = hn::Set(d, static_cast<T>(key));
+      const auto distance = place.rows_are_keys ? hn::Sub(first, hn::Load(d, centres + c))
+                                                : hn::Sub(hn::MulAdd(hn::Iota(d, T{0}), step, first), hn::Set(d, centres[r]));
+      f(r * kWidth<T> + c, Exp(hn::Mul(hn::Mul(distance, distance), factor)), distance);
+    }
+  }
+}
+
+template <typename T>
+struct TimesGaussian {
+  T* factors;
+  HWY_INLINE void operator()(std::size_t at, Vec<T> value, Vec<T> /*distance*/) const {
+    const Tag<T> d;
+    hn::Store(hn::Mul(hn::Load(d, factors + at), value), d, factors + at);
+  }
+};
+
+template <typename T>
+HWY_NOINLINE void ApplyGaussian(const Stage& stage, const ScoreTile<T>& place, T* HWY_RESTRICT factors) {
+  EachGaussian(stage, place, TimesGaussian<T>{factors});
+}
+
+// d value / d centre = value * (j - centre) / sigma^2.
+template <typename T>
+struct TimesSlope {
+  T* gradient;
+  T inverse;
+  HWY_INLINE void operator()(std::size_t at, Vec<T> value, Vec<T> distance) const {
+    const Tag<T> d;
+    const auto slope = hn::Mul(hn::Mul(value, distance), hn::Set(d, inverse));
+    hn::Store(hn::Mul(hn::Load(d, gradient + at), slope), d, gradient + at);
+  }
+};
+
+// Turns the gradient of the Gaussian into that of its centre, in place, and adds it.
+template <typename T>
+HWY_NOINLINE void AddGaussianGradient(const Stage& stage, const ScoreTile<T>& gradient) {
+  EachGaussian(stage, gradient, TimesSlope<T>{gradient.data, static_cast<T>(1 / (stage.value * stage.value))});
+  AddBiasGradient(stage, gradient);
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace regard::kernels
+HWY_AFTER_NAMESPACE();
+
+#endif  // toggle
