@@ -19,12 +19,21 @@
 //   20 scale        (none)                      takes one float
 //   21 softcap      (none)                      takes one float
 //   22 bias         before_softcap              takes one floating tensor
+//   23 temperature  (none)                      takes one floating tensor
+//   24 alibi        (none)                      takes one floating tensor: slopes
+//   25 relative_bias    shift                   takes four tensors: table (floating), query_code, key_code, buckets (int32)
+//   26 function     apply, derive, context      addresses in this process; derive and context may be 0
+//   27 sinks        (none)                      takes one floating tensor: logits
+//   28 dropout      (none)                      takes one float, p, and one int64 tensor of one element, the seed
+//   29 multiplier   (none)                      takes one floating tensor
+//   30 gaussian     (none)                      takes one float, sigma, and one floating tensor, centre
 //
-// Floats and tensors are taken from their lists in order. One mask, or none, remains on the stack at the end.
+// Shapes of tensors are those of regard/modifier.h and regard/mask.h. Floats and tensors are taken from their lists in order. One mask, or none, remains on the stack at the end.
 #pragma once
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "regard/attention.h"
 
@@ -49,8 +58,18 @@ enum class Record : std::int64_t {
   kScale = 20,
   kSoftcap = 21,
   kBias = 22,
+  kTemperature = 23,
+  kAlibi = 24,
+  kRelativeBias = 25,
+  kFunction = 26,
+  kSinks = 27,
+  kDropout = 28,
+  kMultiplier = 29,
+  kGaussian = 30,
 };
 
-Status decode(std::span<const std::int64_t> ints, std::span<const double> floats, std::span<const TensorView> tensors, Options* options);
+// `differentiable`, where wanted, gets for each entry of Gradients::d_modifiers the index of its tensor in `tensors`.
+Status decode(std::span<const std::int64_t> ints, std::span<const double> floats, std::span<const TensorView> tensors, Options* options,
+              std::vector<std::size_t>* differentiable = nullptr);
 
 }  // namespace regard

@@ -8,7 +8,7 @@ from ._autocast import lowered
 from ._autograd import Common, Eager
 from ._axes import Leading, agree, check_tensors
 from ._functional import Functional
-from ._options import AXIS_ORDERS, as_mask, encode, refuse_unsupported
+from ._options import AXIS_ORDERS, all_modifiers, as_mask, encode, refuse_unsupported
 from .masks import Mask
 
 _any_autocast = getattr(torch._C, "_is_any_autocast_enabled", lambda: torch.is_autocast_enabled("cpu"))
@@ -45,11 +45,14 @@ def attention(
     attended.
     scale: 1 / sqrt(dim) unless given. softcap: ``cap * tanh(s / cap)`` on the scaled scores; 0 is none.
     bias: any floating tensor that broadcasts to (..., heads, len_q, len_k), added to the scores; it gets a gradient of its own shape.
+    modifiers: ``regard.alibi(slopes)``, ``regard.sinks(logits)``, ... (see regard.modifiers); their tensors get gradients.
+    dropout_p: the probability to drop a weight; which ones depends on (seed, batch, head, query, key) alone. seed: an int or an int64 tensor of one
+    element; drawn from torch's default generator unless given.
     plan: what ``regard.plan`` made, instead of the mask.
     return_lse: also return the natural logarithm of each row's sum, (..., heads, len_q), float32 (float64 for float64); differentiable.
 
     A row that sees no key is 0 (lse -inf) and has no gradient. Errors: ValueError for what does not fit, by argument name;
-    NotImplementedError for what is not supported yet (score, modifiers, dropout_p, seed).
+    NotImplementedError for what is not supported yet (score).
     """
     if (
         bias is None
@@ -77,11 +80,12 @@ def attention(
             return ops.attend(query, key, value, code, scale)
         if agree(query, key, value, 0):
             return with_gradients(query, key, value, code, scale)
-    refuse_unsupported(score, modifiers, dropout_p, seed)
-    return general(query, key, value, mask, scale, softcap, bias, layout, plan, return_lse)
+    refuse_unsupported(score)
+    modifiers = all_modifiers(modifiers, dropout_p, seed)
+    return general(query, key, value, mask, scale, softcap, bias, layout, plan, return_lse, modifiers)
 
 
-def general(query, key, value, mask, scale, softcap, bias, layout, plan, return_lse):
+def general(query, key, value, mask, scale, softcap, bias, layout, plan, return_lse, modifiers=()):
     check_tensors(query, key, value)
     order = AXIS_ORDERS.get(layout)
     if order is None:
@@ -93,7 +97,7 @@ def general(query, key, value, mask, scale, softcap, bias, layout, plan, return_
     mask = as_mask(mask)
     if _any_autocast() and not is_dynamo_compiling():
         query, key, value = lowered(query, key, value)
-    ints, floats, tensors = encode(mask, scale, softcap, bias)
+    ints, floats, tensors = encode(mask, scale, softcap, bias, modifiers)
 
     leading = None
     if not agree(query, key, value, order):

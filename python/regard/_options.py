@@ -3,22 +3,15 @@
 import torch
 
 from .masks import NONE, Mask, tensor
+from .modifiers import Modifier, dropout
 
 _SCALE, _SOFTCAP, _BIAS = 20, 21, 22
 AXIS_ORDERS = {"bhsd": 0, "bshd": 1, "thd": 2}  # as src/torch_ops/tensors.h numbers them
 
 
-def refuse_unsupported(score, modifiers, dropout_p, seed):
+def refuse_unsupported(score):
     if score is not None:
         raise NotImplementedError(f"regard.attention: score={score!r} is not supported yet; None (scaled dot product) is")
-    if modifiers:
-        raise NotImplementedError(f"regard.attention: modifiers={modifiers!r} are not supported yet; bias and softcap are arguments")
-    if dropout_p:
-        if not 0.0 <= dropout_p <= 1.0:
-            raise ValueError(f"dropout_p: {dropout_p}; expected a probability between 0 and 1")
-        raise NotImplementedError(f"regard.attention: dropout_p={dropout_p} is not supported yet; 0.0 is")
-    if seed is not None:
-        raise NotImplementedError("regard.attention: seed is not supported yet; it belongs to dropout")
 
 
 def as_mask(mask):
@@ -31,9 +24,21 @@ def as_mask(mask):
     raise ValueError(f"mask: {type(mask).__name__}; expected a mask (regard.causal(), ...), a boolean tensor or None")
 
 
-def encode(mask, scale, softcap, bias):
-    """(ints, floats, tensors). The tensors of the mask come first, the bias last: backward relies on it."""
-    if scale is None and not softcap and bias is None:
+def all_modifiers(modifiers, dropout_p, seed):
+    """The modifiers of a call, those that have arguments of their own among them."""
+    if isinstance(modifiers, Modifier):
+        modifiers = (modifiers,)
+    for modifier in modifiers:
+        if not isinstance(modifier, Modifier):
+            raise ValueError(f"modifiers: {type(modifier).__name__}; expected values such as regard.alibi(slopes)")
+    if not dropout_p:
+        return tuple(modifiers)
+    return (*modifiers, dropout(dropout_p, seed))
+
+
+def encode(mask, scale, softcap, bias, modifiers=()):
+    """(ints, floats, tensors)."""
+    if scale is None and not softcap and bias is None and not modifiers:
         return mask.ints, [], mask.tensors
     ints, floats, tensors = list(mask.ints), [], list(mask.tensors)
     if scale is not None:
@@ -50,4 +55,8 @@ def encode(mask, scale, softcap, bias):
             raise ValueError(f"bias: {what}; expected a floating-point tensor (a boolean one is a mask: regard.tensor)")
         ints += (_BIAS, 1, 0)
         tensors.append(bias)
+    for modifier in modifiers:
+        ints += modifier.ints
+        floats += modifier.floats
+        tensors += modifier.tensors
     return ints, floats, tensors

@@ -1,4 +1,6 @@
+#include <algorithm>
 #include <stdexcept>
+#include <string>
 #include <utility>
 
 #include "torch_ops/executor.h"
@@ -15,12 +17,6 @@ Tensor gradient_of(const Tensor& input, Tensors& gradients) {
   const Described described(input, "input");
   gradients.push_back(make_tensor(described.sizes, described.rank, described.dtype));
   return gradients.back();
-}
-
-std::size_t count_biases(const Options& options) {
-  std::size_t count = 0;
-  for (const Modifier& modifier : options.modifiers) count += std::holds_alternative<Bias>(modifier) ? 1 : 0;
-  return count;
 }
 
 // Everything that both operators below share.
@@ -63,17 +59,18 @@ Tensors attend_backward(Tensor d_out, Tensor query, Tensor key, Tensor value, Te
 
 Tensors backward_op(Tensor d_out, std::optional<Tensor> d_lse, Tensor query, Tensor key, Tensor value, Tensor out, Tensor statistics,
                     Ints ints, Floats floats, Tensors tensors, std::int64_t order, std::int64_t plan, std::int64_t wanted) {
-  const Options options = decode_options(ints, floats, tensors);
+  std::vector<std::size_t> differentiable;
+  const Options options = decode_options(ints, floats, tensors, &differentiable);
   Pass pass(d_out, query, key, value, out, statistics, axis_order(order), wanted);
   if (d_lse) pass.inputs.d_lse = as_const(row_view(Described(*d_lse, "gradient of lse"), "gradient of lse"));
-  // The biases are the last of the tensors, in the order of their modifiers; a mask's tensors come before them.
-  const std::size_t biases = count_biases(options), first = tensors.size() - biases;
-  pass.gradients.d_modifiers.resize(biases);
+  pass.gradients.d_modifiers.resize(differentiable.size());
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     if (!asks_for(wanted, 3 + i)) continue;
-    if (i < first) throw std::invalid_argument("wanted: a mask has no gradient");
+    const auto entry = std::find(differentiable.begin(), differentiable.end(), i);
+    if (entry == differentiable.end()) throw std::invalid_argument("wanted: tensor " + std::to_string(i) + " of the options has no gradient");
     const Tensor gradient = gradient_of(tensors[i], pass.results);
-    pass.gradients.d_modifiers[i - first] = broadcast_view(Described(gradient, "gradient of bias"), "gradient of bias");
+    pass.gradients.d_modifiers[static_cast<std::size_t>(entry - differentiable.begin())] =
+        broadcast_view(Described(gradient, "gradient of a modifier"), "gradient of a modifier");
   }
   return pass.run(options, plan_at(plan));
 }

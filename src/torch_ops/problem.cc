@@ -64,12 +64,13 @@ MutableTensorView Problem::statistic(const Tensor& statistics, std::int64_t n) c
   return {rows > 0 ? data : described.data, described.dtype, {q.shape[0], heads, seq, 1}, {heads * seq, seq, 1, 1}};
 }
 
-Options decode_options(const std::vector<std::int64_t>& ints, const std::vector<double>& floats, const std::vector<Tensor>& tensors) {
+Options decode_options(const std::vector<std::int64_t>& ints, const std::vector<double>& floats, const std::vector<Tensor>& tensors,
+                       std::vector<std::size_t>* differentiable) {
   std::vector<TensorView> views;
   views.reserve(tensors.size());
-  for (const Tensor& tensor : tensors) views.push_back(as_const(broadcast_view(Described(tensor, "mask or bias"), "mask or bias")));
+  for (const Tensor& tensor : tensors) views.push_back(as_const(broadcast_view(Described(tensor, "tensor of a mask or modifier"), "tensor of a mask or modifier")));
   Options options;
-  raise_if_failed(decode(ints, floats, views, &options));
+  raise_if_failed(decode(ints, floats, views, &options, differentiable));
   return options;
 }
 

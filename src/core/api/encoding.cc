@@ -28,6 +28,14 @@ std::string name_of(Record record) {
     case Record::kScale: return "scale";
     case Record::kSoftcap: return "softcap";
     case Record::kBias: return "bias";
+    case Record::kTemperature: return "temperature";
+    case Record::kAlibi: return "alibi";
+    case Record::kRelativeBias: return "relative_bias";
+    case Record::kFunction: return "function";
+    case Record::kSinks: return "sinks";
+    case Record::kDropout: return "dropout";
+    case Record::kMultiplier: return "multiplier";
+    case Record::kGaussian: return "gaussian";
   }
   return "kind " + std::to_string(static_cast<std::int64_t>(record));
 }
@@ -66,8 +74,9 @@ Status copy_integers(const char* name, const TensorView& view, std::vector<std::
 
 class Decoder {
  public:
-  Decoder(std::span<const std::int64_t> ints, std::span<const double> floats, std::span<const TensorView> tensors)
-      : ints_(ints), floats_(floats), tensors_(tensors) {}
+  Decoder(std::span<const std::int64_t> ints, std::span<const double> floats, std::span<const TensorView> tensors,
+          std::vector<std::size_t>* differentiable)
+      : ints_(ints), floats_(floats), tensors_(tensors), given_(tensors.size()), differentiable_(differentiable) {}
 
   Status run(Options* options) {
     while (!ints_.empty()) {
@@ -134,6 +143,14 @@ class Decoder {
       case Record::kScale:
       case Record::kSoftcap: *needs = {.floats = 1}; return true;
       case Record::kBias: *needs = {.ints = 1, .tensors = 1}; return true;
+      case Record::kTemperature:
+      case Record::kAlibi:
+      case Record::kSinks:
+      case Record::kMultiplier: *needs = {.tensors = 1}; return true;
+      case Record::kRelativeBias: *needs = {.ints = 1, .tensors = 4}; return true;
+      case Record::kFunction: *needs = {.ints = 3}; return true;
+      case Record::kDropout:
+      case Record::kGaussian: *needs = {.floats = 1, .tensors = 1}; return true;
     }
     return false;
   }
@@ -166,7 +183,15 @@ class Decoder {
         options_.scale = take_float();
         break;
       case Record::kSoftcap: options_.modifiers.push_back(Softcap{take_float()}); break;
-      case Record::kBias: options_.modifiers.push_back(Bias{take_tensor(), values_[0] != 0}); break;
+      case Record::kBias: options_.modifiers.push_back(Bias{take_differentiable(), values_[0] != 0}); break;
+      case Record::kTemperature: options_.modifiers.push_back(Temperature{take_differentiable()}); break;
+      case Record::kAlibi: options_.modifiers.push_back(Alibi{take_differentiable()}); break;
+      case Record::kRelativeBias: take_relative_bias(); break;
+      case Record::kFunction: take_function(); break;
+      case Record::kSinks: options_.modifiers.push_back(Sinks{take_differentiable()}); break;
+      case Record::kDropout: return take_dropout();
+      case Record::kMultiplier: options_.modifiers.push_back(Multiplier{take_differentiable()}); break;
+      case Record::kGaussian: options_.modifiers.push_back(Gaussian{take_differentiable(), take_float()}); break;
     }
     return {};
   }
@@ -229,10 +254,36 @@ class Decoder {
     return status;
   }
 
+  void take_relative_bias() {
+    RelativeBias bias{take_differentiable(), take_tensor(), {}, {}, values_[0]};
+    bias.key_code = take_tensor();
+    bias.buckets = take_tensor();
+    options_.modifiers.push_back(bias);
+  }
+
+  void take_function() {
+    const auto address = [](std::int64_t value) { return reinterpret_cast<void (*)(const FunctionTile*, void*)>(static_cast<std::intptr_t>(value)); };
+    options_.modifiers.push_back(Function{address(values_[0]), address(values_[1]), reinterpret_cast<void*>(static_cast<std::intptr_t>(values_[2]))});
+  }
+
+  Status take_dropout() {
+    std::vector<std::int64_t> seed;
+    Status status = copy_integers("dropout: seed", take_tensor(), &seed);
+    if (!status.ok()) return status;
+    if (seed.size() != 1) return Status::invalid("dropout: seed has " + std::to_string(seed.size()) + " elements; expected 1");
+    options_.modifiers.push_back(Dropout{take_float(), static_cast<std::uint64_t>(seed[0])});
+    return {};
+  }
+
   double take_float() {
     const double value = floats_.front();
     floats_ = floats_.subspan(1);
     return value;
+  }
+
+  TensorView take_differentiable() {
+    if (differentiable_ != nullptr) differentiable_->push_back(given_ - tensors_.size());
+    return take_tensor();
   }
 
   TensorView take_tensor() {
@@ -244,6 +295,8 @@ class Decoder {
   std::span<const std::int64_t> ints_;
   std::span<const double> floats_;
   std::span<const TensorView> tensors_;
+  std::size_t given_;                        // tensors there were at first
+  std::vector<std::size_t>* differentiable_;  // may be null
   Record kind_ = Record::kCausal;
   std::span<const std::int64_t> values_;  // of the record at hand
   std::vector<Mask> masks_;
@@ -252,9 +305,10 @@ class Decoder {
 
 }  // namespace
 
-Status decode(std::span<const std::int64_t> ints, std::span<const double> floats, std::span<const TensorView> tensors, Options* options) {
+Status decode(std::span<const std::int64_t> ints, std::span<const double> floats, std::span<const TensorView> tensors, Options* options,
+              std::vector<std::size_t>* differentiable) {
   try {
-    return Decoder(ints, floats, tensors).run(options);
+    return Decoder(ints, floats, tensors, differentiable).run(options);
   } catch (const std::bad_alloc&) {
     return {StatusCode::kOutOfMemory, "options: no memory for the masks"};
   }

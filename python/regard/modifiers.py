@@ -1,0 +1,140 @@
+"""What happens to a score before the softmax, and to a weight after it. Modifiers are values in the tuple ``modifiers=`` of regard.attention;
+they compose with each other, every mask, dtype and layout, and their tensors get gradients.
+
+    regard.attention(q, k, v, modifiers=(regard.alibi(slopes), regard.sinks(logits)))
+
+Their order is fixed, whatever their order in the tuple: temperature, softcap, bias / alibi / relative_bias, function, mask, softmax (sinks join its
+denominator), dropout and multiplier / gaussian. Formulas and sources: include/regard/modifier.h.
+"""
+
+import torch
+
+# Kinds of records, as include/regard/encoding.h numbers them.
+_TEMPERATURE, _ALIBI, _RELATIVE_BIAS, _FUNCTION, _SINKS, _DROPOUT, _MULTIPLIER, _GAUSSIAN = range(23, 31)
+
+
+class Modifier:
+    """One record of the encoding: integers, floats and tensors of its own."""
+
+    __slots__ = ("floats", "ints", "name", "tensors")
+
+    def __init__(self, name, kind, ints=(), floats=(), tensors=()):
+        self.name = name
+        self.ints = (kind, len(ints), *ints)
+        self.floats = floats
+        self.tensors = tensors
+
+    def __repr__(self):
+        return f"regard.{self.name}(...)"
+
+
+def _floating(name, tensor, rank, meaning):
+    if not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point():
+        what = tensor.dtype if isinstance(tensor, torch.Tensor) else type(tensor).__name__
+        raise ValueError(f"{name}: {what}; expected a floating-point tensor {meaning}")
+    if tensor.dim() not in rank:
+        raise ValueError(f"{name}: shape {tuple(tensor.shape)}; expected {meaning}")
+    return tensor
+
+
+def temperature(values):
+    """s / t: one positive number per head, (heads,), or one for all, () or (1,)."""
+    return Modifier("temperature", _TEMPERATURE, tensors=(_floating("temperature", values, (0, 1), "(heads,)").reshape(1, -1, 1, 1),))
+
+
+def alibi(slopes):
+    """s - slope * |i + len_k - len_q - j| (arXiv 2108.12409): slopes (heads,) or (batch, heads)."""
+    slopes = _floating("alibi: slopes", slopes, (1, 2), "(heads,) or (batch, heads)")
+    return Modifier("alibi", _ALIBI, tensors=(slopes.reshape(-1, slopes.shape[-1], 1, 1),))
+
+
+def alibi_slopes(heads):
+    """The slopes that the authors of ALiBi use: a geometric series, float32 (heads,)."""
+
+    def series(count):
+        return [2.0 ** (-8.0 * (i + 1) / count) for i in range(count)]
+
+    whole = 1 << (heads.bit_length() - 1)  # the largest power of two that is not above it
+    return torch.tensor(series(whole) + series(2 * whole)[0::2][: heads - whole])
+
+
+def relative_bias(table, buckets, *, query_code, key_code, shift=0):
+    """s + table[buckets[key_code[j] - query_code[i] + shift], head]: a bias that depends on how two positions lie to each other, with no len_q x
+    len_k tensor. table: (entries, heads), or (entries, 1) for all heads. buckets, query_code (len_q,), key_code (len_k,): integers."""
+    table = _floating("relative_bias: table", table, (2,), "(entries, heads)")
+    codes = []
+    for name, code in (("query_code", query_code), ("key_code", key_code), ("buckets", buckets)):
+        if not isinstance(code, torch.Tensor) or code.dim() != 1 or code.is_floating_point():
+            raise ValueError(f"relative_bias: {name}; expected a vector of integers")
+        codes.append(code.to(torch.int32).contiguous().reshape(1, 1, 1, -1))
+    return Modifier("relative_bias", _RELATIVE_BIAS, (int(shift),), tensors=(table.t().reshape(1, table.shape[1], 1, -1), *codes))
+
+
+def t5_bias(table, len_q, len_k, *, bidirectional=True, max_distance=128, query_offset=0):
+    """T5's relative position bias (arXiv 1910.10683): table (buckets, heads), the weight of `relative_attention_bias`. Half of the buckets hold one
+    distance each, the others ever more, up to max_distance. query_offset: the position of the first query (with a cache)."""
+    entries = table.shape[0]
+    query_code = torch.arange(query_offset, query_offset + len_q)
+    key_code = torch.arange(len_k)
+    shift = query_offset + len_q - 1
+    distance = torch.arange(-shift, len_k - query_offset)  # key - query
+    bucket = torch.zeros_like(distance)
+    if bidirectional:
+        entries //= 2
+        bucket = (distance > 0).long() * entries
+        distance = distance.abs()
+    else:
+        distance = (-distance).clamp(min=0)
+    exact = entries // 2
+    far = exact + (torch.log(distance.clamp(min=1).float() / exact) / torch.log(torch.tensor(max_distance / exact)) * (entries - exact)).long()
+    bucket = bucket + torch.where(distance < exact, distance, far.clamp(max=entries - 1))
+    return relative_bias(table, bucket, query_code=query_code, key_code=key_code, shift=shift)
+
+
+def swin_bias(table, height, width):
+    """Swin's bias inside windows of height x width positions, row by row (arXiv 2103.14030): table ((2 height - 1) * (2 width - 1), heads), the
+    `relative_position_bias_table`."""
+    row, column = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    code = (row * (2 * width - 1) + column).flatten()
+    entries = (2 * height - 1) * (2 * width - 1)
+    # Swin counts query - key; differences here are key - query.
+    return relative_bias(table, torch.arange(entries - 1, -1, -1), query_code=code, key_code=code, shift=(entries - 1) // 2)
+
+
+def function(apply, derive=None, context=0):
+    """A compiled function over tiles of scores, and its derivative: addresses of C functions (a numba ``cfunc``'s ``.address``, a ctypes pointer) with
+    the signature ``void (const FunctionTile*, void* context)`` of include/regard/modifier.h. derive is needed for gradients. The functions must outlive
+    every use, and run on several threads."""
+
+    def address(f):
+        return 0 if f is None else int(getattr(f, "address", f))
+
+    return Modifier("function", _FUNCTION, (address(apply), address(derive), int(context)))
+
+
+def sinks(logits):
+    """Learned logits, (heads, m) or (heads,), that join the denominator of every row of their head and nothing else."""
+    logits = _floating("sinks: logits", logits, (1, 2), "(heads, m) or (heads,)")
+    return Modifier("sinks", _SINKS, tensors=(logits.reshape(1, logits.shape[0], 1, -1),))
+
+
+def multiplier(weights):
+    """weight * w after the softmax: any tensor that broadcasts to (batch, heads, len_q, len_k). Rows no longer add up to 1."""
+    return Modifier("multiplier", _MULTIPLIER, tensors=(_floating("multiplier", weights, range(5), "that broadcasts to (batch, heads, len_q, len_k)"),))
+
+
+def gaussian(centre, sigma):
+    """weight * exp(-(j - centre)^2 / (2 sigma^2)) after the softmax (local-p, Luong et al. 2015): centre (batch, heads, len_q), sizes of 1 stand for all;
+    it gets a gradient, sigma has none."""
+    return Modifier("gaussian", _GAUSSIAN, floats=(float(sigma),), tensors=(_floating("gaussian: centre", centre, range(4), "(batch, heads, len_q)")[..., None],))
+
+
+def dropout(p, seed=None):
+    """What dropout_p and seed of regard.attention become. Without a seed, an int64 is drawn from torch's default generator."""
+    if not 0.0 <= p <= 1.0:
+        raise ValueError(f"dropout_p: {p}; expected a probability between 0 and 1")
+    if seed is None:
+        seed = torch.empty(1, dtype=torch.int64).random_()
+    elif not isinstance(seed, torch.Tensor):
+        seed = torch.tensor([seed], dtype=torch.int64)
+    return Modifier("dropout", _DROPOUT, floats=(float(p),), tensors=(seed.reshape(1, 1, 1, 1),))
