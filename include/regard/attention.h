@@ -15,6 +15,7 @@
 #include "regard/executor.h"
 #include "regard/mask.h"
 #include "regard/modifier.h"
+#include "regard/score.h"
 #include "regard/status.h"
 #include "regard/tensor_view.h"
 
@@ -24,13 +25,14 @@ class Plan;
 
 // What attention is wanted. Plain data; every field has the default that users expect.
 struct Options {
-  std::optional<double> scale;      // multiplies q . k; 1 / sqrt(dim) when not given
+  std::optional<Additive> score;    // a dot product when not given
+  std::optional<double> scale;      // multiplies the score; when not given, 1 / sqrt(dim) for dot products and 1 for additive scores
   Mask mask;                        // hides nothing by default
   std::vector<Modifier> modifiers;  // at most one each of Temperature, Softcap and Sinks; any number of the others
 };
 
 // q (batch, heads_q, len_q, dim), k (batch, heads_kv, len_k, dim), v (batch, heads_kv, len_k, dim_v). One dtype for all three:
-// float32, bfloat16, float16 (computed in float32) or float64 (computed in float64). 1 <= dim, dim_v <= 512. heads_q is a
+// float32, bfloat16, float16 (computed in float32) or float64 (computed in float64). 1 <= dim, dim_v <= 512 (2048 with additive scores). heads_q is a
 // multiple of heads_kv; query head h reads kv head h / (heads_q / heads_kv). Lengths may be 0.
 struct Inputs {
   TensorView q, k, v;
@@ -61,10 +63,11 @@ struct BackwardInputs {
 // The gradients that are wanted; a view that is not given is not computed. Each has its input's shape; its dtype is the
 // input's, or float32. d_modifiers has one entry for each of Options::modifiers that holds a
 // differentiable tensor (all but Softcap, Function and Dropout), in their order, each with that tensor's own (broadcast) shape; the
-// list may be shorter.
+// list may be shorter. d_score_v is that of Additive::v.
 struct Gradients {
   MutableTensorView dq, dk, dv;
   std::vector<MutableTensorView> d_modifiers;
+  MutableTensorView d_score_v = {};
 };
 
 // A plan may be handed in when the same mask and lengths are used again (see regard/plan.h); otherwise one is made.

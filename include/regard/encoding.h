@@ -27,6 +27,7 @@
 //   28 dropout      (none)                      takes one float, p, and one int64 tensor of one element, the seed
 //   29 multiplier   (none)                      takes one floating tensor
 //   30 gaussian     (none)                      takes one float, sigma, and one floating tensor, centre
+//   40 additive     (none)                      takes one floating tensor: v, (1, heads or 1, 1, dim)
 //
 // Shapes of tensors are those of regard/modifier.h and regard/mask.h. Floats and tensors are taken from their lists in order. One mask, or none, remains on the stack at the end.
 #pragma once
@@ -66,6 +67,7 @@ enum class Record : std::int64_t {
   kDropout = 28,
   kMultiplier = 29,
   kGaussian = 30,
+  kAdditive = 40,
 };
 
 // `differentiable`, where wanted, gets for each entry of Gradients::d_modifiers the index of its tensor in `tensors`.

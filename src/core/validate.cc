@@ -11,7 +11,7 @@
 namespace regard {
 namespace {
 
-constexpr std::int64_t kMaxDim = 512;
+constexpr std::int64_t kMaxDim = 512, kMaxAdditiveDim = 2048;
 
 Status invalid(const std::string& name, const std::string& what) { return Status::invalid(name + ": " + what); }
 
@@ -32,13 +32,12 @@ Status check_result_dtype(const char* name, DType dtype, DType expected, const c
                            (expected == DType::kFloat32 ? "" : ", or float32"));
 }
 
-Status check_dim(const char* name, const TensorView& view) {
-  if (view.shape[3] >= 1 && view.shape[3] <= kMaxDim) return {};
-  return invalid(name, "shape " + text(view.shape) + " has dim " + std::to_string(view.shape[3]) + "; expected 1 to " +
-                           std::to_string(kMaxDim));
+Status check_dim(const char* name, const TensorView& view, std::int64_t most) {
+  if (view.shape[3] >= 1 && view.shape[3] <= most) return {};
+  return invalid(name, "shape " + text(view.shape) + " has dim " + std::to_string(view.shape[3]) + "; expected 1 to " + std::to_string(most));
 }
 
-Status check_qkv(const TensorView& q, const TensorView& k, const TensorView& v) {
+Status check_qkv(const TensorView& q, const TensorView& k, const TensorView& v, const Options& options) {
   REGARD_RETURN_IF_ERROR(check_view("query", q));
   REGARD_RETURN_IF_ERROR(check_view("key", k));
   REGARD_RETURN_IF_ERROR(check_view("value", v));
@@ -47,8 +46,9 @@ Status check_qkv(const TensorView& q, const TensorView& k, const TensorView& v) 
   }
   REGARD_RETURN_IF_ERROR(check_dtype("key", k.dtype, q.dtype, "as query"));
   REGARD_RETURN_IF_ERROR(check_dtype("value", v.dtype, q.dtype, "as query"));
-  REGARD_RETURN_IF_ERROR(check_dim("query", q));
-  REGARD_RETURN_IF_ERROR(check_dim("value", v));
+  const std::int64_t most = options.score ? kMaxAdditiveDim : kMaxDim;
+  REGARD_RETURN_IF_ERROR(check_dim("query", q, most));
+  REGARD_RETURN_IF_ERROR(check_dim("value", v, most));
   if (k.shape[0] != q.shape[0]) {
     return invalid("key", "shape " + text(k.shape) + " has batch " + std::to_string(k.shape[0]) + "; query has " + std::to_string(q.shape[0]));
   }
@@ -63,7 +63,19 @@ Status check_qkv(const TensorView& q, const TensorView& k, const TensorView& v) 
   return check_shape("value", v.shape, {k.shape[0], k.shape[1], k.shape[2], v.shape[3]}, "batch, heads and length of key");
 }
 
+Status check_score(const Additive& score, const TensorView& q) {
+  const TensorView& v = score.v;
+  REGARD_RETURN_IF_ERROR(check_view("score.v", v));
+  if (!is_floating(v.dtype)) {
+    return invalid("score.v", std::string("dtype ") + name_of(v.dtype) + "; expected float32, bfloat16, float16 or float64");
+  }
+  const Shape shared{1, 1, 1, q.shape[3]}, own{1, q.shape[1], 1, q.shape[3]};
+  if (v.shape == shared || v.shape == own) return {};
+  return invalid("score.v", "shape " + text(v.shape) + "; expected " + text(shared) + " or, one for each head of query, " + text(own));
+}
+
 Status check_options(const Options& options, const TensorView& q, const TensorView& k) {
+  if (options.score) REGARD_RETURN_IF_ERROR(check_score(*options.score, q));
   if (options.scale && !std::isfinite(*options.scale)) {
     return invalid("scale", std::to_string(*options.scale) + "; expected a finite number");
   }
@@ -107,7 +119,7 @@ Status check_gradient(const std::string& name, const MutableTensorView& gradient
 
 Status validate_forward(const Inputs& inputs, const Options& options, const Outputs& outputs) {
   const auto& [q, k, v] = inputs;
-  REGARD_RETURN_IF_ERROR(check_qkv(q, k, v));
+  REGARD_RETURN_IF_ERROR(check_qkv(q, k, v, options));
   REGARD_RETURN_IF_ERROR(check_options(options, q, k));
   REGARD_RETURN_IF_ERROR(check_output("out", outputs.out));
   REGARD_RETURN_IF_ERROR(check_out(as_const(outputs.out), q, v));
@@ -118,7 +130,7 @@ Status validate_forward(const Inputs& inputs, const Options& options, const Outp
 
 Status validate_backward(const BackwardInputs& inputs, const Options& options, const Gradients& gradients) {
   const TensorView &q = inputs.q, &k = inputs.k, &v = inputs.v;
-  REGARD_RETURN_IF_ERROR(check_qkv(q, k, v));
+  REGARD_RETURN_IF_ERROR(check_qkv(q, k, v, options));
   REGARD_RETURN_IF_ERROR(check_options(options, q, k));
   REGARD_RETURN_IF_ERROR(check_view("out", inputs.out));
   REGARD_RETURN_IF_ERROR(check_out(inputs.out, q, v));
@@ -136,6 +148,10 @@ Status validate_backward(const BackwardInputs& inputs, const Options& options, c
   REGARD_RETURN_IF_ERROR(check_gradient("dq", gradients.dq, q, "as query"));
   REGARD_RETURN_IF_ERROR(check_gradient("dk", gradients.dk, k, "as key"));
   REGARD_RETURN_IF_ERROR(check_gradient("dv", gradients.dv, v, "as value"));
+  if (gradients.d_score_v.given()) {
+    if (!options.score) return invalid("d_score_v", "given; but the score is a dot product, which has no v");
+    REGARD_RETURN_IF_ERROR(check_gradient("d_score_v", gradients.d_score_v, options.score->v, "as score.v"));
+  }
   return check_modifier_gradients(gradients.d_modifiers, options.modifiers);
 }
 

@@ -1,8 +1,8 @@
 #include <atomic>
-#include <cmath>
 #include <optional>
 #include <string>
 
+#include "core/api/additive.h"
 #include "core/api/modifiers.h"
 #include "core/api/plan_for.h"
 #include "core/kernels/kernels.h"
@@ -54,12 +54,13 @@ Status backward(const BackwardInputs& inputs, const Options& options, const Grad
   schedule::Borrow<BackwardCall> call;
   kernels::BackwardTask& task = call->task;
   if (Status status = plan_for(options.mask, {inputs.q, inputs.k, inputs.v}, plan, call->layout, &task.layout); !status.ok()) return status;
-  const kernels::KernelSet& set = kernels::set_for(inputs.q.dtype);
+  const kernels::KernelSet& set = set_for(options, inputs.q.dtype);
+  task.set = &set;
   const DType own = inputs.q.dtype == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32;
   const Shape& q = inputs.q.shape;
   task.inputs = inputs;
   task.gradients = gradients;
-  task.scale = options.scale.value_or(1.0 / std::sqrt(static_cast<double>(q[3])));
+  task.scale = scale_of(options, q[3]);
   task.group = inputs.k.shape[1] == 0 ? 1 : q[1] / inputs.k.shape[1];
 
   schedule::count_blocks(task);
@@ -68,6 +69,9 @@ Status backward(const BackwardInputs& inputs, const Options& options, const Grad
   if (Status status = call->modifiers.prepare(options, full, own, gradients, task.blocks * task.sequences * q[1], task); !status.ok()) return status;
 
   const std::int64_t tickets = schedule::cut_backward(task);
+  AdditiveMemory additive;
+  if (Status status = additive.prepare(options, set, own, task.scale, task.additive); !status.ok()) return status;
+  if (Status status = additive.prepare_gradient(task, own); !status.ok()) return status;
   std::optional<schedule::Scratch> dq_copy;
   task.dq_sum = {};
   task.tickets = nullptr;
@@ -81,14 +85,15 @@ Status backward(const BackwardInputs& inputs, const Options& options, const Grad
   }
 
   const double work = 2.5 * static_cast<double>(q[0] * q[1]) * static_cast<double>(q[2]) * static_cast<double>(inputs.k.shape[2]) *
-                      static_cast<double>(q[3] + inputs.v.shape[3]);
+                      static_cast<double>(q[3] * (options.score ? kTanh : 1) + inputs.v.shape[3]);
   Status status = schedule::run_items(
       executor, task.items.size(), work, set.backward_scratch(task),
       [](const void* task, std::size_t item, std::byte* scratch) {
         const auto& backward = *static_cast<const kernels::BackwardTask*>(task);
-        kernels::set_for(backward.inputs.q.dtype).backward(backward, item, scratch);
+        backward.set->backward(backward, item, scratch);
       },
       &task);
+  if (status.ok()) additive.write_gradient(task, set, own, task.scale);
   if (status.ok() && call->modifiers.sink_sums() != nullptr) {
     const SinkCall sinks{&task, &set, call->modifiers.sink_sums()};
     const auto scratch = static_cast<std::size_t>(2 * (inputs.v.shape[3] + 32)) * size_of(own);

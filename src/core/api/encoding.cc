@@ -36,6 +36,7 @@ std::string name_of(Record record) {
     case Record::kDropout: return "dropout";
     case Record::kMultiplier: return "multiplier";
     case Record::kGaussian: return "gaussian";
+    case Record::kAdditive: return "additive";
   }
   return "kind " + std::to_string(static_cast<std::int64_t>(record));
 }
@@ -151,6 +152,7 @@ class Decoder {
       case Record::kFunction: *needs = {.ints = 3}; return true;
       case Record::kDropout:
       case Record::kGaussian: *needs = {.floats = 1, .tensors = 1}; return true;
+      case Record::kAdditive: *needs = {.tensors = 1}; return true;
     }
     return false;
   }
@@ -192,6 +194,10 @@ class Decoder {
       case Record::kDropout: return take_dropout();
       case Record::kMultiplier: options_.modifiers.push_back(Multiplier{take_differentiable()}); break;
       case Record::kGaussian: options_.modifiers.push_back(Gaussian{take_differentiable(), take_float()}); break;
+      case Record::kAdditive:
+        if (options_.score) return Status::invalid("options: a score is given twice");
+        options_.score = Additive{take_tensor()};
+        break;
     }
     return {};
   }

@@ -1,5 +1,4 @@
-#include <cmath>
-
+#include "core/api/additive.h"
 #include "core/api/modifiers.h"
 #include "core/api/plan_for.h"
 #include "core/kernels/kernels.h"
@@ -27,20 +26,23 @@ Status forward(const Inputs& inputs, const Options& options, const Outputs& outp
   const Shape& q = inputs.q.shape;
   task.inputs = inputs;
   task.outputs = outputs;
-  task.scale = options.scale.value_or(1.0 / std::sqrt(static_cast<double>(q[3])));
+  task.scale = scale_of(options, q[3]);
   task.group = inputs.k.shape[1] == 0 ? 1 : q[1] / inputs.k.shape[1];
   const DType own = inputs.q.dtype == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32;
   call->modifiers.clear();
   if (Status status = call->modifiers.prepare(options, {q[0], q[1], q[2], inputs.k.shape[2]}, own, task); !status.ok()) return status;
   schedule::cut_forward(task);
-  const kernels::KernelSet& set = kernels::set_for(inputs.q.dtype);
+  const kernels::KernelSet& set = set_for(options, inputs.q.dtype);
+  AdditiveMemory additive;
+  if (Status status = additive.prepare(options, set, own, task.scale, task.additive); !status.ok()) return status;
+  task.set = &set;
   const double work = 1.0 * static_cast<double>(q[0] * q[1]) * static_cast<double>(q[2]) * static_cast<double>(inputs.k.shape[2]) *
-                      static_cast<double>(q[3] + inputs.v.shape[3]);
+                      static_cast<double>(q[3] * (options.score ? kTanh : 1) + inputs.v.shape[3]);
   Status status = schedule::run_items(
       executor, task.items.size(), work, set.forward_scratch(task),
       [](const void* task, std::size_t item, std::byte* scratch) {
         const auto& forward = *static_cast<const kernels::ForwardTask*>(task);
-        kernels::set_for(forward.inputs.q.dtype).forward(forward, item, scratch);
+        forward.set->forward(forward, item, scratch);
       },
       &task);
   call->modifiers.clear();

@@ -24,8 +24,9 @@ HWY_BEFORE_NAMESPACE();
 namespace regard::kernels {
 namespace HWY_NAMESPACE {
 
-template <class Ops>
+template <class Gradient>
 class Backward {
+  using Ops = typename Gradient::Ops;
   using T = typename Ops::T;
   using Packed = typename Ops::Packed;
   static constexpr std::size_t kPair = Ops::kPair;
@@ -41,11 +42,13 @@ class Backward {
   static void Run(const BackwardTask& task, std::size_t item, std::byte* scratch) { Backward(task, scratch).RunItem(task.items[item]); }
 
  private:
-  Backward(const BackwardTask& task, std::byte* scratch)
+  Backward(const BackwardTask& task, std::byte* scratch) : Backward(task, Carve(scratch)) {}
+
+  Backward(const BackwardTask& task, Carve carve)
       : task_(task),
         dim_(static_cast<std::size_t>(task.inputs.q.shape[3])),
         dim_v_(static_cast<std::size_t>(task.inputs.v.shape[3])),
-        inner_((dim_ + kPair - 1) / kPair),
+        inner_(Gradient::Inner(dim_)),
         inner_v_((dim_v_ + kPair - 1) / kPair),
         panels_((dim_ + kWidth<T> - 1) / kWidth<T>),
         panels_v_((dim_v_ + kWidth<T> - 1) / kWidth<T>),
@@ -53,8 +56,8 @@ class Backward {
         most_keys_(static_cast<std::size_t>(most_block_keys(task.inputs.q.shape[3], task.inputs.v.shape[3]))),
         groups_(most_keys_ / kRows),
         rows_stride_(RoundUp(inner_ * kRows + 4, 32)),
-        rows_stride_v_(RoundUp(inner_v_ * kRows + 4, 32)) {
-    Carve carve(scratch);
+        rows_stride_v_(RoundUp(inner_v_ * kRows + 4, 32)),
+        gradient_(task, most_keys_, carve) {
     key_rows_ = carve.Take<Packed>(groups_ * rows_stride_);
     value_rows_ = carve.Take<Packed>(groups_ * rows_stride_v_);
     key_panels_ = carve.Take<Packed>(panels_ * (most_keys_ / kPair) * kWidth<T>);
@@ -105,6 +108,7 @@ class Backward {
       head_ = static_cast<std::int32_t>(head);
       // From the last chunk to the first: under a causal mask all blocks see the last, so blocks side by side start together.
       for (std::int64_t chunk = Chunks() - 1; chunk >= 0; --chunk) RunChunk(chunk);
+      if constexpr (!Gradient::kIsProduct) gradient_.EndHead(head_, Slot(), keys_, dk_);
     }
     WriteKeys(kv_head, own_end);
   }
@@ -118,11 +122,9 @@ class Backward {
     for (std::size_t g = 0; g < block_groups_; ++g) {
       const std::int64_t key = key_begin_ + static_cast<std::int64_t>(g * kRows);
       const std::size_t n = std::min(kRows, keys_ - g * kRows);
-      Ops::PackRowsOf(k, key, n, dim_, T{1}, copies_, copy_stride_, zeros_, key_rows_ + g * rows_stride_);
       Ops::PackRowsOf(v, key, n, dim_v_, T{1}, copies_, copy_stride_, zeros_, value_rows_ + g * rows_stride_v_);
     }
-    keys_finite_ = Ops::PackPanelsOf(k, key_begin_, keys_, RoundUp(block_groups_ * kRows, kPair), dim_, KeyPanelStride(), T{1}, copies_,
-                                     copy_stride_, zeros_, key_panels_);
+    keys_finite_ = gradient_.PackKeys(k, key_begin_, keys_, {copies_, copy_stride_, zeros_}, key_rows_, rows_stride_, key_panels_, KeyPanelStride());
     std::fill_n(dk_, block_groups_ * panels_ * kRows * kWidth<T>, T{0});
     std::fill_n(dv_, block_groups_ * panels_v_ * kRows * kWidth<T>, T{0});
   }
@@ -159,18 +161,15 @@ class Backward {
     const Tag<T> d;
     const BackwardInputs& in = task_.inputs;
     const Head q = HeadOf(in.q), d_out = HeadOf(in.d_out), out = HeadOf(in.out);
-    // The scale goes where the forward pass put it: the scores then have the same bits, and the weights add up to 1.
-    const T scale = Ops::kScaleWhilePacking ? static_cast<T>(task_.scale) : T{1};
     for (std::size_t p = 0; p < kPanels; ++p) {
       const std::size_t at = p * kWidth<T>;
       const std::size_t n = at < queries_ ? std::min(kWidth<T>, queries_ - at) : 0;
       if (n == 0) break;
       const std::int64_t i = query_ + static_cast<std::int64_t>(at);
-      Ops::PackLanesOf(q, i, n, dim_, scale, copies_, copy_stride_, zeros_, query_lanes_ + at * inner_);
       Ops::PackLanesOf(d_out, i, n, dim_v_, T{1}, copies_, copy_stride_, zeros_, d_out_lanes_ + at * inner_v_);
     }
     const std::size_t padded = RoundUp(queries_, kWidth<T>);
-    queries_finite_ = Ops::PackPanelsOf(q, query_, queries_, padded, dim_, QueryPanelStride(), T{1}, copies_, copy_stride_, zeros_, query_panels_);
+    queries_finite_ = gradient_.PackQueries(q, query_, queries_, {copies_, copy_stride_, zeros_}, query_lanes_, query_panels_, QueryPanelStride());
     queries_finite_ &= Ops::PackPanelsOf(d_out, query_, queries_, padded, dim_v_, QueryPanelStride(), T{1}, copies_, copy_stride_, zeros_, d_out_panels_);
     const Head maximum = HeadOf(in.maximum), log_sum = HeadOf(in.log_sum), d_lse = in.d_lse.given() ? HeadOf(in.d_lse) : Head{};
     some_row_is_dead_ = false;
@@ -216,7 +215,11 @@ class Backward {
     }
     const bool zeros_may_meet_nan = some_partial || Staged();
     GatherKeys(!queries_finite_ && zeros_may_meet_nan);
-    if (task_.gradients.dq.given()) GatherQueries(!keys_finite_ && zeros_may_meet_nan);
+    if constexpr (Gradient::kIsProduct) {
+      if (task_.gradients.dq.given()) GatherQueries(!keys_finite_ && zeros_may_meet_nan);
+    } else {
+      GatherPairs();
+    }
   }
 
   enum class State : std::uint8_t { kAbsent, kPartial, kFull };
@@ -298,12 +301,14 @@ class Backward {
     tile.weights = weights_ + at;
     tile.d_scores = d_scores_ + at;
     tile.d_scores_by_query = d_scores_by_query_ + g * kRows / kPair * kQueries + first_query;
-    if (Staged()) {
-      StagedBackwardTile<Ops, kRows>(tile, task_.stages, task_.weight_stages, PlaceOf(first_query, g), staged_);
-    } else if (tile.words != nullptr) {
-      PlainBackwardTile<Ops, kRows, true>(tile);
-    } else {
-      PlainBackwardTile<Ops, kRows, false>(tile);
+    if (!Gradient::kIsProduct || Staged()) {
+      StagedBackwardTile(tile, gradient_, group * kRows, first_query, task_.stages, task_.weight_stages, PlaceOf(first_query, g), staged_);
+    } else if constexpr (Gradient::kIsProduct) {
+      if (tile.words != nullptr) {
+        PlainBackwardTile<Ops, kRows, true>(tile);
+      } else {
+        PlainBackwardTile<Ops, kRows, false>(tile);
+      }
     }
   }
 
@@ -322,11 +327,14 @@ class Backward {
     place.batch = sequence_->batch;
     place.head = head_;
     place.rows_are_keys = true;
-    place.slot = static_cast<std::size_t>((block_ * task_.sequences + static_cast<std::int64_t>(sequence_index_)) * task_.inputs.q.shape[1] + head_);
+    place.slot = Slot();
     return place;
   }
+  std::size_t Slot() const {
+    return static_cast<std::size_t>((block_ * task_.sequences + static_cast<std::int64_t>(sequence_index_)) * task_.inputs.q.shape[1] + head_);
+  }
 
-  // dv += P^T dO and dk += dS^T Q, over each run of query panels that a key group sees.
+  // dv += P^T dO and, where the score is a product, dk += dS^T Q, over each run of query panels that a key group sees.
   void GatherKeys(bool select) {
     for (std::size_t g = 0; g < sub_groups_; ++g) {
       for (std::size_t p = 0; p < kPanels; ++p) {
@@ -346,9 +354,26 @@ class Backward {
       AddProduct<kQueries / kPair, 1>(weights_ + at, d_out_panels_ + c * QueryPanelStride() + from / kPair * kWidth<T>, inner, kRows,
                                       NarrowTail(c, dim_v_), select, dv_ + (group * panels_v_ + c) * kRows * kWidth<T>);
     }
+    if constexpr (!Gradient::kIsProduct) return;
     for (std::size_t c = 0; c < panels_; ++c) {
       AddProduct<kQueries / kPair, 1>(d_scores_ + at, query_panels_ + c * QueryPanelStride() + from / kPair * kWidth<T>, inner, kRows,
                                       NarrowTail(c, dim_), select, dk_ + (group * panels_ + c) * kRows * kWidth<T>);
+    }
+  }
+
+  // dq and dk of a score that is no product, pair by pair, over each run of key groups that a query panel sees.
+  void GatherPairs() {
+    for (std::size_t p = 0; p < kPanels; ++p) {
+      const std::size_t query = p * kWidth<T>;
+      for (std::size_t g = 0; g < sub_groups_; ++g) {
+        if (states_[p][g] == State::kAbsent) continue;
+        std::size_t end = g + 1;
+        while (end < sub_groups_ && states_[p][end] != State::kAbsent) ++end;
+        const std::size_t key = sub_key_ + g * kRows, last = std::min(sub_key_ + end * kRows, keys_);
+        gradient_.AddPairs(query, std::min(kWidth<T>, queries_ - query), key, last - key, d_scores_ + g * kRows * kQueries + query,
+                           {query_panels_, QueryPanelStride()}, {key_panels_, KeyPanelStride()}, {dq_, kQueries * kWidth<T>});
+        g = end;
+      }
     }
   }
 
@@ -414,12 +439,11 @@ class Backward {
     }
     const Head to = HeadOf(task_.gradients.dq);
     const Head sum = first && last ? Head{} : HeadOf(task_.dq_sum);
-    const T scale = static_cast<T>(task_.scale);
     T* row = copies_;
     for (std::size_t i = 0; i < queries_; ++i) {
       const std::int64_t at = query_ + static_cast<std::int64_t>(i);
       for (std::size_t c = 0; c < panels_; ++c) std::copy_n(DqTile(i, c), kWidth<T>, row + c * kWidth<T>);
-      for (std::size_t c = 0; c < dim_; ++c) row[c] = row[c] * scale + T{0};
+      gradient_.FinishQuery(row, head_);
       if (!first) {
         T* before = copies_ + copy_stride_;
         CopyRow(sum, at, dim_, before);
@@ -435,7 +459,8 @@ class Backward {
     const Gradients& to = task_.gradients;
     const std::size_t owned = static_cast<std::size_t>(std::max<std::int64_t>(0, own_end - key_begin_));
     if (to.dk.given()) {
-      WriteGradient(Head::of(to.dk, sequence_->batch, kv_head, sequence_->k_begin), owned, dk_, panels_, dim_, static_cast<T>(task_.scale));
+      WriteGradient(Head::of(to.dk, sequence_->batch, kv_head, sequence_->k_begin), owned, dk_, panels_, dim_,
+                    Gradient::kIsProduct ? static_cast<T>(task_.scale) : T{1});
     }
     if (to.dv.given()) WriteGradient(Head::of(to.dv, sequence_->batch, kv_head, sequence_->k_begin), owned, dv_, panels_v_, dim_v_, T{1});
   }
@@ -461,6 +486,7 @@ class Backward {
   std::uint64_t* words_;
   Unsigned<T>* tile_words_;
   StagedScratch<T> staged_{};
+  Gradient gradient_;
   std::size_t bytes_ = 0;
 
   // The block, head, chunk and sub-block at hand.

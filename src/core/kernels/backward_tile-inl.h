@@ -126,25 +126,21 @@ HWY_NOINLINE void AddFactorGradients(const std::vector<Stage>& stages, ScoreTile
   }
 }
 
-// The staged way: scores in memory, stages, weights; then back through the stages.
-template <class Ops, std::size_t M>
-HWY_NOINLINE void StagedBackwardTile(const BackwardTile<Ops>& tile, const std::vector<Stage>& stages, const std::vector<Stage>& weight_stages,
-                                     ScoreTile<typename Ops::T> place, const StagedScratch<typename Ops::T>& scratch) {
+// The staged way: scores in memory, stages, weights; then back through the stages. `row` and `lane_begin` say which keys of the block and queries of the
+// chunk the tile begins with.
+template <class Gradient>
+HWY_NOINLINE void StagedBackwardTile(const BackwardTile<typename Gradient::Ops>& tile, const Gradient& gradient, std::size_t row, std::size_t lane_begin,
+                                     const std::vector<Stage>& stages, const std::vector<Stage>& weight_stages,
+                                     ScoreTile<typename Gradient::T> place, const StagedScratch<typename Gradient::T>& scratch) {
+  using Ops = typename Gradient::Ops;
   using T = typename Ops::T;
+  constexpr std::size_t M = kRows;
   const Tag<T> d;
   constexpr std::size_t kTile = kRows * kWidth<T>;
   T* HWY_RESTRICT scores = scratch.tile;
   HWY_ALIGN T weights[M * kWidth<T>];
   place.data = scores;
-  {
-    Acc<Ops, M, 2> acc;
-    AccumulateScores(tile.keys, tile.queries, tile.inner, acc);
-#pragma GCC unroll 12
-    for (std::size_t r = 0; r < M; ++r) {
-      for (std::size_t v = 0; v < 2; ++v) acc.v[r][v] = Ops::ScoreOf(acc.v[r][v], tile.score_factor);
-    }
-    StoreAcc(acc, scores);
-  }
+  gradient.Tile(place, row, lane_begin, tile.keys, tile.queries);
   for (std::size_t i = 0; i < stages.size(); ++i) {
     if (KeepsInput(stages[i])) KeepOutput(scores, tile.words, M, scratch.kept + i * kTile);
     ApplyStage(stages[i], place);

@@ -13,7 +13,7 @@
 HWY_BEFORE_NAMESPACE();
 namespace regard::kernels {
 namespace HWY_NAMESPACE {
-const KernelSet* Bf16PairsSet() { return SetOf<Bf16PairOps>(); }
+const KernelSet* Bf16PairsSet() { return SetOf<DotScore<Bf16PairOps>, DotGradient<Bf16PairOps>>(); }
 }  // namespace HWY_NAMESPACE
 }  // namespace regard::kernels
 HWY_AFTER_NAMESPACE();

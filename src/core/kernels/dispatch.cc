@@ -124,4 +124,9 @@ const KernelSet& set_for(DType dtype) {
   return *float32_for(target.number);
 }
 
+const KernelSet& additive_set_for(DType dtype) {
+  const std::int64_t number = current().number;
+  return dtype == DType::kFloat64 ? *additive_float64_for(number) : *additive_float32_for(number);
+}
+
 }  // namespace regard::kernels

@@ -9,7 +9,7 @@
 HWY_BEFORE_NAMESPACE();
 namespace regard::kernels {
 namespace HWY_NAMESPACE {
-const KernelSet* Float32Set() { return SetOf<PlainOps<float>>(); }
+const KernelSet* Float32Set() { return SetOf<DotScore<PlainOps<float>>, DotGradient<PlainOps<float>>>(); }
 }  // namespace HWY_NAMESPACE
 }  // namespace regard::kernels
 HWY_AFTER_NAMESPACE();

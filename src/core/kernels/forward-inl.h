@@ -33,8 +33,9 @@ struct RowGroup {
   std::size_t rows;
 };
 
-template <class Ops>
+template <class Score>
 class Forward {
+  using Ops = typename Score::Ops;
   using T = typename Ops::T;
   using Packed = typename Ops::Packed;
   static constexpr std::size_t kPair = Ops::kPair;
@@ -48,17 +49,19 @@ class Forward {
   static void Run(const ForwardTask& task, std::size_t item, std::byte* scratch) { Forward(task, scratch).RunItem(task.items[item]); }
 
  private:
-  Forward(const ForwardTask& task, std::byte* scratch)
+  Forward(const ForwardTask& task, std::byte* scratch) : Forward(task, Carve(scratch)) {}
+
+  Forward(const ForwardTask& task, Carve carve)
       : task_(task),
         dim_(static_cast<std::size_t>(task.inputs.q.shape[3])),
         dim_v_(static_cast<std::size_t>(task.inputs.v.shape[3])),
-        inner_((dim_ + kPair - 1) / kPair),
+        inner_(Score::Inner(dim_)),
         value_panels_((dim_v_ + kWidth<T> - 1) / kWidth<T>),
         chunk_(ChunkKeys(dim_, dim_v_)),
-        copy_stride_(CopyStride(std::max(dim_, dim_v_))) {
+        copy_stride_(CopyStride(std::max(dim_, dim_v_))),
+        score_(task, carve) {
     const std::size_t groups = kMaxUnits * kGroupsPerUnit;
     const std::size_t panels = chunk_ / kWidth<T>;
-    Carve carve(scratch);
     q_stride_ = RoundUp(inner_ * kRows + 4, 32);
     queries_ = carve.Take<Packed>(groups * q_stride_);
     out_ = carve.Take<T>(groups * value_panels_ * kRows * kWidth<T>);
@@ -129,9 +132,9 @@ class Forward {
   void PackQueries(const RowGroup& group) {
     Head head = q_;
     head.base = Head::of(task_.inputs.q, sequence_->batch, group.head, sequence_->q_begin).base;
-    const T scale = Ops::kScaleWhilePacking ? static_cast<T>(task_.scale) : T{1};
-    Ops::PackRowsOf(head, group.row, group.rows, dim_, scale, copies_, copy_stride_, zeros_, queries_ + group.index * q_stride_);
+    score_.PackQueries(head, group.row, group.rows, group.index * kRows, Scratch(), queries_ + group.index * q_stride_);
   }
+  RowScratch<T> Scratch() const { return {copies_, copy_stride_, zeros_}; }
 
   // Packs keys [chunk + from, chunk + to) and lets every group of rows pass over them.
   void RunChunk(std::int64_t chunk) {
@@ -153,7 +156,7 @@ class Forward {
     for (std::size_t p = panel_begin; p < panel_end; ++p) {
       const std::int64_t key = chunk + static_cast<std::int64_t>(p * kWidth<T>);
       const std::size_t n = static_cast<std::size_t>(std::min<std::int64_t>(kWidth<T>, sequence_->len_k - key));
-      Ops::PackLanesOf(k_, key, n, dim_, T{1}, copies_, copy_stride_, zeros_, keys_ + p * inner_ * kWidth<T>);
+      score_.PackKeys(k_, key, n, p * kWidth<T>, Scratch(), keys_ + p * inner_ * kWidth<T>);
     }
     const std::int64_t key = chunk + static_cast<std::int64_t>(panel_begin * kWidth<T>);
     const std::size_t padded = (panel_end - panel_begin) * kWidth<T>;
@@ -173,18 +176,19 @@ class Forward {
                                chunk_end, uses_, words_);
     if (uses_count_ == 0) return;
     std::fill_n(chunk_sums_, kRows * kLanes<T>, T{0});
-    if (task_.stages.empty() && task_.weight_stages.empty()) {
-      Weigh(group);
+    chunk_begin_ = chunk;
+    if (Score::kInRegisters && task_.stages.empty() && task_.weight_stages.empty()) {
+      if constexpr (Score::kInRegisters) Weigh(group);
     } else {
       ScoreAll(group);
-      RunStages(group, chunk);
+      RunStages(group);
       for (std::size_t r = 0; r < group.rows; ++r) {
         const T chunk_maximum = ChunkMaximum(r);
         const T maximum = maxima_[group.index * kRows + r];
         // A row's first maximum, or one that has risen by more than 2^23: below that, weights stay well inside the range of float.
         if (maximum == kMinusInfinity<T> || chunk_maximum > maximum + T{16}) Raise(group, r, chunk_maximum);
       }
-      WeighAll(group, chunk);
+      WeighAll(group);
     }
     AddChunkSums(group);
     GatherValues(group);
@@ -250,7 +254,7 @@ class Forward {
       const T chunk_maximum = ChunkMaximum(r);
       if (chunk_maximum > maxima_[group.index * kRows + r]) Raise(group, r, chunk_maximum);
     }
-    WeighAll(group, 0);
+    WeighAll(group);
   }
 
   // Whether a row without a maximum sees something in this panel.
@@ -264,26 +268,25 @@ class Forward {
   void ScoreAll(const RowGroup& group) {
     const Packed* q = queries_ + group.index * q_stride_;
     for (std::size_t u = 0; u < uses_count_; ++u) {
-      const Packed* k = keys_ + uses_[u].panel * inner_ * kWidth<T>;
-      T* scores = scores_ + u * kRows * kWidth<T>;
-      REGARD_FOR_ROWS(group.rows, (ScorePanel<Ops, M>(q, k, inner_, static_cast<T>(task_.scale), scores)));
+      const std::size_t panel = uses_[u].panel;
+      score_.Tile(TileOf(group, u), group.index * kRows, panel * kWidth<T>, q, keys_ + panel * inner_ * kWidth<T>);
     }
   }
 
-  void RunStages(const RowGroup& group, std::int64_t chunk) {
+  void RunStages(const RowGroup& group) {
     for (std::size_t u = 0; u < uses_count_; ++u) {
-      const ScoreTile<T> tile = TileOf(group, chunk, u);
+      const ScoreTile<T> tile = TileOf(group, u);
       for (const Stage& stage : task_.stages) ApplyStage(stage, tile);
       if (uses_[u].partial) HideScores(group.rows, words_ + u * kRows, tile.data);
     }
   }
 
-  ScoreTile<T> TileOf(const RowGroup& group, std::int64_t chunk, std::size_t u) const {
+  ScoreTile<T> TileOf(const RowGroup& group, std::size_t u) const {
     ScoreTile<T> tile{};
     tile.data = scores_ + u * kRows * kWidth<T>;
     tile.rows = group.rows;
     tile.i = group.row;
-    tile.j = chunk + static_cast<std::int64_t>(uses_[u].panel * kWidth<T>);
+    tile.j = chunk_begin_ + static_cast<std::int64_t>(uses_[u].panel * kWidth<T>);
     tile.lanes = static_cast<std::size_t>(std::min<std::int64_t>(kWidth<T>, sequence_->len_k - tile.j));
     tile.query = sequence_->q_begin + tile.i;
     tile.key = sequence_->k_begin + tile.j;
@@ -323,10 +326,10 @@ class Forward {
     own = maximum;
   }
 
-  void WeighAll(const RowGroup& group, std::int64_t chunk) {
+  void WeighAll(const RowGroup& group) {
     const bool factored = !task_.weight_stages.empty();
     for (std::size_t u = 0; u < uses_count_; ++u) {
-      if (factored) WeightFactors(task_.weight_stages, task_.weight_stages.size(), TileOf(group, chunk, u), factors_);
+      if (factored) WeightFactors(task_.weight_stages, task_.weight_stages.size(), TileOf(group, u), factors_);
       for (std::size_t r = 0; r < group.rows; ++r) {
         const std::size_t at = group.index * kRows + r;
         WeighRow<Ops>(scores_ + (u * kRows + r) * kWidth<T>, maxima_[at], chunk_sums_ + r * kLanes<T>,
@@ -428,6 +431,8 @@ class Forward {
 
   const ForwardTask& task_;
   const std::size_t dim_, dim_v_, inner_, value_panels_, chunk_, copy_stride_;
+  Score score_;
+  std::int64_t chunk_begin_ = 0;
   std::size_t q_stride_ = 0, bytes_ = 0, uses_count_ = 0;
   bool values_finite_ = true;
   Packed *queries_, *keys_, *values_, *weights_;

@@ -8,6 +8,7 @@
 #endif
 
 #include "core/kernels/backward-inl.h"
+#include "core/kernels/dot_score-inl.h"
 #include "core/kernels/forward-inl.h"
 #include "core/kernels/kernels.h"
 
@@ -49,9 +50,10 @@ void CopyView(const TensorView& from, const MutableTensorView& to) {
   }
 }
 
-template <class Ops>
+template <class Score, class Gradient>
 const KernelSet* SetOf() {
-  static const KernelSet set = {&Forward<Ops>::ScratchBytes, &Forward<Ops>::Run, &Backward<Ops>::ScratchBytes, &Backward<Ops>::Run, &SinkGradients<typename Ops::T>, &CopyView<typename Ops::T>,
+  using Ops = typename Score::Ops;
+  static const KernelSet set = {&Forward<Score>::ScratchBytes, &Forward<Score>::Run, &Backward<Gradient>::ScratchBytes, &Backward<Gradient>::Run, &SinkGradients<typename Ops::T>, &CopyView<typename Ops::T>,
                                 Ops::kTarget != nullptr ? [] { return Ops::kTarget; } : &CompiledTarget};
   return &set;
 }

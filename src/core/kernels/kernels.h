@@ -23,18 +23,34 @@ struct Stage {
   const Function* function = nullptr;
 };
 
+// The learned vectors of additive scores, one a head or one for all, times the scale. Each is divided by a power of two, so that no element is above 1
+// and joined fractions do not overflow.
+struct AdditiveVectors {
+  struct Head {
+    double sum, unit;  // of the elements; the power of two
+  };
+  const void* v = nullptr;                 // [heads][stride], of the kernel's own type, zeros behind dim; null: scores are dot products
+  std::size_t inner = 0, stride = 0;       // dim in whole quads; in whole panels
+  std::vector<Head> heads;
+  std::size_t index(std::int64_t head) const { return heads.size() == 1 ? 0 : static_cast<std::size_t>(head); }
+};
+
 // Query rows that one work item computes: units [unit_begin, unit_end) of heads [head_begin, head_end), which share one kv head.
 struct ForwardItem {
   std::int32_t sequence, kv_head, head_begin, head_end;
   std::int64_t unit_begin, unit_end;
 };
 
+struct KernelSet;
+
 struct ForwardTask {
+  const KernelSet* set = nullptr;  // whose forward() runs the items
   Inputs inputs;
   Outputs outputs;
   const plan::Layout* layout = nullptr;
   double scale = 1;
   std::int64_t group = 1;  // query heads per kv head
+  AdditiveVectors additive;
   std::vector<Stage> stages, weight_stages;
   std::vector<ForwardItem> items;
   TensorView sinks;  // (1, heads, 1, m), or not given
@@ -48,11 +64,14 @@ struct BackwardItem {
 };
 
 struct BackwardTask {
+  const KernelSet* set = nullptr;
   BackwardInputs inputs;
   Gradients gradients;
   const plan::Layout* layout = nullptr;
   double scale = 1;
   std::int64_t group = 1;
+  AdditiveVectors additive;
+  void* d_additive = nullptr;  // [slot][additive.stride], see `sequences`: what each block adds to the gradient of v, without the scale; zeros at first
   std::vector<Stage> stages, weight_stages;
   std::vector<BackwardItem> items;
   std::int64_t blocks = 0;     // key blocks of the longest sequence
@@ -105,8 +124,12 @@ inline constexpr std::int64_t block_keys(std::int64_t dim, std::int64_t dim_v, s
 const KernelSet* float32_for(std::int64_t target);
 const KernelSet* float64_for(std::int64_t target);
 const KernelSet* bf16_pairs_for(std::int64_t target);  // multiplies pairs of bfloat16; null where there is no such code
+const KernelSet* additive_float32_for(std::int64_t target);
+const KernelSet* additive_float64_for(std::int64_t target);
 
 // The sets of the target that runs now (dispatch.cc). Where the processor does not multiply pairs of bfloat16, bfloat16 widens to float.
 const KernelSet& set_for(DType dtype);
+// The same for additive scores, which are computed in float whatever narrow dtype comes in.
+const KernelSet& additive_set_for(DType dtype);
 
 }  // namespace regard::kernels

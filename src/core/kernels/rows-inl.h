@@ -165,6 +165,14 @@ struct Head {
   }
 };
 
+// Memory for rows that are copied out of a tensor: [kWidth or kRows, the larger][stride], and one row of zeros.
+template <typename T>
+struct RowScratch {
+  T* copies;
+  std::size_t stride;
+  const T* zeros;
+};
+
 // Copies `cols` elements of row i into `to`.
 template <typename T>
 HWY_NOINLINE void CopyRow(const Head& head, std::int64_t i, std::size_t cols, T* HWY_RESTRICT to) {

@@ -19,7 +19,7 @@ void for_each_number(C& c, F f) {
   f("d", c.dim), f("dv", c.dim_v), f("qlie", c.q_lie), f("klie", c.k_lie), f("vlie", c.v_lie), f("dolie", c.d_out_lie);
   f("olie", c.out_lie), f("glie", c.gradient_lie), f("softcap", c.softcap), f("scale", c.scale), f("lse", c.lse), f("dlse", c.d_lse);
   f("wq", c.dq), f("wk", c.dk), f("wv", c.dv), f("wideout", c.wide_out), f("widegrad", c.wide_gradients), f("workers", c.workers);
-  f("shape", c.shape);
+  f("shape", c.shape), f("score", c.score), f("wsv", c.d_score_v);
 }
 
 DType dtype_of(int n) { return static_cast<DType>(n); }
@@ -90,7 +90,7 @@ Case parse_case(const std::string& text) {
 Case bounded(Case c, double most) {
   const auto cost = [&] {
     const double pairs = static_cast<double>(c.batch * c.heads_kv * c.group) * static_cast<double>(c.len_q) * static_cast<double>(c.len_k);
-    return pairs * (30 + static_cast<double>(c.dim + c.dim_v) * (c.dtype == static_cast<int>(kF64) ? 4 : 1));
+    return pairs * (30 + static_cast<double>(c.dim + c.dim_v) * (c.dtype == static_cast<int>(kF64) ? 4 : 1) * (c.score != 0 ? 8 : 1));
   };
   while (cost() > most) {
     if (c.batch > 1) --c.batch;
@@ -113,6 +113,10 @@ Problem make_problem(const Case& c) {
   p.v = normal(random, dtype, {c.batch, c.heads_kv, c.len_k, c.dim_v}, c.v_lie);
   shape_scores(p, c.shape);
   p.d_out = normal(random, dtype, {c.batch, heads, c.len_q, c.dim_v}, c.d_out_lie);
+  if (c.score != 0) {
+    p.score_v = Tensor(dtype, {1, c.score == 1 ? 1 : heads, 1, c.dim}, static_cast<Lie>(c.gradient_lie));
+    p.score_v.fill_normal(random, 2 / std::sqrt(static_cast<double>(c.dim)));
+  }
   if (c.d_lse) p.d_lse = normal(random, p.statistics_dtype(), {c.batch, heads, c.len_q, 1}, c.d_out_lie);
   for (const CaseBias& bias : c.biases) {
     const auto size = [&](int axis, std::int64_t full) { return bias.axes >> axis & 1 ? 1 : full; };
@@ -129,6 +133,7 @@ std::string check(const Case& c) {
   const Problem problem = make_problem(c);
   Request request;
   request.lse = c.lse, request.dq = c.dq, request.dk = c.dk, request.dv = c.dv;
+  request.d_score_v = c.d_score_v;
   request.wide_out = c.wide_out, request.wide_gradients = c.wide_gradients;
   request.out_lie = static_cast<Lie>(c.out_lie), request.gradient_lie = static_cast<Lie>(c.gradient_lie);
   for (const CaseBias& bias : c.biases) request.d_bias.push_back(bias.wanted);

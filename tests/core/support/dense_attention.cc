@@ -57,6 +57,7 @@ class Head {
       k_terms_.assign(n_, 0);
       v_terms_.assign(n_, 0);
       k_delta_.assign(n_, 0);
+      if (!p.score_v.empty()) d_score_v_.assign(p.dim, 0);
     }
   }
 
@@ -106,6 +107,11 @@ class Head {
     for (std::int64_t d = 0; d < p_.dim; ++d) q_size = std::max(q_size, std::abs(q[d]));
     dq_.assign(p_.dim, 0);
     std::vector<Real> mean_key(p_.dim, 0);
+    const double* w = p_.score_v.empty() ? nullptr : score_v();
+    if (w != nullptr) {
+      q_size = 0;
+      for (std::int64_t d = 0; d < p_.dim; ++d) q_size = std::max(q_size, std::abs(w[d]));
+    }
     double terms = 0;
     for (std::int64_t j = 0; j < n_; ++j) {
       if (!allowed(j)) continue;
@@ -116,7 +122,15 @@ class Head {
       if (!p_.bias_before.empty()) r_.d_bias_before[row_ * n_ + j] = before;
       r_.d_bias_terms[row_ * n_ + j] = term;
       r_.d_bias_delta[row_ * n_ + j] = prob_[j] * delta_size;
-      for (std::int64_t d = 0; d < p_.dim; ++d) {
+      for (std::int64_t d = 0; w != nullptr && d < p_.dim; ++d) {
+        const Real bent = round_(std::tanh(round_(static_cast<Real>(q[d]) + k_[j * p_.dim + d])));
+        const Real slope = static_cast<Real>(w[d]) * round_(1 - bent * bent) * scale;
+        dq_[d] += before * slope;
+        dk_[j * p_.dim + d] += before * slope;
+        mean_key[d] += prob_[j] * static_cast<Real>(w[d]) * (1 - bent * bent);
+        d_score_v_[d] += before * bent * scale;
+      }
+      for (std::int64_t d = 0; w == nullptr && d < p_.dim; ++d) {
         dq_[d] += before * k_[j * p_.dim + d] * scale;
         dk_[j * p_.dim + d] += before * static_cast<Real>(q[d]) * scale;
         mean_key[d] += prob_[j] * k_[j * p_.dim + d];
@@ -132,6 +146,8 @@ class Head {
       r_.dq_delta = std::max<double>(r_.dq_delta, std::abs(delta_size * scale * mean_key[d]));
     }
     r_.dq_terms = std::max(r_.dq_terms, terms * std::abs(p_.scale));
+    score_v_terms_ += terms * std::abs(p_.scale);
+    score_v_delta_ += static_cast<double>(delta_size) * std::abs(p_.scale);
   }
 
   void finish() {
@@ -140,6 +156,10 @@ class Head {
       r_.dk_delta = std::max(r_.dk_delta, k_delta_[j] * static_cast<double>(p_.group));
       r_.dv_terms = std::max(r_.dv_terms, v_terms_[j] * static_cast<double>(p_.group));
     }
+    for (std::size_t d = 0; d < d_score_v_.size(); ++d) r_.d_score_v[head_ % p_.heads * p_.dim + d] += static_cast<double>(d_score_v_[d]);
+    // One v may serve all heads of all batch entries.
+    r_.d_score_v_terms += score_v_terms_;
+    r_.d_score_v_delta += score_v_delta_;
   }
 
  private:
@@ -151,11 +171,18 @@ class Head {
     return false;
   }
 
+  const double* score_v() const { return &p_.score_v[head_ % p_.heads * p_.dim]; }
+
   void scores() {
     s_.assign(n_, 0);
     squash_.assign(p_.softcap == 0 ? 0 : n_, 0);
     for (std::int64_t d = 0; d < p_.dim; ++d) {
       const Real q = static_cast<Real>(p_.q[row_ * p_.dim + d]);
+      if (!p_.score_v.empty()) {
+        const Real w = static_cast<Real>(score_v()[d]);
+        for (std::int64_t j = 0; j < n_; ++j) s_[j] += w * round_(std::tanh(round_(q + kt_[d * n_ + j])));
+        continue;
+      }
       for (std::int64_t j = 0; j < n_; ++j) s_[j] += q * kt_[d * n_ + j];
     }
     for (std::int64_t j = 0; j < n_; ++j) {
@@ -179,6 +206,8 @@ class Head {
   std::vector<Real> s_, squash_, prob_, out_, dp_, dq_;
   Real* dk_ = nullptr;
   Real* dv_ = nullptr;
+  std::vector<Real> d_score_v_;
+  double score_v_terms_ = 0, score_v_delta_ = 0;
   std::vector<double> k_terms_, v_terms_, k_delta_;
 };
 
@@ -195,6 +224,7 @@ DenseResults attend_in(const DenseProblem& p) {
     r.dq.assign(rows * p.dim, 0);
     dk.assign(keys * p.dim, 0);
     dv.assign(keys * p.dim_v, 0);
+    r.d_score_v.assign(p.score_v.size(), 0);
     r.d_bias_before.assign(p.bias_before.size(), 0);
     r.d_bias_after.assign(p.bias_after.size(), 0);
     r.d_bias_terms.assign(rows * p.len_k, 0);
@@ -216,7 +246,7 @@ DenseResults attend_in(const DenseProblem& p) {
     for (Real& x : dv) x = round(x);
     r.dk = doubles(dk);
     r.dv = doubles(dv);
-    r.dq_terms *= finite_maximum(p.k);
+    r.dq_terms *= finite_maximum(p.score_v.empty() ? p.k : p.score_v);
     r.dv_terms *= finite_maximum(p.d_out);
   }
   return r;
@@ -245,7 +275,8 @@ DenseProblem reversed(const DenseProblem& p) {
   DenseProblem r = p;
   r.scale = 1;
   r.q = backwards(p.q, p.dim);
-  for (double& x : r.q) x *= p.scale;
+  r.score_v = backwards(p.score_v, p.dim);
+  for (double& x : p.score_v.empty() ? r.q : r.score_v) x *= p.scale;
   r.k = keys_backwards(backwards(p.k, p.dim), p.len_k, p.dim);
   r.v = keys_backwards(p.v, p.len_k, p.dim_v);
   for (std::size_t at = 0; at < r.allowed.size(); at += p.len_k) std::reverse(r.allowed.begin() + at, r.allowed.begin() + at + p.len_k);
@@ -257,7 +288,8 @@ DenseProblem reversed(const DenseProblem& p) {
 DenseResults restored(const DenseProblem& p, const DenseResults& results) {
   DenseResults r = results;
   r.dq = backwards(results.dq, p.dim);
-  for (double& x : r.dq) x *= p.scale;
+  r.d_score_v = backwards(results.d_score_v, p.dim);
+  for (double& x : p.score_v.empty() ? r.dq : r.d_score_v) x *= p.scale;
   r.dk = keys_backwards(backwards(results.dk, p.dim), p.len_k, p.dim);
   r.dv = keys_backwards(results.dv, p.len_k, p.dim_v);
   r.d_bias_before = backwards(results.d_bias_before, p.len_k);

@@ -19,6 +19,7 @@ struct DenseProblem {
   double scale = 1;
   double softcap = 0;  // 0: none
   std::vector<double> q, k, v;
+  std::vector<double> score_v;                    // (heads, dim): scores are scale * score_v . tanh(q + k); empty: scale * q . k
   std::vector<std::uint8_t> allowed;              // empty: all pairs
   std::vector<double> bias_before, bias_after;    // before and after the softcap; empty: none
   std::vector<double> d_out, d_lse;               // empty d_out: no backward pass; empty d_lse: zeros
@@ -28,11 +29,13 @@ struct DenseResults {
   std::vector<double> out, maximum, lse;
   std::vector<double> dq, dk, dv;
   std::vector<double> d_bias_before, d_bias_after;  // dense: the sums for broadcast biases are the caller's
+  std::vector<double> d_score_v;
 
   // For error floors: the largest sum of the absolute values of the terms that make up an element of each gradient, and the
   // terms of each element of the bias gradients.
   double dq_terms = 0, dk_terms = 0, dv_terms = 0;
   std::vector<double> d_bias_terms;
+  double d_score_v_terms = 0, d_score_v_delta = 0;
   // What a saved output that is off by its relative eps does to gradients, through delta = rowsum(d_out * out), per eps.
   double dq_delta = 0, dk_delta = 0;
   std::vector<double> d_bias_delta;

@@ -77,12 +77,31 @@ double rms_of(const std::vector<double>& values) {
   return std::sqrt(squares / std::max<double>(1, static_cast<double>(values.size())));
 }
 
+// The largest scale * sum |v| of a head: additive scores are as exact as that allows.
+double steepness(const DenseProblem& p) {
+  double most = 0;
+  for (std::size_t at = 0; at < p.score_v.size(); at += static_cast<std::size_t>(p.dim)) {
+    double sum = 0;
+    for (std::int64_t d = 0; d < p.dim; ++d) sum += std::abs(p.score_v[at + d]);
+    most = std::max(most, sum * std::abs(p.scale));
+  }
+  return most;
+}
+
+// A gradient (heads, dim) added up to the shape of v, which one head may stand for.
+std::vector<double> over_heads(const std::vector<double>& full, const Shape& shape) {
+  std::vector<double> sums(static_cast<std::size_t>(shape[1] * shape[3]), 0);
+  for (std::size_t n = 0; n < full.size(); ++n) sums[n % sums.size()] += full[n];
+  return sums;
+}
+
 }  // namespace
 
 double worst_ratio() { return worst; }
 
 double score_size(const Problem& problem) {
   const DenseProblem p = problem.dense();
+  if (!p.score_v.empty()) return steepness(p);
   double most = 0;
   for_each_index({p.batch, p.heads, p.len_q, p.len_k}, [&](auto b, auto h, auto i, auto j) {
     const double* q = &p.q[((b * p.heads + h) * p.len_q + i) * p.dim];
@@ -100,14 +119,16 @@ std::string errors_of(const Problem& problem, const Results& r, double score_siz
   const DType dtype = problem.q.dtype();
   const DenseResults exact = attend(p, oracle_of(dtype)), plain = attend(p, arithmetic_of(dtype));
   const DenseResults other = restored(p, attend(reversed(p), arithmetic_of(dtype)));
+  // The plain attention's error does not tell how exact a sum of v tanh(...) can be where its terms happen to cancel.
+  score_size = std::max(score_size, steepness(p));
   const double e = eps(dtype) + eps(problem.statistics_dtype()) * score_size / 4;
   std::vector<Comparison> comparisons;
   comparisons.push_back({"out", r.out.values(), exact.out, plain.out, other.out, 2, e, finite_maximum(p.v)});
   // The statistics are float32 whatever the dtype, so plain's are no measure: their bar is the rounding of a score that adds up
   // `dim` random terms.
   const double wide = eps(problem.statistics_dtype());
-  const double score = 1 + finite_maximum(exact.lse) +
-                       std::abs(p.scale) * std::sqrt(static_cast<double>(p.dim)) * finite_maximum(p.q) * finite_maximum(p.k);
+  const double product = std::abs(p.scale) * std::sqrt(static_cast<double>(p.dim)) * finite_maximum(p.q) * finite_maximum(p.k);
+  const double score = 1 + finite_maximum(exact.lse) + (p.score_v.empty() ? product : steepness(p));
   if (r.lse.given()) comparisons.push_back({"lse", r.lse.values(), exact.lse, exact.lse, exact.lse, 2, wide, score, score});
   std::vector<double> halves = r.maximum.values();
   const std::vector<double> log_sum = r.log_sum.values();
@@ -119,6 +140,12 @@ std::string errors_of(const Problem& problem, const Results& r, double score_siz
   if (r.dq.given()) comparisons.push_back({"dq", r.dq.values(), exact.dq, plain.dq, other.dq, 3, e, exact.dq_terms, exact.dq_delta});
   if (r.dk.given()) comparisons.push_back({"dk", r.dk.values(), exact.dk, plain.dk, other.dk, 3, e, exact.dk_terms, exact.dk_delta});
   if (r.dv.given()) comparisons.push_back({"dv", r.dv.values(), exact.dv, plain.dv, other.dv, 3, e, exact.dv_terms});
+  if (r.d_score_v.given()) {
+    const Shape& shape = problem.score_v.shape();
+    const double own = std::max(e, eps(r.d_score_v.dtype()));
+    comparisons.push_back({"d_score_v", r.d_score_v.values(), over_heads(exact.d_score_v, shape), over_heads(plain.d_score_v, shape),
+                           over_heads(other.d_score_v, shape), 3, own, exact.d_score_v_terms, exact.d_score_v_delta});
+  }
   for (std::size_t n = 0; n < r.d_bias.size(); ++n) {
     if (!r.d_bias[n].given()) continue;
     const Shape& shape = problem.biases[n].values.shape();

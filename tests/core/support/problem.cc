@@ -7,6 +7,7 @@ namespace regard::testing {
 Options Problem::options() const {
   Options options;
   options.scale = scale;
+  if (score_v.given()) options.score = Additive{score_v.view()};
   options.mask = rule.mask;
   // The list's order must not matter to the stages: the softcap goes between the biases.
   for (std::size_t n = 0; n < biases.size(); ++n) {
@@ -20,7 +21,9 @@ Options Problem::options() const {
 DenseProblem Problem::dense() const {
   DenseProblem p;
   p.batch = batch(), p.heads = heads(), p.group = group(), p.len_q = len_q(), p.len_k = len_k(), p.dim = dim(), p.dim_v = dim_v();
-  p.scale = scale.value_or(1 / std::sqrt(static_cast<double>(p.dim)));
+  p.scale = scale.value_or(score_v.given() ? 1 : 1 / std::sqrt(static_cast<double>(p.dim)));
+  for (std::int64_t h = 0; score_v.given() && h < p.heads; ++h)
+    for (std::int64_t d = 0; d < p.dim; ++d) p.score_v.push_back(score_v.broadcast_at(0, h, 0, d));
   p.softcap = softcap;
   p.q = q.values(), p.k = k.values(), p.v = v.values();
   if (!rule.mask.hides_nothing()) p.allowed = testing::dense(rule, p.batch, p.heads, p.len_q, p.len_k);
@@ -58,6 +61,7 @@ Problem Problem::head(std::int64_t h) const {
   Problem part = *this;
   for (Tensor* tensor : {&part.q, &part.d_out, &part.d_lse})
     if (tensor->given()) *tensor = tensor->slice(1, h, 1);
+  if (score_v.given()) part.score_v = score_v.slice(1, h, 1);
   part.k = k.slice(1, h / group(), 1);
   part.v = v.slice(1, h / group(), 1);
   for (BiasTensor& bias : part.biases) bias.values = bias.values.slice(1, h, 1);
@@ -111,6 +115,8 @@ Results attempt(const Problem& p, const Executor& executor, const Request& reque
   for (std::size_t n = 0; n < p.biases.size(); ++n)
     r.d_bias.push_back(wanted(n >= request.d_bias.size() || request.d_bias[n], p.biases[n].values));
   for (Tensor& d_bias : r.d_bias) gradients.d_modifiers.push_back(d_bias.optional_mutable_view());
+  r.d_score_v = wanted(request.d_score_v && p.score_v.given(), p.score_v);
+  gradients.d_score_v = r.d_score_v.optional_mutable_view();
   const Tensor d_out = p.d_out.dtype() == out_dtype ? p.d_out : p.d_out.as(out_dtype);
   const BackwardInputs inputs{p.q.view(),         p.k.view(),   p.v.view(), r.out.view(), r.maximum.view(), r.log_sum.view(), d_out.view(),
                               p.d_lse.optional_view()};
@@ -137,6 +143,7 @@ Results Results::slice(int axis, std::int64_t begin, std::int64_t size) const {
   std::vector<Tensor*> tensors{&part.out, &part.maximum, &part.log_sum, &part.lse, &part.dq};
   if (axis == 0) tensors.insert(tensors.end(), {&part.dk, &part.dv});
   else part.dk = part.dv = Tensor();
+  part.d_score_v = Tensor();
   for (Tensor& d_bias : part.d_bias) {
     if (d_bias.given() && d_bias.shape()[axis] == 1) d_bias = Tensor();
     tensors.push_back(&d_bias);
@@ -166,7 +173,8 @@ namespace {
 
 ::testing::AssertionResult same_bits(const Results& a, const Results& b) {
   if (const auto result = same_forward_bits(a, b); !result) return result;
-  for (const auto& result : {same_bits("dq", a.dq, b.dq), same_bits("dk", a.dk, b.dk), same_bits("dv", a.dv, b.dv)})
+  for (const auto& result : {same_bits("dq", a.dq, b.dq), same_bits("dk", a.dk, b.dk), same_bits("dv", a.dv, b.dv),
+                             same_bits("d_score_v", a.d_score_v, b.d_score_v)})
     if (!result) return result;
   for (std::size_t n = 0; n < a.d_bias.size() && n < b.d_bias.size(); ++n)
     if (const auto result = same_bits("d_bias", a.d_bias[n], b.d_bias[n]); !result) return result;

@@ -19,6 +19,7 @@ struct BiasTensor {
 
 struct Problem {
   Tensor q, k, v;
+  Tensor score_v;       // given: additive scores
   Tensor d_out, d_lse;  // not given: no backward pass; no gradient through lse
   std::vector<BiasTensor> biases;
   std::optional<double> scale;
@@ -57,6 +58,7 @@ struct Request {
   bool lse = true;
   bool dq = true, dk = true, dv = true;
   std::vector<bool> d_bias;  // shorter than the biases: the rest is asked for
+  bool d_score_v = true;     // where there is one
   bool wide_out = false;     // float32 out of bfloat16 or float16 inputs
   bool wide_gradients = false;
   Lie out_lie = Lie::kBhsd, gradient_lie = Lie::kBhsd;
@@ -64,7 +66,7 @@ struct Request {
 
 struct Results {
   Tensor out, maximum, log_sum, lse;
-  Tensor dq, dk, dv;  // not given: not asked for
+  Tensor dq, dk, dv, d_score_v;  // not given: not asked for
   std::vector<Tensor> d_bias;
   std::string error;  // a Status that was not ok, or a write outside the elements of what was asked for
 

@@ -1,0 +1,178 @@
+// Additive scores as Backward asks for them: tiles with keys as rows, and what pairs add to the gradients of queries, keys and v.
+//
+// Sums are kept without what the columns have in common: s = v . tanh(q + k) has ds/dq_c = ds/dk_c = 4 v_c (y - y^2), so the sums are of dS (y - y^2), and
+// v comes in once per row.
+
+#if defined(REGARD_KERNELS_ADDITIVE_GRADIENT_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef REGARD_KERNELS_ADDITIVE_GRADIENT_INL_H_
+#undef REGARD_KERNELS_ADDITIVE_GRADIENT_INL_H_
+#else
+#define REGARD_KERNELS_ADDITIVE_GRADIENT_INL_H_
+#endif
+
+#include <algorithm>
+
+#include "core/kernels/additive_gradient_tile-inl.h"
+#include "core/kernels/additive_score-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace regard::kernels {
+namespace HWY_NAMESPACE {
+
+template <typename Float>
+class AdditiveGradient {
+ public:
+  using Ops = PlainOps<Float>;
+  using T = Float;
+  using Packed = Float;
+  static constexpr bool kIsProduct = false;
+  static constexpr std::size_t kQueries = static_cast<std::size_t>(kQueryChunk);
+
+  static std::size_t Inner(std::size_t dim) { return AdditiveScore<T>::Inner(dim); }
+  AdditiveGradient(const BackwardTask& task, std::size_t most_keys, Carve& carve)
+      : task_(task),
+        dim_(static_cast<std::size_t>(task.inputs.q.shape[3])),
+        inner_(Inner(dim_)),
+        panels_((dim_ + kWidth<T> - 1) / kWidth<T>),
+        stride_(CopyStride(dim_)),
+        most_keys_(most_keys) {
+    key_kinds_ = carve.Take<std::uint8_t>(RoundUp(most_keys, kRows));
+    query_kinds_ = carve.Take<std::uint8_t>(kQueries);
+    d_keys_ = carve.Take<T>(panels_ * most_keys * kWidth<T>);
+    d_v_ = carve.Take<T>(panels_ * kWidth<T>);
+    pair_rows_ = carve.Take<T>(2 * stride_);
+    narrow_ = carve.Take<T>(most_keys);
+  }
+
+  bool PackKeys(const Head& k, std::int64_t first, std::size_t n, const RowScratch<T>& scratch, T* rows, std::size_t rows_stride, T* panels,
+                std::size_t panel_stride) {
+    for (std::size_t at = 0; at < n; at += kRows) {
+      const T* pointers[kRows];
+      PointAtExponentials(k, first + static_cast<std::int64_t>(at), std::min(kRows, n - at), kRows, dim_, scratch, key_kinds_ + at, pointers);
+      T* to = rows + at / kRows * rows_stride;
+      PackRows(pointers, dim_, T{1}, to);
+      ClearColumns(to, dim_, inner_, kRows);
+      PackPanels(pointers, std::min(kRows, n - at), dim_, panel_stride, T{1}, panels + at * kWidth<T>);
+    }
+    for (std::size_t p = 0; p < panels_; ++p) std::fill_n(d_keys_ + p * most_keys_ * kWidth<T>, n * kWidth<T>, T{0});
+    std::fill_n(d_v_, panels_ * kWidth<T>, T{0});
+    sum_ = 0;
+    some_key_is_wide_ = SomeWide(key_kinds_, n);
+    key_head_ = k;
+    first_key_ = first;
+    return true;  // exponentials always are
+  }
+  bool PackQueries(const Head& q, std::int64_t first, std::size_t n, const RowScratch<T>& scratch, T* lanes, T* panels, std::size_t panel_stride) {
+    for (std::size_t at = 0; at < n; at += kWidth<T>) {
+      const std::size_t count = std::min(kWidth<T>, n - at);
+      const T* pointers[kWidth<T>];
+      PointAtExponentials(q, first + static_cast<std::int64_t>(at), count, kWidth<T>, dim_, scratch, query_kinds_ + at, pointers);
+      T* to = lanes + at * inner_;
+      PackLanes(pointers, dim_, T{1}, to);
+      ClearColumns(to, dim_, inner_, kWidth<T>);
+      PackPanels(pointers, count, dim_, panel_stride, T{1}, panels + at * kWidth<T>);
+    }
+    some_query_is_wide_ = SomeWide(query_kinds_, n);
+    query_head_ = q;
+    first_query_ = first;
+    return true;
+  }
+
+  void Tile(const ScoreTile<T>& tile, std::size_t row, std::size_t lane, const T* k, const T* q) const {
+    const AdditiveVector<T> v(task_.additive, tile.head);
+    if (FewLanes<T>(tile.lanes)) {
+      AdditiveTileOfFewLanes(k, q, tile.lanes, v, tile.data);
+    } else {
+      AdditiveTile(k, q, tile.rows, v, tile.data);
+    }
+    if (HWY_UNLIKELY(some_key_is_wide_ || some_query_is_wide_)) {
+      MendTile(tile, task_.inputs.q, task_.inputs.k, task_.group, key_kinds_ + row, query_kinds_ + lane, v, pair_rows_, stride_);
+    }
+  }
+
+  // Queries [query, query + queries) of the chunk against keys [key, key + keys) of the block; dS of the first pair is *d_scores, keys are kQueries apart.
+  void AddPairs(std::size_t query, std::size_t queries, std::size_t key, std::size_t keys, const T* d_scores, PanelRows<const T> query_rows,
+                PanelRows<const T> key_rows, PanelRows<T> d_queries) {
+    const PanelRows<T> d_keys{d_keys_, most_keys_ * kWidth<T>};
+    const bool mend = some_key_is_wide_ || some_query_is_wide_;
+    for (std::size_t p = 0; p < panels_; p += 2) {
+      for (std::size_t i = 0; i < queries; ++i) {
+        const T* ds = d_scores + i;
+        std::size_t step = kQueries;
+        if (HWY_UNLIKELY(mend)) {
+          for (std::size_t j = 0; j < keys; ++j) narrow_[j] = NeedsCare(query + i, key + j) ? T{0} : ds[j * kQueries];
+          ds = narrow_;
+          step = 1;
+        }
+        const auto add = p + 1 < panels_ ? &AddAdditiveGradients<T, 2> : &AddAdditiveGradients<T, 1>;
+        add(query_rows.row(query + i), key_rows.row(key), ds, step, keys, p, d_queries.row(query + i), d_keys.row(key), d_v_);
+      }
+    }
+    for (std::size_t j = 0; j < keys; ++j) {
+      T sum = 0;
+      for (std::size_t i = 0; i < queries; ++i) sum += d_scores[j * kQueries + i];
+      sum_ += sum;
+    }
+    if (HWY_UNLIKELY(mend)) AddCarefully(query, queries, key, keys, d_scores, d_queries, d_keys);
+  }
+
+  // After all queries of a head: what its keys gathered goes to dk (as Backward keeps it, tiles of kRows keys), what v gathered to its slot.
+  void EndHead(std::int32_t head, std::size_t slot, std::size_t keys, T* dk) {
+    const Tag<T> d;
+    const AdditiveVector<T> v(task_.additive, head);
+    const auto factor = hn::Set(d, 4 * v.unit);
+    for (std::size_t p = 0; p < panels_; ++p) {
+      for (std::size_t c = 0; c < kWidth<T>; c += kLanes<T>) {
+        const auto times = hn::Mul(hn::Load(d, v.v + p * kWidth<T> + c), factor);
+        for (std::size_t j = 0; j < keys; ++j) {
+          T* from = d_keys_ + (p * most_keys_ + j) * kWidth<T> + c;
+          T* to = dk + ((j / kRows * panels_ + p) * kRows + j % kRows) * kWidth<T> + c;
+          hn::Store(hn::MulAdd(times, hn::Load(d, from), hn::Load(d, to)), d, to);
+          hn::Store(hn::Zero(d), d, from);
+        }
+      }
+    }
+    T* to = static_cast<T*>(task_.d_additive) + slot * task_.additive.stride;
+    for (std::size_t c = 0; c < dim_; ++c) to[c] = sum_ - 2 * d_v_[c];
+    std::fill_n(d_v_, panels_ * kWidth<T>, T{0});
+    sum_ = 0;
+  }
+
+  void FinishQuery(T* row, std::int32_t head) const {
+    const AdditiveVector<T> v(task_.additive, head);
+    for (std::size_t c = 0; c < dim_; ++c) row[c] = row[c] * (v.v[c] * (4 * v.unit)) + T{0};
+  }
+
+ private:
+  bool NeedsCare(std::size_t query, std::size_t key) const { return query_kinds_[query] + key_kinds_[key] >= 2; }
+
+  // Pairs that the exponentials do not serve.
+  HWY_NOINLINE void AddCarefully(std::size_t query, std::size_t queries, std::size_t key, std::size_t keys, const T* d_scores, PanelRows<T> d_queries,
+                                 PanelRows<T> d_keys) {
+    for (std::size_t i = query; i < query + queries; ++i) {
+      for (std::size_t j = key; j < key + keys; ++j) {
+        const T ds = d_scores[(j - key) * kQueries + (i - query)];
+        if (!NeedsCare(i, j) || ds == T{0}) continue;
+        CopyPlainRow(query_head_, first_query_ + static_cast<std::int64_t>(i), dim_, pair_rows_);
+        CopyPlainRow(key_head_, first_key_ + static_cast<std::int64_t>(j), dim_, pair_rows_ + stride_);
+        AddAdditivePairGradient(pair_rows_, pair_rows_ + stride_, dim_, ds, d_queries.row(i), d_keys.row(j), d_v_);
+      }
+    }
+  }
+
+  const BackwardTask& task_;
+  const std::size_t dim_, inner_, panels_, stride_, most_keys_;
+  std::uint8_t *key_kinds_, *query_kinds_;
+  T *d_keys_, *d_v_, *pair_rows_, *narrow_;
+  T sum_ = 0;
+  bool some_key_is_wide_ = false, some_query_is_wide_ = false;
+  // Where the chunk's queries and the block's keys lie.
+  Head query_head_, key_head_;
+  std::int64_t first_query_ = 0, first_key_ = 0;
+};
+
+}  // namespace HWY_NAMESPACE
+}  // namespace regard::kernels
+HWY_AFTER_NAMESPACE();
+
+#endif  // toggle

@@ -1,0 +1,110 @@
+// Scores that are scaled dot products: what Forward and Backward ask of a score, answered by products of packed operands.
+
+#if defined(REGARD_KERNELS_DOT_SCORE_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef REGARD_KERNELS_DOT_SCORE_INL_H_
+#undef REGARD_KERNELS_DOT_SCORE_INL_H_
+#else
+#define REGARD_KERNELS_DOT_SCORE_INL_H_
+#endif
+
+#include <algorithm>
+
+#include "core/kernels/carve.h"
+#include "core/kernels/kernels.h"
+#include "core/kernels/rows-inl.h"
+#include "core/kernels/score_tile-inl.h"
+#include "core/kernels/softmax-inl.h"
+#include "core/kernels/tile_gemm-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace regard::kernels {
+namespace HWY_NAMESPACE {
+
+// The forward pass: packs queries as rows and keys as lanes, and makes tiles of them.
+template <class Operations>
+class DotScore {
+ public:
+  using Ops = Operations;
+  using T = typename Ops::T;
+  using Packed = typename Ops::Packed;
+  // Whether weights may come straight from a tile's accumulators (WeighPanel).
+  static constexpr bool kInRegisters = true;
+
+  static std::size_t Inner(std::size_t dim) { return (dim + Ops::kPair - 1) / Ops::kPair; }
+  DotScore(const ForwardTask& task, Carve& /*carve*/)
+      : dim_(static_cast<std::size_t>(task.inputs.q.shape[3])), inner_(Inner(dim_)), factor_(static_cast<T>(task.scale)) {}
+
+  // Rows [first, first + n) of a query head; `index` counts the item's rows.
+  void PackQueries(const Head& q, std::int64_t first, std::size_t n, std::size_t /*index*/, const RowScratch<T>& scratch, Packed* to) {
+    Ops::PackRowsOf(q, first, n, dim_, Ops::kScaleWhilePacking ? factor_ : T{1}, scratch.copies, scratch.stride, scratch.zeros, to);
+  }
+  // Keys [first, first + n) of the kv head; `lane` counts the chunk's keys.
+  void PackKeys(const Head& k, std::int64_t first, std::size_t n, std::size_t /*lane*/, const RowScratch<T>& scratch, Packed* to) {
+    Ops::PackLanesOf(k, first, n, dim_, T{1}, scratch.copies, scratch.stride, scratch.zeros, to);
+  }
+  // Fills tile.data. The tile's first row is row `row` of the item, its first lane lane `lane` of the chunk.
+  void Tile(const ScoreTile<T>& tile, std::size_t /*row*/, std::size_t /*lane*/, const Packed* q, const Packed* k) const {
+    REGARD_FOR_ROWS(tile.rows, (ScorePanel<Ops, M>(q, k, inner_, factor_, tile.data)));
+  }
+
+ private:
+  const std::size_t dim_, inner_;
+  const T factor_;
+};
+
+// The backward pass: keys are rows, queries lanes. The gradients of queries and keys are products too, which Backward makes itself.
+template <class Operations>
+class DotGradient {
+ public:
+  using Ops = Operations;
+  using T = typename Ops::T;
+  using Packed = typename Ops::Packed;
+  static constexpr bool kIsProduct = true;
+
+  static std::size_t Inner(std::size_t dim) { return DotScore<Ops>::Inner(dim); }
+  DotGradient(const BackwardTask& task, std::size_t /*most_keys*/, Carve& /*carve*/)
+      : dim_(static_cast<std::size_t>(task.inputs.q.shape[3])), inner_(Inner(dim_)), factor_(static_cast<T>(task.scale)) {}
+
+  // Keys of a block, as rows and as panels; returns whether all is finite.
+  bool PackKeys(const Head& k, std::int64_t first, std::size_t n, const RowScratch<T>& scratch, Packed* rows, std::size_t rows_stride, Packed* panels,
+                std::size_t panel_stride) {
+    const std::size_t groups = (n + kRows - 1) / kRows;
+    for (std::size_t g = 0; g < groups; ++g) {
+      Ops::PackRowsOf(k, first + static_cast<std::int64_t>(g * kRows), std::min(kRows, n - g * kRows), dim_, T{1}, scratch.copies, scratch.stride,
+                      scratch.zeros, rows + g * rows_stride);
+    }
+    return Ops::PackPanelsOf(k, first, n, RoundUp(groups * kRows, Ops::kPair), dim_, panel_stride, T{1}, scratch.copies, scratch.stride, scratch.zeros,
+                             panels);
+  }
+  // Queries of a chunk, as lanes and as panels.
+  bool PackQueries(const Head& q, std::int64_t first, std::size_t n, const RowScratch<T>& scratch, Packed* lanes, Packed* panels,
+                   std::size_t panel_stride) {
+    // The scale goes where the forward pass put it: the scores then have the same bits, and the weights add up to 1.
+    const T scale = Ops::kScaleWhilePacking ? factor_ : T{1};
+    for (std::size_t at = 0; at < n; at += kWidth<T>) {
+      Ops::PackLanesOf(q, first + static_cast<std::int64_t>(at), std::min(kWidth<T>, n - at), dim_, scale, scratch.copies, scratch.stride, scratch.zeros,
+                       lanes + at * inner_);
+    }
+    return Ops::PackPanelsOf(q, first, n, RoundUp(n, kWidth<T>), dim_, panel_stride, T{1}, scratch.copies, scratch.stride, scratch.zeros, panels);
+  }
+
+  // Fills tile.data. The tile's first row is key `row` of the block, its first lane query `lane` of the chunk.
+  void Tile(const ScoreTile<T>& tile, std::size_t /*row*/, std::size_t /*lane*/, const Packed* k, const Packed* q) const {
+    ScorePanel<Ops, kRows>(k, q, inner_, factor_, tile.data);
+  }
+
+  // What was summed for a query -> its gradient. Never -0, whose sign would tell who shared the tile.
+  void FinishQuery(T* row, std::int32_t /*head*/) const {
+    for (std::size_t c = 0; c < dim_; ++c) row[c] = row[c] * factor_ + T{0};
+  }
+
+ private:
+  const std::size_t dim_, inner_;
+  const T factor_;
+};
+
+}  // namespace HWY_NAMESPACE
+}  // namespace regard::kernels
+HWY_AFTER_NAMESPACE();
+
+#endif  // toggle
