@@ -13,6 +13,7 @@ from pathlib import Path
 
 import texts
 from rich.console import Console
+from rich.padding import Padding
 
 _RABBIT = "The rabbit is running on the grass"
 _PARTS = ("reading", "kernels", "picture")
@@ -40,18 +41,19 @@ def _pictures(text: str | None, folder: Path, console: Console) -> None:
     for stem, words in (("attention-rabbit", _RABBIT), ("attention-text", text)):
         if words is None:
             continue
-        with console.status(f"looking at “{words[:60]}”"):
+        name = f"“{texts.shortened(words, 60)}”"
+        with console.status(f"looking at {name}"):
             seen = heads.look(words)
         if seen.cut_from > len(seen.tokens):
             console.print(f"   {seen.cut_from} tokens: cut to the first {heads.MOST_TOKENS}, more would not fit on a page")
         with console.status("drawing"):
             pages = [*heads_picture.write(seen, folder, stem), heads_page.write(seen, folder / f"{stem}.html")]
         layers, count, n, _ = seen.weights.shape
-        console.print(
-            f"   “{words[:60]}”: {n} tokens, {layers * count} heads. Every row sums to 1 (within {seen.row_error:.0e}); "
-            f"run with Regard, the model's output differs by at most {seen.regard_error:.0e}.",
-            highlight=False,
+        said = (
+            f"{name}: {n} tokens, {layers * count} heads. Every row sums to 1 (within {seen.row_error:.0e}); "
+            f"run with Regard, the model's output differs by at most {seen.regard_error:.0e}."
         )
+        console.print(Padding(said, (0, 0, 0, 3)), highlight=False)
         for page in pages:
             console.print(f"   {page.resolve()}", highlight=False, soft_wrap=True)
     console.print()

@@ -29,3 +29,11 @@ def read(path: Path) -> str:
     if not text.strip():
         raise InputError(f"{path}: empty; expected some text")
     return text
+
+
+def shortened(text: str, most: int) -> str:
+    """On one line, cut between words where there is a gap to cut at."""
+    line = " ".join(text.split())
+    if len(line) <= most:
+        return line
+    return line[: max(line.rfind(" ", 0, most), most - 20)].rstrip() + " …"
