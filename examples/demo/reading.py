@@ -1,6 +1,7 @@
 """A real language model reads a whole text twice: with PyTorch's attention and with Regard's."""
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,8 @@ from rich.table import Table
 from weights import LANGUAGE_MODEL, load_tokenizer
 
 _MOST_TOKENS = 8192  # what the model was trained to read
+# glibc moves the size from which it maps tensors, and gives them back, while a program runs; held still, two runs can be compared.
+_MEMORY_SETTINGS = {"MALLOC_MMAP_THRESHOLD_": str(8 << 20)}
 _SHORTEST_FAIR = 1024  # tokens; below, attention is too small a part to compare
 
 
@@ -22,7 +25,7 @@ def _run(attention: str, arguments: list[Path], progress: Progress) -> dict:
     task = progress.add_task(f"{attention}: starting", total=1)
     with tempfile.TemporaryFile("w+") as errors:
         command = [sys.executable, str(Path(__file__).with_name("reader.py")), attention, *map(str, arguments)]
-        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
+        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=os.environ | _MEMORY_SETTINGS)
         result = None
         for line in child.stdout:
             report = json.loads(line)
