@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How fast Regard is, beside PyTorch and beside what the processor can do, all in one run.
 
-./dev bench                     every group, about ten minutes
+./dev bench                     every group, ten to fifteen minutes
 ./dev bench forward small       some groups
 ./dev bench --quick             fewer cases and repetitions, a minute or two
 ./dev bench --full              every case of the grid of short sequences, and the longest ones: hours
@@ -42,12 +42,36 @@ def _arguments() -> argparse.Namespace:
     return arguments
 
 
-def _say(message: str) -> None:
-    """Where a person waits at a terminal, one line that changes."""
-    if sys.stderr.isatty():
-        width = os.get_terminal_size(sys.stderr.fileno()).columns - 1
-        sys.stderr.write(("\r" + message[:width]).ljust(width + 1) + ("" if message else "\r"))
-        sys.stderr.flush()
+class Progress:
+    """Tells a waiting person what is being measured: at a terminal one line that changes, in a log a line now and then."""
+
+    def __init__(self, groups: int):
+        self._groups = groups
+        self._group = ""
+        self._number = 0
+        self._start = time.perf_counter()
+        self._last = self._start
+
+    def begin(self, group: str) -> None:
+        self._group = group
+        self._number += 1
+        self("")
+
+    def __call__(self, message: str) -> None:
+        now = time.perf_counter()
+        line = f"[{(now - self._start) / 60:4.1f} min] {self._group} ({self._number} of {self._groups}){message and ': '}{message}"
+        if sys.stderr.isatty():
+            width = os.get_terminal_size(sys.stderr.fileno()).columns - 1
+            sys.stderr.write("\r" + line[:width].ljust(width))
+            sys.stderr.flush()
+        elif now - self._last > 15:
+            self._last = now
+            print(line, file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        if sys.stderr.isatty():
+            sys.stderr.write("\r" + " " * (os.get_terminal_size(sys.stderr.fileno()).columns - 1) + "\r")
+            sys.stderr.flush()
 
 
 def _measure(arguments: argparse.Namespace) -> dict:
@@ -69,17 +93,20 @@ def _measure(arguments: argparse.Namespace) -> dict:
     described = machine.describe(target, count, peaks)
     print(report.heading(described), flush=True)
 
-    settings = Settings(peak, count, arguments.level, _say)
+    names = [g for g in GROUPS if g in arguments.groups] or GROUPS
+    progress = Progress(len(names))
+    settings = Settings(peak, count, arguments.level, progress)
     functions = {
         "forward": dense.forward, "backward": dense.backward, "bf16": dense.bf16, "threads": threads.threads, "small": small.small,
         "ragged": ragged.ragged, "windows": windows.windows, "memory": memory.memory, "overhead": overhead.overhead,
     }  # fmt: skip
     start = time.perf_counter()
     done = []
-    for name in [g for g in GROUPS if g in arguments.groups] or GROUPS:
+    for name in names:
         torch.set_num_threads(count)
+        progress.begin(name)
         done.append(functions[name](settings))
-        _say("")
+        progress.clear()
         print(report.text(done[-1]), flush=True)
     print(report.verdict(done), f"Measured in {(time.perf_counter() - start) / 60:.1f} minutes.")
     path = arguments.json or Path(os.environ.get("TMPDIR", "/tmp")) / "regard-bench.json"

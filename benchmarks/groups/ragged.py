@@ -35,7 +35,8 @@ def _row(case: Case, neighbour: Case, settings: Settings) -> Row:
     relative = median(a / b for a, b in zip(ours.shares, round_one.shares, strict=True))
     return Row(
         "ragged", f"{case.direction} fp32, {case}, {threads} threads", ours.time, theirs.time, "PyTorch SDPA", ours.rate, ours.peak,
-        ours.share, ours.disturbed, goal=f"{_GOAL:.0%} of the rate at n={neighbour.n} d={neighbour.d}", reached=f"{relative:.1%}", met=relative >= _GOAL,
+        ours.share, ours.disturbed, goal=f"{_GOAL:.0%} of the rate at n={neighbour.n} d={neighbour.d}", reached=f"{relative:.1%}",
+        met=relative >= _GOAL,
         values={"n": case.n, "d": case.d, "direction": case.direction, "neighbour_share": round_one.share, "relative_rate": relative},
     )  # fmt: skip
 

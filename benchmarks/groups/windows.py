@@ -37,7 +37,8 @@ def _flex(case: Case, tensors: Tensors, threads: int) -> Contender:
 def _result(case: Case, ours: Timing, **more) -> Row:
     return Row(
         "windows", f"{case.direction} fp32, {case}, {ours.contender.threads} threads", ours.time, rate=ours.rate, peak=ours.peak,
-        share=ours.share, disturbed=ours.disturbed, values={"n": case.n, "d": case.d, "window": case.window, "direction": case.direction}, **more,
+        share=ours.share, disturbed=ours.disturbed,
+        values={"n": case.n, "d": case.d, "window": case.window, "direction": case.direction}, **more,
     )  # fmt: skip
 
 

@@ -58,6 +58,8 @@ def heading(machine: dict) -> str:
         f"commit {machine['commit']}",
         f"Peaks measured now, GFLOP/s: {peaks}. Shares below use the peak measured right beside each timing.",
     ]
+    if machine["threads"] == 1:
+        lines.append("One thread: times are its processor's own, so that what others take away does not count.")
     if machine["load_average"] > 0.5:
         lines.append(f"Others are using this machine (load average {machine['load_average']:.1f}): figures will be noisy.")
     return "\n".join(lines) + "\n"

@@ -64,16 +64,19 @@ def ratios(slower: Timing, faster: Timing) -> list[float]:
 
 
 def _sample(contender: Contender, calls: int) -> tuple[float, float]:
-    """Seconds of one call, and the share of its threads' processors that this process had."""
+    """Seconds of one call, and the share of its threads' processors that this process had. One thread is timed by its processor's
+    time, so that what others take away does not count; several by the clock on the wall."""
     call = contender.call
+    clock = time.thread_time if contender.threads == 1 else time.perf_counter
     with contender.context():
         if calls > 1:
             call()  # short calls: wakes the threads and the caches, after the peak has run
-        start, processors = time.perf_counter(), time.process_time()
+        wall, processors, start = time.perf_counter(), time.process_time(), clock()
         for _ in range(calls):
             call()
-        seconds = time.perf_counter() - start
-        return seconds / calls, (time.process_time() - processors) / seconds / contender.threads
+        seconds = clock() - start
+        wall, processors = time.perf_counter() - wall, time.process_time() - processors
+        return seconds / calls, 1.0 if contender.threads == 1 else processors / wall / contender.threads
 
 
 def _with_threads(contender: Contender) -> None:
@@ -91,18 +94,26 @@ def calls_for(contender: Contender, least_seconds: float) -> int:
     return max(1, min(2000, round(least_seconds / once)))
 
 
+_FEWEST = 3  # rounds, however slow a machine is
+
+
 def interleave(
-    contenders: list[Contender], repeats: int, peak: Peak, *, least_seconds: float = 0.002, peak_each: bool = True, warm: bool = True
-) -> list[Timing]:
-    """`repeats` rounds in which every contender has its turn. Between turns the peak is measured, on the threads of the contender;
-    with peak_each=False only before and after each round (all contenders then use the same threads and peak)."""
+    contenders: list[Contender], repeats: int, peak: Peak, *, least_seconds: float = 0.002, peak_each: bool = True, warm: bool = True,
+    most_seconds: float = 20.0,
+) -> list[Timing]:  # fmt: skip
+    """`repeats` rounds in which every contender has its turn; fewer, but three at least, where they last longer than `most_seconds`.
+    Between turns the peak is measured, on the threads of the contender; with peak_each=False only before and after each round (all
+    contenders then use the same threads and peak)."""
+    start = time.perf_counter()
     calls = [calls_for(c, least_seconds) if warm else 1 for c in contenders]
     timings = [Timing(c) for c in contenders]
     collected = gc.isenabled()
     gc.collect()
     gc.disable()
     try:
-        for _ in range(repeats):
+        for done_rounds in range(repeats):
+            if done_rounds >= _FEWEST and time.perf_counter() - start > most_seconds:
+                break
             before = peak.measure(contenders[0].kind, contenders[0].threads)
             for i, (contender, timing) in enumerate(zip(contenders, timings, strict=True)):
                 _with_threads(contender)

@@ -23,7 +23,7 @@ def attention(q, k, v, allowed=None, bias=None, scale=None, softcap=0.0):
     if allowed is not None:
         scores = scores.masked_fill(~allowed, -math.inf)
     if scores.shape[-1] == 0:
-        return q.new_zeros(*q.shape[:-1], v.shape[-1]), q.new_full(q.shape[:-1], -math.inf)
+        return scores @ v, q.new_full(q.shape[:-1], -math.inf)
     maximum = scores.amax(-1, keepdim=True).detach()
     maximum = torch.where(maximum == -math.inf, 0.0, maximum)
     weights = torch.exp(scores - maximum)
@@ -119,13 +119,27 @@ def around(centres, len_k, width):
     return (torch.arange(len_k) - centres.double()[..., None]).abs() <= width
 
 
+def score_size(q, k, scale=None, **_):
+    """The largest sum of absolute terms of a score: a rounding of that size moves a weight by as much."""
+    k = k.repeat_interleave(q.shape[1] // k.shape[1], 1) if k.shape[1] else k
+    scale = 1 / math.sqrt(q.shape[-1]) if scale is None else abs(scale)
+    return _largest(q.double().abs() @ k.double().abs().transpose(-1, -2)) * scale
+
+
+def _largest(x):
+    return x.abs().max().item() if x.numel() else 0.0
+
+
+def _roundings(dtype, q, k, options):
+    return EPS[dtype] + EPS[torch.float64 if dtype is torch.float64 else torch.float32] * score_size(q, k, **options) / 4
+
+
 def check_forward(actual, q, k, v, **options):
-    """At most twice the error of standard attention in the same dtype, or 4 eps max|v|."""
+    """At most twice the error of standard attention in the same dtype, or four roundings (of a score too) of max|v|."""
     expected, _ = attention(q, k, v, **options)
-    usual = (standard(q, k, v, **options).double() - expected).abs().max().item() if expected.numel() else 0.0
-    biggest = v.double().abs().max().item() if v.numel() else 0.0
-    bar = max(2 * usual, 4 * EPS[q.dtype] * biggest)
-    error = (actual.double() - expected).abs().max().item() if expected.numel() else 0.0
+    usual = _largest(standard(q, k, v, **options).double() - expected)
+    bar = max(2 * usual, 4 * _roundings(q.dtype, q, k, options) * _largest(v))
+    error = _largest(actual.double() - expected)
     assert actual.dtype == q.dtype
     assert actual.shape == expected.shape
     assert error <= bar, f"forward error {error:.3g} above the bar {bar:.3g} (standard attention: {usual:.3g})"
@@ -139,16 +153,55 @@ def gradients(function, inputs, d_out, dtype=None):
 
 
 def check_gradients(actual, inputs, d_out, make):
-    """At most three times the error of standard attention's autograd, or 12 eps of what the products can reach. `make(q, k, v, [bias,] f)`
-    calls f, the oracle or standard attention, with the options under test."""
-    expected = gradients(lambda *x: make(*x, lambda *a, **o: attention(*a, **o)[0]), inputs, d_out, torch.float64)
+    """At most three times the error of standard attention's autograd, or twelve roundings of what its sums add up. `make(q, k, v,
+    [bias,] f)` calls f, the oracle or standard attention, with the options under test."""
+    seen = {}  # what arrived at the oracle, in its layout, and the gradient that came back to it
+
+    def exact(q, k, v, **options):
+        seen.update(q=q, k=k, v=v, options=options)
+        out = attention(q, k, v, **options)[0]
+        out.register_hook(lambda gradient: seen.update(d_out=gradient))
+        return out
+
+    expected = gradients(lambda *x: make(*x, exact), inputs, d_out, torch.float64)
     usual = gradients(lambda *x: make(*x, standard), inputs, d_out)
-    for name, a, e, u, x in zip(("query", "key", "value", "bias"), actual, expected, usual, inputs, strict=False):
+    sizes = _gradient_terms(*(seen[name] for name in ("q", "k", "v", "d_out")), **seen["options"])
+    roundings = _roundings(inputs[0].dtype, seen["q"], seen["k"], seen["options"])
+    if len(inputs) > 3:
+        sizes = (*sizes[:3], _largest(_summed_to(sizes[3], inputs[3].shape)))
+    for name, a, e, u, x, size in zip(("query", "key", "value", "bias"), actual, expected, usual, inputs, sizes, strict=False):
         if e is None:
             continue
         assert a.shape == x.shape, name
-        usual_error = (u.double() - e).nan_to_num(0.0).abs().max().item() if e.numel() else 0.0
-        size = max([t.double().abs().max().item() for t in (d_out, *inputs[:3]) if t.numel()] + [1.0])
-        bar = max(3 * usual_error, 12 * EPS[x.dtype] * max(size * size, e.abs().max().item() if e.numel() else 0.0))
-        error = (a.double() - e).abs().max().item() if e.numel() else 0.0
+        usual_error = _largest((u.double() - e).nan_to_num(0.0))
+        bar = max(3 * usual_error, 12 * roundings * size)
+        error = _largest(a.double() - e)
         assert error <= bar, f"gradient of {name}: error {error:.3g} above the bar {bar:.3g} (standard attention: {usual_error:.3g})"
+
+
+def _gradient_terms(q, k, v, d_out, allowed=None, bias=None, scale=None, softcap=0.0):
+    """For query, key and value the largest sum of absolute terms in an element of the gradient; for a bias those of a dense one."""
+    q, k, v, d_out = (x.detach().double() for x in (q, k, v, d_out))
+    columns = torch.eye(k.shape[2], dtype=torch.float64).expand(*k.shape[:2], -1, -1)
+    weights = attention(q, k, columns, allowed, bias, scale, softcap)[0].detach()
+    heads_kv = k.shape[1]
+    group = q.shape[1] // heads_kv
+    k, v = (x.repeat_interleave(group, 1).abs() for x in (k, v))
+    d_weights = d_out.abs() @ v.transpose(-1, -2)
+    d_scores = weights * (d_weights + (weights * d_weights).sum(-1, keepdim=True))
+    scale = 1 / math.sqrt(q.shape[-1]) if scale is None else abs(scale)
+
+    def grouped(x):
+        return x.unflatten(1, (heads_kv, group)).sum(2)
+
+    dq = d_scores @ k * scale
+    dk = grouped(d_scores.transpose(-1, -2) @ q.abs()) * scale
+    dv = grouped(weights.transpose(-1, -2) @ d_out.abs())
+    return _largest(dq), _largest(dk), _largest(dv), d_scores
+
+
+def _summed_to(x, shape):
+    """What a broadcast adds up."""
+    lead = x.dim() - len(shape)
+    repeated = [*range(lead), *(lead + i for i, n in enumerate(shape) if n == 1)]
+    return x.sum(repeated) if repeated else x
