@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How fast Regard is, beside PyTorch and beside what the processor can do, all in one run.
 
-./dev bench                     every group, ten to fifteen minutes
+./dev bench                     every group, some fifteen minutes
 ./dev bench forward small       some groups
 ./dev bench --quick             fewer cases and repetitions, a minute or two
 ./dev bench --full              every case of the grid of short sequences, and the longest ones: hours

@@ -1,4 +1,4 @@
-// The kernels through the public C++ interface, without Python: what the core itself reaches.
+// The kernels through the public C++ interface, without Python: what the core itself reaches, by the processor's time on one worker.
 //
 //   regard_kernel_bench --benchmark_filter='forward/f32/causal'
 //   REGARD_TARGET=avx2 regard_kernel_bench
@@ -37,7 +37,7 @@ std::string name_of(const Case& c) {
 }
 
 void run(benchmark::State& state, const Case& c) {
-  Shape shape{.len_q = state.range(0), .len_k = state.range(0), .dim = state.range(1)};
+  Shape shape{.batch = state.range(2), .len_q = state.range(0), .len_k = state.range(0), .dim = state.range(1)};
   if (c.causal) shape.pairs = 0.5 * static_cast<double>(shape.len_q) * static_cast<double>(shape.len_k);
   regard::Options options;
   if (c.causal) options.mask = regard::causal();
@@ -59,11 +59,13 @@ void run(benchmark::State& state, const Case& c) {
 }
 
 void shapes(benchmark::internal::Benchmark* b) {
-  b->ArgNames({"n", "dim"})->Unit(benchmark::kMillisecond)->UseRealTime();
-  for (const int n : {32, 128, 512, 2048}) {
-    for (const int dim : {64, 128}) b->Args({n, dim});
+  b->ArgNames({"n", "dim", "batch"})->Unit(benchmark::kMicrosecond);
+  for (const int n : {1, 4, 15}) b->Args({n, 64, 1});
+  for (const int n : {16, 32, 64, 128, 512}) {
+    for (const int dim : {32, 64, 128}) b->Args({n, dim, 4});
   }
-  b->Args({2047, 128})->Args({2048, 40})->Args({2048, 80})->Args({2048, 96})->Args({2048, 160})->Args({2048, 256});
+  b->Args({2048, 64, 1})->Args({2048, 128, 1});
+  b->Args({2047, 128, 1})->Args({2048, 40, 1})->Args({2048, 80, 1})->Args({2048, 96, 1})->Args({2048, 160, 1})->Args({2048, 256, 1});
 }
 
 void register_all() {
@@ -76,10 +78,10 @@ void register_all() {
     }
     const Case two{DType::kFloat32, false, backward, 2};
     benchmark::RegisterBenchmark(name_of(two).c_str(), run, two)
-        ->ArgNames({"n", "dim"})
-        ->Args({2048, 64})
-        ->Args({2048, 128})
-        ->Unit(benchmark::kMillisecond)
+        ->ArgNames({"n", "dim", "batch"})
+        ->Args({2048, 64, 1})
+        ->Args({2048, 128, 1})
+        ->Unit(benchmark::kMicrosecond)
         ->UseRealTime();
   }
 }

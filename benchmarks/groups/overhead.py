@@ -19,13 +19,13 @@ def _recording(contender_: Contender, tensors: Tensors, function) -> Contender:
     return contender_
 
 
-def _pair(case: Case, kind: str, threads: int) -> list[Contender]:
+def _pair(case: Case, kind: str) -> list[Contender]:
     from harness.attention import WAYS
 
     direction = "step" if kind.endswith("backward") else "forward"
     case = case.but(direction=direction)
     tensors = Tensors(case)
-    pair = [contender(way, case, tensors, threads) for way in ("regard.attention", "PyTorch")]
+    pair = [contender(way, case, tensors, 1) for way in ("regard.attention", "PyTorch")]
     if kind == "with gradients":
         pair = [_recording(c, tensors, WAYS[c.name][0](case)) for c in pair]
     return pair
@@ -39,13 +39,13 @@ def overhead(settings: Settings) -> Group:
                 case = Case(n, 64, causal)
                 settings.say(f"{case}, {kind}")
                 ours, theirs = interleave(
-                    _pair(case, kind, settings.threads), settings.pick(20, 60, 200), settings.peak, least_seconds=0.002, peak_each=False
+                    _pair(case, kind), settings.pick(20, 60, 200), settings.peak, least_seconds=0.002, peak_each=False
                 )
                 extra = median(a - b for a, b in zip(ours.seconds, theirs.seconds, strict=True)) * 1e6
                 rows.append(
-                    Row("overhead", f"{case}, {kind}", ours.time, theirs.time, "PyTorch SDPA", goal=f"at most {goal:g} us more" if goal else "",
-                        reached=f"{extra:+.1f} us",
+                    Row("overhead", f"{case}, {kind}", ours.time, theirs.time, "PyTorch SDPA",
+                        goal=f"at most {goal:g} us more" if goal else "", reached=f"{extra:+.1f} us",
                         met=extra <= goal if goal else None,
                         values={"n": n, "causal": causal, "kind": kind, "extra_us": extra})
                 )  # fmt: skip
-    return Group("overhead", "float32, 8 heads, d=64: microseconds of a call beyond SDPA's", rows)
+    return Group("overhead", "float32, 8 heads, d=64, 1 thread: microseconds of a call beyond SDPA's", rows)

@@ -15,6 +15,7 @@ def _row(case: Case, settings: Settings) -> Row:
     settings.say(f"{case.direction}, {case}, 1 and 2 threads")
     tensors = Tensors(case)
     contenders = [contender("regard.attention", case, tensors, threads) for threads in (1, 2)]
+    contenders[0].wall = True
     contenders.append(contender("PyTorch", case, tensors, 2))
     one, two, theirs = interleave(contenders, settings.pick(1, 3, 7), settings.peak)
     # (time of one / time of two) / (peak of two / peak of one), round by round

@@ -104,8 +104,8 @@ def markdown(document: dict) -> str:
     machine = document["machine"]
     lines = [
         f"{machine['processor']}, {machine['cores']} cores, target `{machine['target']}`, PyTorch {machine['torch']}, {machine['date']}. "
-        "8 heads; times are medians of interleaved runs, the call from Python included; the share is of the multiply-add (bf16: "
-        "bf16 dot product) peak measured beside each run.",
+        "8 heads; times are medians of interleaved runs, the call from Python included (one thread: its processor's time); the share is of "
+        "the multiply-add (bf16: bf16 dot product) peak measured beside each run.",
         "",
         "| case | Regard | PyTorch | faster | of peak |",
         "|---|--:|--:|--:|--:|",

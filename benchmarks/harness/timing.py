@@ -20,6 +20,7 @@ class Contender:
     flops: float = 0.0  # of one call
     kind: str = "fma"  # which peak it is compared with
     context: Callable = nullcontext  # entered around the calls, outside the time that counts
+    wall: bool = False  # by the clock on the wall, also where there is one thread
 
 
 @dataclass
@@ -67,7 +68,8 @@ def _sample(contender: Contender, calls: int) -> tuple[float, float]:
     """Seconds of one call, and the share of its threads' processors that this process had. One thread is timed by its processor's
     time, so that what others take away does not count; several by the clock on the wall."""
     call = contender.call
-    clock = time.thread_time if contender.threads == 1 else time.perf_counter
+    alone = contender.threads == 1 and not contender.wall
+    clock = time.thread_time if alone else time.perf_counter
     with contender.context():
         if calls > 1:
             call()  # short calls: wakes the threads and the caches, after the peak has run
@@ -76,7 +78,7 @@ def _sample(contender: Contender, calls: int) -> tuple[float, float]:
             call()
         seconds = clock() - start
         wall, processors = time.perf_counter() - wall, time.process_time() - processors
-        return seconds / calls, 1.0 if contender.threads == 1 else processors / wall / contender.threads
+        return seconds / calls, 1.0 if alone else processors / wall / contender.threads
 
 
 def _with_threads(contender: Contender) -> None:
@@ -99,7 +101,7 @@ _FEWEST = 3  # rounds, however slow a machine is
 
 def interleave(
     contenders: list[Contender], repeats: int, peak: Peak, *, least_seconds: float = 0.002, peak_each: bool = True, warm: bool = True,
-    most_seconds: float = 20.0,
+    most_seconds: float = 8.0,
 ) -> list[Timing]:  # fmt: skip
     """`repeats` rounds in which every contender has its turn; fewer, but three at least, where they last longer than `most_seconds`.
     Between turns the peak is measured, on the threads of the contender; with peak_each=False only before and after each round (all
