@@ -71,15 +71,14 @@ def attention(
         and not is_dynamo_compiling()
         and not _transforms()
         and not _any_autocast()
-        and query.dim() <= 4
-        and key.dim() <= 4
-        and value.dim() <= 4
     ):
         code = 0 if mask is None else mask.code
-        if not (_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad)):
+        try:
+            if _grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad):
+                return with_gradients(query, key, value, code, scale)
             return ops.attend(query, key, value, code, scale)
-        if agree(query, key, value, 0):
-            return with_gradients(query, key, value, code, scale)
+        except ValueError:
+            pass  # what has to broadcast, or does not fit and gets its error below
     refuse_unsupported(score)
     modifiers = all_modifiers(modifiers, dropout_p, seed)
     return general(query, key, value, mask, scale, softcap, bias, layout, plan, return_lse, modifiers)

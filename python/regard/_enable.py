@@ -86,7 +86,7 @@ def _route(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, *,
     if kind is torch.Tensor and type(key) is kind and type(value) is kind and not dropout_p and not _transforms():
         # The shortest way, for what most calls are. What the operators refuse finds its reason below.
         a, b = query.shape, key.shape
-        if len(a) == 4 and len(b) == 4 and (a[1] == b[1] or enable_gqa):
+        if len(a) == 4 and len(b) == 4 and (a[1] == b[1] or (enable_gqa and b[1] == value.size(-3))):
             try:
                 result = _plain_call(query, key, value, attn_mask, is_causal, scale, a, b)
             except ValueError:
@@ -109,9 +109,7 @@ def _plain_call(query, key, value, attn_mask, is_causal, scale, a, b):
         code = 2 if is_causal else 0
         if not (_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad)):
             return ops.attend(query, key, value, code, scale)
-        c = value.shape
-        if len(c) == 4 and a[0] == b[0] == c[0] and b[1] == c[1]:
-            return with_gradients(query, key, value, code, scale)
+        return with_gradients(query, key, value, code, scale)
     elif type(attn_mask) is torch.Tensor and not is_causal and attn_mask.dtype in _mask_dtypes:
         sizes = attn_mask.shape
         if len(sizes) <= 4 and all(m in (1, n) for m, n in zip(reversed(sizes), (b[2], a[2], a[1], a[0]), strict=False)):

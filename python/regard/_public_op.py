@@ -7,6 +7,7 @@ from torch._C import DispatchKey, DispatchKeySet, _ExcludeDispatchKeyGuard
 from . import _ops_library as ops
 from ._autocast import lowered
 from ._autograd import DOUBLE_BACKWARD, spread, wanted_bits
+from ._axes import agree
 
 
 def _fake(query, key, value, ints, floats, tensors, order):
@@ -37,11 +38,19 @@ def _fake_forward(query, key, value, ints, floats, tensors, order, plan, lse):
     return out, row.new_empty([3 if lse else 2, *row.shape])
 
 
+def _same_shapes(query, key, value, code):
+    """What broadcasts takes the longer way (see attention()), on the meta device too."""
+    if not agree(query, key, value, code // 16):
+        raise ValueError("query, key, value: shapes differ")
+
+
 def _fake_attend(query, key, value, code, scale):
+    _same_shapes(query, key, value, code)
     return _fake(query, key, value, [], [], [], code // 16)[0]
 
 
 def _fake_attend_for_gradients(query, key, value, code, scale):
+    _same_shapes(query, key, value, code)
     return _fake_forward(query, key, value, [], [], [], code // 16, 0, False)
 
 

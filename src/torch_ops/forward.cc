@@ -1,3 +1,5 @@
+#include <stdexcept>
+
 #include "torch_ops/executor.h"
 #include "torch_ops/operators.h"
 #include "torch_ops/problem.h"
@@ -29,7 +31,9 @@ Tensor attend(Tensor query, Tensor key, Tensor value, std::int64_t code, std::op
 }
 
 std::tuple<Tensor, Tensor> attend_for_gradients(Tensor query, Tensor key, Tensor value, std::int64_t code, std::optional<double> scale) {
-  return run(Problem(query, key, value, axis_order(code / 16)), common_options(code % 16, scale), nullptr, false);
+  const Problem problem(query, key, value, axis_order(code / 16));
+  if (problem.repeats) throw std::invalid_argument("query, key, value: shapes differ; their gradients need each of its own shape");
+  return run(problem, common_options(code % 16, scale), nullptr, false);
 }
 
 std::tuple<Tensor, Tensor> forward_op(Tensor query, Tensor key, Tensor value, Ints ints, Floats floats, Tensors tensors, std::int64_t order,

@@ -18,7 +18,7 @@ using Tensors = std::vector<Tensor>;
 // `code` is the mask (0 none, 1 causal, 2 causal with offset 0) plus 16 times the axis order.
 Tensor attend(Tensor query, Tensor key, Tensor value, std::int64_t code, std::optional<double> scale);
 
-// The same for training: (out, statistics), and from them the gradients that `wanted` names (bits 0 to 2: query, key, value).
+// The same for training, where nothing broadcasts (an error otherwise): (out, statistics), and from them the gradients that `wanted` names (bits 0 to 2: query, key, value).
 std::tuple<Tensor, Tensor> attend_for_gradients(Tensor query, Tensor key, Tensor value, std::int64_t code, std::optional<double> scale);
 Tensors attend_backward(Tensor d_out, Tensor query, Tensor key, Tensor value, Tensor out, Tensor statistics, std::int64_t code,
                         std::optional<double> scale, std::int64_t wanted);

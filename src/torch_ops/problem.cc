@@ -8,11 +8,12 @@
 namespace regard::torch_ops {
 namespace {
 
-// An axis of size 1 stands for `size` equal ones.
-void repeat(MutableTensorView& view, int axis, std::int64_t size) {
-  if (view.shape[axis] != 1 || size == 1) return;
+// An axis of size 1 stands for `size` equal ones. Says whether it had to.
+bool repeat(MutableTensorView& view, int axis, std::int64_t size) {
+  if (view.shape[axis] != 1 || size == 1) return false;
   view.shape[axis] = size;
   view.strides[axis] = 0;
+  return true;
 }
 
 // The size that 1s give way to (which may be 0), or the first that is not 1.
@@ -27,11 +28,10 @@ Problem::Problem(const Tensor& query, const Tensor& key, const Tensor& value, Ax
   v = axes_view(dv, order, "value");
   rank = std::max({dq.rank, dk.rank, dv.rank});
   const std::int64_t batch = common(q.shape[0], k.shape[0], v.shape[0]);
-  for (MutableTensorView* view : {&q, &k, &v}) repeat(*view, 0, batch);
+  repeats = dq.rank != dk.rank || dq.rank != dv.rank;
+  for (MutableTensorView* view : {&q, &k, &v}) repeats |= repeat(*view, 0, batch);
   const std::int64_t heads_kv = common(k.shape[1], v.shape[1]);
-  repeat(k, 1, heads_kv);
-  repeat(v, 1, heads_kv);
-  repeat(q, 1, heads_kv);
+  for (MutableTensorView* view : {&q, &k, &v}) repeats |= repeat(*view, 1, heads_kv);
   heads_inside = order == AxisOrder::kBhsd && dq.rank >= 3 && q.strides[1] < q.strides[2];
 }
 

@@ -18,6 +18,7 @@ struct Problem {
   AxisOrder order;
   std::int64_t rank;  // of the outputs: the largest of the three
   MutableTensorView q, k, v;
+  bool repeats;       // something stands for several: the three differ in rank, or an axis of size 1 was repeated
   bool heads_inside;  // the query keeps the heads of one position together, though its axes say (heads, seq)
 
   Inputs inputs() const { return {as_const(q), as_const(k), as_const(v)}; }

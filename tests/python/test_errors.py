@@ -75,6 +75,15 @@ def test_meta_tensors_have_shapes_only(options):
     assert torch.autograd.grad(out.sum(), inputs)[1].shape == GOOD.shape
 
 
+@pytest.mark.parametrize("needs_grad", [False, True], ids=["no grad", "grad"])
+def test_meta_tensors_broadcast(needs_grad):
+    inputs = [x(*shape).to("meta").requires_grad_(needs_grad) for shape in ((1, 4, 5, 8), (3, 2, 6, 8), (2, 6, 8))]
+    out = regard.attention(*inputs)
+    assert out.is_meta and out.shape == (3, 4, 5, 8)
+    if needs_grad:
+        assert [g.shape for g in torch.autograd.grad(out.sum(), inputs)] == [t.shape for t in inputs]
+
+
 def test_unknown_target():
     with pytest.raises(ValueError, match="abacus"):
         regard.set_target("abacus")

@@ -4,10 +4,9 @@ import dataclasses
 
 import hypothesis.strategies as st
 import oracle
+import regard
 import torch
 from hypothesis import given, settings
-
-import regard
 
 
 @dataclasses.dataclass(frozen=True)
