@@ -46,8 +46,8 @@ def attention(
     scale: 1 / sqrt(dim) unless given. softcap: ``cap * tanh(s / cap)`` on the scaled scores; 0 is none.
     bias: any floating tensor that broadcasts to (..., heads, len_q, len_k), added to the scores; it gets a gradient of its own shape.
     modifiers: ``regard.alibi(slopes)``, ``regard.sinks(logits)``, ... (see regard.modifiers); their tensors get gradients.
-    dropout_p: the probability to drop a weight; which ones depends on (seed, batch, head, query, key) alone. seed: an int or an int64 tensor of one
-    element; drawn from torch's default generator unless given.
+    dropout_p: the probability to drop a weight; which ones depends on (seed, batch, head, query, key) alone. seed: an int or an int64
+    tensor of one element; drawn from torch's default generator unless given.
     plan: what ``regard.plan`` made, instead of the mask.
     return_lse: also return the natural logarithm of each row's sum, (..., heads, len_q), float32 (float64 for float64); differentiable.
 
