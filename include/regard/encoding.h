@@ -27,12 +27,14 @@
 //   28 dropout      (none)                      takes one float, p, and one int64 tensor of one element, the seed
 //   29 multiplier   (none)                      takes one floating tensor
 //   30 gaussian     (none)                      takes one float, sigma, and one floating tensor, centre
-//   40 additive     (none)                      takes one floating tensor: v, (1, heads or 1, 1, dim)
+//   40 additive     (none)                      takes one floating tensor: v
 //
 // Shapes of tensors are those of regard/modifier.h and regard/mask.h. Floats and tensors are taken from their lists in order. One mask, or none, remains on the stack at the end.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -70,8 +72,14 @@ enum class Record : std::int64_t {
   kAdditive = 40,
 };
 
-// `differentiable`, where wanted, gets for each entry of Gradients::d_modifiers the index of its tensor in `tensors`.
+// Which of the tensors have gradients, by their index: one for each entry of Gradients::d_modifiers, and Gradients::d_score_v's.
+struct Differentiable {
+  std::vector<std::size_t> modifiers;
+  std::optional<std::size_t> score_v;
+};
+
+// Fills `differentiable` where it is wanted.
 Status decode(std::span<const std::int64_t> ints, std::span<const double> floats, std::span<const TensorView> tensors, Options* options,
-              std::vector<std::size_t>* differentiable = nullptr);
+              Differentiable* differentiable = nullptr);
 
 }  // namespace regard

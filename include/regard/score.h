@@ -10,7 +10,8 @@ namespace regard {
 //   score(q, k) = scale * v . tanh(q + k)
 //
 // where q and k are the projected query W s and the projected key U h, so that Inputs::q and Inputs::k have the same dim. The scale is 1 unless given.
-// `v` is (1, heads_q, 1, dim), one vector a head, or (1, 1, 1, dim), one for all; float32, bfloat16, float16 or float64; finite.
+// `v` is (batch, heads_q, 1, dim) or broadcasts to it: usually (1, 1, 1, dim), one vector for all, or (1, heads_q, 1, dim), one a head. float32, bfloat16,
+// float16 or float64; finite.
 //
 // Scores are computed in float32 (float64 for float64 inputs) from e^{2q} and e^{2k}, taken once a row. Any finite q and k are served: an element saturates
 // its tanh as it should, however large, and elements of opposite sign cancel exactly. The error of a score is at most 2e-6 * scale * sum |v| in float32.

@@ -10,6 +10,7 @@ from ._attention import attention
 from ._enable import disable, enable, enabled, report
 from ._plan import Plan, plan
 from ._targets import kernel_target, set_target
+from .luong import luong_concat, luong_general, luong_location
 from .masks import (
     Mask,
     around,
@@ -38,11 +39,14 @@ from .modifiers import (
     t5_bias,
     temperature,
 )
+from .score import Score, additive
 
 __all__ = [
     "Mask",
     "Modifier",
     "Plan",
+    "Score",
+    "additive",
     "alibi",
     "alibi_slopes",
     "around",
@@ -60,6 +64,9 @@ __all__ = [
     "global_tokens",
     "kernel_target",
     "key_lengths",
+    "luong_concat",
+    "luong_general",
+    "luong_location",
     "multiplier",
     "plan",
     "prefix",

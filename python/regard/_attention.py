@@ -8,7 +8,7 @@ from ._autocast import lowered
 from ._autograd import Common, Eager
 from ._axes import Leading, agree, check_tensors
 from ._functional import Functional
-from ._options import AXIS_ORDERS, all_modifiers, as_mask, encode, refuse_unsupported
+from ._options import AXIS_ORDERS, all_records, as_mask, encode
 from .masks import Mask
 
 _any_autocast = getattr(torch._C, "_is_any_autocast_enabled", lambda: torch.is_autocast_enabled("cpu"))
@@ -43,7 +43,8 @@ def attention(
     memory. The value's dim may differ.
     mask: ``regard.causal()``, ``regard.window(left, right)``, ... composed with ``&``, ``|``, ``~``; or a boolean tensor, True where
     attended.
-    scale: 1 / sqrt(dim) unless given. softcap: ``cap * tanh(s / cap)`` on the scaled scores; 0 is none.
+    score: None for the scaled dot product above, or ``regard.additive(v)``: scale * v . tanh(query + key).
+    scale: 1 / sqrt(dim) unless given (1 with an additive score). softcap: ``cap * tanh(s / cap)`` on the scaled scores; 0 is none.
     bias: any floating tensor that broadcasts to (..., heads, len_q, len_k), added to the scores; it gets a gradient of its own shape.
     modifiers: ``regard.alibi(slopes)``, ``regard.sinks(logits)``, ... (see regard.modifiers); their tensors get gradients.
     dropout_p: the probability to drop a weight; which ones depends on (seed, batch, head, query, key) alone. seed: an int or an int64
@@ -51,8 +52,7 @@ def attention(
     plan: what ``regard.plan`` made, instead of the mask.
     return_lse: also return the natural logarithm of each row's sum, (..., heads, len_q), float32 (float64 for float64); differentiable.
 
-    A row that sees no key is 0 (lse -inf) and has no gradient. Errors: ValueError for what does not fit, by argument name;
-    NotImplementedError for what is not supported yet (score).
+    A row that sees no key is 0 (lse -inf) and has no gradient. Errors: ValueError for what does not fit, by argument name.
     """
     if (
         bias is None
@@ -79,12 +79,11 @@ def attention(
             return ops.attend(query, key, value, code, scale)
         except ValueError:
             pass  # what has to broadcast, or does not fit and gets its error below
-    refuse_unsupported(score)
-    modifiers = all_modifiers(modifiers, dropout_p, seed)
-    return general(query, key, value, mask, scale, softcap, bias, layout, plan, return_lse, modifiers)
+    records = all_records(score, modifiers, dropout_p, seed)
+    return general(query, key, value, mask, scale, softcap, bias, layout, plan, return_lse, records)
 
 
-def general(query, key, value, mask, scale, softcap, bias, layout, plan, return_lse, modifiers=()):
+def general(query, key, value, mask, scale, softcap, bias, layout, plan, return_lse, records=()):
     check_tensors(query, key, value)
     order = AXIS_ORDERS.get(layout)
     if order is None:
@@ -96,7 +95,7 @@ def general(query, key, value, mask, scale, softcap, bias, layout, plan, return_
     mask = as_mask(mask)
     if _any_autocast() and not is_dynamo_compiling():
         query, key, value = lowered(query, key, value)
-    ints, floats, tensors = encode(mask, scale, softcap, bias, modifiers)
+    ints, floats, tensors = encode(mask, scale, softcap, bias, records)
 
     leading = None
     if not agree(query, key, value, order):

@@ -4,14 +4,10 @@ import torch
 
 from .masks import NONE, Mask, tensor
 from .modifiers import Modifier, dropout
+from .score import Score
 
 _SCALE, _SOFTCAP, _BIAS = 20, 21, 22
 AXIS_ORDERS = {"bhsd": 0, "bshd": 1, "thd": 2}  # as src/torch_ops/tensors.h numbers them
-
-
-def refuse_unsupported(score):
-    if score is not None:
-        raise NotImplementedError(f"regard.attention: score={score!r} is not supported yet; None (scaled dot product) is")
 
 
 def as_mask(mask):
@@ -24,21 +20,24 @@ def as_mask(mask):
     raise ValueError(f"mask: {type(mask).__name__}; expected a mask (regard.causal(), ...), a boolean tensor or None")
 
 
-def all_modifiers(modifiers, dropout_p, seed):
-    """The modifiers of a call, those that have arguments of their own among them."""
+def all_records(score, modifiers, dropout_p, seed):
+    """The score and the modifiers of a call, those that have arguments of their own among them."""
+    if score is not None and not isinstance(score, Score):
+        raise ValueError(f"score: {type(score).__name__}; expected None (scaled dot product) or regard.additive(v)")
     if isinstance(modifiers, Modifier):
         modifiers = (modifiers,)
     for modifier in modifiers:
         if not isinstance(modifier, Modifier):
             raise ValueError(f"modifiers: {type(modifier).__name__}; expected values such as regard.alibi(slopes)")
+    records = tuple(modifiers) if score is None else (score, *modifiers)
     if not dropout_p:
-        return tuple(modifiers)
-    return (*modifiers, dropout(dropout_p, seed))
+        return records
+    return (*records, dropout(dropout_p, seed))
 
 
-def encode(mask, scale, softcap, bias, modifiers=()):
+def encode(mask, scale, softcap, bias, records=()):
     """(ints, floats, tensors)."""
-    if scale is None and not softcap and bias is None and not modifiers:
+    if scale is None and not softcap and bias is None and not records:
         return mask.ints, [], mask.tensors
     ints, floats, tensors = list(mask.ints), [], list(mask.tensors)
     if scale is not None:
@@ -55,8 +54,8 @@ def encode(mask, scale, softcap, bias, modifiers=()):
             raise ValueError(f"bias: {what}; expected a floating-point tensor (a boolean one is a mask: regard.tensor)")
         ints += (_BIAS, 1, 0)
         tensors.append(bias)
-    for modifier in modifiers:
-        ints += modifier.ints
-        floats += modifier.floats
-        tensors += modifier.tensors
+    for record in records:
+        ints += record.ints
+        floats += record.floats
+        tensors += record.tensors
     return ints, floats, tensors

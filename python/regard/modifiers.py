@@ -9,23 +9,16 @@ denominator), dropout and multiplier / gaussian. Formulas and sources: include/r
 
 import torch
 
+from ._record import Record
+
 # Kinds of records, as include/regard/encoding.h numbers them.
 _TEMPERATURE, _ALIBI, _RELATIVE_BIAS, _FUNCTION, _SINKS, _DROPOUT, _MULTIPLIER, _GAUSSIAN = range(23, 31)
 
 
-class Modifier:
-    """One record of the encoding: integers, floats and tensors of its own."""
+class Modifier(Record):
+    """What modifiers= takes."""
 
-    __slots__ = ("floats", "ints", "name", "tensors")
-
-    def __init__(self, name, kind, ints=(), floats=(), tensors=()):
-        self.name = name
-        self.ints = (kind, len(ints), *ints)
-        self.floats = floats
-        self.tensors = tensors
-
-    def __repr__(self):
-        return f"regard.{self.name}(...)"
+    __slots__ = ()
 
 
 def _floating(name, tensor, rank, meaning):

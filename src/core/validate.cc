@@ -69,9 +69,9 @@ Status check_score(const Additive& score, const TensorView& q) {
   if (!is_floating(v.dtype)) {
     return invalid("score.v", std::string("dtype ") + name_of(v.dtype) + "; expected float32, bfloat16, float16 or float64");
   }
-  const Shape shared{1, 1, 1, q.shape[3]}, own{1, q.shape[1], 1, q.shape[3]};
-  if (v.shape == shared || v.shape == own) return {};
-  return invalid("score.v", "shape " + text(v.shape) + "; expected " + text(shared) + " or, one for each head of query, " + text(own));
+  const Shape own{q.shape[0], q.shape[1], 1, q.shape[3]};
+  if (v.shape[3] == own[3] && broadcasts(v.shape, own)) return {};
+  return invalid("score.v", "shape " + text(v.shape) + "; expected one that broadcasts to (batch, heads, 1, dim) of query, " + text(own));
 }
 
 Status check_options(const Options& options, const TensorView& q, const TensorView& k) {

@@ -59,18 +59,20 @@ Tensors attend_backward(Tensor d_out, Tensor query, Tensor key, Tensor value, Te
 
 Tensors backward_op(Tensor d_out, std::optional<Tensor> d_lse, Tensor query, Tensor key, Tensor value, Tensor out, Tensor statistics,
                     Ints ints, Floats floats, Tensors tensors, std::int64_t order, std::int64_t plan, std::int64_t wanted) {
-  std::vector<std::size_t> differentiable;
+  Differentiable differentiable;
   const Options options = decode_options(ints, floats, tensors, &differentiable);
   Pass pass(d_out, query, key, value, out, statistics, axis_order(order), wanted);
   if (d_lse) pass.inputs.d_lse = as_const(row_view(Described(*d_lse, "gradient of lse"), "gradient of lse"));
-  pass.gradients.d_modifiers.resize(differentiable.size());
+  pass.gradients.d_modifiers.resize(differentiable.modifiers.size());
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     if (!asks_for(wanted, 3 + i)) continue;
-    const auto entry = std::find(differentiable.begin(), differentiable.end(), i);
-    if (entry == differentiable.end()) throw std::invalid_argument("wanted: tensor " + std::to_string(i) + " of the options has no gradient");
+    const auto& modifiers = differentiable.modifiers;
+    const auto entry = std::find(modifiers.begin(), modifiers.end(), i);
+    const bool is_score_v = differentiable.score_v == i;
+    if (entry == modifiers.end() && !is_score_v) throw std::invalid_argument("wanted: tensor " + std::to_string(i) + " of the options has no gradient");
     const Tensor gradient = gradient_of(tensors[i], pass.results);
-    pass.gradients.d_modifiers[static_cast<std::size_t>(entry - differentiable.begin())] =
-        broadcast_view(Described(gradient, "gradient of a modifier"), "gradient of a modifier");
+    MutableTensorView& view = is_score_v ? pass.gradients.d_score_v : pass.gradients.d_modifiers[static_cast<std::size_t>(entry - modifiers.begin())];
+    view = broadcast_view(Described(gradient, "gradient of an option"), "gradient of an option");
   }
   return pass.run(options, plan_at(plan));
 }

@@ -65,7 +65,7 @@ MutableTensorView Problem::statistic(const Tensor& statistics, std::int64_t n) c
 }
 
 Options decode_options(const std::vector<std::int64_t>& ints, const std::vector<double>& floats, const std::vector<Tensor>& tensors,
-                       std::vector<std::size_t>* differentiable) {
+                       Differentiable* differentiable) {
   std::vector<TensorView> views;
   views.reserve(tensors.size());
   for (const Tensor& tensor : tensors) views.push_back(as_const(broadcast_view(Described(tensor, "tensor of a mask or modifier"), "tensor of a mask or modifier")));

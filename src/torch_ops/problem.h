@@ -33,7 +33,7 @@ struct Problem {
 
 // Options from the three lists of regard/encoding.h. `tensors` must outlive their use.
 Options decode_options(const std::vector<std::int64_t>& ints, const std::vector<double>& floats, const std::vector<Tensor>& tensors,
-                       std::vector<std::size_t>* differentiable = nullptr);
+                       Differentiable* differentiable = nullptr);
 
 // Options of the operators that carry no lists: `mask` is 0 for none, 1 for causal, 2 for causal with offset 0.
 Options common_options(std::int64_t mask, std::optional<double> scale);

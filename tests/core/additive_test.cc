@@ -255,7 +255,7 @@ TEST(AdditiveValidation, NamesWhatIsWrong) {
   Problem p = additive_problem(random, kF32, {1, 2, 1, 3, 4, 8, 8});
   EXPECT_EQ(error_of(p), "");
   p.score_v = Tensor(kF32, {1, 2, 1, 7});
-  EXPECT_EQ(error_of(p), "forward(): score.v: shape (1, 2, 1, 7); expected (1, 1, 1, 8) or, one for each head of query, (1, 2, 1, 8)");
+  EXPECT_EQ(error_of(p), "forward(): score.v: shape (1, 2, 1, 7); expected one that broadcasts to (batch, heads, 1, dim) of query, (1, 2, 1, 8)");
   p.score_v = Tensor(DType::kInt32, {1, 2, 1, 8});
   EXPECT_EQ(error_of(p), "forward(): score.v: dtype int32; expected float32, bfloat16, float16 or float64");
   p = additive_problem(random, kF32, {1, 1, 1, 1, 1, 2049, 8});

@@ -48,7 +48,7 @@ Case any_case(double most) {
   c.batch = *rc::gen::weightedElement<std::int64_t>({{5, 1}, {3, 2}, {1, 3}, {1, 5}});
   c.heads_kv = *rc::gen::weightedElement<std::int64_t>({{5, 1}, {3, 2}, {1, 3}});
   c.group = *rc::gen::weightedElement<std::int64_t>({{5, 1}, {2, 2}, {1, 3}, {1, 5}, {1, 8}});
-  c.score = *rc::gen::weightedElement<int>({{5, 0}, {1, 1}, {1, 2}});
+  c.score = *rc::gen::weightedElement<int>({{6, 0}, {1, 1}, {1, 2}, {1, 3}});
   c.d_score_v = *rc::gen::weightedElement<int>({{4, 1}, {1, 0}});
   c.len_q = *any_length();
   c.len_k = *any_length();

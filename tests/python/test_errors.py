@@ -57,11 +57,6 @@ def test_masks_that_say_nothing(make):
         make()
 
 
-def test_not_supported_yet():
-    with pytest.raises(NotImplementedError, match=r"score.*not supported yet"):
-        regard.attention(GOOD, GOOD, GOOD, score="additive")
-
-
 def test_modifiers_are_values():
     with pytest.raises(ValueError, match="modifiers: str; expected values such as"):
         regard.attention(GOOD, GOOD, GOOD, modifiers=("alibi",))

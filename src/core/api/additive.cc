@@ -30,16 +30,17 @@ kernels::AdditiveVectors::Head normalise(T* v, std::size_t dim, double scale) {
   return {sum, unit};
 }
 
-// The sums of all slots -> (heads or 1, dim), in double.
+// The sums of all slots, in double, into a contiguous gradient.
 template <typename T>
 void add_slots(const kernels::BackwardTask& task, double scale, const MutableTensorView& to) {
   const std::size_t stride = task.additive.stride, heads = static_cast<std::size_t>(task.inputs.q.shape[1]);
-  const auto own_heads = static_cast<std::size_t>(to.shape[1]), dim = static_cast<std::size_t>(to.shape[3]);
-  std::vector<double> sums(own_heads * dim, 0);
-  const std::size_t slots = static_cast<std::size_t>(task.blocks * task.sequences) * heads;
+  const auto sequences = static_cast<std::size_t>(task.sequences), dim = static_cast<std::size_t>(to.shape[3]);
+  std::vector<double> sums(task.additive.heads.size() * dim, 0);
+  const std::size_t slots = static_cast<std::size_t>(task.blocks) * sequences * heads;
   for (std::size_t slot = 0; slot < slots; ++slot) {
+    const std::int64_t batch = task.layout->sequences[slot / heads % sequences].batch;
     const T* part = static_cast<const T*>(task.d_additive) + slot * stride;
-    double* sum = sums.data() + (own_heads == 1 ? 0 : slot % heads * dim);
+    double* sum = sums.data() + task.additive.index(batch, static_cast<std::int64_t>(slot % heads)) * dim;
     for (std::size_t c = 0; c < dim; ++c) sum[c] += static_cast<double>(part[c]);
   }
   T* out = static_cast<T*>(to.data);
@@ -61,18 +62,20 @@ Status AdditiveMemory::prepare(const Options& options, const kernels::KernelSet&
   vectors.heads.clear();
   if (!options.score) return {};
   const TensorView& v = options.score->v;
-  const auto heads = static_cast<std::size_t>(v.shape[1]), dim = static_cast<std::size_t>(v.shape[3]);
+  const auto count = static_cast<std::size_t>(v.shape[0] * v.shape[1]), dim = static_cast<std::size_t>(v.shape[3]);
   vectors.inner = round_up(dim, 4);
   vectors.stride = round_up(dim, kPanel);
-  const std::size_t bytes = heads * vectors.stride * size_of(own);
+  vectors.head_step = v.shape[1] == 1 ? 0 : 1;
+  vectors.batch_step = v.shape[0] == 1 ? 0 : v.shape[1];
+  const std::size_t bytes = count * vectors.stride * size_of(own);
   vectors_ = std::make_unique<schedule::Scratch>(bytes);
   if (vectors_->data() == nullptr) return no_memory("score.v", bytes);
   std::fill_n(vectors_->data(), bytes, std::byte{0});
-  MutableTensorView copy = MutableTensorView::bhsd(vectors_->data(), own, 1, v.shape[1], 1, v.shape[3]);
-  copy.strides = {0, static_cast<std::int64_t>(vectors.stride), 0, 1};
+  MutableTensorView copy = MutableTensorView::bhsd(vectors_->data(), own, v.shape[0], v.shape[1], 1, v.shape[3]);
+  copy.strides = {v.shape[1] * static_cast<std::int64_t>(vectors.stride), static_cast<std::int64_t>(vectors.stride), 0, 1};
   set.copy(v, copy);
-  for (std::size_t head = 0; head < heads; ++head) {
-    const std::size_t at = head * vectors.stride;
+  for (std::size_t n = 0; n < count; ++n) {
+    const std::size_t at = n * vectors.stride;
     vectors.heads.push_back(own == DType::kFloat64 ? normalise(reinterpret_cast<double*>(vectors_->data()) + at, dim, scale)
                                                    : normalise(reinterpret_cast<float*>(vectors_->data()) + at, dim, scale));
   }
@@ -94,9 +97,9 @@ Status AdditiveMemory::prepare_gradient(kernels::BackwardTask& task, DType own) 
 void AdditiveMemory::write_gradient(const kernels::BackwardTask& task, const kernels::KernelSet& set, DType own, double scale) const {
   const MutableTensorView& gradient = task.gradients.d_score_v;
   if (!gradient.given() || task.additive.v == nullptr) return;
-  const auto count = static_cast<std::size_t>(gradient.shape[1] * gradient.shape[3]);
+  const auto count = static_cast<std::size_t>(gradient.shape[0] * gradient.shape[1] * gradient.shape[3]);
   std::vector<double> sums(count);  // room for either type
-  const MutableTensorView sum = MutableTensorView::bhsd(sums.data(), own, 1, gradient.shape[1], 1, gradient.shape[3]);
+  const MutableTensorView sum = MutableTensorView::bhsd(sums.data(), own, gradient.shape[0], gradient.shape[1], 1, gradient.shape[3]);
   if (own == DType::kFloat64) {
     add_slots<double>(task, scale, sum);
   } else {

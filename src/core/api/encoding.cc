@@ -76,7 +76,7 @@ Status copy_integers(const char* name, const TensorView& view, std::vector<std::
 class Decoder {
  public:
   Decoder(std::span<const std::int64_t> ints, std::span<const double> floats, std::span<const TensorView> tensors,
-          std::vector<std::size_t>* differentiable)
+          Differentiable* differentiable)
       : ints_(ints), floats_(floats), tensors_(tensors), given_(tensors.size()), differentiable_(differentiable) {}
 
   Status run(Options* options) {
@@ -196,6 +196,7 @@ class Decoder {
       case Record::kGaussian: options_.modifiers.push_back(Gaussian{take_differentiable(), take_float()}); break;
       case Record::kAdditive:
         if (options_.score) return Status::invalid("options: a score is given twice");
+        if (differentiable_ != nullptr) differentiable_->score_v = given_ - tensors_.size();
         options_.score = Additive{take_tensor()};
         break;
     }
@@ -288,7 +289,7 @@ class Decoder {
   }
 
   TensorView take_differentiable() {
-    if (differentiable_ != nullptr) differentiable_->push_back(given_ - tensors_.size());
+    if (differentiable_ != nullptr) differentiable_->modifiers.push_back(given_ - tensors_.size());
     return take_tensor();
   }
 
@@ -302,7 +303,7 @@ class Decoder {
   std::span<const double> floats_;
   std::span<const TensorView> tensors_;
   std::size_t given_;                        // tensors there were at first
-  std::vector<std::size_t>* differentiable_;  // may be null
+  Differentiable* differentiable_;  // may be null
   Record kind_ = Record::kCausal;
   std::span<const std::int64_t> values_;  // of the record at hand
   std::vector<Mask> masks_;
@@ -312,7 +313,7 @@ class Decoder {
 }  // namespace
 
 Status decode(std::span<const std::int64_t> ints, std::span<const double> floats, std::span<const TensorView> tensors, Options* options,
-              std::vector<std::size_t>* differentiable) {
+              Differentiable* differentiable) {
   try {
     return Decoder(ints, floats, tensors, differentiable).run(options);
   } catch (const std::bad_alloc&) {

@@ -79,7 +79,7 @@ class AdditiveGradient {
   }
 
   void Tile(const ScoreTile<T>& tile, std::size_t row, std::size_t lane, const T* k, const T* q) const {
-    const AdditiveVector<T> v(task_.additive, tile.head);
+    const AdditiveVector<T> v(task_.additive, tile.batch, tile.head);
     if (FewLanes<T>(tile.lanes)) {
       AdditiveTileOfFewLanes(k, q, tile.lanes, v, tile.data);
     } else {
@@ -117,9 +117,9 @@ class AdditiveGradient {
   }
 
   // After all queries of a head: what its keys gathered goes to dk (as Backward keeps it, tiles of kRows keys), what v gathered to its slot.
-  void EndHead(std::int32_t head, std::size_t slot, std::size_t keys, T* dk) {
+  void EndHead(std::int64_t batch, std::int64_t head, std::size_t slot, std::size_t keys, T* dk) {
     const Tag<T> d;
-    const AdditiveVector<T> v(task_.additive, head);
+    const AdditiveVector<T> v(task_.additive, batch, head);
     const auto factor = hn::Set(d, 4 * v.unit);
     for (std::size_t p = 0; p < panels_; ++p) {
       for (std::size_t c = 0; c < kWidth<T>; c += kLanes<T>) {
@@ -138,8 +138,8 @@ class AdditiveGradient {
     sum_ = 0;
   }
 
-  void FinishQuery(T* row, std::int32_t head) const {
-    const AdditiveVector<T> v(task_.additive, head);
+  void FinishQuery(T* row, std::int64_t batch, std::int64_t head) const {
+    const AdditiveVector<T> v(task_.additive, batch, head);
     for (std::size_t c = 0; c < dim_; ++c) row[c] = row[c] * (v.v[c] * (4 * v.unit)) + T{0};
   }
 

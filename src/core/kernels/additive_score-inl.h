@@ -95,7 +95,7 @@ class AdditiveScore {
     ClearColumns(to, dim_, inner_, kWidth<T>);
   }
   void Tile(const ScoreTile<T>& tile, std::size_t row, std::size_t lane, const T* q, const T* k) const {
-    const AdditiveVector<T> v(task_.additive, tile.head);
+    const AdditiveVector<T> v(task_.additive, tile.batch, tile.head);
     AdditiveTile(q, k, tile.rows, v, tile.data);
     if (HWY_UNLIKELY(SomeWide(query_kinds_ + row, tile.rows) || SomeWide(key_kinds_ + lane, tile.lanes))) {
       MendTile(tile, task_.inputs.q, task_.inputs.k, task_.group, query_kinds_ + row, key_kinds_ + lane, v, pair_rows_, stride_);

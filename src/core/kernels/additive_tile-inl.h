@@ -29,11 +29,11 @@ struct AdditiveVector {
   std::size_t inner;  // dim, rounded up to whole quads
   T sum, unit;
 
-  AdditiveVector(const AdditiveVectors& all, std::int64_t head)
-      : v(static_cast<const T*>(all.v) + all.index(head) * all.stride),
+  AdditiveVector(const AdditiveVectors& all, std::int64_t batch, std::int64_t head)
+      : v(static_cast<const T*>(all.v) + all.index(batch, head) * all.stride),
         inner(all.inner),
-        sum(static_cast<T>(all.heads[all.index(head)].sum)),
-        unit(static_cast<T>(all.heads[all.index(head)].unit)) {}
+        sum(static_cast<T>(all.heads[all.index(batch, head)].sum)),
+        unit(static_cast<T>(all.heads[all.index(batch, head)].unit)) {}
 };
 
 // Columns whose quotients are summed by themselves: a long sum rounds less in pieces, and the exponentials of a block stay in L1.

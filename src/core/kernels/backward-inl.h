@@ -108,7 +108,7 @@ class Backward {
       head_ = static_cast<std::int32_t>(head);
       // From the last chunk to the first: under a causal mask all blocks see the last, so blocks side by side start together.
       for (std::int64_t chunk = Chunks() - 1; chunk >= 0; --chunk) RunChunk(chunk);
-      if constexpr (!Gradient::kIsProduct) gradient_.EndHead(head_, Slot(), keys_, dk_);
+      if constexpr (!Gradient::kIsProduct) gradient_.EndHead(sequence_->batch, head_, Slot(), keys_, dk_);
     }
     WriteKeys(kv_head, own_end);
   }
@@ -351,12 +351,12 @@ class Backward {
     const std::size_t group = sub_group_ + g;
     const std::size_t at = (g * kRows * kQueries + from) / kPair, inner = (to - from) / kPair;
     for (std::size_t c = 0; c < panels_v_; ++c) {
-      AddProduct<kQueries / kPair, 1>(weights_ + at, d_out_panels_ + c * QueryPanelStride() + from / kPair * kWidth<T>, inner, kRows,
+      AddProduct<Ops, kQueries / kPair, 1>(weights_ + at, d_out_panels_ + c * QueryPanelStride() + from / kPair * kWidth<T>, inner, kRows,
                                       NarrowTail(c, dim_v_), select, dv_ + (group * panels_v_ + c) * kRows * kWidth<T>);
     }
     if constexpr (!Gradient::kIsProduct) return;
     for (std::size_t c = 0; c < panels_; ++c) {
-      AddProduct<kQueries / kPair, 1>(d_scores_ + at, query_panels_ + c * QueryPanelStride() + from / kPair * kWidth<T>, inner, kRows,
+      AddProduct<Ops, kQueries / kPair, 1>(d_scores_ + at, query_panels_ + c * QueryPanelStride() + from / kPair * kWidth<T>, inner, kRows,
                                       NarrowTail(c, dim_), select, dk_ + (group * panels_ + c) * kRows * kWidth<T>);
     }
   }
@@ -391,7 +391,7 @@ class Backward {
           const std::size_t rows = std::min(kRows, std::min((p + 1) * kWidth<T>, kQueries) - i);
           const Packed* d_scores = d_scores_by_query_ + g * kRows / kPair * kQueries + i;
           for (std::size_t c = 0; c < panels_; ++c) {
-            AddProduct<1, kQueries>(d_scores, keys + c * KeyPanelStride(), inner, rows, NarrowTail(c, dim_), select, DqTile(i, c));
+            AddProduct<Ops, 1, kQueries>(d_scores, keys + c * KeyPanelStride(), inner, rows, NarrowTail(c, dim_), select, DqTile(i, c));
           }
         }
         g = end;
@@ -403,28 +403,6 @@ class Backward {
   T* DqTile(std::size_t i, std::size_t panel) const { return dq_ + (panel * kQueries + i) * kWidth<T>; }
 
   static bool NarrowTail(std::size_t panel, std::size_t dim) { return dim - panel * kWidth<T> <= kLanes<T>; }
-
-  template <std::size_t kRowStride, std::size_t kStep>
-  static void AddProduct(const Packed* a, const Packed* b, std::size_t inner, std::size_t rows, bool narrow, bool select, T* sums) {
-    if (HWY_UNLIKELY(select)) {
-      HWY_ALIGN T tile[kRows * kWidth<T>] = {};
-      AccumulateSelecting<Ops, kRowStride, kStep>(a, b, inner, rows, tile);
-      AddRows(tile, rows, sums);
-    } else if (narrow) {
-      REGARD_FOR_ROWS(rows, (AddTile<M, 1, kRowStride, kStep>(a, b, inner, sums)));
-    } else {
-      REGARD_FOR_ROWS(rows, (AddTile<M, 2, kRowStride, kStep>(a, b, inner, sums)));
-    }
-  }
-
-  template <std::size_t M, std::size_t V, std::size_t kRowStride, std::size_t kStep>
-  static HWY_NOINLINE void AddTile(const Packed* HWY_RESTRICT a, const Packed* HWY_RESTRICT b, std::size_t inner, T* HWY_RESTRICT sums) {
-    Acc<Ops, M, V> acc;
-    ZeroAcc(acc);
-    Accumulate<Ops, M, V, kRowStride, kStep>(a, b, inner, acc);
-    AddAcc(sums, acc);
-    StoreAcc(acc, sums);
-  }
 
   // Adds the chunk's dq to the sum over blocks when its turn has come; the last block writes the result.
   void AddQueries(std::int64_t chunk, const BackwardTask::KeyRange& range) {
@@ -443,7 +421,7 @@ class Backward {
     for (std::size_t i = 0; i < queries_; ++i) {
       const std::int64_t at = query_ + static_cast<std::int64_t>(i);
       for (std::size_t c = 0; c < panels_; ++c) std::copy_n(DqTile(i, c), kWidth<T>, row + c * kWidth<T>);
-      gradient_.FinishQuery(row, head_);
+      gradient_.FinishQuery(row, sequence_->batch, head_);
       if (!first) {
         T* before = copies_ + copy_stride_;
         CopyRow(sum, at, dim_, before);

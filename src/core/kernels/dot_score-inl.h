@@ -94,7 +94,7 @@ class DotGradient {
   }
 
   // What was summed for a query -> its gradient. Never -0, whose sign would tell who shared the tile.
-  void FinishQuery(T* row, std::int32_t /*head*/) const {
+  void FinishQuery(T* row, std::int64_t /*batch*/, std::int64_t /*head*/) const {
     for (std::size_t c = 0; c < dim_; ++c) row[c] = row[c] * factor_ + T{0};
   }
 

@@ -23,16 +23,17 @@ struct Stage {
   const Function* function = nullptr;
 };
 
-// The learned vectors of additive scores, one a head or one for all, times the scale. Each is divided by a power of two, so that no element is above 1
+// The learned vectors of additive scores times the scale, one for all or one for each batch entry, head or both. Each is divided by a power of two, so that no element is above 1
 // and joined fractions do not overflow.
 struct AdditiveVectors {
   struct Head {
     double sum, unit;  // of the elements; the power of two
   };
-  const void* v = nullptr;                 // [heads][stride], of the kernel's own type, zeros behind dim; null: scores are dot products
-  std::size_t inner = 0, stride = 0;       // dim in whole quads; in whole panels
-  std::vector<Head> heads;
-  std::size_t index(std::int64_t head) const { return heads.size() == 1 ? 0 : static_cast<std::size_t>(head); }
+  const void* v = nullptr;                     // [vector][stride], of the kernel's own type, zeros behind dim; null: scores are dot products
+  std::size_t inner = 0, stride = 0;           // dim in whole quads; in whole panels
+  std::int64_t batch_step = 0, head_step = 0;  // vectors between batch entries and heads, 0 where they share one
+  std::vector<Head> heads;                     // one entry a vector
+  std::size_t index(std::int64_t batch, std::int64_t head) const { return static_cast<std::size_t>(batch * batch_step + head * head_step); }
 };
 
 // Query rows that one work item computes: units [unit_begin, unit_end) of heads [head_begin, head_end), which share one kv head.

@@ -121,6 +121,32 @@ HWY_INLINE void AddRows(const T* HWY_RESTRICT tile, std::size_t rows, T* HWY_RES
   for (std::size_t i = 0; i < rows * kWidth<T>; i += kLanes<T>) hn::Store(hn::Add(hn::Load(d, tile + i), hn::Load(d, sums + i)), d, sums + i);
 }
 
+// sums += a b for `rows` rows of a tile; only one vector of columns where `narrow`. `select`: b may hold NaN or infinity in what a row does not see.
+template <class Ops, std::size_t M, std::size_t V, std::size_t kRowStride, std::size_t kStep>
+HWY_NOINLINE void AddTile(const typename Ops::Packed* HWY_RESTRICT a, const typename Ops::Packed* HWY_RESTRICT b, std::size_t inner,
+                          typename Ops::T* HWY_RESTRICT sums) {
+  Acc<Ops, M, V> acc;
+  ZeroAcc(acc);
+  Accumulate<Ops, M, V, kRowStride, kStep>(a, b, inner, acc);
+  AddAcc(sums, acc);
+  StoreAcc(acc, sums);
+}
+
+template <class Ops, std::size_t kRowStride, std::size_t kStep>
+HWY_INLINE void AddProduct(const typename Ops::Packed* a, const typename Ops::Packed* b, std::size_t inner, std::size_t rows, bool narrow, bool select,
+                           typename Ops::T* sums) {
+  using T = typename Ops::T;
+  if (HWY_UNLIKELY(select)) {
+    HWY_ALIGN T tile[kRows * kWidth<T>] = {};
+    AccumulateSelecting<Ops, kRowStride, kStep>(a, b, inner, rows, tile);
+    AddRows(tile, rows, sums);
+  } else if (narrow) {
+    REGARD_FOR_ROWS(rows, (AddTile<Ops, M, 1, kRowStride, kStep>(a, b, inner, sums)));
+  } else {
+    REGARD_FOR_ROWS(rows, (AddTile<Ops, M, 2, kRowStride, kStep>(a, b, inner, sums)));
+  }
+}
+
 }  // namespace HWY_NAMESPACE
 }  // namespace regard::kernels
 HWY_AFTER_NAMESPACE();

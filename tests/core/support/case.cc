@@ -114,7 +114,7 @@ Problem make_problem(const Case& c) {
   shape_scores(p, c.shape);
   p.d_out = normal(random, dtype, {c.batch, heads, c.len_q, c.dim_v}, c.d_out_lie);
   if (c.score != 0) {
-    p.score_v = Tensor(dtype, {1, c.score == 1 ? 1 : heads, 1, c.dim}, static_cast<Lie>(c.gradient_lie));
+    p.score_v = Tensor(dtype, {c.score == 3 ? c.batch : 1, c.score == 1 ? 1 : heads, 1, c.dim}, static_cast<Lie>(c.gradient_lie));
     p.score_v.fill_normal(random, 2 / std::sqrt(static_cast<double>(c.dim)));
   }
   if (c.d_lse) p.d_lse = normal(random, p.statistics_dtype(), {c.batch, heads, c.len_q, 1}, c.d_out_lie);

@@ -156,7 +156,7 @@ class Head {
       r_.dk_delta = std::max(r_.dk_delta, k_delta_[j] * static_cast<double>(p_.group));
       r_.dv_terms = std::max(r_.dv_terms, v_terms_[j] * static_cast<double>(p_.group));
     }
-    for (std::size_t d = 0; d < d_score_v_.size(); ++d) r_.d_score_v[head_ % p_.heads * p_.dim + d] += static_cast<double>(d_score_v_[d]);
+    for (std::size_t d = 0; d < d_score_v_.size(); ++d) r_.d_score_v[head_ * p_.dim + d] += static_cast<double>(d_score_v_[d]);
     // One v may serve all heads of all batch entries.
     r_.d_score_v_terms += score_v_terms_;
     r_.d_score_v_delta += score_v_delta_;
@@ -171,7 +171,7 @@ class Head {
     return false;
   }
 
-  const double* score_v() const { return &p_.score_v[head_ % p_.heads * p_.dim]; }
+  const double* score_v() const { return &p_.score_v[head_ * p_.dim]; }
 
   void scores() {
     s_.assign(n_, 0);

@@ -88,10 +88,14 @@ double steepness(const DenseProblem& p) {
   return most;
 }
 
-// A gradient (heads, dim) added up to the shape of v, which one head may stand for.
-std::vector<double> over_heads(const std::vector<double>& full, const Shape& shape) {
-  std::vector<double> sums(static_cast<std::size_t>(shape[1] * shape[3]), 0);
-  for (std::size_t n = 0; n < full.size(); ++n) sums[n % sums.size()] += full[n];
+// A gradient (batch, heads, dim) added up to the shape of v.
+std::vector<double> over_heads(const std::vector<double>& full, const DenseProblem& p, const Shape& shape) {
+  std::vector<double> sums(static_cast<std::size_t>(shape[0] * shape[1] * shape[3]), 0);
+  if (full.empty()) return sums;  // without query rows
+  std::size_t at = 0;
+  for_each_index({p.batch, p.heads, 1, p.dim}, [&](auto b, auto h, auto, auto d) {
+    sums[((shape[0] == 1 ? 0 : b) * shape[1] + (shape[1] == 1 ? 0 : h)) * shape[3] + d] += full[at++];
+  });
   return sums;
 }
 
@@ -143,8 +147,8 @@ std::string errors_of(const Problem& problem, const Results& r, double score_siz
   if (r.d_score_v.given()) {
     const Shape& shape = problem.score_v.shape();
     const double own = std::max(e, eps(r.d_score_v.dtype()));
-    comparisons.push_back({"d_score_v", r.d_score_v.values(), over_heads(exact.d_score_v, shape), over_heads(plain.d_score_v, shape),
-                           over_heads(other.d_score_v, shape), 3, own, exact.d_score_v_terms, exact.d_score_v_delta});
+    comparisons.push_back({"d_score_v", r.d_score_v.values(), over_heads(exact.d_score_v, p, shape), over_heads(plain.d_score_v, p, shape),
+                           over_heads(other.d_score_v, p, shape), 3, own, exact.d_score_v_terms, exact.d_score_v_delta});
   }
   for (std::size_t n = 0; n < r.d_bias.size(); ++n) {
     if (!r.d_bias[n].given()) continue;

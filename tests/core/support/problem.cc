@@ -22,8 +22,9 @@ DenseProblem Problem::dense() const {
   DenseProblem p;
   p.batch = batch(), p.heads = heads(), p.group = group(), p.len_q = len_q(), p.len_k = len_k(), p.dim = dim(), p.dim_v = dim_v();
   p.scale = scale.value_or(score_v.given() ? 1 : 1 / std::sqrt(static_cast<double>(p.dim)));
-  for (std::int64_t h = 0; score_v.given() && h < p.heads; ++h)
-    for (std::int64_t d = 0; d < p.dim; ++d) p.score_v.push_back(score_v.broadcast_at(0, h, 0, d));
+  if (score_v.given()) {
+    for_each_index({p.batch, p.heads, 1, p.dim}, [&](auto b, auto h, auto, auto d) { p.score_v.push_back(score_v.broadcast_at(b, h, 0, d)); });
+  }
   p.softcap = softcap;
   p.q = q.values(), p.k = k.values(), p.v = v.values();
   if (!rule.mask.hides_nothing()) p.allowed = testing::dense(rule, p.batch, p.heads, p.len_q, p.len_k);
@@ -51,7 +52,7 @@ Problem Problem::rows(std::int64_t begin, std::int64_t size) const {
 
 Problem Problem::batch_entry(std::int64_t b) const {
   Problem part = *this;
-  for (Tensor* tensor : {&part.q, &part.k, &part.v, &part.d_out, &part.d_lse})
+  for (Tensor* tensor : {&part.q, &part.k, &part.v, &part.score_v, &part.d_out, &part.d_lse})
     if (tensor->given()) *tensor = tensor->slice(0, b, 1);
   for (BiasTensor& bias : part.biases) bias.values = bias.values.slice(0, b, 1);
   return part;

@@ -1,0 +1,14 @@
+"""One record of the encoding (include/regard/encoding.h): integers, floats and tensors of its own."""
+
+
+class Record:
+    __slots__ = ("floats", "ints", "name", "tensors")
+
+    def __init__(self, name, kind, ints=(), floats=(), tensors=()):
+        self.name = name
+        self.ints = (kind, len(ints), *ints)
+        self.floats = floats
+        self.tensors = tensors
+
+    def __repr__(self):
+        return f"regard.{self.name}(...)"
