@@ -78,7 +78,9 @@ class GlobalTokens final : public MaskNode {
 }  // namespace plan
 
 Mask global_tokens(std::vector<std::int64_t> tokens, std::optional<std::int64_t> offset) {
-  return Mask(std::make_shared<plan::GlobalTokens>(std::vector<std::vector<std::int64_t>>(1, std::move(tokens)), false, offset));
+  std::vector<std::vector<std::int64_t>> for_all_batches;
+  for_all_batches.push_back(std::move(tokens));
+  return Mask(std::make_shared<plan::GlobalTokens>(std::move(for_all_batches), false, offset));
 }
 
 Mask global_tokens_by_batch(std::vector<std::vector<std::int64_t>> tokens, std::optional<std::int64_t> offset) {

@@ -138,7 +138,9 @@ class Tree final : public MaskNode {
 }  // namespace plan
 
 Mask tree(std::vector<std::int64_t> parents) {
-  return Mask(std::make_shared<plan::Tree>(std::vector<std::vector<std::int64_t>>(1, std::move(parents)), false));
+  std::vector<std::vector<std::int64_t>> for_all_batches;
+  for_all_batches.push_back(std::move(parents));
+  return Mask(std::make_shared<plan::Tree>(std::move(for_all_batches), false));
 }
 
 Mask tree_by_batch(std::vector<std::vector<std::int64_t>> parents) { return Mask(std::make_shared<plan::Tree>(std::move(parents), true)); }
