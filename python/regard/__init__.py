@@ -5,7 +5,7 @@ regard.enable()                    # every F.scaled_dot_product_attention on CPU
 import regard.transformers         # attn_implementation="regard"
 """
 
-from . import _ops_library, _public_op  # noqa: F401  (registers the operators)
+from . import _ops_library, _public_op, _state_ops  # noqa: F401  (registers the operators)
 from ._attention import attention
 from ._enable import disable, enable, enabled, report
 from ._plan import Plan, plan
@@ -40,17 +40,20 @@ from .modifiers import (
     temperature,
 )
 from .score import Score, additive
+from .states import State, attention_state, finish, merge
 
 __all__ = [
     "Mask",
     "Modifier",
     "Plan",
     "Score",
+    "State",
     "additive",
     "alibi",
     "alibi_slopes",
     "around",
     "attention",
+    "attention_state",
     "bigbird",
     "blocks",
     "causal",
@@ -59,6 +62,7 @@ __all__ = [
     "documents",
     "enable",
     "enabled",
+    "finish",
     "function",
     "gaussian",
     "global_tokens",
@@ -67,6 +71,7 @@ __all__ = [
     "luong_concat",
     "luong_general",
     "luong_location",
+    "merge",
     "multiplier",
     "plan",
     "prefix",

@@ -84,14 +84,24 @@ def attention(
 
 
 def general(query, key, value, mask, scale, softcap, bias, layout, plan, return_lse, records=()):
-    check_tensors(query, key, value)
-    order = AXIS_ORDERS.get(layout)
-    if order is None:
-        raise ValueError(f"layout: {layout!r}; expected one of {', '.join(map(repr, AXIS_ORDERS))}")
     if plan is not None:
         if mask is not None and mask is not plan.mask:
             raise ValueError("plan: a plan carries its own mask; give one of mask and plan")
         mask = plan.mask
+    *inputs, leading = prepared(query, key, value, mask, scale, softcap, bias, layout, records)
+    result = _run(*inputs, plan, return_lse)
+    if leading is None:
+        return result
+    return tuple(leading.output(x) for x in result) if return_lse else leading.output(result)
+
+
+def prepared(query, key, value, mask, scale, softcap, bias, layout, records):
+    """(query, key, value, ints, floats, tensors, order) as the operators take them, and what brings results back to the leading dimensions
+    that they had, or None."""
+    check_tensors(query, key, value)
+    order = AXIS_ORDERS.get(layout)
+    if order is None:
+        raise ValueError(f"layout: {layout!r}; expected one of {', '.join(map(repr, AXIS_ORDERS))}")
     mask = as_mask(mask)
     if _any_autocast() and not is_dynamo_compiling():
         query, key, value = lowered(query, key, value)
@@ -103,10 +113,9 @@ def general(query, key, value, mask, scale, softcap, bias, layout, plan, return_
         query, key, value = leading.inputs(query, key, value)
         if leading.deep:
             tensors = [leading.pairs(x) if x.dtype is torch.bool or x.is_floating_point() else x for x in tensors]
-    if leading is None or not leading.deep:
-        return _run(query, key, value, ints, floats, tensors, order, plan, return_lse)
-    result = _run(query, key, value, ints, floats, tensors, order, plan, return_lse)
-    return tuple(leading.output(x) for x in result) if return_lse else leading.output(result)
+        else:
+            leading = None
+    return query, key, value, ints, floats, tensors, order, leading
 
 
 def _run(query, key, value, ints, floats, tensors, order, plan, return_lse):

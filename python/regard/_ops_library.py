@@ -31,3 +31,6 @@ set_target = _overload("_set_target")
 # What compilers see.
 attention = torch.ops.regard.attention.default
 attention_backward = torch.ops.regard.attention_backward.default
+attention_state = torch.ops.regard.attention_state.default
+merge_states = torch.ops.regard.merge_states.default
+merge_states_backward = torch.ops.regard.merge_states_backward.default

@@ -10,7 +10,7 @@ from ._autograd import DOUBLE_BACKWARD, spread, wanted_bits
 from ._axes import agree
 
 
-def _fake(query, key, value, ints, floats, tensors, order):
+def fake_attention(query, key, value, ints, floats, tensors, order):
     sizes = list(query.shape)
     rank = query.dim()
     heads, seq = (-2, -3) if order else (-3, -2)
@@ -34,7 +34,7 @@ def _fake_backward(d_out, d_lse, query, key, value, out, statistics, ints, float
 
 
 def _fake_forward(query, key, value, ints, floats, tensors, order, plan, lse):
-    out, row, _ = _fake(query, key, value, ints, floats, tensors, order)
+    out, row, _ = fake_attention(query, key, value, ints, floats, tensors, order)
     return out, row.new_empty([3 if lse else 2, *row.shape])
 
 
@@ -46,7 +46,7 @@ def _same_shapes(query, key, value, code):
 
 def _fake_attend(query, key, value, code, scale):
     _same_shapes(query, key, value, code)
-    return _fake(query, key, value, [], [], [], code // 16)[0]
+    return fake_attention(query, key, value, [], [], [], code // 16)[0]
 
 
 def _fake_attend_for_gradients(query, key, value, code, scale):
@@ -92,7 +92,7 @@ def _no_double_backward(ctx, *_):
     raise RuntimeError(DOUBLE_BACKWARD)
 
 
-torch.library.register_fake("regard::attention", _fake)
+torch.library.register_fake("regard::attention", fake_attention)
 torch.library.register_fake("regard::attention_backward", _fake_backward)
 # The private operators have shapes too, for tensors on the meta device.
 torch.library.register_fake("regard::_forward", _fake_forward)

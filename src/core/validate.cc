@@ -155,29 +155,56 @@ Status validate_backward(const BackwardInputs& inputs, const Options& options, c
   return check_modifier_gradients(gradients.d_modifiers, options.modifiers);
 }
 
-Status validate_merge(const State& other, const State& into) {
-  REGARD_RETURN_IF_ERROR(check_output("into.out", into.out));
-  const Shape out = into.out.shape, statistics{out[0], out[1], out[2], 1};
-  const DType dtype = into.out.dtype;
-  if (dtype != DType::kFloat32 && dtype != DType::kFloat64) {
-    return invalid("into.out", std::string("dtype ") + name_of(dtype) + "; expected float32 or float64");
-  }
-  REGARD_RETURN_IF_ERROR(check_view("other.out", as_const(other.out)));
-  REGARD_RETURN_IF_ERROR(check_shape("other.out", other.out.shape, out, "as into.out"));
-  REGARD_RETURN_IF_ERROR(check_dtype("other.out", other.out.dtype, dtype, "as into.out"));
-  const auto check_numbers = [&](const char* name, const MutableTensorView& view) -> Status {
-    REGARD_RETURN_IF_ERROR(check_shape(name, view.shape, statistics, "(batch, heads, len_q) of into.out and 1"));
-    return check_dtype(name, view.dtype, dtype, "as into.out");
+namespace {
+
+// A state whose out is as `model`, which is called `as`; `writable`: its elements lie apart.
+Status check_state(const std::string& name, const State& state, const MutableTensorView& model, const std::string& as, bool writable) {
+  const auto check = [&](const std::string& what, const MutableTensorView& view, const Shape& shape, const std::string& like) -> Status {
+    REGARD_RETURN_IF_ERROR(writable ? check_output(what.c_str(), view) : check_view(what.c_str(), as_const(view)));
+    REGARD_RETURN_IF_ERROR(check_shape(what.c_str(), view.shape, shape, like.c_str()));
+    return check_dtype(what.c_str(), view.dtype, model.dtype, ("as " + as).c_str());
   };
-  for (const auto& [name, view] : {std::pair{"into.maximum", &into.maximum}, {"into.log_sum", &into.log_sum}}) {
-    REGARD_RETURN_IF_ERROR(check_output(name, *view));
-    REGARD_RETURN_IF_ERROR(check_numbers(name, *view));
+  const Shape& out = model.shape;
+  const Shape statistics{out[0], out[1], out[2], 1};
+  REGARD_RETURN_IF_ERROR(check(name + ".out", state.out, out, "as " + as));
+  REGARD_RETURN_IF_ERROR(check(name + ".maximum", state.maximum, statistics, "(batch, heads, len_q) of " + as + " and 1"));
+  return check(name + ".log_sum", state.log_sum, statistics, "(batch, heads, len_q) of " + as + " and 1");
+}
+
+Status check_state_dtype(const char* name, DType dtype) {
+  if (dtype == DType::kFloat32 || dtype == DType::kFloat64) return {};
+  return invalid(name, std::string("dtype ") + name_of(dtype) + "; expected float32 or float64");
+}
+
+}  // namespace
+
+Status validate_merge(const State& other, const State& into) {
+  REGARD_RETURN_IF_ERROR(check_state_dtype("into.out", into.out.dtype));
+  REGARD_RETURN_IF_ERROR(check_state("into", into, into.out, "into.out", true));
+  return check_state("other", other, into.out, "into.out", false);
+}
+
+Status validate_merge_backward(const State& part, const State& whole, const TensorView& d_out, const TensorView& d_lse,
+                               const StateGradients& gradients) {
+  const Shape out = whole.out.shape, statistics{out[0], out[1], out[2], 1};
+  const DType dtype = whole.out.dtype;
+  REGARD_RETURN_IF_ERROR(check_state_dtype("whole.out", dtype));
+  REGARD_RETURN_IF_ERROR(check_state("whole", whole, whole.out, "whole.out", false));
+  REGARD_RETURN_IF_ERROR(check_state("part", part, whole.out, "whole.out", false));
+  const auto check_gradient_view = [&](const char* name, const TensorView& view, const Shape& shape) -> Status {
+    REGARD_RETURN_IF_ERROR(check_view(name, view));
+    REGARD_RETURN_IF_ERROR(check_shape(name, view.shape, shape, shape == out ? "as whole.out" : "as whole.log_sum"));
+    return check_dtype(name, view.dtype, dtype, "as whole.out");
+  };
+  REGARD_RETURN_IF_ERROR(check_gradient_view("d_out", d_out, out));
+  if (d_lse.given()) REGARD_RETURN_IF_ERROR(check_gradient_view("d_lse", d_lse, statistics));
+  if (gradients.d_out.given()) {
+    REGARD_RETURN_IF_ERROR(check_output("gradients.d_out", gradients.d_out));
+    REGARD_RETURN_IF_ERROR(check_gradient_view("gradients.d_out", as_const(gradients.d_out), out));
   }
-  for (const auto& [name, view] : {std::pair{"other.maximum", &other.maximum}, {"other.log_sum", &other.log_sum}}) {
-    REGARD_RETURN_IF_ERROR(check_view(name, as_const(*view)));
-    REGARD_RETURN_IF_ERROR(check_numbers(name, *view));
-  }
-  return {};
+  if (!gradients.d_lse.given()) return {};
+  REGARD_RETURN_IF_ERROR(check_output("gradients.d_lse", gradients.d_lse));
+  return check_gradient_view("gradients.d_lse", as_const(gradients.d_lse), statistics);
 }
 
 }  // namespace regard

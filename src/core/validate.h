@@ -9,5 +9,7 @@ namespace regard {
 Status validate_forward(const Inputs& inputs, const Options& options, const Outputs& outputs);
 Status validate_backward(const BackwardInputs& inputs, const Options& options, const Gradients& gradients);
 Status validate_merge(const State& other, const State& into);
+Status validate_merge_backward(const State& part, const State& whole, const TensorView& d_out, const TensorView& d_lse,
+                               const StateGradients& gradients);
 
 }  // namespace regard

@@ -22,6 +22,13 @@ STABLE_TORCH_LIBRARY(regard, library) {
   library.def(
       "attention_backward(Tensor d_out, Tensor? d_lse, Tensor query, Tensor key, Tensor value, Tensor out, Tensor statistics,"
       " int[] ints, float[] floats, Tensor[] tensors, int order, int plan, int wanted) -> Tensor[]");
+  library.def(
+      "attention_state(Tensor query, Tensor key, Tensor value, int[] ints, float[] floats, Tensor[] tensors, int order)"
+      " -> (Tensor, Tensor, Tensor)");
+  library.def("merge_states(Tensor[] outs, Tensor[] maxima, Tensor[] log_sums, int order) -> (Tensor, Tensor, Tensor)");
+  library.def(
+      "merge_states_backward(Tensor d_out, Tensor? d_log_sum, Tensor[] outs, Tensor[] maxima, Tensor[] log_sums, Tensor[] whole, int order,"
+      " int wanted) -> Tensor[]");
   library.def("_make_plan(int[] ints, Tensor[] tensors, int batch, int heads, int len_q, int len_k) -> int");
   library.def("_plan_density(int plan) -> float");
   library.def("_plan_picture(int plan, int batch, int head, int width) -> str");
@@ -38,6 +45,9 @@ STABLE_TORCH_LIBRARY_IMPL(regard, CPU, library) {
   library.impl("_backward", TORCH_BOX(&backward_op));
   library.impl("attention", TORCH_BOX(&attention_op));
   library.impl("attention_backward", TORCH_BOX(&backward_op));
+  library.impl("attention_state", TORCH_BOX(&attention_state));
+  library.impl("merge_states", TORCH_BOX(&merge_states));
+  library.impl("merge_states_backward", TORCH_BOX(&merge_states_backward));
 }
 
 // Nothing to dispatch on: these take no tensors that could ask for another device.

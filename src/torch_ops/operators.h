@@ -36,6 +36,16 @@ std::tuple<Tensor, Tensor, Tensor> attention_op(Tensor query, Tensor key, Tensor
 Tensors backward_op(Tensor d_out, std::optional<Tensor> d_lse, Tensor query, Tensor key, Tensor value, Tensor out, Tensor statistics,
                     Ints ints, Floats floats, Tensors tensors, std::int64_t order, std::int64_t plan, std::int64_t wanted);
 
+// States (regard/state.h): out in float32 (float64 for float64), maximum, log-sum, each a tensor of its own.
+std::tuple<Tensor, Tensor, Tensor> attention_state(Tensor query, Tensor key, Tensor value, Ints ints, Floats floats, Tensors tensors,
+                                                   std::int64_t order);
+// The state over all keys of the states given, merged in their order.
+std::tuple<Tensor, Tensor, Tensor> merge_states(Tensors outs, Tensors maxima, Tensors log_sums, std::int64_t order);
+// Of n states: the gradients of their outs that bits 0 to n - 1 of `wanted` name, then of their log-sums, bits n to 2 n - 1. `whole` is (out, maximum,
+// log-sum) of the merge.
+Tensors merge_states_backward(Tensor d_out, std::optional<Tensor> d_log_sum, Tensors outs, Tensors maxima, Tensors log_sums, Tensors whole,
+                              std::int64_t order, std::int64_t wanted);
+
 // Plans, held by their address.
 std::int64_t make_plan(Ints ints, Tensors tensors, std::int64_t batch, std::int64_t heads, std::int64_t len_q, std::int64_t len_k);
 double plan_density(std::int64_t plan);

@@ -1,36 +1,17 @@
 #include <cmath>
 #include <limits>
 
+#include "core/api/state_rows.h"
 #include "core/validate.h"
 #include "regard/state.h"
 
 namespace regard {
 namespace {
 
-// The views of one state at one (batch, head), to be read row by row.
-template <typename T>
-struct Rows {
-  T *out, *maximum, *log_sum;
-  std::int64_t out_row, out_dim, maximum_row, log_sum_row;  // strides
-
-  Rows(const State& state, std::int64_t b, std::int64_t h)
-      : out(at(state.out, b, h)),
-        maximum(at(state.maximum, b, h)),
-        log_sum(at(state.log_sum, b, h)),
-        out_row(state.out.strides[2]),
-        out_dim(state.out.strides[3]),
-        maximum_row(state.maximum.strides[2]),
-        log_sum_row(state.log_sum.strides[2]) {}
-
-  static T* at(const MutableTensorView& view, std::int64_t b, std::int64_t h) {
-    return static_cast<T*>(view.data) + b * view.strides[0] + h * view.strides[1];
-  }
-};
-
 // With M the larger maximum, a side weighs exp(maximum - M + log_sum), its share of the sum over the union. The halves of lse are
 // never added up: with scores near the largest float their sum would lose log_sum.
 template <typename T>
-void merge_row(const Rows<T>& from, const Rows<T>& to, std::int64_t i, std::int64_t dim) {
+void merge_row(const StateRows<T>& from, const StateRows<T>& to, std::int64_t i, std::int64_t dim) {
   constexpr T kNothing = -std::numeric_limits<T>::infinity();
   const T *maximum = from.maximum + i * from.maximum_row, *log_sum = from.log_sum + i * from.log_sum_row;
   T *maximum_to = to.maximum + i * to.maximum_row, *log_sum_to = to.log_sum + i * to.log_sum_row;
@@ -65,7 +46,7 @@ void merge_states(const State& other, const State& into) {
   const auto& [batch, heads, length, dim] = into.out.shape;
   for (std::int64_t b = 0; b < batch; ++b) {
     for (std::int64_t h = 0; h < heads; ++h) {
-      const Rows<T> from(other, b, h), to(into, b, h);
+      const StateRows<T> from(other, b, h), to(into, b, h);
       for (std::int64_t i = 0; i < length; ++i) merge_row(from, to, i, dim);
     }
   }
