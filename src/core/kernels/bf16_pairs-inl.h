@@ -37,6 +37,13 @@ struct Bf16PairOps {
     __asm__("vdpbf16ps %2, %1, %0" : "+v"(acc.raw) : "v"(a.raw), "v"(b.raw));
     return acc;
   }
+  // The compiler moves what follows a product into its loop, where sums made by assembler then live in memory. Each of them has to pass here first.
+  template <class Sums>
+  static HWY_INLINE void Settle(Sums& acc) {
+    for (auto& row : acc.v) {
+      for (auto& sum : row) __asm__ volatile("" : "+v"(sum.raw));
+    }
+  }
   static HWY_INLINE Vec<float> ScoreOf(Vec<float> acc, float factor) { return hn::Mul(acc, hn::Set(Tag<float>(), factor)); }
 
   static HWY_INLINE Vec<float> MulAccSelecting(Vec<float> acc, Packed a, const Packed* HWY_RESTRICT b) {

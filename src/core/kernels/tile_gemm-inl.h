@@ -78,23 +78,35 @@ HWY_INLINE void Accumulate(const typename Ops::Packed* HWY_RESTRICT a, const typ
   }
 }
 
-// The same from 0, in blocks of kScoreBlock dims that are added up: a long sum rounds less in pieces.
+// Scores over many dims are summed in blocks of kScoreBlock, which are added up: a long sum rounds less in pieces.
 inline constexpr std::size_t kScoreBlock = 128;
+
+// All blocks but the first, into memory. A function of its own, so that the common loop keeps its registers.
+template <class Ops, std::size_t M, std::size_t V>
+HWY_NOINLINE void AccumulateRest(const typename Ops::Packed* HWY_RESTRICT rows, const typename Ops::Packed* HWY_RESTRICT lanes, std::size_t inner,
+                                 typename Ops::T* HWY_RESTRICT sums) {
+  using T = typename Ops::T;
+  constexpr std::size_t kBlock = kScoreBlock / Ops::kPair;
+  for (std::size_t c = kBlock; c < inner; c += kBlock) {
+    Acc<Ops, M, V> acc;
+    ZeroAcc(acc);
+    Accumulate<Ops, M, V, 1, kRows>(rows + c * kRows, lanes + c * kWidth<T>, inner - c < kBlock ? inner - c : kBlock, acc);
+    if (c > kBlock) AddAcc(sums, acc);
+    StoreAcc(acc, sums);
+  }
+}
 
 template <class Ops, std::size_t M, std::size_t V>
 HWY_INLINE void AccumulateScores(const typename Ops::Packed* HWY_RESTRICT rows, const typename Ops::Packed* HWY_RESTRICT lanes, std::size_t inner,
                                  Acc<Ops, M, V>& acc) {
-  using T = typename Ops::T;
   constexpr std::size_t kBlock = kScoreBlock / Ops::kPair;
+  HWY_ALIGN typename Ops::T rest[M * kWidth<typename Ops::T>];
+  const bool more = inner > kBlock;
+  if (HWY_UNLIKELY(more)) AccumulateRest<Ops, M, V>(rows, lanes, inner, rest);
   ZeroAcc(acc);
-  Accumulate<Ops, M, V, 1, kRows>(rows, lanes, inner < kBlock ? inner : kBlock, acc);
-  for (std::size_t c = kBlock; HWY_UNLIKELY(c < inner); c += kBlock) {
-    HWY_ALIGN T before[M * kWidth<T>];
-    StoreAcc(acc, before);
-    ZeroAcc(acc);
-    Accumulate<Ops, M, V, 1, kRows>(rows + c * kRows, lanes + c * kWidth<T>, inner - c < kBlock ? inner - c : kBlock, acc);
-    AddAcc(before, acc);
-  }
+  Accumulate<Ops, M, V, 1, kRows>(rows, lanes, more ? kBlock : inner, acc);
+  Ops::Settle(acc);
+  if (HWY_UNLIKELY(more)) AddAcc(rest, acc);
 }
 
 // Accumulate into a tile in memory, where b may hold NaN or infinity in what a row does not see. Rare, so it is small and not fast.
