@@ -8,6 +8,14 @@ import regard.transformers         # attn_implementation="regard"
 from . import _ops_library, _public_op, _state_ops  # noqa: F401  (registers the operators)
 from ._attention import attention
 from ._enable import disable, enable, enabled, report
+from ._map import (
+    attention_entropy,
+    attention_map,
+    attention_picture,
+    attention_received,
+    attention_rollout,
+    attention_top,
+)
 from ._plan import Plan, plan
 from ._targets import kernel_target, set_target
 from .luong import luong_concat, luong_general, luong_location
@@ -53,7 +61,13 @@ __all__ = [
     "alibi_slopes",
     "around",
     "attention",
+    "attention_entropy",
+    "attention_map",
+    "attention_picture",
+    "attention_received",
+    "attention_rollout",
     "attention_state",
+    "attention_top",
     "bigbird",
     "blocks",
     "causal",

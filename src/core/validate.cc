@@ -155,6 +155,21 @@ Status validate_backward(const BackwardInputs& inputs, const Options& options, c
   return check_modifier_gradients(gradients.d_modifiers, options.modifiers);
 }
 
+Status validate_scores(const TensorView& q, const TensorView& k, const Options& options, const TensorView& maximum, const TensorView& log_sum) {
+  REGARD_RETURN_IF_ERROR(check_qkv(q, k, k, options));  // keys are values that fit
+  REGARD_RETURN_IF_ERROR(check_options(options, q, k));
+  if (maximum.given() != log_sum.given()) {
+    return maximum.given() ? invalid("log_sum", "not given; maximum is, and the two belong together")
+                           : invalid("maximum", "not given; log_sum is, and the two belong together");
+  }
+  for (const auto& [name, view] : {std::pair{"maximum", &maximum}, {"log_sum", &log_sum}}) {
+    if (!view->given()) continue;
+    REGARD_RETURN_IF_ERROR(check_view(name, *view));
+    REGARD_RETURN_IF_ERROR(check_statistics(name, *view, q));
+  }
+  return {};
+}
+
 namespace {
 
 // A state whose out is as `model`, which is called `as`; `writable`: its elements lie apart.

@@ -29,6 +29,9 @@ STABLE_TORCH_LIBRARY(regard, library) {
   library.def(
       "merge_states_backward(Tensor d_out, Tensor? d_log_sum, Tensor[] outs, Tensor[] maxima, Tensor[] log_sums, Tensor[] whole, int order,"
       " int wanted) -> Tensor[]");
+  library.def(
+      "_map(Tensor query, Tensor key, Tensor? maximum, Tensor? log_sum, Tensor? row_weights, int[] ints, float[] floats, Tensor[] tensors,"
+      " int order, int plan, int kind, int[] what) -> Tensor[]");
   library.def("_make_plan(int[] ints, Tensor[] tensors, int batch, int heads, int len_q, int len_k) -> int");
   library.def("_plan_density(int plan) -> float");
   library.def("_plan_picture(int plan, int batch, int head, int width) -> str");
@@ -43,6 +46,7 @@ STABLE_TORCH_LIBRARY_IMPL(regard, CPU, library) {
   library.impl("_attend_backward", TORCH_BOX(&attend_backward));
   library.impl("_forward", TORCH_BOX(&forward_op));
   library.impl("_backward", TORCH_BOX(&backward_op));
+  library.impl("_map", TORCH_BOX(&map_op));
   library.impl("attention", TORCH_BOX(&attention_op));
   library.impl("attention_backward", TORCH_BOX(&backward_op));
   library.impl("attention_state", TORCH_BOX(&attention_state));

@@ -46,6 +46,11 @@ std::tuple<Tensor, Tensor, Tensor> merge_states(Tensors outs, Tensors maxima, Te
 Tensors merge_states_backward(Tensor d_out, std::optional<Tensor> d_log_sum, Tensors outs, Tensors maxima, Tensors log_sums, Tensors whole,
                               std::int64_t order, std::int64_t wanted);
 
+// What regard/map.h offers, by kind (see map.cc): answers (batch, heads or 1, ...). `what` is a region (8 ends), whether heads are averaged,
+// height and width of a picture or how many keys, and the pooling.
+Tensors map_op(Tensor query, Tensor key, std::optional<Tensor> maximum, std::optional<Tensor> log_sum, std::optional<Tensor> row_weights, Ints ints,
+               Floats floats, Tensors tensors, std::int64_t order, std::int64_t plan, std::int64_t kind, Ints what);
+
 // Plans, held by their address.
 std::int64_t make_plan(Ints ints, Tensors tensors, std::int64_t batch, std::int64_t heads, std::int64_t len_q, std::int64_t len_k);
 double plan_density(std::int64_t plan);

@@ -11,6 +11,7 @@
 #include "core/kernels/dot_score-inl.h"
 #include "core/kernels/forward-inl.h"
 #include "core/kernels/kernels.h"
+#include "core/kernels/map-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace regard::kernels {
@@ -53,7 +54,14 @@ void CopyView(const TensorView& from, const MutableTensorView& to) {
 template <class Score, class Gradient>
 const KernelSet* SetOf() {
   using Ops = typename Score::Ops;
-  static const KernelSet set = {&Forward<Score>::ScratchBytes, &Forward<Score>::Run, &Backward<Gradient>::ScratchBytes, &Backward<Gradient>::Run, &SinkGradients<typename Ops::T>, &CopyView<typename Ops::T>,
+  static const KernelSet set = {&Forward<Score>::ScratchBytes,
+                                &Forward<Score>::Run,
+                                &Backward<Gradient>::ScratchBytes,
+                                &Backward<Gradient>::Run,
+                                &MapScratch<Score>,
+                                &RunMap<Score>,
+                                &SinkGradients<typename Ops::T>,
+                                &CopyView<typename Ops::T>,
                                 Ops::kTarget != nullptr ? [] { return Ops::kTarget; } : &CompiledTarget};
   return &set;
 }

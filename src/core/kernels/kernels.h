@@ -43,6 +43,7 @@ struct ForwardItem {
 };
 
 struct KernelSet;
+struct MapTask;  // map_task.h
 
 struct ForwardTask {
   const KernelSet* set = nullptr;  // whose forward() runs the items
@@ -100,6 +101,8 @@ struct KernelSet {
   void (*forward)(const ForwardTask&, std::size_t item, std::byte* scratch);
   std::size_t (*backward_scratch)(const BackwardTask&);
   void (*backward)(const BackwardTask&, std::size_t item, std::byte* scratch);
+  std::size_t (*map_scratch)(const MapTask&);
+  void (*map)(const MapTask&, std::size_t item, std::byte* scratch);
   // What the rows of one (batch, head) add to sums[m], the gradient of the head's sinks.
   void (*sink_gradients)(const BackwardTask&, std::int64_t batch, std::int64_t head, std::byte* scratch, double* sums);
   void (*copy)(const TensorView& from, const MutableTensorView& to);  // element by element; one of the two has the kernel's own type

@@ -1,0 +1,198 @@
+"""Looking at attention: exact weights and what is made of them, recomputed from query and key. Nothing of size n x n is held; memory is that of the answer.
+
+All functions take the options of regard.attention (mask, score, modifiers, scale, softcap, bias, dropout_p, seed, layout, plan) and mean the weights that it
+multiplies values with: a row adds up to 1, or to what sinks, dropout or a multiplier leave of it. Answers are float32 (float64 for float64 inputs) and carry no
+gradients. Formulas: include/regard/map.h.
+"""
+
+import torch
+
+from . import _ops_library as ops
+from ._attention import prepared
+from ._axes import check_tensors
+from ._options import all_records
+
+_WEIGHTS, _PICTURE, _ENTROPY, _TOP, _COLUMN_SUMS = range(5)  # as src/torch_ops/map.cc numbers them
+_POOLINGS = {"max": 0, "mean": 1, "sum": 2}
+
+
+def _range(name, wanted, size):
+    """[begin, end) of a slice or an int, of which Python's rules hold."""
+    if wanted is None:
+        return 0, size
+    if isinstance(wanted, slice):
+        begin, end, step = wanted.indices(size)
+        if step != 1:
+            raise ValueError(f"{name}: {wanted}; expected a slice of step 1")
+        return begin, max(begin, end)
+    if not isinstance(wanted, int) or not -size <= wanted < size:
+        raise ValueError(f"{name}: {wanted!r}; expected a slice, or an int between {-size} and {size - 1}")
+    return wanted % size, wanted % size + 1
+
+
+class _Look:
+    """Query, key and options as the operator takes them."""
+
+    def __init__(
+        self,
+        query,
+        key,
+        *,
+        mask=None,
+        score=None,
+        modifiers=(),
+        scale=None,
+        softcap=0.0,
+        bias=None,
+        dropout_p=0.0,
+        seed=None,
+        layout="bhsd",
+        plan=None,
+        state=None,
+    ):
+        if plan is not None:
+            if mask is not None and mask is not plan.mask:
+                raise ValueError("plan: a plan carries its own mask; give one of mask and plan")
+            mask = plan.mask
+        check_tensors(query, key, key)
+        records = all_records(score, modifiers, dropout_p, seed)
+        query, key = query.detach(), key.detach()
+        # Keys are values that fit.
+        self.query, self.key, _, self.ints, self.floats, tensors, self.order, self.leading = prepared(
+            query, key, key, mask, scale, softcap, bias, layout, records
+        )
+        self.tensors = [x.detach() for x in tensors]
+        self.plan = plan
+        self.maximum, self.log_sum = self._statistics(state)
+
+    def _statistics(self, state):
+        if state is None:
+            return None, None
+        if isinstance(state, torch.Tensor):  # lse
+            return self._rows(state), self._rows(torch.zeros_like(state))
+        maximum, log_sum = (state.maximum, state.log_sum) if hasattr(state, "log_sum") else state
+        return self._rows(maximum), self._rows(log_sum)
+
+    def _rows(self, x):
+        x = x.detach()
+        return x if self.leading is None else x.flatten(0, len(self.leading.batch) - 1)
+
+    @property
+    def sizes(self):
+        """(batch, heads, len_q, len_k)."""
+        heads, seq = (-3, -2) if self.order == 0 else (-2, -3)
+        q = self.query
+        return q.shape[0] if q.dim() == 4 else 1, q.shape[heads] if q.dim() > 2 else 1, q.shape[seq], self.key.shape[seq]
+
+    def run(self, kind, *, rows=None, cols=None, heads=None, mean_heads=False, numbers=(0, 0, 0), row_weights=None):
+        batch, all_heads, len_q, len_k = self.sizes
+        region = (
+            0,
+            batch,
+            *_range("heads", heads, all_heads),
+            *_range("rows", rows, len_q),
+            *_range("cols", cols, len_k),
+        )
+        answers = ops.attention_map(
+            self.query,
+            self.key,
+            self.maximum,
+            self.log_sum,
+            row_weights,
+            self.ints,
+            self.floats,
+            self.tensors,
+            self.order,
+            0 if self.plan is None else self.plan.handle,
+            kind,
+            [*region, int(mean_heads), *numbers],
+        )
+        return [self._shaped(x) for x in answers]
+
+    def _shaped(self, answer):
+        """(batch, heads, ...) with the leading dimensions of the query."""
+        if self.leading is not None:
+            return self.leading.output(answer)
+        for _ in range(4 - self.query.dim()):
+            answer = answer[0]
+        return answer
+
+
+def attention_map(query, key, *, rows=None, cols=None, heads=None, mean_heads=False, **options):
+    """Exact attention weights of some rows and columns: (..., heads, rows, cols).
+
+    rows, cols, heads: slices or ints (whose axis stays, with size 1); all unless given. mean_heads: the mean over those heads, as one head.
+    state: what regard.attention_state gave for the same arguments, or the lse of regard.attention(..., return_lse=True), or a pair (maximum, log_sum), each
+    (..., heads, len_q): saves computing them again for the rows that are looked at. That of a longer attention, of which key is a part, gives the part's weights.
+    Other options: those of regard.attention.
+
+    Errors: ValueError for what does not fit, by argument name.
+    """
+    return _Look(query, key, **options).run(_WEIGHTS, rows=rows, cols=cols, heads=heads, mean_heads=mean_heads)[0]
+
+
+def attention_picture(query, key, size, *, pooling="max", rows=None, cols=None, heads=None, mean_heads=False, **options):
+    """The weights pooled to a picture, in one pass: (..., heads, height, width).
+
+    size: (height, width), at most as many as there are rows and columns. pooling: "max", "mean" or "sum" of the weights of a cell.
+    Other arguments: those of attention_map.
+    """
+    if pooling not in _POOLINGS:
+        raise ValueError(f"pooling: {pooling!r}; expected one of {', '.join(map(repr, _POOLINGS))}")
+    height, width = size
+    numbers = (int(height), int(width), _POOLINGS[pooling])
+    return _Look(query, key, **options).run(_PICTURE, rows=rows, cols=cols, heads=heads, mean_heads=mean_heads, numbers=numbers)[0]
+
+
+def attention_top(query, key, count, *, rows=None, heads=None, mean_heads=False, **options):
+    """(weights, keys) of the `count` keys that count most in each row: (..., heads, rows, count), from the largest weight down.
+
+    Where fewer keys have a weight above 0 the rest are key -1 and weight 0. Of equal weights the lower key comes first. Other arguments: those of attention_map.
+    """
+    weights, keys = _Look(query, key, **options).run(_TOP, rows=rows, heads=heads, mean_heads=mean_heads, numbers=(int(count), 0, 0))
+    return weights, keys
+
+
+def attention_entropy(query, key, *, rows=None, heads=None, mean_heads=False, **options):
+    """-sum p ln p of each row, in nats: (..., heads, rows). Arguments: those of attention_map."""
+    return _Look(query, key, **options).run(_ENTROPY, rows=rows, heads=heads, mean_heads=mean_heads)[0][..., 0]
+
+
+def attention_received(query, key, *, rows=None, cols=None, heads=None, mean_heads=False, **options):
+    """How much attention each key receives from the rows, the sums of the columns: (..., heads, cols). Arguments: those of attention_map."""
+    return _Look(query, key, **options).run(_COLUMN_SUMS, rows=rows, cols=cols, heads=heads, mean_heads=mean_heads)[0][..., 0, :]
+
+
+def attention_rollout(layers, rows, *, residual=0.5, **options):
+    """Attention rollout (Abnar & Zuidema 2020, arXiv 2005.00928): which inputs the chosen rows of a stack of self-attention layers' output go back to, (..., rows, n).
+
+        rows of A_L ... A_2 A_1,  A_l = residual * I + (1 - residual) * (mean over heads of layer l's map)
+
+    layers: (query, key) of each layer, the one next to the input first; or (query, key, options), a dict for this layer. Other options hold for all layers.
+    rows: an int, a slice or a list of ints. Each chosen row is passed through the layers as a vector: no product of n x n matrices is made.
+    """
+    looks = []
+    for layer in layers:
+        query, key, *own = layer
+        looks.append(_Look(query, key, **{**options, **(own[0] if own else {})}))
+    if not looks:
+        raise ValueError("layers: none given; expected (query, key) of at least one layer")
+    if not 0.0 <= residual <= 1.0:
+        raise ValueError(f"residual: {residual}; expected a share between 0 and 1")
+    batch, _, n, _ = looks[0].sizes
+    for i, look in enumerate(looks):
+        if look.sizes[0] != batch or look.sizes[2:] != (n, n) or look.query.dtype != looks[0].query.dtype:
+            raise ValueError(
+                f"layers[{i}]: batch {look.sizes[0]}, lengths {look.sizes[2:]}, {look.query.dtype}; expected batch {batch}, lengths {(n, n)}, "
+                f"{looks[0].query.dtype}, as layers[0]"
+            )
+    chosen = rows if isinstance(rows, (list, tuple)) else range(*_range("rows", rows, n))
+    chosen = [_range("rows", row, n)[0] for row in chosen]
+    wide = torch.float64 if looks[0].query.dtype == torch.float64 else torch.float32
+    passed = torch.zeros(batch, 1, len(chosen), n, dtype=wide)
+    passed[:, 0, range(len(chosen)), chosen] = 1
+    for look in reversed(looks):
+        own = passed
+        (mapped,) = look.run(_COLUMN_SUMS, mean_heads=True, row_weights=own)
+        passed = residual * own + (1 - residual) * mapped.reshape(own.shape)
+    return looks[0]._shaped(passed)[..., 0, :, :] if looks[0].query.dim() > 2 else passed[0, 0]
