@@ -19,7 +19,7 @@ void for_each_number(C& c, F f) {
   f("d", c.dim), f("dv", c.dim_v), f("qlie", c.q_lie), f("klie", c.k_lie), f("vlie", c.v_lie), f("dolie", c.d_out_lie);
   f("olie", c.out_lie), f("glie", c.gradient_lie), f("softcap", c.softcap), f("scale", c.scale), f("lse", c.lse), f("dlse", c.d_lse);
   f("wq", c.dq), f("wk", c.dk), f("wv", c.dv), f("wideout", c.wide_out), f("widegrad", c.wide_gradients), f("workers", c.workers);
-  f("shape", c.shape), f("score", c.score), f("wsv", c.d_score_v);
+  f("shape", c.shape), f("score", c.score), f("wsv", c.d_score_v), f("extras", c.extras);
 }
 
 DType dtype_of(int n) { return static_cast<DType>(n); }
@@ -125,6 +125,7 @@ Problem make_problem(const Case& c) {
   }
   if (c.scale != 0) p.scale = c.scale;
   p.softcap = c.softcap;
+  if (c.extras != 0) p.extras = random_extras(random, c.extras, dtype, c.batch, heads, c.len_q, c.len_k);
   p.rule = parse_rule(c.mask, c.batch, heads, c.len_q, c.len_k);
   return p;
 }

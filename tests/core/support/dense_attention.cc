@@ -67,6 +67,7 @@ class Head {
     Real maximum = -std::numeric_limits<Real>::infinity(), sum = 0;
     for (std::int64_t j = 0; j < n_; ++j)
       if (allowed(j)) maximum = std::max(maximum, s_[j]);
+    for (std::int64_t m = 0; m < p_.sinks_of_head; ++m) maximum = std::max(maximum, sink(m));
     sees_ = maximum != -std::numeric_limits<Real>::infinity() || any_nan();
     prob_.assign(n_, 0);
     out_.assign(p_.dim_v, 0);
@@ -76,10 +77,11 @@ class Head {
         prob_[j] = std::exp(s_[j] - maximum);
         sum += prob_[j];
       }
+      for (std::int64_t m = 0; m < p_.sinks_of_head; ++m) sum += std::exp(sink(m) - maximum);
       for (std::int64_t j = 0; j < n_; ++j) {
         if (!allowed(j)) continue;
         prob_[j] = round_(prob_[j] / sum);
-        for (std::int64_t d = 0; d < p_.dim_v; ++d) out_[d] += prob_[j] * v_[j * p_.dim_v + d];
+        for (std::int64_t d = 0; d < p_.dim_v; ++d) out_[d] += round_(prob_[j] * factor(j)) * v_[j * p_.dim_v + d];
       }
     }
     for (std::int64_t d = 0; d < p_.dim_v; ++d) r_.out[row_ * p_.dim_v + d] = round_(out_[d]);
@@ -98,10 +100,10 @@ class Head {
       for (std::int64_t j = 0; j < n_; ++j) dp_[j] += static_cast<Real>(d_out[d]) * vt_[d * n_ + j];
     Real delta = 0, delta_size = 0;
     for (std::int64_t j = 0; j < n_; ++j)
-      if (allowed(j)) delta += prob_[j] * (dp_[j] = round_(dp_[j]));
+      if (allowed(j)) delta += prob_[j] * factor(j) * (dp_[j] = round_(dp_[j]));
     for (std::int64_t d = 0; d < p_.dim_v; ++d) delta_size += std::abs(static_cast<Real>(d_out[d]) * out_[d]);
 
-    const Real scale = static_cast<Real>(p_.scale);
+    const Real scale = static_cast<Real>(p_.scale) / temperature();
     const double* q = &p_.q[row_ * p_.dim];
     double q_size = 0;
     for (std::int64_t d = 0; d < p_.dim; ++d) q_size = std::max(q_size, std::abs(q[d]));
@@ -115,12 +117,22 @@ class Head {
     double terms = 0;
     for (std::int64_t j = 0; j < n_; ++j) {
       if (!allowed(j)) continue;
-      const Real ds = round_(prob_[j] * (dp_[j] - delta + d_lse));
+      const Real ds = round_(prob_[j] * (dp_[j] * factor(j) - delta + d_lse));
       const Real before = p_.softcap == 0 ? ds : round_(ds * (1 - squash_[j] * squash_[j]));
-      const double term = std::abs(prob_[j]) * (std::abs(dp_[j]) + std::abs(delta) + std::abs(d_lse));
+      const double term = std::abs(prob_[j]) * (std::abs(dp_[j] * factor(j)) + std::abs(delta) + std::abs(d_lse));
       if (!p_.bias_after.empty()) r_.d_bias_after[row_ * n_ + j] = ds;
       if (!p_.bias_before.empty()) r_.d_bias_before[row_ * n_ + j] = before;
       r_.d_bias_terms[row_ * n_ + j] = term;
+      if (!p_.factors.empty()) {
+        r_.d_factors[row_ * n_ + j] = prob_[j] * dp_[j];
+        double size = 0;
+        for (std::int64_t d = 0; d < p_.dim_v; ++d) size += std::abs(d_out[d] * static_cast<double>(v_[j * p_.dim_v + d]));
+        r_.d_factor_terms[row_ * n_ + j] = prob_[j] * size;
+      }
+      if (!p_.temperature.empty()) {
+        r_.d_temperature[head_ % p_.heads] -= before * cooled_[j] / temperature();
+        r_.d_temperature_terms[head_ % p_.heads] += term * std::abs(cooled_[j] / temperature());
+      }
       r_.d_bias_delta[row_ * n_ + j] = prob_[j] * delta_size;
       for (std::int64_t d = 0; w != nullptr && d < p_.dim; ++d) {
         const Real bent = round_(std::tanh(round_(static_cast<Real>(q[d]) + k_[j * p_.dim + d])));
@@ -135,19 +147,24 @@ class Head {
         dk_[j * p_.dim + d] += before * static_cast<Real>(q[d]) * scale;
         mean_key[d] += prob_[j] * k_[j * p_.dim + d];
       }
-      for (std::int64_t d = 0; d < p_.dim_v; ++d) dv_[j * p_.dim_v + d] += prob_[j] * static_cast<Real>(d_out[d]);
+      for (std::int64_t d = 0; d < p_.dim_v; ++d) dv_[j * p_.dim_v + d] += round_(prob_[j] * factor(j)) * static_cast<Real>(d_out[d]);
       terms += term;
-      k_terms_[j] += term * q_size * std::abs(p_.scale);
-      k_delta_[j] += prob_[j] * delta_size * q_size * std::abs(p_.scale);
-      v_terms_[j] += prob_[j];
+      k_terms_[j] += term * q_size * std::abs(scale);
+      k_delta_[j] += prob_[j] * delta_size * q_size * std::abs(scale);
+      v_terms_[j] += prob_[j] * std::abs(factor(j));
     }
     for (std::int64_t d = 0; d < p_.dim; ++d) {
       r_.dq[row_ * p_.dim + d] = round_(dq_[d]);
       r_.dq_delta = std::max<double>(r_.dq_delta, std::abs(delta_size * scale * mean_key[d]));
     }
-    r_.dq_terms = std::max(r_.dq_terms, terms * std::abs(p_.scale));
-    score_v_terms_ += terms * std::abs(p_.scale);
-    score_v_delta_ += static_cast<double>(delta_size) * std::abs(p_.scale);
+    r_.dq_terms = std::max<double>(r_.dq_terms, terms * std::abs(scale));
+    score_v_terms_ += terms * std::abs(static_cast<double>(scale));
+    score_v_delta_ += static_cast<double>(delta_size) * std::abs(static_cast<double>(scale));
+    for (std::int64_t m = 0; m < p_.sinks_of_head; ++m) {
+      const Real weight = std::exp(sink(m) - static_cast<Real>(r_.lse[row_]));
+      r_.d_sinks[head_ % p_.heads * p_.sinks_of_head + m] += weight * (d_lse - delta);
+      r_.d_sink_terms[head_ % p_.heads * p_.sinks_of_head + m] += weight * (std::abs(d_lse) + delta_size);
+    }
   }
 
   void finish() {
@@ -171,10 +188,15 @@ class Head {
     return false;
   }
 
+  Real sink(std::int64_t m) const { return static_cast<Real>(p_.sinks[head_ % p_.heads * p_.sinks_of_head + m]); }
+  Real factor(std::int64_t j) const { return p_.factors.empty() ? 1 : static_cast<Real>(p_.factors[row_ * n_ + j]); }
+  Real temperature() const { return p_.temperature.empty() ? 1 : static_cast<Real>(p_.temperature[head_ % p_.heads]); }
+
   const double* score_v() const { return &p_.score_v[head_ * p_.dim]; }
 
   void scores() {
     s_.assign(n_, 0);
+    cooled_.assign(n_, 0);
     squash_.assign(p_.softcap == 0 ? 0 : n_, 0);
     for (std::int64_t d = 0; d < p_.dim; ++d) {
       const Real q = static_cast<Real>(p_.q[row_ * p_.dim + d]);
@@ -187,6 +209,7 @@ class Head {
     }
     for (std::int64_t j = 0; j < n_; ++j) {
       s_[j] = round_(round_(s_[j]) * static_cast<Real>(p_.scale));
+      if (!p_.temperature.empty()) s_[j] = cooled_[j] = round_(s_[j] / temperature());
       if (!p_.bias_before.empty()) s_[j] = round_(s_[j] + static_cast<Real>(p_.bias_before[row_ * n_ + j]));
       if (p_.softcap != 0) {
         squash_[j] = std::tanh(s_[j] / static_cast<Real>(p_.softcap));
@@ -203,7 +226,7 @@ class Head {
   std::int64_t row_ = 0;
   bool sees_ = false;
   std::vector<Real> k_, v_, kt_, vt_;
-  std::vector<Real> s_, squash_, prob_, out_, dp_, dq_;
+  std::vector<Real> s_, cooled_, squash_, prob_, out_, dp_, dq_;
   Real* dk_ = nullptr;
   Real* dv_ = nullptr;
   std::vector<Real> d_score_v_;
@@ -225,6 +248,12 @@ DenseResults attend_in(const DenseProblem& p) {
     dk.assign(keys * p.dim, 0);
     dv.assign(keys * p.dim_v, 0);
     r.d_score_v.assign(p.score_v.size(), 0);
+    r.d_temperature.assign(p.temperature.size(), 0);
+    r.d_temperature_terms.assign(p.temperature.size(), 0);
+    r.d_sinks.assign(p.sinks.size(), 0);
+    r.d_sink_terms.assign(p.sinks.size(), 0);
+    r.d_factors.assign(p.factors.size(), 0);
+    r.d_factor_terms.assign(p.factors.size(), 0);
     r.d_bias_before.assign(p.bias_before.size(), 0);
     r.d_bias_after.assign(p.bias_after.size(), 0);
     r.d_bias_terms.assign(rows * p.len_k, 0);
@@ -282,6 +311,7 @@ DenseProblem reversed(const DenseProblem& p) {
   for (std::size_t at = 0; at < r.allowed.size(); at += p.len_k) std::reverse(r.allowed.begin() + at, r.allowed.begin() + at + p.len_k);
   r.bias_before = backwards(p.bias_before, p.len_k);
   r.bias_after = backwards(p.bias_after, p.len_k);
+  r.factors = backwards(p.factors, p.len_k);
   return r;
 }
 
@@ -294,6 +324,7 @@ DenseResults restored(const DenseProblem& p, const DenseResults& results) {
   r.dv = keys_backwards(results.dv, p.len_k, p.dim_v);
   r.d_bias_before = backwards(results.d_bias_before, p.len_k);
   r.d_bias_after = backwards(results.d_bias_after, p.len_k);
+  r.d_factors = backwards(results.d_factors, p.len_k);
   return r;
 }
 

@@ -22,12 +22,18 @@ struct DenseProblem {
   std::vector<double> score_v;                    // (batch, heads, dim): scores are scale * score_v . tanh(q + k); empty: scale * q . k
   std::vector<std::uint8_t> allowed;              // empty: all pairs
   std::vector<double> bias_before, bias_after;    // before and after the softcap; empty: none
+  std::vector<double> temperature;                // (heads), divides the scaled scores; empty: none
+  std::vector<double> sinks;                      // (heads, sinks_of_head)
+  std::int64_t sinks_of_head = 0;
+  std::vector<double> factors;                    // multiply weights after the softmax; empty: none
   std::vector<double> d_out, d_lse;               // empty d_out: no backward pass; empty d_lse: zeros
 };
 
 struct DenseResults {
   std::vector<double> out, maximum, lse;
   std::vector<double> dq, dk, dv;
+  std::vector<double> d_temperature, d_sinks, d_factors;  // of the shapes above
+  std::vector<double> d_temperature_terms, d_sink_terms, d_factor_terms;
   std::vector<double> d_bias_before, d_bias_after;  // dense: the sums for broadcast biases are the caller's
   std::vector<double> d_score_v;
 

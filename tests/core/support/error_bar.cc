@@ -112,7 +112,7 @@ double score_size(const Problem& problem) {
     const double* k = &p.k[((b * (p.heads / p.group) + h / p.group) * p.len_k + j) * p.dim];
     double size = 0;
     for (std::int64_t d = 0; d < p.dim; ++d) size += std::abs(q[d] * k[d]);
-    most = std::max(most, size * std::abs(p.scale));
+    most = std::max(most, size * std::abs(p.scale) / (p.temperature.empty() ? 1 : p.temperature[static_cast<std::size_t>(h)]));
   });
   return most;
 }
@@ -127,7 +127,9 @@ std::string errors_of(const Problem& problem, const Results& r, double score_siz
   score_size = std::max(score_size, steepness(p));
   const double e = eps(dtype) + eps(problem.statistics_dtype()) * score_size / 4;
   std::vector<Comparison> comparisons;
-  comparisons.push_back({"out", r.out.values(), exact.out, plain.out, other.out, 2, e, finite_maximum(p.v)});
+  double largest_factor = 1;
+  for (const double factor : p.factors) largest_factor = std::max(largest_factor, std::abs(factor));
+  comparisons.push_back({"out", r.out.values(), exact.out, plain.out, other.out, 2, e, finite_maximum(p.v) * largest_factor});
   // The statistics are float32 whatever the dtype, so plain's are no measure: their bar is the rounding of a score that adds up
   // `dim` random terms.
   const double wide = eps(problem.statistics_dtype());
@@ -160,6 +162,12 @@ std::string errors_of(const Problem& problem, const Results& r, double score_siz
                            reduced(before ? plain.d_bias_before : plain.d_bias_after, p, shape),
                            reduced(before ? other.d_bias_before : other.d_bias_after, p, shape), 3, own,
                            finite_maximum(reduced(exact.d_bias_terms, p, shape)), rms_of(reduced(exact.d_bias_delta, p, shape))});
+  }
+  for (std::size_t n = 0; n < r.d_extras.size(); ++n) {
+    const auto of = [&](const DenseResults& results, bool sizes) { return problem.extras.gradient(n, problem.rule, p, results, sizes); };
+    const std::vector<double> sizes = of(exact, true);
+    const double own = std::max(e, eps(r.d_extras[n].dtype()));
+    comparisons.push_back({"d_extras", r.d_extras[n].values(), of(exact, false), of(plain, false), of(other, false), 3, own, finite_maximum(sizes), rms_of(sizes)});
   }
   for (const Comparison& comparison : comparisons) {
     if (std::string text = comparison.describe(); !text.empty()) return text;

@@ -15,6 +15,7 @@ Options Problem::options() const {
     options.modifiers.push_back(Bias{biases[n].values.view(), biases[n].before_softcap});
   }
   if (biases.size() < 2 && softcap != 0) options.modifiers.push_back(Softcap{softcap});
+  extras.append(options.modifiers);
   return options;
 }
 
@@ -36,6 +37,7 @@ DenseProblem Problem::dense() const {
     for_each_index({p.batch, p.heads, p.len_q, p.len_k},
                    [&](auto b, auto h, auto i, auto j) { sum[at++] += bias.values.broadcast_at(b, h, i, j); });
   }
+  extras.apply(rule, p);
   if (d_out.given()) p.d_out = d_out.values();
   if (d_lse.given()) p.d_lse = d_lse.values();
   return p;
@@ -116,6 +118,8 @@ Results attempt(const Problem& p, const Executor& executor, const Request& reque
   for (std::size_t n = 0; n < p.biases.size(); ++n)
     r.d_bias.push_back(wanted(n >= request.d_bias.size() || request.d_bias[n], p.biases[n].values));
   for (Tensor& d_bias : r.d_bias) gradients.d_modifiers.push_back(d_bias.optional_mutable_view());
+  for (const Tensor* tensor : p.extras.tensors()) r.d_extras.push_back(wanted(true, *tensor));
+  for (Tensor& d_extra : r.d_extras) gradients.d_modifiers.push_back(d_extra.mutable_view());
   r.d_score_v = wanted(request.d_score_v && p.score_v.given(), p.score_v);
   gradients.d_score_v = r.d_score_v.optional_mutable_view();
   const Tensor d_out = p.d_out.dtype() == out_dtype ? p.d_out : p.d_out.as(out_dtype);
@@ -145,6 +149,7 @@ Results Results::slice(int axis, std::int64_t begin, std::int64_t size) const {
   if (axis == 0) tensors.insert(tensors.end(), {&part.dk, &part.dv});
   else part.dk = part.dv = Tensor();
   part.d_score_v = Tensor();
+  part.d_extras.clear();
   for (Tensor& d_bias : part.d_bias) {
     if (d_bias.given() && d_bias.shape()[axis] == 1) d_bias = Tensor();
     tensors.push_back(&d_bias);
@@ -179,6 +184,8 @@ namespace {
     if (!result) return result;
   for (std::size_t n = 0; n < a.d_bias.size() && n < b.d_bias.size(); ++n)
     if (const auto result = same_bits("d_bias", a.d_bias[n], b.d_bias[n]); !result) return result;
+  for (std::size_t n = 0; n < a.d_extras.size() && n < b.d_extras.size(); ++n)
+    if (const auto result = same_bits("d_extras", a.d_extras[n], b.d_extras[n]); !result) return result;
   return ::testing::AssertionSuccess();
 }
 

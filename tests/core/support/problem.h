@@ -7,6 +7,7 @@
 
 #include "regard/attention.h"
 #include "tests/core/support/dense_attention.h"
+#include "tests/core/support/extras.h"
 #include "tests/core/support/rule.h"
 #include "tests/core/support/tensor.h"
 
@@ -24,6 +25,7 @@ struct Problem {
   std::vector<BiasTensor> biases;
   std::optional<double> scale;
   double softcap = 0;
+  Extras extras;
   Rule rule;
 
   std::int64_t batch() const { return q.shape()[0]; }
@@ -67,7 +69,7 @@ struct Request {
 struct Results {
   Tensor out, maximum, log_sum, lse;
   Tensor dq, dk, dv, d_score_v;  // not given: not asked for
-  std::vector<Tensor> d_bias;
+  std::vector<Tensor> d_bias, d_extras;
   std::string error;  // a Status that was not ok, or a write outside the elements of what was asked for
 
   // What belongs to indices [begin, begin + size) of the batch (0), heads (1) or query rows (2) alone: sums over that axis (dk and dv of

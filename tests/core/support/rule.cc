@@ -150,7 +150,7 @@ Rule see_bigbird(std::int64_t block, std::int64_t window, std::int64_t global, b
           {}};
 }
 
-bool allowed(const Rule& rule, const PlanShape& shape, std::int64_t batch, std::int64_t head, std::int64_t row, std::int64_t key) {
+Pair pair_of(const Rule& rule, const PlanShape& shape, std::int64_t batch, std::int64_t head, std::int64_t row, std::int64_t key) {
   Pair pair{batch, head, row, key, row, key, shape.len_k - shape.len_q, shape.len_k};
   const std::int64_t n = rule.cu_q.empty() ? -1 : document_of(rule.cu_q, row);
   if (n >= 0) {
@@ -159,7 +159,11 @@ bool allowed(const Rule& rule, const PlanShape& shape, std::int64_t batch, std::
     pair.keys = rule.cu_k[n + 1] - rule.cu_k[n];
     pair.offset = pair.keys - (rule.cu_q[n + 1] - rule.cu_q[n]);
   }
-  return rule.allows(pair);
+  return pair;
+}
+
+bool allowed(const Rule& rule, const PlanShape& shape, std::int64_t batch, std::int64_t head, std::int64_t row, std::int64_t key) {
+  return rule.allows(pair_of(rule, shape, batch, head, row, key));
 }
 
 std::vector<std::uint8_t> dense(const Rule& rule, std::int64_t batch, std::int64_t heads, std::int64_t len_q, std::int64_t len_k) {

@@ -53,7 +53,9 @@ Rule see_documents(std::vector<std::int64_t> cu_q, std::vector<std::int64_t> cu_
 // Documents as a mask like any other, for use under | and ~, or within other documents.
 Rule see_same_document(std::vector<std::int64_t> cu_q, std::vector<std::int64_t> cu_k);
 
-// Whether the rule lets a pair of rows of the tensors be.
+// A pair of tensor rows, counted in its own sequence too.
+Pair pair_of(const Rule& rule, const PlanShape& shape, std::int64_t batch, std::int64_t head, std::int64_t row, std::int64_t key);
+// Whether the rule lets it be.
 bool allowed(const Rule& rule, const PlanShape& shape, std::int64_t batch, std::int64_t head, std::int64_t row, std::int64_t key);
 // The dense matrix (batch, heads, len_q, len_k), written from the formula.
 std::vector<std::uint8_t> dense(const Rule& rule, std::int64_t batch, std::int64_t heads, std::int64_t len_q, std::int64_t len_k);
