@@ -4,6 +4,7 @@
 #include <string>
 
 #include "core/check_view.h"
+#include "core/kernels/dispatch.h"
 #include "core/plan/mask_node.h"
 #include "core/return_if_error.h"
 #include "core/validate_modifiers.h"
@@ -38,6 +39,7 @@ Status check_dim(const char* name, const TensorView& view, std::int64_t most) {
 }
 
 Status check_qkv(const TensorView& q, const TensorView& k, const TensorView& v, const Options& options) {
+  REGARD_RETURN_IF_ERROR(kernels::target_status());
   REGARD_RETURN_IF_ERROR(check_view("query", q));
   REGARD_RETURN_IF_ERROR(check_view("key", k));
   REGARD_RETURN_IF_ERROR(check_view("value", v));

@@ -68,10 +68,15 @@ const Target* find_target(const std::string& name, std::string* error) {
   return nullptr;
 }
 
+// Whether REGARD_TARGET names a target that cannot run, and nobody has chosen another since.
+std::atomic<bool> forced_in_vain{false};
+
 // The target that REGARD_TARGET names, else the best that is available and exercised.
 const Target* default_target() {
+  forced_in_vain.store(false, std::memory_order_relaxed);
   if (const char* forced = std::getenv("REGARD_TARGET"); forced != nullptr && *forced != '\0') {
     if (const Target* target = find_target(forced, nullptr)) return target;
+    forced_in_vain.store(true, std::memory_order_relaxed);
   }
   for (const Target& target : kTargets) {
     if (available(target) && exercised(target)) return &target;
@@ -96,11 +101,14 @@ Status choose_target(const std::string& name) {
   std::string error;
   const Target* target = name.empty() ? default_target() : find_target(name, &error);
   if (target == nullptr) return Status::invalid(error);
+  if (!name.empty()) forced_in_vain.store(false, std::memory_order_relaxed);
   chosen.store(target, std::memory_order_release);
   return {};
 }
 
-Status forced_target_status() {
+Status target_status() {
+  current();
+  if (!forced_in_vain.load(std::memory_order_relaxed)) return {};
   const char* forced = std::getenv("REGARD_TARGET");
   std::string error;
   if (forced == nullptr || *forced == '\0' || find_target(forced, &error) != nullptr) return {};

@@ -9,7 +9,7 @@
 namespace regard::kernels {
 
 Status choose_target(const std::string& name);  // empty: the default
-Status forced_target_status();                  // an error where REGARD_TARGET names what cannot run here
+Status target_status();                         // an error where REGARD_TARGET names what cannot run here
 std::vector<std::string> target_names(bool only_available);
 std::string chosen_target();
 

@@ -1,0 +1,58 @@
+// Which instruction set runs: the kernel itself says so.
+#include "regard/target.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "tests/core/support/problem.h"
+
+namespace regard::testing {
+namespace {
+
+class Target : public ::testing::Test {
+ protected:
+  // The choice that was there before: REGARD_TARGET's, or the default.
+  ~Target() override {
+    if (forced_.empty()) unsetenv("REGARD_TARGET");
+    else setenv("REGARD_TARGET", forced_.c_str(), 1);
+    EXPECT_TRUE(set_target("").ok());
+  }
+  const std::string forced_ = std::getenv("REGARD_TARGET") == nullptr ? "" : std::getenv("REGARD_TARGET");
+};
+
+TEST_F(Target, TheEnvironmentForcesOne) {
+  if (forced_.empty()) GTEST_SKIP() << "REGARD_TARGET is not set";
+  EXPECT_EQ(kernel_target(), forced_);
+  EXPECT_EQ(current_target(), forced_);
+}
+
+TEST_F(Target, EachRunsCodeOfItsOwn) {
+  for (const std::string& name : available_targets()) {
+    EXPECT_TRUE(set_target(name).ok());
+    EXPECT_EQ(kernel_target(), name);
+  }
+}
+
+TEST_F(Target, ThePortableOneIsAlwaysThere) {
+  const auto has = [](const std::vector<std::string>& names) { return std::count(names.begin(), names.end(), "portable") == 1; };
+  EXPECT_TRUE(has(available_targets()));
+  EXPECT_TRUE(has(compiled_targets()));
+}
+
+TEST_F(Target, ForcingWhatCannotRunIsAnErrorOfEveryCall) {
+  Random random(1);
+  const Problem problem = random_problem(random, kF32, {1, 1, 1, 3, 4, 8, 8});
+  setenv("REGARD_TARGET", "abacus", 1);
+  EXPECT_TRUE(set_target("").ok());
+  const std::string error = attempt(problem, serial_executor(), {}).error;
+  EXPECT_EQ(error.rfind("forward(): REGARD_TARGET: target: 'abacus' is not known; this processor can run ", 0), 0u) << error;
+  EXPECT_FALSE(set_target("counting frame").ok());
+  EXPECT_NE(attempt(problem, serial_executor(), {}).error, "");
+  EXPECT_TRUE(set_target("portable").ok());
+  EXPECT_EQ(attempt(problem, serial_executor(), {}).error, "");
+}
+
+}  // namespace
+}  // namespace regard::testing
