@@ -15,6 +15,7 @@
 #include "regard/executor.h"
 #include "regard/mask.h"
 #include "regard/modifier.h"
+#include "regard/part.h"
 #include "regard/score.h"
 #include "regard/status.h"
 #include "regard/tensor_view.h"
@@ -29,6 +30,7 @@ struct Options {
   std::optional<double> scale;      // multiplies the score; when not given, 1 / sqrt(dim) for dot products and 1 for additive scores
   Mask mask;                        // hides nothing by default
   std::vector<Modifier> modifiers;  // at most one each of Temperature, Softcap and Sinks; any number of the others
+  std::optional<Part> part;         // where the tensors stand in a longer attention; they are all of it when not given
 };
 
 // q (batch, heads_q, len_q, dim), k (batch, heads_kv, len_k, dim), v (batch, heads_kv, len_k, dim_v). One dtype for all three:

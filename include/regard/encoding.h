@@ -28,6 +28,7 @@
 //   29 multiplier   (none)                      takes one floating tensor
 //   30 gaussian     (none)                      takes one float, sigma, and one floating tensor, centre
 //   40 additive     (none)                      takes one floating tensor: v
+//   50 part         query_begin, key_begin, len_q, len_k
 //
 // Shapes of tensors are those of regard/modifier.h and regard/mask.h. Floats and tensors are taken from their lists in order. One mask, or none, remains on the stack at the end.
 #pragma once
@@ -70,6 +71,7 @@ enum class Record : std::int64_t {
   kMultiplier = 29,
   kGaussian = 30,
   kAdditive = 40,
+  kPart = 50,
 };
 
 // Which of the tensors have gradients, by their index: one for each entry of Gradients::d_modifiers, and Gradients::d_score_v's.

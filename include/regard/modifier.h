@@ -97,7 +97,7 @@ struct Gaussian {
 
 using Modifier = std::variant<Softcap, Bias, Temperature, Alibi, RelativeBias, Function, Sinks, Dropout, Multiplier, Gaussian>;
 
-// Whether Dropout keeps the weight of this pair. Rows are those of the tensors.
+// Whether Dropout keeps the weight of this pair. Rows are those of the tensors (the whole's, of a part).
 bool dropout_keeps(const Dropout& dropout, std::int64_t batch, std::int64_t head, std::int64_t query, std::int64_t key);
 
 }  // namespace regard

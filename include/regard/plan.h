@@ -5,9 +5,11 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "regard/mask.h"
+#include "regard/part.h"
 #include "regard/status.h"
 
 namespace regard {
@@ -24,9 +26,11 @@ class Plan {
  public:
   Plan() = default;
 
-  static Status make(const Mask& mask, const PlanShape& shape, Plan* plan);
+  // With a part, the mask is that of the whole attention, and `shape` that of the part's tensors.
+  static Status make(const Mask& mask, const PlanShape& shape, Plan* plan, const std::optional<Part>& part = std::nullopt);
 
   const PlanShape& shape() const { return shape_; }
+  const std::optional<Part>& part() const { return part_; }
   // Pairs in tiles that exist, as a share of batch * heads * len_q * len_k; between 0 and 1. Cost is proportional to it.
   double density() const;
   // A drawing of the tiles of one head, `width` columns wide: '#' full, '+' partial, '.' absent.
@@ -36,6 +40,7 @@ class Plan {
 
  private:
   PlanShape shape_;
+  std::optional<Part> part_;
   std::shared_ptr<const plan::Layout> layout_;
 };
 

@@ -1,7 +1,8 @@
 // Attention over parts: states over disjoint keys merge into the state over their union.
 //
 // A state is what forward() writes when maximum and log_sum are asked for: the normalised output of a set of keys, and the two
-// halves of its lse. Split keys, ring blocks, pages and memory + context are all merges of such states.
+// halves of its lse. Split keys, ring blocks, pages and memory + context are all merges of such states. Where a part
+// stands in the whole is said by Options::part.
 //
 // Sinks join once, when a row is finished, and never a part: as a state of their own, with out 0, their largest logit as maximum and the
 // log of their sum, sum_m exp(logit_m - maximum), as log_sum.

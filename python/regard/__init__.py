@@ -16,6 +16,7 @@ from ._map import (
     attention_rollout,
     attention_top,
 )
+from ._part import Part, part
 from ._plan import Plan, plan
 from ._targets import kernel_target, set_target
 from .luong import luong_concat, luong_general, luong_location
@@ -53,6 +54,7 @@ from .states import State, attention_state, finish, merge
 __all__ = [
     "Mask",
     "Modifier",
+    "Part",
     "Plan",
     "Score",
     "State",
@@ -87,6 +89,7 @@ __all__ = [
     "luong_location",
     "merge",
     "multiplier",
+    "part",
     "plan",
     "prefix",
     "relative_bias",

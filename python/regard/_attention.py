@@ -33,6 +33,7 @@ def attention(
     seed=None,
     layout="bhsd",
     plan=None,
+    part=None,
     return_lse=False,
 ):
     """softmax(scale * query @ key^T + bias, over the keys that ``mask`` allows) @ value, exactly, with no matrix of scores in memory.
@@ -50,6 +51,7 @@ def attention(
     dropout_p: the probability to drop a weight; which ones depends on (seed, batch, head, query, key) alone. seed: an int or an int64
     tensor of one element; drawn from torch's default generator unless given.
     plan: what ``regard.plan`` made, instead of the mask.
+    part: ``regard.part(query_begin, key_begin, len_q=..., len_k=...)`` where the tensors are a part of a longer attention.
     return_lse: also return the natural logarithm of each row's sum, (..., heads, len_q), float32 (float64 for float64); differentiable.
 
     A row that sees no key is 0 (lse -inf) and has no gradient. Errors: ValueError for what does not fit, by argument name.
@@ -60,6 +62,7 @@ def attention(
         and not return_lse
         and (mask is None or (type(mask) is Mask and mask.code >= 0))
         and plan is None
+        and part is None
         and not dropout_p
         and not modifiers
         and score is None
@@ -79,7 +82,7 @@ def attention(
             return ops.attend(query, key, value, code, scale)
         except ValueError:
             pass  # what has to broadcast, or does not fit and gets its error below
-    records = all_records(score, modifiers, dropout_p, seed)
+    records = all_records(score, modifiers, dropout_p, seed, part)
     return general(query, key, value, mask, scale, softcap, bias, layout, plan, return_lse, records)
 
 

@@ -1,6 +1,6 @@
 """Looking at attention: exact weights and what is made of them, recomputed from query and key. Nothing of size n x n is held; memory is that of the answer.
 
-All functions take the options of regard.attention (mask, score, modifiers, scale, softcap, bias, dropout_p, seed, layout, plan) and mean the weights that it
+All functions take the options of regard.attention (mask, score, modifiers, scale, softcap, bias, dropout_p, seed, layout, plan, part) and mean the weights that it
 multiplies values with: a row adds up to 1, or to what sinks, dropout or a multiplier leave of it. Answers are float32 (float64 for float64 inputs) and carry no
 gradients. Formulas: include/regard/map.h.
 """
@@ -48,6 +48,7 @@ class _Look:
         seed=None,
         layout="bhsd",
         plan=None,
+        part=None,
         state=None,
     ):
         if plan is not None:
@@ -55,7 +56,7 @@ class _Look:
                 raise ValueError("plan: a plan carries its own mask; give one of mask and plan")
             mask = plan.mask
         check_tensors(query, key, key)
-        records = all_records(score, modifiers, dropout_p, seed)
+        records = all_records(score, modifiers, dropout_p, seed, part)
         query, key = query.detach(), key.detach()
         # Keys are values that fit.
         self.query, self.key, _, self.ints, self.floats, tensors, self.order, self.leading = prepared(

@@ -2,6 +2,7 @@
 
 import torch
 
+from ._part import Part
 from .masks import NONE, Mask, tensor
 from .modifiers import Modifier, dropout
 from .score import Score
@@ -20,8 +21,8 @@ def as_mask(mask):
     raise ValueError(f"mask: {type(mask).__name__}; expected a mask (regard.causal(), ...), a boolean tensor or None")
 
 
-def all_records(score, modifiers, dropout_p, seed):
-    """The score and the modifiers of a call, those that have arguments of their own among them."""
+def all_records(score, modifiers, dropout_p, seed, part=None):
+    """The score, the modifiers and the part of a call, those that have arguments of their own among them."""
     if score is not None and not isinstance(score, Score):
         raise ValueError(f"score: {type(score).__name__}; expected None (scaled dot product) or regard.additive(v)")
     if isinstance(modifiers, Modifier):
@@ -30,6 +31,10 @@ def all_records(score, modifiers, dropout_p, seed):
         if not isinstance(modifier, Modifier):
             raise ValueError(f"modifiers: {type(modifier).__name__}; expected values such as regard.alibi(slopes)")
     records = tuple(modifiers) if score is None else (score, *modifiers)
+    if part is not None:
+        if not isinstance(part, Part):
+            raise ValueError(f"part: {type(part).__name__}; expected regard.part(query_begin, key_begin, len_q=..., len_k=...)")
+        records = (*records, part)
     if not dropout_p:
         return records
     return (*records, dropout(dropout_p, seed))

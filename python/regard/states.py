@@ -59,16 +59,19 @@ def attention_state(
     dropout_p=0.0,
     seed=None,
     layout="bhsd",
+    part=None,
 ):
     """The State of attention over these keys: a part of what the query attends to. Arguments and errors as regard.attention.
 
+    part: where these queries and keys stand in the whole, if masks or modifiers count positions: regard.part(query_begin, key_begin,
+    len_q=..., len_k=...).
     Sinks join once, when a row is finished: give them to regard.finish. Parts that shall drop what the whole would drop need the same
     `seed`.
     Differentiable, also under torch.compile; torch.func is not served (NotImplementedError).
     """
     if _transforms():
         raise NotImplementedError("regard.attention_state: transforms of torch.func are not supported; torch.autograd is")
-    records = all_records(score, modifiers, dropout_p, seed)
+    records = all_records(score, modifiers, dropout_p, seed, part)
     if any(record.name == "sinks" for record in records):
         raise ValueError("modifiers: sinks join once, when a row is finished; give their logits to regard.finish(state, sinks=...)")
     *inputs, leading = prepared(query, key, value, mask, scale, softcap, bias, layout, records)

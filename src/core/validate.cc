@@ -6,6 +6,7 @@
 #include "core/check_view.h"
 #include "core/kernels/dispatch.h"
 #include "core/plan/mask_node.h"
+#include "core/plan/part.h"
 #include "core/return_if_error.h"
 #include "core/validate_modifiers.h"
 
@@ -83,8 +84,10 @@ Status check_options(const Options& options, const TensorView& q, const TensorVi
   }
   const Shape scores{q.shape[0], q.shape[1], q.shape[2], k.shape[2]};
   REGARD_RETURN_IF_ERROR(check_modifiers(options.modifiers, scores));
+  if (options.part) REGARD_RETURN_IF_ERROR(plan::check_part(*options.part, scores[2], scores[3]));
   if (options.mask.hides_nothing()) return {};
-  return options.mask.node()->check({scores[0], scores[1], scores[2], scores[3]});
+  const bool whole = !options.part.has_value();
+  return options.mask.node()->check({scores[0], scores[1], whole ? scores[2] : options.part->len_q, whole ? scores[3] : options.part->len_k});
 }
 
 // float64 inputs are computed in float64, all others in float32.

@@ -53,7 +53,7 @@ Status backward(const BackwardInputs& inputs, const Options& options, const Grad
   if (Status status = validate_backward(inputs, options, gradients); !status.ok()) return status;
   schedule::Borrow<BackwardCall> call;
   kernels::BackwardTask& task = call->task;
-  if (Status status = plan_for(options.mask, {inputs.q, inputs.k, inputs.v}, plan, call->layout, &task.layout); !status.ok()) return status;
+  if (Status status = plan_for(options, {inputs.q, inputs.k, inputs.v}, plan, call->layout, &task.layout); !status.ok()) return status;
   const kernels::KernelSet& set = set_for(options, inputs.q.dtype);
   task.set = &set;
   const DType own = inputs.q.dtype == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32;

@@ -37,6 +37,7 @@ std::string name_of(Record record) {
     case Record::kMultiplier: return "multiplier";
     case Record::kGaussian: return "gaussian";
     case Record::kAdditive: return "additive";
+    case Record::kPart: return "part";
   }
   return "kind " + std::to_string(static_cast<std::int64_t>(record));
 }
@@ -138,6 +139,7 @@ class Decoder {
       case Record::kTree: *needs = {.tensors = 1}; return true;
       case Record::kAround: *needs = {.ints = 1, .tensors = 1}; return true;
       case Record::kBigBird: *needs = {.ints = 5}; return true;
+      case Record::kPart: *needs = {.ints = 4}; return true;
       case Record::kAnd:
       case Record::kOr: *needs = {.masks = 2}; return true;
       case Record::kNot: *needs = {.masks = 1}; return true;
@@ -180,6 +182,10 @@ class Decoder {
       case Record::kAnd: join([](const Mask& a, const Mask& b) { return a & b; }); break;
       case Record::kOr: join([](const Mask& a, const Mask& b) { return a | b; }); break;
       case Record::kNot: masks_.back() = ~masks_.back(); break;
+      case Record::kPart:
+        if (options_.part) return Status::invalid("options: part is given twice");
+        options_.part = Part{values_[0], values_[1], values_[2], values_[3]};
+        break;
       case Record::kScale:
         if (options_.scale) return Status::invalid("options: scale is given twice");
         options_.scale = take_float();

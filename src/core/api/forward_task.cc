@@ -7,7 +7,7 @@ namespace regard {
 
 Status prepare_forward(const Inputs& inputs, const Options& options, const Outputs& outputs, const Plan* plan, plan::Layout& own,
                        ModifierMemory& modifiers, AdditiveMemory& additive, kernels::ForwardTask& task) {
-  if (Status status = plan_for(options.mask, inputs, plan, own, &task.layout); !status.ok()) return status;
+  if (Status status = plan_for(options, inputs, plan, own, &task.layout); !status.ok()) return status;
   const Shape& q = inputs.q.shape;
   const DType kernels_own = inputs.q.dtype == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32;
   task.inputs = inputs;

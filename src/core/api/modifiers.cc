@@ -101,6 +101,10 @@ Status ModifierMemory::list(const Options& options, const Shape& full, DType own
     if (tensor != nullptr && gradients != nullptr && with_tensor < gradients->d_modifiers.size()) part.gradient = gradients->d_modifiers[with_tensor];
     with_tensor += tensor != nullptr ? 1 : 0;
     if (const std::optional<Order> order = order_of(modifier)) part.stage.kind = order->kind;
+    if (options.part) {
+      part.stage.query_begin = options.part->query_begin;
+      part.stage.key_begin = options.part->key_begin;
+    }
     if (tensor != nullptr) part.stage.tensor = spread(*tensor, full);
     if (const auto* softcap = std::get_if<Softcap>(&modifier)) part.stage.value = softcap->cap;
     if (const auto* gaussian = std::get_if<Gaussian>(&modifier)) part.stage.value = gaussian->sigma;

@@ -47,12 +47,13 @@ class PictureLine {
 
 }  // namespace
 
-Status Plan::make(const Mask& mask, const PlanShape& shape, Plan* plan) {
+Status Plan::make(const Mask& mask, const PlanShape& shape, Plan* plan, const std::optional<Part>& part) {
   try {
     auto layout = std::make_shared<plan::Layout>();
-    Status status = layout->build(mask, shape);
+    Status status = layout->build(mask, shape, part);
     if (!status.ok()) return status;
     plan->shape_ = shape;
+    plan->part_ = part;
     plan->layout_ = std::move(layout);
     return status;
   } catch (const std::bad_alloc&) {

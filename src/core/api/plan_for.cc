@@ -10,18 +10,27 @@ std::string text(const PlanShape& s) {
          std::to_string(s.len_k) + ")";
 }
 
+std::string text(const std::optional<Part>& part) {
+  if (!part) return "a whole attention";
+  return "a part (query_begin " + std::to_string(part->query_begin) + ", key_begin " + std::to_string(part->key_begin) + ", len_q " +
+         std::to_string(part->len_q) + ", len_k " + std::to_string(part->len_k) + ")";
+}
+
 }  // namespace
 
-Status plan_for(const Mask& mask, const Inputs& inputs, const Plan* plan, plan::Layout& own, const plan::Layout** chosen) {
+Status plan_for(const Options& options, const Inputs& inputs, const Plan* plan, plan::Layout& own, const plan::Layout** chosen) {
   const PlanShape shape{inputs.q.shape[0], inputs.q.shape[1], inputs.q.shape[2], inputs.k.shape[2]};
   if (plan == nullptr) {
     *chosen = &own;
-    return own.build(mask, shape);
+    return own.build(options.mask, shape, options.part);
   }
   if (plan->layout() == nullptr) return Status::invalid("plan: is empty; make one with Plan::make");
   const PlanShape& made = plan->shape();
   if (made.batch != shape.batch || made.heads != shape.heads || made.len_q != shape.len_q || made.len_k != shape.len_k) {
     return Status::invalid("plan: made for " + text(made) + ", the tensors have " + text(shape));
+  }
+  if (plan->part() != options.part) {
+    return Status::invalid("plan: made for " + text(plan->part()) + ", the options ask for " + text(options.part));
   }
   *chosen = plan->layout().get();
   return {};

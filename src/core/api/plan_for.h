@@ -8,6 +8,6 @@
 namespace regard {
 
 // *chosen points into `plan` or at `own`. The inputs are valid.
-Status plan_for(const Mask& mask, const Inputs& inputs, const Plan* plan, plan::Layout& own, const plan::Layout** chosen);
+Status plan_for(const Options& options, const Inputs& inputs, const Plan* plan, plan::Layout& own, const plan::Layout** chosen);
 
 }  // namespace regard

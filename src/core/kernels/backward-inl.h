@@ -322,6 +322,8 @@ class Backward {
     place.j = key_begin_ + static_cast<std::int64_t>(sub_key_ + g * kRows);
     place.query = sequence_->q_begin + place.i;
     place.key = sequence_->k_begin + place.j;
+    place.i += sequence_->i_begin;
+    place.j += sequence_->j_begin;
     place.offset = sequence_->offset;
     place.step = 1;
     place.batch = sequence_->batch;

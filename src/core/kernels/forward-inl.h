@@ -290,6 +290,8 @@ class Forward {
     tile.lanes = static_cast<std::size_t>(std::min<std::int64_t>(kWidth<T>, sequence_->len_k - tile.j));
     tile.query = sequence_->q_begin + tile.i;
     tile.key = sequence_->k_begin + tile.j;
+    tile.i += sequence_->i_begin;
+    tile.j += sequence_->j_begin;
     tile.offset = sequence_->offset;
     tile.step = 1;
     tile.batch = sequence_->batch;

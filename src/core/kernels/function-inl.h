@@ -31,21 +31,21 @@ HWY_INLINE void Turn(const T* HWY_RESTRICT from, std::size_t from_stride, std::s
 }
 
 template <typename T>
-HWY_INLINE FunctionTile Described(const ScoreTile<T>& tile, T* data, const T* scores, std::size_t stride) {
+HWY_INLINE FunctionTile Described(const Stage& stage, const ScoreTile<T>& tile, T* data, const T* scores, std::size_t stride) {
   return {data,       scores,   static_cast<std::int64_t>(tile.queries()), static_cast<std::int64_t>(tile.keys()), static_cast<std::int64_t>(stride),
-          tile.query, tile.key, tile.step, tile.batch, tile.head, sizeof(T) == 8};
+          stage.query_begin + tile.query, stage.key_begin + tile.key, tile.step, tile.batch, tile.head, sizeof(T) == 8};
 }
 
 template <typename T>
 HWY_NOINLINE void ApplyFunction(const Stage& stage, const ScoreTile<T>& tile) {
   if (!tile.rows_are_keys) {
-    const FunctionTile described = Described<T>(tile, tile.data, nullptr, kWidth<T>);
+    const FunctionTile described = Described<T>(stage, tile, tile.data, nullptr, kWidth<T>);
     stage.function->apply(&described, stage.function->context);
     return;
   }
   FunctionScratch<T> scratch;
   Turn(tile.data, kWidth<T>, tile.rows, tile.lanes, kRows, scratch.turned);
-  const FunctionTile described = Described<T>(tile, scratch.turned, nullptr, kRows);
+  const FunctionTile described = Described<T>(stage, tile, scratch.turned, nullptr, kRows);
   stage.function->apply(&described, stage.function->context);
   Turn(scratch.turned, kRows, tile.lanes, tile.rows, kWidth<T>, tile.data);
 }
@@ -56,7 +56,7 @@ HWY_NOINLINE void DeriveFunction(const Stage& stage, const ScoreTile<T>& gradien
   FunctionScratch<T> turned, scores;
   Turn(gradient.data, kWidth<T>, gradient.rows, gradient.lanes, kRows, turned.turned);
   Turn(input, kWidth<T>, gradient.rows, gradient.lanes, kRows, scores.turned);
-  const FunctionTile described = Described<T>(gradient, turned.turned, scores.turned, kRows);
+  const FunctionTile described = Described<T>(stage, gradient, turned.turned, scores.turned, kRows);
   stage.function->derive(&described, stage.function->context);
   Turn(turned.turned, kRows, gradient.lanes, gradient.rows, kWidth<T>, gradient.data);
 }

@@ -18,6 +18,7 @@ struct Stage {
   MutableTensorView gradient = {};    // backward: where the tensor's gradient is summed, of the kernel's own type and strides like it; or not given
   double* partials = nullptr;         // backward, temperature and ALiBi: a sum for each (key block, sequence, query head); or null
   std::uint64_t seed = 0;             // dropout
+  std::int64_t query_begin = 0, key_begin = 0;  // dropout, function: the tensors' first rows in the whole attention (regard/part.h)
   const std::int32_t *query_codes = nullptr, *key_codes = nullptr;  // relative bias, by tensor row
   std::int64_t shift = 0;
   const Function* function = nullptr;

@@ -210,6 +210,8 @@ class MapTiles {
     tile.j = key;
     tile.query = sequence_->q_begin + tile.i;
     tile.key = sequence_->k_begin + tile.j;
+    tile.i += sequence_->i_begin;
+    tile.j += sequence_->j_begin;
     tile.offset = sequence_->offset;
     tile.step = 1;
     tile.batch = sequence_->batch;

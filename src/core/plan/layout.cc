@@ -9,6 +9,7 @@
 #include "core/plan/documents.h"
 #include "core/plan/interval_list.h"
 #include "core/plan/key_lengths.h"
+#include "core/plan/part.h"
 
 namespace regard::plan {
 namespace {
@@ -53,6 +54,9 @@ Status check_shape(const PlanShape& shape) {
 
 // Whether a mask answers alike for both, so that one list of intervals serves them.
 bool alike(const MaskNode& mask, const Sequence& x, const Sequence& y) {
+  if (x.whole != nullptr) {
+    return x.len_q == y.len_q && x.len_k == y.len_k && x.i_begin == y.i_begin && x.j_begin == y.j_begin && alike(mask, *x.whole, *y.whole);
+  }
   return x.len_q == y.len_q && x.len_k == y.len_k && x.offset == y.offset && (x.batch == y.batch || !mask.varies_by_batch()) &&
          ((x.q_begin == y.q_begin && x.k_begin == y.k_begin) || !mask.varies_by_position());
 }
@@ -100,9 +104,11 @@ void make_intervals(Layout& layout) {
 
 }  // namespace
 
-Status Layout::build(const Mask& wanted, const PlanShape& for_shape) {
+Status Layout::build(const Mask& wanted, const PlanShape& for_shape, const std::optional<Part>& part) {
+  const PlanShape of_mask = part ? PlanShape{for_shape.batch, for_shape.heads, part->len_q, part->len_k} : for_shape;
   Status status = check_shape(for_shape);
-  if (status.ok() && !wanted.hides_nothing()) status = wanted.node()->check(for_shape);
+  if (status.ok() && part) status = check_part(*part, for_shape.len_q, for_shape.len_k);
+  if (status.ok() && !wanted.hides_nothing()) status = wanted.node()->check(of_mask);
   if (!status.ok()) return status;
   try {
     thread_local Conjuncts conjuncts;
@@ -114,11 +120,16 @@ Status Layout::build(const Mask& wanted, const PlanShape& for_shape) {
     shape = for_shape;
     mask = conjuncts.rest(wanted.node());
     if (mask != nullptr) {
-      if (NodePointer bound = mask->bind(shape)) mask = std::move(bound);
+      if (NodePointer bound = mask->bind(of_mask)) mask = std::move(bound);
+      if (part) mask = mask_of_part(std::move(mask));
     }
     mask_heads = mask != nullptr && mask->varies_by_head() ? static_cast<std::int32_t>(shape.heads) : 1;
 
-    make_sequences(conjuncts, shape, sequences);
+    make_sequences(conjuncts, of_mask, part ? whole_sequences : sequences);
+    if (part) {
+      sequences.clear();
+      cut(*part, shape, whole_sequences, sequences);
+    }
     first_unit.clear();
     offsets.clear();
     intervals.clear();

@@ -2,10 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "core/plan/mask_node.h"
+#include "regard/part.h"
 #include "regard/plan.h"
 
 namespace regard::plan {
@@ -17,6 +19,7 @@ struct Layout {
   PlanShape shape;
   std::shared_ptr<const MaskNode> mask;  // what remains to be asked for bits; null: nothing hidden inside a sequence
   std::vector<Sequence> sequences;       // together they own every query row and every key row exactly once
+  std::vector<Sequence> whole_sequences; // of a part: those of the attention that it belongs to
   std::int32_t mask_heads = 1;           // 1, or shape.heads where heads differ
 
   // The intervals of unit u of (sequence s, mask head h) are intervals[offsets[f + u] .. offsets[f + u + 1]), f = first_unit[s *
@@ -27,8 +30,8 @@ struct Layout {
   std::vector<Interval> whole;  // per sequence, [0, len_k) full: what unit() answers where `mask` is null
 
   // Makes this the layout of `mask`; keeps the capacity of its vectors, so that a reused layout allocates nothing for
-  // masks of the same size. An error names the mask and what it expected.
-  Status build(const Mask& mask, const PlanShape& shape);
+  // masks of the same size. An error names the mask and what it expected. With a part the mask is that of the whole, and `shape` the part's.
+  Status build(const Mask& mask, const PlanShape& shape, const std::optional<Part>& part = std::nullopt);
 
   std::int64_t units(std::size_t s) const { return (sequences[s].len_q + kRowUnit - 1) / kRowUnit; }
   std::int32_t mask_head(std::int32_t head) const { return mask_heads == 1 ? 0 : head; }

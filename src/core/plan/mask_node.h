@@ -26,6 +26,9 @@ struct Sequence {
   std::int64_t len_k;   // key rows that may be read (after key_lengths)
   std::int64_t k_rows;  // key rows that it owns, len_k included: the others get gradient 0
   std::int64_t offset;  // causal's and window's default: length of the keys (before key_lengths) - len_q
+  // Of a part (regard/part.h): the sequence of the whole attention, and its rows at which these begin. The offset is the whole's.
+  std::int64_t i_begin = 0, j_begin = 0;
+  const Sequence* whole = nullptr;
 };
 
 // Where a mask is asked: which sequence, which query head.
