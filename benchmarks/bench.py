@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """How fast Regard is, beside PyTorch and beside what the processor can do, all in one run.
 
-./dev bench                     every group, some fifteen minutes
+./dev bench                     every group, some twenty minutes
 ./dev bench forward small       some groups
 ./dev bench --quick             fewer cases and repetitions, a minute or two
 ./dev bench --full              every case of the grid of short sequences, and the longest ones: hours
 ./dev bench --json out.json     also writes everything measured
-./dev bench --readme            also writes the README's table
+./dev bench --readme            also writes the README's table, and the speeds of docs/mechanisms.md
 ./dev bench --from out.json --readme     the README's table from an earlier run
 """
 
@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-GROUPS = ("forward", "backward", "bf16", "threads", "small", "ragged", "windows", "memory", "overhead")
+GROUPS = ("forward", "backward", "bf16", "threads", "small", "ragged", "windows", "memory", "overhead", "mechanisms")
 
 
 def _arguments() -> argparse.Namespace:
@@ -30,7 +30,7 @@ def _arguments() -> argparse.Namespace:
     level.add_argument("--full", action="store_const", const="full", dest="level", help="every case: hours")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
     parser.add_argument("--threads", type=int, help="PyTorch's threads; as many as it would use by default")
-    parser.add_argument("--readme", action="store_true", help="write the table of README.md")
+    parser.add_argument("--readme", action="store_true", help="write the table of README.md, and the speeds of docs/mechanisms.md")
     parser.add_argument("--from", type=Path, metavar="FILE", dest="earlier", help="measure nothing; take an earlier --json")
     arguments = parser.parse_args()
     unknown = [g for g in arguments.groups if g not in GROUPS]
@@ -77,7 +77,7 @@ class Progress:
 def _measure(arguments: argparse.Namespace) -> dict:
     import regard
     import torch
-    from groups import dense, memory, overhead, ragged, small, threads, windows
+    from groups import dense, mechanisms, memory, overhead, ragged, small, threads, windows
     from groups.settings import Settings
     from harness import machine, report
     from harness.peak import Peak
@@ -99,6 +99,7 @@ def _measure(arguments: argparse.Namespace) -> dict:
     functions = {
         "forward": dense.forward, "backward": dense.backward, "bf16": dense.bf16, "threads": threads.threads, "small": small.small,
         "ragged": ragged.ragged, "windows": windows.windows, "memory": memory.memory, "overhead": overhead.overhead,
+        "mechanisms": mechanisms.mechanisms,
     }  # fmt: skip
     start = time.perf_counter()
     done = []
@@ -126,8 +127,13 @@ def main() -> None:
     if arguments.readme:
         from harness import paths, report
 
-        report.write_readme(paths.ROOT / "README.md", document)
-        print("README.md: table written")
+        measured = {g["name"] for g in document["groups"]}
+        if measured - {"mechanisms"}:
+            report.write_readme(paths.ROOT / "README.md", document)
+            print("README.md: table written")
+        if "mechanisms" in measured:
+            report.write_mechanisms(paths.ROOT / "docs" / "mechanisms.md", document)
+            print("docs/mechanisms.md: speeds written")
 
 
 if __name__ == "__main__":

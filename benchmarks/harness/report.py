@@ -121,9 +121,35 @@ def markdown(document: dict) -> str:
     return "\n".join(lines)
 
 
+def _between(path: Path, text_: str, begin: str, end: str, content: str) -> str:
+    """The text with `content` between the two markers, which `path` must have."""
+    if begin not in text_ or end not in text_[text_.index(begin) :]:
+        raise SystemExit(f"{path}: expected {begin} and {end} around what was measured")
+    return re.sub(re.escape(begin) + ".*?" + re.escape(end), lambda _: begin + content + end, text_, count=1, flags=re.S)
+
+
 def write_readme(readme: Path, document: dict) -> None:
-    text_ = readme.read_text()
-    if _BEGIN not in text_ or _END not in text_:
-        raise SystemExit(f"{readme}: expected the lines {_BEGIN} and {_END} around the table")
-    table = f"{_BEGIN}\n{markdown(document)}\n{_END}"
-    readme.write_text(re.sub(re.escape(_BEGIN) + ".*?" + re.escape(_END), lambda _: table, text_, flags=re.S))
+    readme.write_text(_between(readme, readme.read_text(), _BEGIN, _END, f"\n{markdown(document)}\n"))
+
+
+# --- docs/mechanisms.md -----------------------------------------------------------------------------------------------------
+
+
+def write_mechanisms(page: Path, document: dict) -> None:
+    """The speeds of each mechanism's row, and what they were measured on."""
+    (group,) = (g for g in document["groups"] if g["name"] == "mechanisms")
+    text_ = page.read_text()
+    cells: dict[str, list[dict]] = {}
+    for row in group["rows"]:
+        cells.setdefault(row["values"]["mechanism"], []).append(row)
+    for name, rows in cells.items():
+        speeds = " / ".join(f"{r['values']['ratio']:.{1 if r['values']['ratio'] < 9.95 else 0}f}x" for r in rows)
+        text_ = _between(page, text_, f"<!-- {name} -->", "<!-- end -->", f"**{speeds}**<br>{rows[0]['against']}")
+    machine = document["machine"]
+    about = (
+        f"Measured by `./dev bench mechanisms --readme`: {machine['processor']}, {machine['threads']} threads, "
+        f"target `{machine['target']}`, PyTorch {machine['torch']}, {machine['date']}, "
+        f"load average {machine['load_average']:.0f} when it began. float32, "
+        f"{group['notes'][0]}\n{group['notes'][1]} Ratios are medians of interleaved runs."
+    )
+    page.write_text(_between(page, text_, _BEGIN, _END, f"\n{about}\n"))
