@@ -148,8 +148,7 @@ def write_mechanisms(page: Path, document: dict) -> None:
     machine = document["machine"]
     about = (
         f"Measured by `./dev bench mechanisms --readme`: {machine['processor']}, {machine['threads']} threads, "
-        f"target `{machine['target']}`, PyTorch {machine['torch']}, {machine['date']}, "
-        f"load average {machine['load_average']:.0f} when it began. float32, "
+        f"target `{machine['target']}`, PyTorch {machine['torch']}, {machine['date']}, load average {machine['load_average']:.0f} when it began. float32, "
         f"{group['notes'][0]}\n{group['notes'][1]} Ratios are medians of interleaved runs."
     )
     page.write_text(_between(page, text_, _BEGIN, _END, f"\n{about}\n"))

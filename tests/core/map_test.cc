@@ -169,7 +169,15 @@ TEST_P(Map, StatisticsOfAForwardPassGiveTheSame) {
     MapInputs inputs = p.inputs();
     inputs.maximum = maximum.view(), inputs.log_sum = log_sum.view();
     ASSERT_TRUE(attention_weights(inputs, p.options(), {}, weights.mutable_view()).ok());
-    EXPECT_TRUE(same_bits(weights, weights_of(p))) << one.name;
+    // Not bit by bit: where a mask is cheaper in another order of rows, forward() adds its sums in that order.
+    const std::vector<double> expected = weights_of(p).values(), found = weights.values();
+    for (std::size_t n = 0; n < expected.size(); ++n) {
+      const double bar = 16 * eps(p.dtype()) * std::abs(expected[n]);
+      if (!(std::abs(found[n] - expected[n]) <= bar)) {
+        ADD_FAILURE() << one.name << ", element " << n << ": " << found[n] << " against " << expected[n];
+        break;
+      }
+    }
     inputs.maximum = lse.view(), inputs.log_sum = zeros.view();
     ASSERT_TRUE(attention_weights(inputs, p.options(), {}, weights.mutable_view()).ok());
     EXPECT_EQ(off(weights, p, DenseMap(p)), "") << one.name << ", from lse";

@@ -168,11 +168,61 @@ TEST(SparseMask, BigBirdDrawsRandomBlocks) {
 
 TEST(SparseMask, DensityIsWhatTheTilesHold) {
   const std::int64_t n = 65536;
+  // As they lie: the 16 tokens already stand in front.
   EXPECT_NEAR(density(window(256, 256) | global_tokens({0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}), {1, 1, n, n}),
               (524.0 + 2 * 16 + 8) / n, 20.0 / n);
   // 8 blocks of 64 keys; of 16 units of 12 rows two lie in two blocks of queries, which differ in 4 blocks of keys.
   EXPECT_NEAR(density(bigbird(), {1, 2, n, n}), (8 * 64 + 0.125 * 4 * 64 + 2 * 64) / n, 10.0 / n);
   EXPECT_NEAR(density(prefix({n / 2}), {1, 1, n, n}), 0.5 + 0.125, 0.001);
+}
+
+// Rows in an order of their own: every tile that a dilated window or a scattered global token holds is then nearly full.
+TEST(SparseMask, OrderLeavesNoGaps) {
+  const std::int64_t n = 65536;
+  std::vector<std::int64_t> scattered;
+  for (std::int64_t k = 0; k < 16; ++k) scattered.push_back(k * n / 16 + 100);
+  EXPECT_NEAR(density(dilated(256, 256, 4), {1, 2, n, n}), 524.0 / n, 10.0 / n);
+  EXPECT_NEAR(density(dilated(255, 0, {1, 8}), {1, 2, n, n}), 267.0 / n, 10.0 / n);
+  EXPECT_NEAR(density(window(256, 256) | global_tokens(scattered), {1, 1, n, n}), (524.0 + 2 * 16 + 8) / n, 20.0 / n);
+  EXPECT_NEAR(density(dilated(256, 256, 4) | global_tokens(scattered), {1, 1, n, n}), (524.0 + 2 * 16 + 8) / n, 20.0 / n);
+}
+
+TEST(SparseMask, OrderIsMadeWhereItHelps) {
+  const auto has_order = [](const Mask& mask, const PlanShape& shape = {1, 4, 60, 60}) {
+    plan::Layout layout;
+    EXPECT_TRUE(layout.build(mask, shape).ok());
+    return layout.ordered() != nullptr;
+  };
+  EXPECT_FALSE(has_order(causal() & window(4, 4)));
+  EXPECT_FALSE(has_order(dilated(4, 4, 1)));
+  EXPECT_FALSE(has_order(dilated(4, 4, 1000)));
+  EXPECT_FALSE(has_order(causal() | global_tokens({0, 1, 2})));  // they stand in front already
+  EXPECT_TRUE(has_order(causal() | global_tokens({0, 2})));
+  EXPECT_TRUE(has_order(~(causal() & dilated(4, 4, {1, 1, 3, 1}))));
+  // Once made for one mask, it does not stay for the next.
+  plan::Layout layout;
+  ASSERT_TRUE(layout.build(dilated(4, 4, 2), {1, 4, 60, 60}).ok());
+  ASSERT_NE(layout.ordered(), nullptr);
+  EXPECT_EQ(layout.ordered()->orders.size(), 1u);
+  ASSERT_TRUE(layout.build(causal(), {1, 4, 60, 60}).ok());
+  EXPECT_EQ(layout.ordered(), nullptr);
+  // Heads that share keys need one order.
+  ASSERT_TRUE(layout.build(dilated(4, 4, {2, 2, 3, 3}), {1, 4, 60, 60}).ok());
+  EXPECT_TRUE(layout.ordered()->one_order_for_each(2));
+  EXPECT_FALSE(layout.ordered()->one_order_for_each(4));
+  ASSERT_TRUE(layout.build(dilated(4, 4, {2, 3, 3, 3}), {1, 4, 60, 60}).ok());
+  EXPECT_FALSE(layout.ordered()->one_order_for_each(2));
+  EXPECT_TRUE(layout.ordered()->one_order_for_each(1));
+}
+
+TEST(SparseMask, MemoryGrowsWithRows) {
+  const std::int64_t n = 1 << 20;
+  plan::Layout layout;
+  ASSERT_TRUE(layout.build(dilated(255, 0, 4) | global_tokens({5, 1000, n - 1}), {1, 1, n, n}).ok());
+  ASSERT_NE(layout.ordered(), nullptr);
+  const plan::Layout& ordered = *layout.ordered();
+  EXPECT_EQ(ordered.orders.size(), 1u);
+  EXPECT_LE(ordered.intervals.size(), 6 * ordered.offsets.size());
 }
 
 TEST(SparseMask, Complaints) {

@@ -53,7 +53,9 @@ Status backward(const BackwardInputs& inputs, const Options& options, const Grad
   if (Status status = validate_backward(inputs, options, gradients); !status.ok()) return status;
   schedule::Borrow<BackwardCall> call;
   kernels::BackwardTask& task = call->task;
-  if (Status status = plan_for(options, {inputs.q, inputs.k, inputs.v}, plan, call->layout, &task.layout); !status.ok()) return status;
+  const Inputs forward_inputs{inputs.q, inputs.k, inputs.v};
+  if (Status status = plan_for(options, forward_inputs, plan, call->layout, &task.layout); !status.ok()) return status;
+  task.layout = &in_best_order(*task.layout, options, forward_inputs);
   const kernels::KernelSet& set = set_for(options, inputs.q.dtype);
   task.set = &set;
   const DType own = inputs.q.dtype == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32;

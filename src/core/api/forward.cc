@@ -1,4 +1,5 @@
 #include "core/api/forward_task.h"
+#include "core/api/plan_for.h"
 #include "core/schedule/borrow.h"
 #include "core/schedule/forward_items.h"
 #include "core/validate.h"
@@ -20,6 +21,7 @@ Status forward(const Inputs& inputs, const Options& options, const Outputs& outp
   AdditiveMemory additive;
   Status status = prepare_forward(inputs, options, outputs, plan, call->layout, call->modifiers, additive, call->task);
   if (status.ok()) {
+    call->task.layout = &in_best_order(*call->task.layout, options, inputs);
     schedule::cut_forward(call->task);
     status = run_forward(call->task, executor);
   }

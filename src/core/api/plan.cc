@@ -66,18 +66,19 @@ double Plan::density() const {
   const auto& [batch, heads, len_q, len_k] = shape_;
   const double all = static_cast<double>(batch) * static_cast<double>(heads) * static_cast<double>(len_q) * static_cast<double>(len_k);
   if (all == 0) return 0;
+  const plan::Layout& layout = layout_->ordered() != nullptr ? *layout_->ordered() : *layout_;
   double pairs = 0;
-  for (std::size_t s = 0; s < layout_->sequences.size(); ++s) {
-    const std::int64_t rows = layout_->sequences[s].len_q;
-    for (std::int32_t h = 0; h < layout_->mask_heads; ++h) {
-      for (std::int64_t u = 0; u < layout_->units(s); ++u) {
+  for (std::size_t s = 0; s < layout.sequences.size(); ++s) {
+    const std::int64_t rows = layout.sequences[s].len_q;
+    for (std::int32_t h = 0; h < layout.mask_heads; ++h) {
+      for (std::int64_t u = 0; u < layout.units(s); ++u) {
         std::int64_t keys = 0;
-        for (const plan::Interval& interval : layout_->unit(s, h, u)) keys += interval.end - interval.begin;
+        for (const plan::Interval& interval : layout.unit(s, h, u)) keys += interval.end - interval.begin;
         pairs += static_cast<double>(std::min(plan::kRowUnit, rows - u * plan::kRowUnit) * keys);
       }
     }
   }
-  return pairs * static_cast<double>(heads) / layout_->mask_heads / all;
+  return pairs * static_cast<double>(heads) / layout.mask_heads / all;
 }
 
 std::string Plan::picture(std::int64_t batch, std::int64_t head, int width) const {

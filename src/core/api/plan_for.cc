@@ -1,5 +1,6 @@
 #include "core/api/plan_for.h"
 
+#include <algorithm>
 #include <string>
 
 namespace regard {
@@ -10,6 +11,14 @@ std::string text(const PlanShape& s) {
          std::to_string(s.len_k) + ")";
 }
 
+// Whether a tile's rows and keys must lie as they do in the tensors: most modifiers look at positions, and so do additive scores when they mend
+// a tile.
+bool looks_at_positions(const Options& options) {
+  return options.score.has_value() || std::any_of(options.modifiers.begin(), options.modifiers.end(), [](const Modifier& modifier) {
+           return !std::holds_alternative<Softcap>(modifier) && !std::holds_alternative<Temperature>(modifier) && !std::holds_alternative<Sinks>(modifier);
+         });
+}
+
 std::string text(const std::optional<Part>& part) {
   if (!part) return "a whole attention";
   return "a part (query_begin " + std::to_string(part->query_begin) + ", key_begin " + std::to_string(part->key_begin) + ", len_q " +
@@ -17,6 +26,13 @@ std::string text(const std::optional<Part>& part) {
 }
 
 }  // namespace
+
+const plan::Layout& in_best_order(const plan::Layout& layout, const Options& options, const Inputs& inputs) {
+  const plan::Layout* ordered = layout.ordered();
+  const std::int64_t heads = inputs.q.shape[1], heads_kv = inputs.k.shape[1];
+  if (ordered == nullptr || heads_kv == 0 || looks_at_positions(options)) return layout;
+  return ordered->one_order_for_each(heads / heads_kv) ? *ordered : layout;
+}
 
 Status plan_for(const Options& options, const Inputs& inputs, const Plan* plan, plan::Layout& own, const plan::Layout** chosen) {
   const PlanShape shape{inputs.q.shape[0], inputs.q.shape[1], inputs.q.shape[2], inputs.k.shape[2]};

@@ -62,19 +62,19 @@ class AdditiveGradient {
     first_key_ = first;
     return true;  // exponentials always are
   }
-  bool PackQueries(const Head& q, std::int64_t first, std::size_t n, const RowScratch<T>& scratch, T* lanes, T* panels, std::size_t panel_stride) {
-    for (std::size_t at = 0; at < n; at += kWidth<T>) {
-      const std::size_t count = std::min(kWidth<T>, n - at);
-      const T* pointers[kWidth<T>];
-      PointAtExponentials(q, first + static_cast<std::int64_t>(at), count, kWidth<T>, dim_, scratch, query_kinds_ + at, pointers);
-      T* to = lanes + at * inner_;
-      PackLanes(pointers, dim_, T{1}, to);
-      ClearColumns(to, dim_, inner_, kWidth<T>);
-      PackPanels(pointers, count, dim_, panel_stride, T{1}, panels + at * kWidth<T>);
-    }
-    some_query_is_wide_ = SomeWide(query_kinds_, n);
+  void StartChunk(const Head& q, std::int64_t first) {
+    some_query_is_wide_ = false;
     query_head_ = q;
     first_query_ = first;
+  }
+  bool PackQueries(const Head& q, std::int64_t first, std::size_t n, std::size_t lane, const RowScratch<T>& scratch, T* lanes, T* panels,
+                   std::size_t panel_stride) {
+    const T* pointers[kWidth<T>];
+    PointAtExponentials(q, first, n, kWidth<T>, dim_, scratch, query_kinds_ + lane, pointers);
+    PackLanes(pointers, dim_, T{1}, lanes);
+    ClearColumns(lanes, dim_, inner_, kWidth<T>);
+    PackPanels(pointers, n, dim_, panel_stride, T{1}, panels);
+    some_query_is_wide_ |= SomeWide(query_kinds_ + lane, n);
     return true;
   }
 

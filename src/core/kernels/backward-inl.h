@@ -15,6 +15,7 @@
 #include <thread>
 
 #include "core/kernels/backward_tile-inl.h"
+#include "core/kernels/backward_tiles-inl.h"
 #include "core/kernels/carve.h"
 #include "core/kernels/kernels.h"
 #include "core/kernels/ops-inl.h"
@@ -31,11 +32,8 @@ class Backward {
   using Packed = typename Ops::Packed;
   static constexpr std::size_t kPair = Ops::kPair;
   static constexpr std::size_t kQueries = static_cast<std::size_t>(kQueryChunk);
-  static constexpr std::size_t kPanels = kQueries / kWidth<T>;  // query panels of a chunk
-  static constexpr std::size_t kSubKeys = 96;                   // keys whose P and dS are at hand at a time
-  static constexpr std::size_t kSubGroups = kSubKeys / kRows;
-  static constexpr std::size_t kUnits = kQueries / static_cast<std::size_t>(plan::kRowUnit);
-  static_assert(kQueries % kWidth<T> == 0 && kSubKeys % kRows == 0 && kQueries % plan::kRowUnit == 0);
+  using Tiles = BackwardTiles<T>;
+  static constexpr std::size_t kPanels = Tiles::kPanels, kSubKeys = Tiles::kSubKeys, kSubGroups = Tiles::kSubGroups;
 
  public:
   static std::size_t ScratchBytes(const BackwardTask& task) { return Backward(task, nullptr).bytes_; }
@@ -74,7 +72,7 @@ class Backward {
     maximum_ = carve.Take<T>(kQueries);
     inverse_sum_ = carve.Take<T>(kQueries);
     shift_ = carve.Take<T>(kQueries);
-    words_ = carve.Take<std::uint64_t>(kPanels * 2 * kWidth<T>);
+    tiles_.words = carve.Take<std::uint64_t>(kPanels * 2 * kWidth<T>);
     tile_words_ = carve.Take<Unsigned<T>>(kWidth<T>);
     staged_.tile = carve.Take<T>(kRows * kWidth<T>);
     staged_.factors = carve.Take<T>(kRows * kWidth<T>);
@@ -106,8 +104,7 @@ class Backward {
     PackKeys(kv_head);
     for (std::int64_t head = kv_head * task_.group; head < (kv_head + 1) * task_.group; ++head) {
       head_ = static_cast<std::int32_t>(head);
-      // From the last chunk to the first: under a causal mask all blocks see the last, so blocks side by side start together.
-      for (std::int64_t chunk = Chunks() - 1; chunk >= 0; --chunk) RunChunk(chunk);
+      RunChunks();
       if constexpr (!Gradient::kIsProduct) gradient_.EndHead(sequence_->batch, head_, Slot(), keys_, dk_);
     }
     WriteKeys(kv_head, own_end);
@@ -116,8 +113,7 @@ class Backward {
   std::int64_t Chunks() const { return (sequence_->len_q + kQueryChunk - 1) / kQueryChunk; }
 
   void PackKeys(std::int32_t kv_head) {
-    const Head k = Head::of(task_.inputs.k, sequence_->batch, kv_head, sequence_->k_begin);
-    const Head v = Head::of(task_.inputs.v, sequence_->batch, kv_head, sequence_->k_begin);
+    const Head k = KeyHead(task_.inputs.k, kv_head), v = KeyHead(task_.inputs.v, kv_head);
     block_groups_ = (keys_ + kRows - 1) / kRows;
     for (std::size_t g = 0; g < block_groups_; ++g) {
       const std::int64_t key = key_begin_ + static_cast<std::int64_t>(g * kRows);
@@ -132,55 +128,92 @@ class Backward {
   std::size_t KeyPanelStride() const { return most_keys_ / kPair * kWidth<T>; }
   static constexpr std::size_t QueryPanelStride() { return kQueries / kPair * kWidth<T>; }
 
-  // The keys that a chunk's rows see lie in this range.
-  BackwardTask::KeyRange RangeOf(std::int64_t chunk) const {
-    if (task_.chunk_keys.empty()) return {0, static_cast<std::int32_t>(sequence_->len_k)};
-    const auto heads = static_cast<std::size_t>(task_.layout->mask_heads);
-    const auto mask_head = static_cast<std::size_t>(task_.layout->mask_head(head_));
-    return task_.chunk_keys[static_cast<std::size_t>(task_.first_chunk[sequence_index_ * heads + mask_head] + chunk)];
+  std::size_t MaskPlace() const {
+    return sequence_index_ * static_cast<std::size_t>(task_.layout->mask_heads) + static_cast<std::size_t>(task_.layout->mask_head(head_));
+  }
+  // The chunks that may see this block, and those that may see the next.
+  BackwardTask::Run ChunksOf(std::int64_t block) const {
+    const std::int64_t blocks = (sequence_->len_k + block_keys_ - 1) / block_keys_;
+    if (block >= blocks) return {0, 0};
+    if (task_.run_offsets.empty()) return {0, static_cast<std::int32_t>(Chunks())};
+    return task_.block_chunks[static_cast<std::size_t>(task_.first_block[MaskPlace()] + block)];
+  }
+  // The blocks that a chunk's rows see.
+  std::span<const BackwardTask::Run> RunsOf(std::int64_t chunk) const {
+    if (task_.run_offsets.empty()) return {&all_blocks_, all_blocks_.begin < all_blocks_.end ? std::size_t{1} : std::size_t{0}};
+    const std::int64_t* offset = task_.run_offsets.data() + task_.first_chunk[MaskPlace()] + chunk;
+    return {task_.chunk_runs.data() + offset[0], static_cast<std::size_t>(offset[1] - offset[0])};
   }
 
-  void RunChunk(std::int64_t chunk) {
-    const BackwardTask::KeyRange range = RangeOf(chunk);
-    const std::int64_t key_end = key_begin_ + static_cast<std::int64_t>(keys_);
-    const bool nothing = range.begin >= range.end;
-    if (nothing ? block_ != 0 : (range.end <= key_begin_ || range.begin >= key_end)) return;
+  // First the chunks that the next block sees too, from the last to the first, so that its item, which starts soon after, need not wait: under a
+  // causal mask all blocks start together at the last chunk. Then the rest, upwards, in the order in which later blocks will need them.
+  void RunChunks() {
+    all_blocks_ = {0, static_cast<std::int32_t>((sequence_->len_k + block_keys_ - 1) / block_keys_)};
+    if (block_ == 0) {
+      for (std::int64_t chunk = 0; chunk < Chunks(); ++chunk) {
+        if (RunsOf(chunk).empty()) ClearQueries(chunk);
+      }
+    }
+    const BackwardTask::Run own = ChunksOf(block_), next = ChunksOf(block_ + 1);
+    const std::int64_t turn = next.begin == next.end ? own.end : std::clamp(next.end, own.begin, own.end);
+    for (std::int64_t chunk = turn - 1; chunk >= own.begin; --chunk) RunChunk(chunk);
+    for (std::int64_t chunk = turn; chunk < own.end; ++chunk) RunChunk(chunk);
+  }
+
+  void SelectChunk(std::int64_t chunk) {
     query_ = chunk * kQueryChunk;
     queries_ = static_cast<std::size_t>(std::min(kQueryChunk, sequence_->len_q - query_));
     std::fill_n(dq_, kQueries * panels_ * kWidth<T>, T{0});
-    if (!nothing) {
-      PackQueries();
-      const std::size_t first = range.begin <= key_begin_ ? 0 : static_cast<std::size_t>(range.begin - key_begin_) / kSubKeys * kSubKeys;
-      const std::size_t last = std::min<std::size_t>(keys_, static_cast<std::size_t>(range.end - key_begin_));
-      for (std::size_t key = first; key < last; key += kSubKeys) RunSubBlock(key);
-    }
-    AddQueries(chunk, range);
+    std::fill_n(packed_, kPanels, false);
   }
 
-  void PackQueries() {
+  void RunChunk(std::int64_t chunk) {
+    const auto runs = RunsOf(chunk);
+    const auto run = std::partition_point(runs.begin(), runs.end(), [this](const BackwardTask::Run& r) { return r.end <= block_; });
+    if (run == runs.end() || run->begin > block_) return;
+    Turn turn;
+    turn.before = static_cast<std::int32_t>(block_ > run->begin ? block_ : run == runs.begin() ? 0 : (run - 1)->end);
+    turn.last = block_ + 1 == run->end && run + 1 == runs.end();
+    SelectChunk(chunk);
+    ReadMaxima();
+    gradient_.StartChunk(HeadOf(task_.inputs.q), query_);
+    queries_finite_ = true;
+    for (std::size_t key = 0; key < keys_; key += kSubKeys) RunSubBlock(key);
+    AddQueries(chunk, turn);
+  }
+
+  // Rows that see nothing have gradient 0.
+  void ClearQueries(std::int64_t chunk) {
+    SelectChunk(chunk);
+    AddQueries(chunk, {0, true});
+  }
+
+  // The queries of panel p, where a tile needs them: most panels of a chunk may see nothing of a block.
+  void PackPanel(std::size_t p) {
+    if (packed_[p]) return;
+    packed_[p] = true;
+    const BackwardInputs& in = task_.inputs;
+    const Head q = HeadOf(in.q), d_out = HeadOf(in.d_out);
+    const std::size_t at = p * kWidth<T>, n = std::min(kWidth<T>, queries_ - at);
+    const std::int64_t i = query_ + static_cast<std::int64_t>(at);
+    Ops::PackLanesOf(d_out, i, n, dim_v_, T{1}, copies_, copy_stride_, zeros_, d_out_lanes_ + at * inner_v_);
+    Packed *query_panel = query_panels_ + at / kPair * kWidth<T>, *d_out_panel = d_out_panels_ + at / kPair * kWidth<T>;
+    queries_finite_ &= gradient_.PackQueries(q, i, n, at, {copies_, copy_stride_, zeros_}, query_lanes_ + at * inner_, query_panel, QueryPanelStride());
+    queries_finite_ &= Ops::PackPanelsOf(d_out, i, n, kWidth<T>, dim_v_, QueryPanelStride(), T{1}, copies_, copy_stride_, zeros_, d_out_panel);
+    ReadStatistics(at, n);
+  }
+
+  void ReadStatistics(std::size_t first, std::size_t n) {
     const Tag<T> d;
     const BackwardInputs& in = task_.inputs;
-    const Head q = HeadOf(in.q), d_out = HeadOf(in.d_out), out = HeadOf(in.out);
-    for (std::size_t p = 0; p < kPanels; ++p) {
-      const std::size_t at = p * kWidth<T>;
-      const std::size_t n = at < queries_ ? std::min(kWidth<T>, queries_ - at) : 0;
-      if (n == 0) break;
-      const std::int64_t i = query_ + static_cast<std::int64_t>(at);
-      Ops::PackLanesOf(d_out, i, n, dim_v_, T{1}, copies_, copy_stride_, zeros_, d_out_lanes_ + at * inner_v_);
-    }
-    const std::size_t padded = RoundUp(queries_, kWidth<T>);
-    queries_finite_ = gradient_.PackQueries(q, query_, queries_, {copies_, copy_stride_, zeros_}, query_lanes_, query_panels_, QueryPanelStride());
-    queries_finite_ &= Ops::PackPanelsOf(d_out, query_, queries_, padded, dim_v_, QueryPanelStride(), T{1}, copies_, copy_stride_, zeros_, d_out_panels_);
-    const Head maximum = HeadOf(in.maximum), log_sum = HeadOf(in.log_sum), d_lse = in.d_lse.given() ? HeadOf(in.d_lse) : Head{};
-    some_row_is_dead_ = false;
-    for (std::size_t i = 0; i < kQueries; ++i) {
-      maximum_[i] = inverse_sum_[i] = shift_[i] = T{0};
-      if (i >= queries_) continue;
+    const Head d_out = HeadOf(in.d_out), out = HeadOf(in.out), log_sum = HeadOf(in.log_sum), d_lse = in.d_lse.given() ? HeadOf(in.d_lse) : Head{};
+    std::fill_n(inverse_sum_ + first, kWidth<T>, T{0});
+    std::fill_n(shift_ + first, kWidth<T>, T{0});
+    PrefetchRows(out, query_ + static_cast<std::int64_t>(first), n, dim_v_);
+    for (std::size_t i = first; i < first + n; ++i) {
       const std::int64_t row = query_ + static_cast<std::int64_t>(i);
-      maximum_[i] = static_cast<const T*>(maximum.base)[row * maximum.row];
       // In double: the forward pass divided by the sum itself, of which the saved logarithm has the first digits only.
-      inverse_sum_[i] = static_cast<T>(std::exp(-static_cast<double>(static_cast<const T*>(log_sum.base)[row * log_sum.row])));
-      some_row_is_dead_ |= Dead(i);
+      inverse_sum_[i] = static_cast<T>(std::exp(-static_cast<double>(static_cast<const T*>(log_sum.base)[log_sum.At(row)])));
       // delta = rowsum(dO * O)
       CopyRow(out, row, dim_v_, copies_);
       CopyRow(d_out, row, dim_v_, copies_ + copy_stride_);
@@ -188,13 +221,28 @@ class Backward {
       for (std::size_t c = dim_v_; c % kLanes<T> != 0; ++c) copies_[c] = copies_[copy_stride_ + c] = T{0};
       for (std::size_t c = 0; c < dim_v_; c += kLanes<T>) sum = hn::MulAdd(hn::Load(d, copies_ + c), hn::Load(d, copies_ + copy_stride_ + c), sum);
       const T delta = hn::GetLane(hn::SumOfLanes(d, sum));
-      shift_[i] = (d_lse.base != nullptr ? static_cast<const T*>(d_lse.base)[row * d_lse.row] : T{0}) - delta;
+      shift_[i] = (d_lse.base != nullptr ? static_cast<const T*>(d_lse.base)[d_lse.At(row)] : T{0}) - delta;
+    }
+  }
+
+  void ReadMaxima() {
+    const Head maximum = HeadOf(task_.inputs.maximum);
+    some_row_is_dead_ = false;
+    std::fill_n(maximum_, kQueries, T{0});
+    for (std::size_t i = 0; i < queries_; ++i) {
+      maximum_[i] = static_cast<const T*>(maximum.base)[maximum.At(query_ + static_cast<std::int64_t>(i))];
+      some_row_is_dead_ |= Dead(i);
     }
   }
 
   template <class View>
   Head HeadOf(const View& view) const {
-    return Head::of(view, sequence_->batch, head_, sequence_->q_begin);
+    return Head::of(view, sequence_->batch, head_, sequence_->q_begin, task_.layout->query_rows(sequence_index_, head_));
+  }
+  template <class View>
+  Head KeyHead(const View& view, std::int32_t kv_head) const {
+    const auto first_head = static_cast<std::int32_t>(kv_head * task_.group);
+    return Head::of(view, sequence_->batch, kv_head, sequence_->k_begin, task_.layout->key_rows(sequence_index_, first_head));
   }
   // A row that sees no key has no maximum and no gradient.
   bool Dead(std::size_t query) const { return maximum_[query] == -std::numeric_limits<T>::infinity(); }
@@ -204,13 +252,15 @@ class Backward {
     sub_key_ = key;
     sub_group_ = key / kRows;
     sub_groups_ = std::min(kSubGroups, block_groups_ - sub_group_);
-    FindTiles();
+    if (!tiles_.Find(*task_.layout, {sequence_index_, head_, query_, queries_, key_begin_ + static_cast<std::int64_t>(sub_key_), sub_groups_},
+                     some_row_is_dead_ ? maximum_ : nullptr)) return;
     bool some_partial = false;
     for (std::size_t p = 0; p < kPanels; ++p) {
       for (std::size_t g = 0; g < sub_groups_; ++g) {
-        if (states_[p][g] == State::kAbsent) continue;
+        if (tiles_.states[p][g] == TileState::kAbsent) continue;
+        PackPanel(p);
         RunTile(p, g);
-        some_partial |= states_[p][g] == State::kPartial;
+        some_partial |= tiles_.states[p][g] == TileState::kPartial;
       }
     }
     const bool zeros_may_meet_nan = some_partial || Staged();
@@ -219,58 +269,6 @@ class Backward {
       if (task_.gradients.dq.given()) GatherQueries(!keys_finite_ && zeros_may_meet_nan);
     } else {
       GatherPairs();
-    }
-  }
-
-  enum class State : std::uint8_t { kAbsent, kPartial, kFull };
-
-  // Which (query panel, key group) tiles exist, from the plan's row units.
-  void FindTiles() {
-    bool any[kUnits][kSubGroups] = {}, full[kUnits][kSubGroups] = {};
-    const std::int64_t begin = key_begin_ + static_cast<std::int64_t>(sub_key_);
-    const std::int64_t end = begin + static_cast<std::int64_t>(sub_groups_ * kRows);
-    const std::int64_t first_unit = query_ / plan::kRowUnit;
-    const std::size_t units = (queries_ + plan::kRowUnit - 1) / plan::kRowUnit;
-    for (std::size_t u = 0; u < units; ++u) {
-      const auto intervals = task_.layout->unit(sequence_index_, head_, first_unit + static_cast<std::int64_t>(u));
-      for (auto i = FirstBehind(intervals, begin); i != intervals.end() && i->begin < end; ++i) {
-        const std::size_t from = static_cast<std::size_t>(std::max<std::int64_t>(i->begin - begin, 0));
-        const std::size_t to = static_cast<std::size_t>(std::min<std::int64_t>(i->end, end) - begin);
-        for (std::size_t g = from / kRows; g * kRows < to; ++g) {
-          any[u][g] = true;
-          full[u][g] |= i->full && g * kRows >= from && (g + 1) * kRows <= to;
-        }
-      }
-    }
-    for (std::size_t p = 0; p < kPanels; ++p) {
-      const std::size_t from = p * kWidth<T> / plan::kRowUnit;
-      const std::size_t to = std::min(units, ((p + 1) * kWidth<T> - 1) / plan::kRowUnit + 1);
-      bool words_made = false;
-      for (std::size_t g = 0; g < sub_groups_; ++g) {
-        bool some = false, all = true;
-        for (std::size_t u = from; u < to; ++u) {
-          some |= any[u][g];
-          all &= full[u][g];
-        }
-        states_[p][g] = !some || p * kWidth<T> >= queries_ ? State::kAbsent : all && !some_row_is_dead_ ? State::kFull : State::kPartial;
-        if (states_[p][g] == State::kPartial && !words_made) {
-          MakeWords(p, begin);
-          words_made = true;
-        }
-      }
-    }
-  }
-
-  // Visible keys [begin, begin + 128) of the queries of panel p.
-  void MakeWords(std::size_t p, std::int64_t begin) {
-    std::uint64_t* words = words_ + p * 2 * kWidth<T>;
-    for (std::size_t half = 0; half < 2; ++half) {
-      task_.layout->bits(sequence_index_, head_, query_ + static_cast<std::int64_t>(p * kWidth<T>), static_cast<int>(kWidth<T>),
-                         begin + static_cast<std::int64_t>(half * 64), words + half * kWidth<T>);
-    }
-    for (std::size_t i = 0; i < kWidth<T>; ++i) {
-      const std::size_t query = p * kWidth<T> + i;
-      if (query < queries_ && Dead(query)) words[i] = words[kWidth<T> + i] = 0;
     }
   }
 
@@ -286,15 +284,9 @@ class Backward {
     tile.score_factor = static_cast<T>(task_.scale);
     tile.lanes = {maximum_ + first_query, inverse_sum_ + first_query, shift_ + first_query};
     tile.words = nullptr;
-    if (states_[p][g] == State::kPartial) {
-      const std::uint64_t* words = words_ + p * 2 * kWidth<T>;
-      const std::size_t shift = g * kRows;
-      constexpr std::uint64_t kLow = (std::uint64_t{1} << kRows) - 1;
-      for (std::size_t i = 0; i < kWidth<T>; ++i) {
-        const std::uint64_t low = words[i], high = words[kWidth<T> + i];
-        const std::uint64_t bits = shift == 0 ? low : shift < 64 ? (low >> shift | high << (64 - shift)) : high >> (shift - 64);
-        tile_words_[i] = static_cast<Unsigned<T>>(bits & kLow);
-      }
+    if (tiles_.states[p][g] == TileState::kPartial) {
+      const std::uint64_t* words = tiles_.words + p * 2 * kWidth<T>;
+      for (std::size_t i = 0; i < kWidth<T>; ++i) tile_words_[i] = static_cast<Unsigned<T>>(Tiles::GroupBits(words[i], words[kWidth<T> + i], g));
       tile.words = tile_words_;
     }
     const std::size_t at = (g * kRows * kQueries + first_query) / kPair;
@@ -336,30 +328,25 @@ class Backward {
     return static_cast<std::size_t>((block_ * task_.sequences + static_cast<std::int64_t>(sequence_index_)) * task_.inputs.q.shape[1] + head_);
   }
 
-  // dv += P^T dO and, where the score is a product, dk += dS^T Q, over each run of query panels that a key group sees.
+  // dv += P^T dO and, where the score is a product, dk += dS^T Q, over the query panels that a key group sees.
   void GatherKeys(bool select) {
     for (std::size_t g = 0; g < sub_groups_; ++g) {
+      Stretches queries;
       for (std::size_t p = 0; p < kPanels; ++p) {
-        if (states_[p][g] == State::kAbsent) continue;
-        std::size_t end = p + 1;
-        while (end < kPanels && states_[end][g] != State::kAbsent) ++end;
-        GatherRun(g, p * kWidth<T>, std::min(end * kWidth<T>, RoundUp(queries_, kPair)), select);
-        p = end;
+        if (tiles_.states[p][g] == TileState::kAbsent) continue;
+        queries.Add(p * kWidth<T> / kPair, (std::min((p + 1) * kWidth<T>, RoundUp(queries_, kPair)) - p * kWidth<T>) / kPair);
       }
-    }
-  }
-
-  void GatherRun(std::size_t g, std::size_t from, std::size_t to, bool select) {
-    const std::size_t group = sub_group_ + g;
-    const std::size_t at = (g * kRows * kQueries + from) / kPair, inner = (to - from) / kPair;
-    for (std::size_t c = 0; c < panels_v_; ++c) {
-      AddProduct<Ops, kQueries / kPair, 1>(weights_ + at, d_out_panels_ + c * QueryPanelStride() + from / kPair * kWidth<T>, inner, kRows,
-                                      NarrowTail(c, dim_v_), select, dv_ + (group * panels_v_ + c) * kRows * kWidth<T>);
-    }
-    if constexpr (!Gradient::kIsProduct) return;
-    for (std::size_t c = 0; c < panels_; ++c) {
-      AddProduct<Ops, kQueries / kPair, 1>(d_scores_ + at, query_panels_ + c * QueryPanelStride() + from / kPair * kWidth<T>, inner, kRows,
-                                      NarrowTail(c, dim_), select, dk_ + (group * panels_ + c) * kRows * kWidth<T>);
+      if (queries.count == 0) continue;
+      const std::size_t group = sub_group_ + g, at = g * kRows * kQueries / kPair;
+      for (std::size_t c = 0; c < panels_v_; ++c) {
+        AddProduct<Ops, kQueries / kPair, 1>(weights_ + at, d_out_panels_ + c * QueryPanelStride(), queries, kRows, NarrowTail(c, dim_v_), select,
+                                             dv_ + (group * panels_v_ + c) * kRows * kWidth<T>);
+      }
+      if constexpr (!Gradient::kIsProduct) continue;
+      for (std::size_t c = 0; c < panels_; ++c) {
+        AddProduct<Ops, kQueries / kPair, 1>(d_scores_ + at, query_panels_ + c * QueryPanelStride(), queries, kRows, NarrowTail(c, dim_), select,
+                                             dk_ + (group * panels_ + c) * kRows * kWidth<T>);
+      }
     }
   }
 
@@ -368,9 +355,9 @@ class Backward {
     for (std::size_t p = 0; p < kPanels; ++p) {
       const std::size_t query = p * kWidth<T>;
       for (std::size_t g = 0; g < sub_groups_; ++g) {
-        if (states_[p][g] == State::kAbsent) continue;
+        if (tiles_.states[p][g] == TileState::kAbsent) continue;
         std::size_t end = g + 1;
-        while (end < sub_groups_ && states_[p][end] != State::kAbsent) ++end;
+        while (end < sub_groups_ && tiles_.states[p][end] != TileState::kAbsent) ++end;
         const std::size_t key = sub_key_ + g * kRows, last = std::min(sub_key_ + end * kRows, keys_);
         gradient_.AddPairs(query, std::min(kWidth<T>, queries_ - query), key, last - key, d_scores_ + g * kRows * kQueries + query,
                            {query_panels_, QueryPanelStride()}, {key_panels_, KeyPanelStride()}, {dq_, kQueries * kWidth<T>});
@@ -379,24 +366,21 @@ class Backward {
     }
   }
 
-  // dq += dS K, over each run of key groups that a query panel sees.
+  // dq += dS K, over the key groups that a query panel sees.
   void GatherQueries(bool select) {
     for (std::size_t p = 0; p < kPanels; ++p) {
+      Stretches keys;
       for (std::size_t g = 0; g < sub_groups_; ++g) {
-        if (states_[p][g] == State::kAbsent) continue;
-        std::size_t end = g + 1;
-        while (end < sub_groups_ && states_[p][end] != State::kAbsent) ++end;
-        const std::size_t inner = (end - g) * kRows / kPair;
-        const Packed* keys = key_panels_ + (sub_key_ + g * kRows) / kPair * kWidth<T>;
-        const std::size_t last = std::min((p + 1) * kWidth<T>, queries_);
-        for (std::size_t i = p * kWidth<T>; i < last; i += kRows) {
-          const std::size_t rows = std::min(kRows, std::min((p + 1) * kWidth<T>, kQueries) - i);
-          const Packed* d_scores = d_scores_by_query_ + g * kRows / kPair * kQueries + i;
-          for (std::size_t c = 0; c < panels_; ++c) {
-            AddProduct<Ops, 1, kQueries>(d_scores, keys + c * KeyPanelStride(), inner, rows, NarrowTail(c, dim_), select, DqTile(i, c));
-          }
+        if (tiles_.states[p][g] != TileState::kAbsent) keys.Add(g * kRows / kPair, kRows / kPair);
+      }
+      if (keys.count == 0) continue;
+      const Packed* panel = key_panels_ + sub_key_ / kPair * kWidth<T>;
+      const std::size_t last = std::min((p + 1) * kWidth<T>, queries_);
+      for (std::size_t i = p * kWidth<T>; i < last; i += kRows) {
+        const std::size_t rows = std::min(kRows, std::min((p + 1) * kWidth<T>, kQueries) - i);
+        for (std::size_t c = 0; c < panels_; ++c) {
+          AddProduct<Ops, 1, kQueries>(d_scores_by_query_ + i, panel + c * KeyPanelStride(), keys, rows, NarrowTail(c, dim_), select, DqTile(i, c));
         }
-        g = end;
       }
     }
   }
@@ -406,21 +390,27 @@ class Backward {
 
   static bool NarrowTail(std::size_t panel, std::size_t dim) { return dim - panel * kWidth<T> <= kLanes<T>; }
 
+  // Where a block stands among those that add to a chunk's dq: `before` is 1 + the one whose turn is just before it, or 0.
+  struct Turn {
+    std::int32_t before = 0;
+    bool last = false;
+  };
+
   // Adds the chunk's dq to the sum over blocks when its turn has come; the last block writes the result.
-  void AddQueries(std::int64_t chunk, const BackwardTask::KeyRange& range) {
+  void AddQueries(std::int64_t chunk, const Turn& turn) {
     if (!task_.gradients.dq.given()) return;
-    const bool nothing = range.begin >= range.end;
-    const bool first = nothing || range.begin >= key_begin_;
-    const bool last = nothing || range.end <= key_begin_ + block_keys_;
+    const bool first = turn.before == 0, last = turn.last;
     std::atomic<std::int32_t>* ticket = nullptr;
     if (!first || !last) {
       ticket = task_.tickets + task_.first_ticket[sequence_index_] + head_ * Chunks() + chunk;
-      while (!first && ticket->load(std::memory_order_acquire) != static_cast<std::int32_t>(block_)) std::this_thread::yield();
+      while (!first && ticket->load(std::memory_order_acquire) != turn.before) std::this_thread::yield();
     }
     const Head to = HeadOf(task_.gradients.dq);
     const Head sum = first && last ? Head{} : HeadOf(task_.dq_sum);
     T* row = copies_;
+    if (!first) PrefetchRows(sum, query_, queries_, dim_);
     for (std::size_t i = 0; i < queries_; ++i) {
+      if (!packed_[i / kWidth<T>] && !first && !last) continue;  // adds nothing
       const std::int64_t at = query_ + static_cast<std::int64_t>(i);
       for (std::size_t c = 0; c < panels_; ++c) std::copy_n(DqTile(i, c), kWidth<T>, row + c * kWidth<T>);
       gradient_.FinishQuery(row, sequence_->batch, head_);
@@ -439,10 +429,10 @@ class Backward {
     const Gradients& to = task_.gradients;
     const std::size_t owned = static_cast<std::size_t>(std::max<std::int64_t>(0, own_end - key_begin_));
     if (to.dk.given()) {
-      WriteGradient(Head::of(to.dk, sequence_->batch, kv_head, sequence_->k_begin), owned, dk_, panels_, dim_,
+      WriteGradient(KeyHead(to.dk, kv_head), owned, dk_, panels_, dim_,
                     Gradient::kIsProduct ? static_cast<T>(task_.scale) : T{1});
     }
-    if (to.dv.given()) WriteGradient(Head::of(to.dv, sequence_->batch, kv_head, sequence_->k_begin), owned, dv_, panels_v_, dim_v_, T{1});
+    if (to.dv.given()) WriteGradient(KeyHead(to.dv, kv_head), owned, dv_, panels_v_, dim_v_, T{1});
   }
 
   void WriteGradient(const Head& to, std::size_t owned, const T* tiles, std::size_t panels, std::size_t dim, T scale) {
@@ -463,7 +453,6 @@ class Backward {
   Packed *key_rows_, *value_rows_, *key_panels_, *query_lanes_, *d_out_lanes_, *query_panels_, *d_out_panels_;
   Packed *weights_, *d_scores_, *d_scores_by_query_;
   T *dk_, *dv_, *dq_, *maximum_, *inverse_sum_, *shift_, *copies_, *zeros_;
-  std::uint64_t* words_;
   Unsigned<T>* tile_words_;
   StagedScratch<T> staged_{};
   Gradient gradient_;
@@ -474,8 +463,10 @@ class Backward {
   const plan::Sequence* sequence_ = nullptr;
   std::int64_t block_ = 0, block_keys_ = 0, key_begin_ = 0, query_ = 0;
   std::int32_t head_ = 0;
+  BackwardTask::Run all_blocks_{0, 0};  // what every chunk sees where nothing is hidden
   bool keys_finite_ = true, queries_finite_ = true, some_row_is_dead_ = false;
-  State states_[kPanels][kSubGroups];
+  bool packed_[kPanels];
+  Tiles tiles_;
 };
 
 }  // namespace HWY_NAMESPACE

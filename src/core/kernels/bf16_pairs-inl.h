@@ -112,6 +112,7 @@ struct Bf16PairOps {
   // `rows` pointers to bfloat16 rows, seen as pairs: into the tensor where it can be read so, else into copies, rounded and padded.
   static HWY_NOINLINE void PointAtPairs(const Head& head, std::int64_t first, std::size_t n, std::size_t rows, std::size_t cols, float* copies,
                                         std::size_t stride, const float* zeros, const Packed** pairs) {
+    if (HWY_UNLIKELY(head.order != nullptr)) PrefetchRows(head, first, n, cols);
     const bool direct = head.dtype == DType::kBFloat16 && head.col == 1 && cols % 2 == 0;
     for (std::size_t r = 0; r < rows; ++r) {
       if (r >= n) {
@@ -120,13 +121,13 @@ struct Bf16PairOps {
       }
       const std::int64_t i = first + static_cast<std::int64_t>(r);
       if (direct) {
-        pairs[r] = reinterpret_cast<const Packed*>(static_cast<const std::uint16_t*>(head.base) + i * head.row);
+        pairs[r] = reinterpret_cast<const Packed*>(static_cast<const std::uint16_t*>(head.base) + head.At(i));
         continue;
       }
       HWY_ALIGN float wide[kMostDim];
       CopyRow(head, i, cols, wide);
       auto* copy = reinterpret_cast<std::uint16_t*>(copies + r * stride);
-      WriteRow(wide, Head{copy, DType::kBFloat16, 0, 1}, 0, cols);
+      WriteRow(wide, Head{copy, DType::kBFloat16, 0, 1, nullptr}, 0, cols);
       if (cols % 2 != 0) copy[cols] = 0;
       pairs[r] = reinterpret_cast<const Packed*>(copy);
     }

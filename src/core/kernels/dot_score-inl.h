@@ -76,16 +76,15 @@ class DotGradient {
     return Ops::PackPanelsOf(k, first, n, RoundUp(groups * kRows, Ops::kPair), dim_, panel_stride, T{1}, scratch.copies, scratch.stride, scratch.zeros,
                              panels);
   }
-  // Queries of a chunk, as lanes and as panels.
-  bool PackQueries(const Head& q, std::int64_t first, std::size_t n, const RowScratch<T>& scratch, Packed* lanes, Packed* panels,
+  // Queries from `first` on are about to be packed, for pairs with the block's keys.
+  void StartChunk(const Head& /*q*/, std::int64_t /*first*/) {}
+  // A panel of them, as lanes and as a panel; `lane` counts the chunk's queries. Returns whether all is finite.
+  bool PackQueries(const Head& q, std::int64_t first, std::size_t n, std::size_t /*lane*/, const RowScratch<T>& scratch, Packed* lanes, Packed* panels,
                    std::size_t panel_stride) {
     // The scale goes where the forward pass put it: the scores then have the same bits, and the weights add up to 1.
     const T scale = Ops::kScaleWhilePacking ? factor_ : T{1};
-    for (std::size_t at = 0; at < n; at += kWidth<T>) {
-      Ops::PackLanesOf(q, first + static_cast<std::int64_t>(at), std::min(kWidth<T>, n - at), dim_, scale, scratch.copies, scratch.stride, scratch.zeros,
-                       lanes + at * inner_);
-    }
-    return Ops::PackPanelsOf(q, first, n, RoundUp(n, kWidth<T>), dim_, panel_stride, T{1}, scratch.copies, scratch.stride, scratch.zeros, panels);
+    Ops::PackLanesOf(q, first, n, dim_, scale, scratch.copies, scratch.stride, scratch.zeros, lanes);
+    return Ops::PackPanelsOf(q, first, n, kWidth<T>, dim_, panel_stride, T{1}, scratch.copies, scratch.stride, scratch.zeros, panels);
   }
 
   // Fills tile.data. The tile's first row is key `row` of the block, its first lane query `lane` of the chunk.

@@ -78,6 +78,8 @@ class Forward {
     totals_ = carve.Take<T>(RoundUp(kRows, kLanes<T>));
     logs_ = carve.Take<T>(RoundUp(kRows, kLanes<T>));
     uses_ = carve.Take<PanelUse>(panels + 1);
+    wanted_ = carve.Take<bool>(panels);
+    cursors_ = carve.Take<std::size_t>(kMaxUnits);
     copies_ = carve.Take<T>(std::max(kWidth<T>, kRows) * copy_stride_);
     zeros_ = carve.Take<T>(copy_stride_);
     bytes_ = carve.bytes();
@@ -88,26 +90,20 @@ class Forward {
     sequence_ = &task_.layout->sequences[static_cast<std::size_t>(item.sequence)];
     std::fill_n(zeros_, copy_stride_, T{0});
     const std::int64_t batch = sequence_->batch;
-    q_ = Head::of(task_.inputs.q, batch, 0, sequence_->q_begin);
-    k_ = Head::of(task_.inputs.k, batch, item.kv_head, sequence_->k_begin);
-    v_ = Head::of(task_.inputs.v, batch, item.kv_head, sequence_->k_begin);
-    std::int64_t first = sequence_->len_k, last = 0;
+    const std::int32_t* key_order = task_.layout->key_rows(static_cast<std::size_t>(item.sequence), item.head_begin);
+    k_ = Head::of(task_.inputs.k, batch, item.kv_head, sequence_->k_begin, key_order);
+    v_ = Head::of(task_.inputs.v, batch, item.kv_head, sequence_->k_begin, key_order);
+    std::fill_n(cursors_, kMaxUnits, std::size_t{0});
     const std::size_t groups = Groups();
     for (std::size_t g = 0; g < groups; ++g) {
       const RowGroup group = GroupAt(g);
       if (group.rows == 0) continue;
-      const auto intervals = Intervals(group);
-      if (!intervals.empty()) {
-        first = std::min<std::int64_t>(first, intervals.front().begin);
-        last = std::max<std::int64_t>(last, intervals.back().end);
-      }
       PackQueries(group);
       std::fill_n(sums_ + g * kRows * kLanes<T>, kRows * kLanes<T>, T{0});
       std::fill_n(maxima_ + g * kRows, kRows, kMinusInfinity<T>);
       started_[g] = false;
     }
-    const std::int64_t chunk = static_cast<std::int64_t>(chunk_);
-    for (std::int64_t c = first / chunk * chunk; c < last; c += chunk) RunChunk(c);
+    for (std::int64_t chunk = NextChunk(0); chunk < sequence_->len_k; chunk = NextChunk(chunk + static_cast<std::int64_t>(chunk_))) RunChunk(chunk);
     for (std::size_t g = 0; g < groups; ++g) Finish(GroupAt(g));
   }
 
@@ -130,29 +126,61 @@ class Forward {
   }
 
   void PackQueries(const RowGroup& group) {
-    Head head = q_;
-    head.base = Head::of(task_.inputs.q, sequence_->batch, group.head, sequence_->q_begin).base;
-    score_.PackQueries(head, group.row, group.rows, group.index * kRows, Scratch(), queries_ + group.index * q_stride_);
+    score_.PackQueries(QueryHead(task_.inputs.q, group), group.row, group.rows, group.index * kRows, Scratch(), queries_ + group.index * q_stride_);
+  }
+  template <class View>
+  Head QueryHead(const View& view, const RowGroup& group) const {
+    const std::int32_t* order = task_.layout->query_rows(static_cast<std::size_t>(item_->sequence), group.head);
+    return Head::of(view, sequence_->batch, group.head, sequence_->q_begin, order);
   }
   RowScratch<T> Scratch() const { return {copies_, copy_stride_, zeros_}; }
 
-  // Packs keys [chunk + from, chunk + to) and lets every group of rows pass over them.
+  // The first chunk, `chunk` or later, in which some row of the item sees a key; len_k where there is none. Moves each unit's cursor to its first
+  // interval that ends behind `chunk`.
+  std::int64_t NextChunk(std::int64_t chunk) {
+    std::int64_t next = sequence_->len_k;
+    for (std::size_t u = 0; u < Groups() / kGroupsPerUnit; ++u) {
+      const auto intervals = Intervals(GroupAt(u * kGroupsPerUnit));
+      std::size_t& cursor = cursors_[u];
+      while (cursor < intervals.size() && intervals[cursor].end <= chunk) ++cursor;
+      if (cursor < intervals.size()) next = std::min<std::int64_t>(next, intervals[cursor].begin);
+    }
+    const std::int64_t size = static_cast<std::int64_t>(chunk_);
+    return next >= sequence_->len_k ? sequence_->len_k : std::max(chunk, next / size * size);
+  }
+
+  // Packs the keys of a chunk that some row of the item sees, and lets every group of rows pass over them.
   void RunChunk(std::int64_t chunk) {
     const std::int64_t chunk_end = std::min(chunk + static_cast<std::int64_t>(chunk_), sequence_->len_k);
-    std::int64_t first = chunk_end, last = chunk;
-    const std::size_t groups = Groups();
-    for (std::size_t g = 0; g < groups; g += kGroupsPerUnit) {
-      const auto intervals = Intervals(GroupAt(g));
-      for (auto i = FirstBehind(intervals, chunk); i != intervals.end() && i->begin < chunk_end; ++i) {
-        first = std::min<std::int64_t>(first, i->begin);
-        last = std::max<std::int64_t>(last, i->end);
+    const std::size_t panels = (static_cast<std::size_t>(chunk_end - chunk) + kWidth<T> - 1) / kWidth<T>, groups = Groups();
+    std::fill_n(wanted_, panels, false);
+    for (std::size_t u = 0; u < groups / kGroupsPerUnit; ++u) {
+      const auto intervals = Intervals(GroupAt(u * kGroupsPerUnit));
+      for (std::size_t i = cursors_[u]; i < intervals.size() && intervals[i].begin < chunk_end; ++i) {
+        const std::size_t begin = static_cast<std::size_t>(std::max<std::int64_t>(intervals[i].begin, chunk) - chunk) / kWidth<T>;
+        const std::size_t end = (static_cast<std::size_t>(std::min<std::int64_t>(intervals[i].end, chunk_end) - chunk) + kWidth<T> - 1) / kWidth<T>;
+        std::fill_n(wanted_ + begin, end - begin, true);
       }
     }
-    last = std::min(last, chunk_end);
-    if (first >= last) return;
-    first = std::max(first, chunk);
-    const std::size_t panel_begin = static_cast<std::size_t>(first - chunk) / kWidth<T>;
-    const std::size_t panel_end = (static_cast<std::size_t>(last - chunk) + kWidth<T> - 1) / kWidth<T>;
+    values_finite_ = true;
+    for (std::size_t begin = 0, end; begin < panels; begin = end + 1) {
+      while (begin < panels && !wanted_[begin]) ++begin;
+      for (end = begin; end < panels && wanted_[end];) ++end;
+      if (begin < end) PackKeys(chunk, begin, end);
+    }
+    for (std::size_t g = 0; g < groups; ++g) {
+      const RowGroup group = GroupAt(g);
+      if (group.rows != 0 && SeesSome(group, chunk_end)) PassOver(group, chunk, chunk_end);
+    }
+  }
+
+  bool SeesSome(const RowGroup& group, std::int64_t chunk_end) const {
+    const auto intervals = Intervals(group);
+    const std::size_t cursor = cursors_[group.index / kGroupsPerUnit];
+    return cursor < intervals.size() && intervals[cursor].begin < chunk_end;
+  }
+
+  void PackKeys(std::int64_t chunk, std::size_t panel_begin, std::size_t panel_end) {
     for (std::size_t p = panel_begin; p < panel_end; ++p) {
       const std::int64_t key = chunk + static_cast<std::int64_t>(p * kWidth<T>);
       const std::size_t n = static_cast<std::size_t>(std::min<std::int64_t>(kWidth<T>, sequence_->len_k - key));
@@ -161,12 +189,8 @@ class Forward {
     const std::int64_t key = chunk + static_cast<std::int64_t>(panel_begin * kWidth<T>);
     const std::size_t padded = (panel_end - panel_begin) * kWidth<T>;
     const std::size_t n = static_cast<std::size_t>(std::min<std::int64_t>(static_cast<std::int64_t>(padded), sequence_->len_k - key));
-    values_finite_ = Ops::PackPanelsOf(v_, key, n, padded, dim_v_, ValuePanelStride(), T{1}, copies_, copy_stride_, zeros_,
-                                       values_ + panel_begin * kWidth<T> / kPair * kWidth<T>);
-    for (std::size_t g = 0; g < groups; ++g) {
-      const RowGroup group = GroupAt(g);
-      if (group.rows != 0) PassOver(group, chunk, chunk_end);
-    }
+    values_finite_ &= Ops::PackPanelsOf(v_, key, n, padded, dim_v_, ValuePanelStride(), T{1}, copies_, copy_stride_, zeros_,
+                                        values_ + panel_begin * kWidth<T> / kPair * kWidth<T>);
   }
 
   std::size_t ValuePanelStride() const { return chunk_ / kPair * kWidth<T>; }
@@ -386,7 +410,7 @@ class Forward {
   // Divides by the sum, and writes the rows and their statistics.
   void Finish(const RowGroup& group) {
     const Tag<T> d;
-    const Head out = Head::of(task_.outputs.out, sequence_->batch, group.head, sequence_->q_begin);
+    const Head out = QueryHead(task_.outputs.out, group);
     for (std::size_t r = 0; r < group.rows; ++r) {
       const std::size_t at = group.index * kRows + r;
       const bool nothing = !started_[group.index] || maxima_[at] == kMinusInfinity<T>;
@@ -427,9 +451,9 @@ class Forward {
     }
   }
   Head StatisticsHead(const MutableTensorView& view, const RowGroup& group) const {
-    return view.given() ? Head::of(view, sequence_->batch, group.head, sequence_->q_begin) : Head{};
+    return view.given() ? QueryHead(view, group) : Head{};
   }
-  static T& Element(const Head& head, std::int64_t i) { return static_cast<T*>(const_cast<void*>(head.base))[i * head.row]; }
+  static T& Element(const Head& head, std::int64_t i) { return static_cast<T*>(const_cast<void*>(head.base))[head.At(i)]; }
 
   const ForwardTask& task_;
   const std::size_t dim_, dim_v_, inner_, value_panels_, chunk_, copy_stride_;
@@ -439,12 +463,13 @@ class Forward {
   bool values_finite_ = true;
   Packed *queries_, *keys_, *values_, *weights_;
   T *out_, *sums_, *maxima_, *scores_, *factors_, *chunk_sums_, *totals_, *logs_, *copies_, *zeros_;
-  bool* started_;
+  bool *started_, *wanted_;
+  std::size_t* cursors_;
   std::uint64_t* words_;
   PanelUse* uses_;
   const ForwardItem* item_ = nullptr;
   const plan::Sequence* sequence_ = nullptr;
-  Head q_, k_, v_;
+  Head k_, v_;
 };
 
 }  // namespace HWY_NAMESPACE

@@ -80,13 +80,14 @@ struct BackwardTask {
   std::int64_t blocks = 0;     // key blocks of the longest sequence
   std::int64_t sequences = 0;  // slots of partial sums: (block * sequences + sequence) * heads + head
   TensorView sinks;
-  // Per (sequence, mask head) and chunk of queries: the first key and the end of what its rows see (0, 0: nothing). first_chunk as first_unit in
-  // plan::Layout. Empty where nothing is hidden.
-  struct KeyRange {
+  // Which blocks of keys the rows of each chunk of queries see: sorted runs that do not touch, chunk_runs[run_offsets[f + c] .. run_offsets[f + c + 1])
+  // for chunk c of (sequence, mask head), f = first_chunk as first_unit in plan::Layout. And which chunks see each block: all lie in
+  // block_chunks[first_block + b]. Empty where nothing is hidden.
+  struct Run {
     std::int32_t begin, end;
   };
-  std::vector<KeyRange> chunk_keys;
-  std::vector<std::int64_t> first_chunk;
+  std::vector<Run> chunk_runs, block_chunks;
+  std::vector<std::int64_t> run_offsets, first_chunk, first_block;
   // Where dq is gathered when several key blocks meet in it: float or double, (batch, heads, len_q, dim). May be gradients.dq itself.
   MutableTensorView dq_sum;
   // One per (sequence, query head, chunk of queries): 1 + the last key block that has added its dq. Blocks add in their order, so that the

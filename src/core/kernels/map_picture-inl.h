@@ -95,7 +95,7 @@ class PictureSink {
     return CeilDiv((cell + 1) * of, cells) - CeilDiv(cell * of, cells);
   }
 
-  // Rows [begin, end) of a strip of tiles, lane by lane. NaN stays.
+  // Rows [begin, end) of a strip of tiles, lane by lane. A maximum forgets NaN; a sum beside it does not.
   template <bool kMax>
   HWY_NOINLINE void Pool(const MapStrip<T>& strip, std::size_t begin, std::size_t end) {
     const Tag<T> d;
@@ -103,16 +103,13 @@ class PictureSink {
       T* HWY_RESTRICT to = strip_ + strip.panels[u] * kWidth<T>;
       for (std::size_t lane = 0; lane < kWidth<T>; lane += kLanes<T>) {
         const T* HWY_RESTRICT from = strip.tiles[u] + lane;
-        auto pooled = hn::Load(d, to + lane);
+        auto sum = hn::Load(d, to + lane), largest = sum;
         for (std::size_t r = begin; r < end; ++r) {
           const auto p = hn::Load(d, from + r * kWidth<T>);
-          if constexpr (kMax) {
-            pooled = hn::IfThenElse(hn::Or(hn::Gt(p, pooled), hn::IsNaN(p)), p, pooled);
-          } else {
-            pooled = hn::Add(pooled, p);
-          }
+          sum = hn::Add(sum, p);
+          if constexpr (kMax) largest = hn::Max(largest, p);
         }
-        hn::Store(pooled, d, to + lane);
+        hn::Store(kMax ? hn::IfThenElse(hn::IsNaN(sum), sum, largest) : sum, d, to + lane);
       }
     }
   }

@@ -7,6 +7,8 @@
 #define REGARD_KERNELS_OPS_INL_H_
 #endif
 
+#include <algorithm>
+
 #include "core/kernels/pack-inl.h"
 #include "core/kernels/rows-inl.h"
 #include "core/kernels/simd-inl.h"
@@ -48,8 +50,8 @@ struct PlainOps {
   static HWY_INLINE void PackLanesOf(const Head& head, std::int64_t first, std::size_t n, std::size_t cols, T scale, T* copies,
                                      std::size_t stride, const T* zeros, Packed* HWY_RESTRICT to) {
     const T* rows[kWidth<T>];
+    std::fill_n(rows, kWidth<T>, zeros);
     PointAtRows(head, first, n, cols, copies, stride, rows);
-    for (std::size_t r = n; r < kWidth<T>; ++r) rows[r] = zeros;
     PackLanes(rows, cols, scale, to);
   }
   static HWY_INLINE void PackRowsOf(const Head& head, std::int64_t first, std::size_t n, std::size_t cols, T scale, T* copies,

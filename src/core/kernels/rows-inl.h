@@ -11,6 +11,7 @@
 #include <type_traits>
 
 #include "core/kernels/simd-inl.h"
+#include "hwy/cache_control.h"
 #include "regard/tensor_view.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -151,18 +152,20 @@ HWY_INLINE void StoreElement(T x, DType dtype, void* base, std::int64_t at) {
   }
 }
 
-// One head of a view: row i starts at element i * row of `base`, its columns are `col` apart.
+// One head of a view: row i starts at element At(i) of `base`, its columns are `col` apart.
 struct Head {
   const void* base = nullptr;
   DType dtype = DType::kFloat32;
   std::int64_t row = 0, col = 0;
+  const std::int32_t* order = nullptr;  // where rows are counted in another order than they lie: which one the i-th is
 
   template <class View>
-  static Head of(const View& view, std::int64_t batch, std::int64_t head, std::int64_t first_row) {
+  static Head of(const View& view, std::int64_t batch, std::int64_t head, std::int64_t first_row, const std::int32_t* order = nullptr) {
     const std::int64_t at = batch * view.strides[0] + head * view.strides[1] + first_row * view.strides[2];
     return {static_cast<const char*>(static_cast<const void*>(view.data)) + at * static_cast<std::int64_t>(size_of(view.dtype)), view.dtype,
-            view.strides[2], view.strides[3]};
+            view.strides[2], view.strides[3], order};
   }
+  std::int64_t At(std::int64_t i) const { return (order == nullptr ? i : order[i]) * row; }
 };
 
 // Memory for rows that are copied out of a tensor: [kWidth or kRows, the larger][stride], and one row of zeros.
@@ -173,11 +176,21 @@ struct RowScratch {
   const T* zeros;
 };
 
+// Asks for rows that will be read soon, where they do not lie side by side: the processor sees no pattern in them.
+inline HWY_NOINLINE void PrefetchRows(const Head& head, std::int64_t first, std::size_t n, std::size_t cols) {
+  if (head.order == nullptr || head.col != 1) return;
+  const std::size_t bytes = cols * size_of(head.dtype);
+  for (std::size_t r = 0; r < n; ++r) {
+    const char* row = static_cast<const char*>(head.base) + head.At(first + static_cast<std::int64_t>(r)) * static_cast<std::int64_t>(size_of(head.dtype));
+    for (std::size_t at = 0; at < bytes; at += 64) hwy::Prefetch(row + at);
+  }
+}
+
 // Copies `cols` elements of row i into `to`.
 template <typename T>
 HWY_NOINLINE void CopyRow(const Head& head, std::int64_t i, std::size_t cols, T* HWY_RESTRICT to) {
   const Tag<T> d;
-  const std::int64_t at = i * head.row;
+  const std::int64_t at = head.At(i);
   std::size_t c = 0;
   if (head.col == 1 && InKernelWidth<T>(head.dtype)) {
     for (; c + kLanes<T> <= cols; c += kLanes<T>) hn::StoreU(LoadAs(d, head.dtype, head.base, at + static_cast<std::int64_t>(c)), d, to + c);
@@ -190,7 +203,7 @@ template <typename T>
 HWY_NOINLINE void WriteRow(const T* HWY_RESTRICT from, const Head& head, std::int64_t i, std::size_t cols) {
   const Tag<T> d;
   void* base = const_cast<void*>(head.base);
-  const std::int64_t at = i * head.row;
+  const std::int64_t at = head.At(i);
   std::size_t c = 0;
   if (head.col == 1 && InKernelWidth<T>(head.dtype)) {
     for (; c + kLanes<T> <= cols; c += kLanes<T>) StoreAs(d, hn::LoadU(d, from + c), head.dtype, base, at + static_cast<std::int64_t>(c));
@@ -203,8 +216,9 @@ template <typename T>
 HWY_INLINE void PointAtRows(const Head& head, std::int64_t first, std::size_t n, std::size_t cols, T* HWY_RESTRICT copies, std::size_t stride,
                             const T** rows) {
   constexpr DType kOwn = std::is_same_v<T, double> ? DType::kFloat64 : DType::kFloat32;
+  if (HWY_UNLIKELY(head.order != nullptr)) PrefetchRows(head, first, n, cols);
   if (head.dtype == kOwn && head.col == 1) {
-    for (std::size_t r = 0; r < n; ++r) rows[r] = static_cast<const T*>(head.base) + (first + static_cast<std::int64_t>(r)) * head.row;
+    for (std::size_t r = 0; r < n; ++r) rows[r] = static_cast<const T*>(head.base) + head.At(first + static_cast<std::int64_t>(r));
     return;
   }
   for (std::size_t r = 0; r < n; ++r) {

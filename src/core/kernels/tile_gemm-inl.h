@@ -133,24 +133,49 @@ HWY_INLINE void AddRows(const T* HWY_RESTRICT tile, std::size_t rows, T* HWY_RES
   for (std::size_t i = 0; i < rows * kWidth<T>; i += kLanes<T>) hn::Store(hn::Add(hn::Load(d, tile + i), hn::Load(d, sums + i)), d, sums + i);
 }
 
+// Which of the packed elements that a product sums over there are, of the key groups of a sub-block or the query panels of a chunk: 96 rows in tiles of
+// two or more.
+struct Stretches {
+  struct Stretch {
+    std::size_t from, size;
+  };
+  Stretch list[96 / 2 / 2 + 1];
+  std::size_t count = 0;
+
+  void Add(std::size_t from, std::size_t size) {
+    if (count != 0 && list[count - 1].from + list[count - 1].size == from) {
+      list[count - 1].size += size;
+    } else {
+      list[count++] = {from, size};
+    }
+  }
+};
+
 // sums += a b for `rows` rows of a tile; only one vector of columns where `narrow`. `select`: b may hold NaN or infinity in what a row does not see.
+// One sum from 0 goes through all stretches, so that a row's bits do not tell which gaps its neighbours leave.
 template <class Ops, std::size_t M, std::size_t V, std::size_t kRowStride, std::size_t kStep>
-HWY_NOINLINE void AddTile(const typename Ops::Packed* HWY_RESTRICT a, const typename Ops::Packed* HWY_RESTRICT b, std::size_t inner,
+HWY_NOINLINE void AddTile(const typename Ops::Packed* HWY_RESTRICT a, const typename Ops::Packed* HWY_RESTRICT b, const Stretches& inner,
                           typename Ops::T* HWY_RESTRICT sums) {
   Acc<Ops, M, V> acc;
   ZeroAcc(acc);
-  Accumulate<Ops, M, V, kRowStride, kStep>(a, b, inner, acc);
+  for (std::size_t s = 0; s < inner.count; ++s) {
+    const auto [from, size] = inner.list[s];
+    Accumulate<Ops, M, V, kRowStride, kStep>(a + from * kStep, b + from * kWidth<typename Ops::T>, size, acc);
+  }
   AddAcc(sums, acc);
   StoreAcc(acc, sums);
 }
 
 template <class Ops, std::size_t kRowStride, std::size_t kStep>
-HWY_INLINE void AddProduct(const typename Ops::Packed* a, const typename Ops::Packed* b, std::size_t inner, std::size_t rows, bool narrow, bool select,
-                           typename Ops::T* sums) {
+HWY_INLINE void AddProduct(const typename Ops::Packed* a, const typename Ops::Packed* b, const Stretches& inner, std::size_t rows, bool narrow,
+                           bool select, typename Ops::T* sums) {
   using T = typename Ops::T;
   if (HWY_UNLIKELY(select)) {
     HWY_ALIGN T tile[kRows * kWidth<T>] = {};
-    AccumulateSelecting<Ops, kRowStride, kStep>(a, b, inner, rows, tile);
+    for (std::size_t s = 0; s < inner.count; ++s) {
+      const auto [from, size] = inner.list[s];
+      AccumulateSelecting<Ops, kRowStride, kStep>(a + from * kStep, b + from * kWidth<T>, size, rows, tile);
+    }
     AddRows(tile, rows, sums);
   } else if (narrow) {
     REGARD_FOR_ROWS(rows, (AddTile<Ops, M, 1, kRowStride, kStep>(a, b, inner, sums)));

@@ -65,6 +65,13 @@ class Around final : public MaskNode {
     return range_bits(row.begin, row.end, j0);
   }
 
+  bool stretch(const Place& place, std::int64_t i, std::int64_t* begin, std::int64_t* end) const override {
+    const Range row = range(place, i);
+    *begin = row.begin;
+    *end = row.end;
+    return true;
+  }
+
   bool varies_by_head() const override { return centres_.shape[1] > 1; }
   bool varies_by_batch() const override { return centres_.shape[0] > 1; }
   bool varies_by_position() const override { return centres_.shape[2] > 1; }

@@ -1,9 +1,8 @@
 #include "core/plan/compose.h"
 
-#include <deque>
 #include <string>
 
-#include "core/plan/interval_list.h"
+#include "core/plan/combine.h"
 
 namespace regard {
 namespace plan {
@@ -11,64 +10,6 @@ namespace {
 
 // An expression is walked recursively, and a mask that occurs twice is asked twice: beyond this size it is refused.
 constexpr int kMaxSize = 1024;
-
-// How much of a stretch of keys is seen: the order makes & the smaller and | the larger of two.
-enum Seen { kAbsent = 0, kPartial = 1, kFull = 2 };
-
-// Interval lists for intermediate results, kept by the thread: planning allocates nothing once they have their capacity.
-class Scratch {
- public:
-  Scratch() : list_(take()) { list_.clear(); }
-  ~Scratch() { --used(); }
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
-  std::vector<Interval>& operator*() { return list_; }
-
- private:
-  static std::size_t& used() {
-    thread_local std::size_t count = 0;
-    return count;
-  }
-  static std::vector<Interval>& take() {
-    thread_local std::deque<std::vector<Interval>> lists;
-    if (used() == lists.size()) lists.emplace_back();
-    return lists[used()++];
-  }
-
-  std::vector<Interval>& list_;
-};
-
-// Reads an interval list from left to right, gaps included.
-class Cursor {
- public:
-  Cursor(const std::vector<Interval>& list, std::int64_t len_k) : next_(list.data()), last_(list.data() + list.size()), len_k_(len_k) {}
-
-  // What is seen at `key`, which never falls from one call to the next, and the key where that ends.
-  Seen at(std::int64_t key, std::int64_t* end) {
-    while (next_ != last_ && next_->end <= key) ++next_;
-    if (next_ == last_ || key < next_->begin) {
-      *end = next_ == last_ ? len_k_ : next_->begin;
-      return kAbsent;
-    }
-    *end = next_->end;
-    return next_->full ? kFull : kPartial;
-  }
-
- private:
-  const Interval *next_, *last_;
-  std::int64_t len_k_;
-};
-
-template <typename Choose>
-void combine(const std::vector<Interval>& a, const std::vector<Interval>& b, std::int64_t len_k, Choose choose, std::vector<Interval>& out) {
-  Cursor left(a, len_k), right(b, len_k);
-  for (std::int64_t key = 0, end; key < len_k; key = end) {
-    std::int64_t left_end, right_end;
-    const Seen in_a = left.at(key, &left_end), in_b = right.at(key, &right_end);
-    end = std::min(left_end, right_end);
-    if (const Seen seen = choose(in_a, in_b); seen != kAbsent) append(out, key, end, seen == kFull);
-  }
-}
 
 // The node made anew over what its operands become when bound, or null when neither changes.
 template <typename Node>
@@ -78,9 +19,15 @@ NodePointer bind_operands(const Node& node, const PlanShape& shape) {
   return std::make_shared<Node>(a == nullptr ? node.a() : std::move(a), b == nullptr ? node.b() : std::move(b));
 }
 
+template <typename Node>
+NodePointer over_operands(const Node& node, const MaskNode::Replace& replace) {
+  return std::make_shared<Node>(replace_masks(node.a(), replace), replace_masks(node.b(), replace));
+}
+
 class Or final : public Binary {
  public:
   using Binary::Binary;
+  NodePointer over(const Replace& replace) const override { return over_operands(*this, replace); }
   NodePointer bind(const PlanShape& shape) const override { return bind_operands(*this, shape); }
 
   void intervals(const Place& place, std::int64_t i0, std::int64_t i1, std::vector<Interval>& out) const override {
@@ -100,6 +47,7 @@ class Not final : public MaskNode {
   explicit Not(NodePointer a) : a_(std::move(a)), size_(1 + a_->size()) {}
 
   Status check(const PlanShape& shape) const override { return a_->check(shape); }
+  NodePointer over(const Replace& replace) const override { return std::make_shared<Not>(replace_masks(a_, replace)); }
 
   NodePointer bind(const PlanShape& shape) const override {
     NodePointer a = a_->bind(shape);
@@ -157,7 +105,13 @@ Status Binary::check(const PlanShape& shape) const {
   return status.ok() ? b_->check(shape) : status;
 }
 
+NodePointer replace_masks(const NodePointer& node, const MaskNode::Replace& replace) {
+  NodePointer whole = node->over(replace);
+  return whole != nullptr ? whole : replace(node);
+}
+
 NodePointer And::bind(const PlanShape& shape) const { return bind_operands(*this, shape); }
+NodePointer And::over(const Replace& replace) const { return over_operands(*this, replace); }
 
 void And::intervals(const Place& place, std::int64_t i0, std::int64_t i1, std::vector<Interval>& out) const {
   Scratch in_a, in_b;

@@ -9,6 +9,9 @@ namespace regard::plan {
 
 using NodePointer = std::shared_ptr<const MaskNode>;
 
+// The expression over what `replace` makes of its masks.
+NodePointer replace_masks(const NodePointer& node, const MaskNode::Replace& replace);
+
 class Binary : public MaskNode {
  public:
   Binary(NodePointer a, NodePointer b) : a_(std::move(a)), b_(std::move(b)), size_(1 + a_->size() + b_->size()) {}
@@ -31,6 +34,7 @@ class And final : public Binary {
  public:
   using Binary::Binary;
   NodePointer bind(const PlanShape& shape) const override;
+  NodePointer over(const Replace& replace) const override;
   void intervals(const Place& place, std::int64_t i0, std::int64_t i1, std::vector<Interval>& out) const override;
   std::uint64_t bits(const Place& place, std::int64_t i, std::int64_t j0) const override {
     return a()->bits(place, i, j0) & b()->bits(place, i, j0);

@@ -8,14 +8,6 @@
 
 namespace regard {
 namespace plan {
-namespace {
-
-std::int64_t modulo(std::int64_t a, std::int64_t n) {
-  const std::int64_t rest = a % n;
-  return rest < 0 ? rest + n : rest;
-}
-
-}  // namespace
 
 Status Dilated::check(const PlanShape& shape) const {
   if (left_ < -1 || right_ < -1) {
@@ -36,7 +28,7 @@ Status Dilated::check(const PlanShape& shape) const {
 
 Dilated::Comb Dilated::comb(const Place& place) const {
   const std::int64_t offset = offset_.value_or(place.sequence->offset);
-  const std::int64_t step = dilations_.size() == 1 ? dilations_[0] : dilations_[static_cast<std::size_t>(place.head)];
+  const std::int64_t step = dilation(place.head);
   return {left_ < 0 ? -kFar : near_sum(offset, -left_, step), right_ < 0 ? kFar : near_sum(offset, right_, step) + 1, modulo(offset, step),
           step};
 }

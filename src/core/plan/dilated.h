@@ -18,13 +18,14 @@ class Dilated final : public MaskNode {
   std::uint64_t bits(const Place& place, std::int64_t i, std::int64_t j0) const override;
   bool varies_by_head() const override { return dilations_.size() > 1; }
 
- private:
   // What row 0 sees: keys j in [low, high) with j = residue (mod step). Row i sees the same, i keys later.
   struct Comb {
     std::int64_t low, high, residue, step;
   };
   Comb comb(const Place& place) const;
+  std::int64_t dilation(std::int32_t head) const { return dilations_[dilations_.size() == 1 ? 0 : static_cast<std::size_t>(head)]; }
 
+ private:
   std::int64_t left_, right_;
   std::vector<std::int64_t> dilations_;
   std::optional<std::int64_t> offset_;

@@ -22,4 +22,10 @@ inline std::int64_t near_sum(std::int64_t a, std::int64_t b, std::int64_t c) {
   return static_cast<std::int64_t>(std::clamp<__int128>(sum, -kFar, kFar));
 }
 
+// a modulo n, from 0 to n - 1.
+inline std::int64_t modulo(std::int64_t a, std::int64_t n) {
+  const std::int64_t rest = a % n;
+  return rest < 0 ? rest + n : rest;
+}
+
 }  // namespace regard::plan

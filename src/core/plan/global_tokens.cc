@@ -1,4 +1,5 @@
-#include <optional>
+#include "core/plan/global_tokens.h"
+
 #include <string>
 #include <utility>
 
@@ -7,74 +8,69 @@
 
 namespace regard {
 namespace plan {
-namespace {
 
-class GlobalTokens final : public MaskNode {
- public:
-  GlobalTokens(std::vector<std::vector<std::int64_t>> indices, bool by_batch, std::optional<std::int64_t> offset)
-      : indices_(std::move(indices)), by_batch_(by_batch), offset_(offset) {
-    for (std::vector<std::int64_t>& list : indices_) {
-      std::sort(list.begin(), list.end());
-      list.erase(std::unique(list.begin(), list.end()), list.end());
-    }
+GlobalTokens::GlobalTokens(std::vector<std::vector<std::int64_t>> tokens, bool by_batch, std::optional<std::int64_t> offset)
+    : tokens_(std::move(tokens)), by_batch_(by_batch), offset_(offset) {
+  for (std::vector<std::int64_t>& list : tokens_) {
+    std::sort(list.begin(), list.end());
+    list.erase(std::unique(list.begin(), list.end()), list.end());
   }
+}
 
-  Status check(const PlanShape& shape) const override {
-    if (by_batch_ && static_cast<std::int64_t>(indices_.size()) != shape.batch) {
-      return Status::invalid("global_tokens: " + std::to_string(indices_.size()) + " lists; expected one for each of " +
-                             std::to_string(shape.batch) + " batch entries");
-    }
-    const std::int64_t end = std::max(shape.len_k, near_sum(shape.len_q, offset_.value_or(shape.len_k - shape.len_q)));
-    for (const std::vector<std::int64_t>& list : indices_) {
-      if (list.empty() || (list.front() >= 0 && list.back() < end)) continue;
-      return Status::invalid("global_tokens: token " + std::to_string(list.front() < 0 ? list.front() : list.back()) + "; expected 0 to " +
-                             std::to_string(end - 1) + ", the tokens there are");
-    }
-    return {};
+Status GlobalTokens::check(const PlanShape& shape) const {
+  if (by_batch_ && static_cast<std::int64_t>(tokens_.size()) != shape.batch) {
+    return Status::invalid("global_tokens: " + std::to_string(tokens_.size()) + " lists; expected one for each of " +
+                           std::to_string(shape.batch) + " batch entries");
   }
-
-  void intervals(const Place& place, std::int64_t i0, std::int64_t i1, std::vector<Interval>& out) const override {
-    const std::vector<std::int64_t>& tokens = of(place);
-    const std::int64_t len_k = place.sequence->len_k, offset = offset_.value_or(place.sequence->offset);
-    const auto first = std::lower_bound(tokens.begin(), tokens.end(), near_sum(i0, offset));
-    const std::int64_t global_rows = std::lower_bound(first, tokens.end(), near_sum(i1, offset)) - first;
-    if (global_rows == i1 - i0) {
-      append(out, 0, len_k, true);
-      return;
-    }
-    std::int64_t key = 0;
-    for (const std::int64_t token : tokens) {
-      if (token >= len_k) break;
-      if (global_rows > 0) append(out, key, token, false);
-      append(out, token, token + 1, true);
-      key = token + 1;
-    }
-    if (global_rows > 0) append(out, key, len_k, false);
+  const std::int64_t end = std::max(shape.len_k, near_sum(shape.len_q, offset_.value_or(shape.len_k - shape.len_q)));
+  for (const std::vector<std::int64_t>& list : tokens_) {
+    if (list.empty() || (list.front() >= 0 && list.back() < end)) continue;
+    return Status::invalid("global_tokens: token " + std::to_string(list.front() < 0 ? list.front() : list.back()) + "; expected 0 to " +
+                           std::to_string(end - 1) + ", the tokens there are");
   }
+  return {};
+}
 
-  std::uint64_t bits(const Place& place, std::int64_t i, std::int64_t j0) const override {
-    const std::vector<std::int64_t>& tokens = of(place);
-    if (std::binary_search(tokens.begin(), tokens.end(), near_sum(i, offset_.value_or(place.sequence->offset)))) return ~std::uint64_t{0};
-    std::uint64_t word = 0;
-    for (auto token = std::lower_bound(tokens.begin(), tokens.end(), j0); token != tokens.end() && *token < j0 + 64; ++token) {
-      word |= std::uint64_t{1} << (*token - j0);
-    }
-    return word;
+const std::vector<std::int64_t>& GlobalTokens::tokens(const Place& place) const {
+  return by_batch_ ? tokens_[static_cast<std::size_t>(place.sequence->batch)] : tokens_[0];
+}
+
+bool GlobalTokens::is_global(const Place& place, std::int64_t i) const {
+  const std::vector<std::int64_t>& list = tokens(place);
+  return std::binary_search(list.begin(), list.end(), near_sum(i, offset(place)));
+}
+
+void GlobalTokens::intervals(const Place& place, std::int64_t i0, std::int64_t i1, std::vector<Interval>& out) const {
+  const std::vector<std::int64_t>& list = tokens(place);
+  const std::int64_t len_k = place.sequence->len_k, first = near_sum(i0, offset(place)), last = near_sum(i1, offset(place));
+  std::int64_t global_rows = 0;
+  for (auto token = std::lower_bound(list.begin(), list.end(), first); token != list.end() && *token < last; ++token) {
+    global_rows += (*token - first) % place.step == 0 ? 1 : 0;
   }
-
-  bool varies_by_batch() const override { return indices_.size() > 1; }
-
- private:
-  const std::vector<std::int64_t>& of(const Place& place) const {
-    return by_batch_ ? indices_[static_cast<std::size_t>(place.sequence->batch)] : indices_[0];
+  if (global_rows == (i1 - 1 - i0) / place.step + 1) {
+    append(out, 0, len_k, true);
+    return;
   }
+  std::int64_t key = 0;
+  for (const std::int64_t token : list) {
+    if (token >= len_k) break;
+    if (global_rows > 0) append(out, key, token, false);
+    append(out, token, token + 1, true);
+    key = token + 1;
+  }
+  if (global_rows > 0) append(out, key, len_k, false);
+}
 
-  std::vector<std::vector<std::int64_t>> indices_;  // sorted, each once
-  bool by_batch_;
-  std::optional<std::int64_t> offset_;
-};
+std::uint64_t GlobalTokens::bits(const Place& place, std::int64_t i, std::int64_t j0) const {
+  if (is_global(place, i)) return ~std::uint64_t{0};
+  const std::vector<std::int64_t>& list = tokens(place);
+  std::uint64_t word = 0;
+  for (auto token = std::lower_bound(list.begin(), list.end(), j0); token != list.end() && *token < j0 + 64; ++token) {
+    word |= std::uint64_t{1} << (*token - j0);
+  }
+  return word;
+}
 
-}  // namespace
 }  // namespace plan
 
 Mask global_tokens(std::vector<std::int64_t> tokens, std::optional<std::int64_t> offset) {

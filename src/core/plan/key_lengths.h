@@ -15,6 +15,11 @@ class KeyLengths final : public MaskNode {
   Status check(const PlanShape& shape) const override;
   void intervals(const Place& place, std::int64_t i0, std::int64_t i1, std::vector<Interval>& out) const override;
   std::uint64_t bits(const Place& place, std::int64_t i, std::int64_t j0) const override;
+  bool stretch(const Place& place, std::int64_t, std::int64_t* begin, std::int64_t* end) const override {
+    *begin = 0;
+    *end = visible(*place.sequence);
+    return true;
+  }
   bool varies_by_batch() const override { return true; }
   bool varies_by_position() const override { return true; }
 

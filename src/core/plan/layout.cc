@@ -9,6 +9,7 @@
 #include "core/plan/documents.h"
 #include "core/plan/interval_list.h"
 #include "core/plan/key_lengths.h"
+#include "core/plan/ordered.h"
 #include "core/plan/part.h"
 
 namespace regard::plan {
@@ -90,7 +91,8 @@ void make_intervals(Layout& layout) {
       continue;
     }
     for (std::size_t h = 0; h < heads; ++h) {
-      const Place place{&sequence, static_cast<std::int32_t>(h)};
+      const auto head = static_cast<std::int32_t>(h);
+      const Place place{&sequence, head, 1, layout.order(s, head)};
       first_unit[h] = static_cast<std::int64_t>(layout.offsets.size()) - 1;
       for (std::int64_t i = 0; i < sequence.len_q; i += kRowUnit) {
         found.clear();
@@ -139,6 +141,8 @@ Status Layout::build(const Mask& wanted, const PlanShape& for_shape, const std::
     } else {
       for (const Sequence& sequence : sequences) whole.push_back({0, static_cast<std::int32_t>(sequence.len_k), true});
     }
+    has_ordered_ = false;
+    if (!part) build_ordered();  // an order of rows is that of a whole mask
   } catch (const std::bad_alloc&) {
     return {StatusCode::kOutOfMemory, "plan: no memory for the intervals of this mask"};
   } catch (const std::length_error&) {
@@ -147,9 +151,58 @@ Status Layout::build(const Mask& wanted, const PlanShape& for_shape, const std::
   return {};
 }
 
+void Layout::build_ordered() {
+  has_ordered_ = false;
+  if (mask == nullptr) return;
+  const OrderWish wish(mask);
+  if (wish.none()) return;
+  if (ordered_ == nullptr) ordered_ = std::make_unique<Layout>();
+  Layout& other = *ordered_;
+  other.shape = shape;
+  other.sequences = sequences;
+  other.mask_heads = mask_heads;
+  other.orders.clear();
+  other.order_of.clear();
+  const auto heads = static_cast<std::size_t>(mask_heads);
+  for (std::size_t s = 0; s < sequences.size(); ++s) {
+    for (std::size_t h = 0; h < heads; ++h) {
+      const auto head = static_cast<std::int32_t>(h);
+      // Heads of one dilation share an order, as do sequences that are alike.
+      std::size_t same = 0;
+      while (same < h && wish.step(static_cast<std::int32_t>(same)) != wish.step(head)) ++same;
+      if (same < h) {
+        other.order_of.push_back(other.order_of[s * heads + same]);
+      } else if (s > 0 && alike(*mask, sequences[s], sequences[s - 1])) {
+        other.order_of.push_back(other.order_of[(s - 1) * heads + h]);
+      } else {
+        RowOrder own;
+        const bool changes = wish.order({&sequences[s], head}, &own);
+        other.order_of.push_back(changes ? static_cast<std::int32_t>(other.orders.size()) : -1);
+        if (changes) other.orders.push_back(std::move(own));
+      }
+    }
+  }
+  if (other.orders.empty()) return;
+  other.mask = plan::ordered(mask);
+  other.first_unit.clear();
+  other.offsets.clear();
+  other.intervals.clear();
+  make_intervals(other);
+  has_ordered_ = true;
+}
+
+bool Layout::one_order_for_each(std::int64_t group) const {
+  if (order_of.empty() || mask_heads == 1) return true;
+  for (std::size_t place = 0; place < order_of.size(); ++place) {
+    const std::size_t head = place % static_cast<std::size_t>(mask_heads);
+    if (order_of[place] != order_of[place - head % static_cast<std::size_t>(group)]) return false;
+  }
+  return true;
+}
+
 void Layout::bits(std::size_t s, std::int32_t head, std::int64_t i0, int rows, std::int64_t j0, std::uint64_t* words) const {
   const Sequence& sequence = sequences[s];
-  const Place place{&sequence, mask_head(head)};
+  const Place place{&sequence, mask_head(head), 1, order(s, head)};
   const std::uint64_t inside = range_bits(0, sequence.len_k, j0);
   for (int r = 0; r < rows; ++r) {
     if (inside == 0 || i0 + r >= sequence.len_q) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/plan/mask_node.h"
+#include "core/plan/row_order.h"
 #include "regard/part.h"
 #include "regard/plan.h"
 
@@ -29,6 +30,14 @@ struct Layout {
   std::vector<Interval> intervals;
   std::vector<Interval> whole;  // per sequence, [0, len_k) full: what unit() answers where `mask` is null
 
+  // Where rows are not taken as they lie: all that counts rows of a sequence (units, intervals, bits) then counts places. An index into `orders`, or -1,
+  // per (sequence, mask head). Both are empty in a layout of rows as they lie.
+  std::vector<RowOrder> orders;
+  std::vector<std::int32_t> order_of;
+
+  // The same mask over rows in another order, in which fewer tiles hold it; null where there is none.
+  const Layout* ordered() const { return has_ordered_ ? ordered_.get() : nullptr; }
+
   // Makes this the layout of `mask`; keeps the capacity of its vectors, so that a reused layout allocates nothing for
   // masks of the same size. An error names the mask and what it expected. With a part the mask is that of the whole, and `shape` the part's.
   Status build(const Mask& mask, const PlanShape& shape, const std::optional<Part>& part = std::nullopt);
@@ -41,9 +50,32 @@ struct Layout {
     return {intervals.data() + offsets[f], static_cast<std::size_t>(offsets[f + 1] - offsets[f])};
   }
 
+  const RowOrder* order(std::size_t s, std::int32_t head) const {
+    if (order_of.empty()) return nullptr;
+    const std::int32_t which = order_of[s * static_cast<std::size_t>(mask_heads) + static_cast<std::size_t>(mask_head(head))];
+    return which < 0 ? nullptr : &orders[static_cast<std::size_t>(which)];
+  }
+  // The row of each place, for queries and for keys; null where rows lie in order.
+  const std::int32_t* query_rows(std::size_t s, std::int32_t head) const {
+    const RowOrder* own = order(s, head);
+    return own == nullptr ? nullptr : own->queries.rows().data();
+  }
+  const std::int32_t* key_rows(std::size_t s, std::int32_t head) const {
+    const RowOrder* own = order(s, head);
+    return own == nullptr ? nullptr : own->keys.rows().data();
+  }
+  // Whether each `group` of heads, which shares its keys, has one order.
+  bool one_order_for_each(std::int64_t group) const;
+
   // Exact bits for rows [i0, i0 + rows) and keys [j0, j0 + 64): words[r] bit b is pair (i0 + r, j0 + b). Bits of keys outside
   // [0, len_k) and of rows outside [0, len_q) are 0.
   void bits(std::size_t s, std::int32_t head, std::int64_t i0, int rows, std::int64_t j0, std::uint64_t* words) const;
+
+ private:
+  void build_ordered();
+
+  std::unique_ptr<Layout> ordered_;  // kept for its memory where has_ordered_ is not set
+  bool has_ordered_ = false;
 };
 
 }  // namespace regard::plan

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -31,10 +32,14 @@ struct Sequence {
   const Sequence* whole = nullptr;
 };
 
+struct RowOrder;
+
 // Where a mask is asked: which sequence, which query head.
 struct Place {
   const Sequence* sequence;
   std::int32_t head;
+  std::int64_t step = 1;            // between the rows of intervals()
+  const RowOrder* order = nullptr;  // what Ordered masks count in (row_order.h); others count in rows, and do not look at it
 };
 
 class MaskNode {
@@ -48,13 +53,21 @@ class MaskNode {
   // between one plan and the next. Called after check().
   virtual std::shared_ptr<const MaskNode> bind(const PlanShape&) const { return nullptr; }
 
-  // Adds to `out` the sorted, disjoint intervals of keys in [0, len_k) that rows [i0, i1) of the sequence see (Partial where only
-  // some pairs do). What is not in an interval is seen by none. `out` arrives empty; i0 < i1.
+  // Adds to `out` the sorted, disjoint intervals of keys in [0, len_k) that rows i0, i0 + place.step, ... before i1 of the sequence see (Partial
+  // where only some pairs do). What is not in an interval is seen by none. `out` arrives empty; i0 < i1. To speak for the rows in between too
+  // is sound, only less sharp.
   virtual void intervals(const Place& place, std::int64_t i0, std::int64_t i1, std::vector<Interval>& out) const = 0;
 
   // The 64 pairs of row i and keys j0 ... j0 + 63, bit b for key j0 + b. Bits of keys outside [0, len_k) are unspecified;
   // j0 itself is inside.
   virtual std::uint64_t bits(const Place& place, std::int64_t i, std::int64_t j0) const = 0;
+
+  // Where each row sees one stretch of keys, [*begin, *end) of row i; false where rows may see anything.
+  virtual bool stretch(const Place& /*place*/, std::int64_t /*i*/, std::int64_t* /*begin*/, std::int64_t* /*end*/) const { return false; }
+
+  // The same expression over what `replace` makes of its masks; null where this is a mask itself.
+  using Replace = std::function<std::shared_ptr<const MaskNode>(const std::shared_ptr<const MaskNode>&)>;
+  virtual std::shared_ptr<const MaskNode> over(const Replace& /*replace*/) const { return nullptr; }
 
   // What the answers may depend on, beside a sequence's lengths and offset: the query head, the batch entry, q_begin and k_begin.
   virtual bool varies_by_head() const { return false; }

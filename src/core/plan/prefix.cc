@@ -35,6 +35,12 @@ class Prefix final : public MaskNode {
 
   std::uint64_t bits(const Place& place, std::int64_t i, std::int64_t j0) const override { return range_bits(0, end_of(place, i), j0); }
 
+  bool stretch(const Place& place, std::int64_t i, std::int64_t* begin, std::int64_t* end) const override {
+    *begin = 0;
+    *end = end_of(place, i);
+    return true;
+  }
+
   bool varies_by_batch() const override { return true; }
 
  private:

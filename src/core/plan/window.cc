@@ -38,6 +38,13 @@ class Window final : public MaskNode {
     return range_bits(i + low, i + high, j0);
   }
 
+  bool stretch(const Place& place, std::int64_t i, std::int64_t* begin, std::int64_t* end) const override {
+    const auto [low, high] = bounds(*place.sequence);
+    *begin = i + low;
+    *end = i + high;
+    return true;
+  }
+
  private:
   struct Bounds {
     std::int64_t low, high;  // of row 0, half open

@@ -7,27 +7,62 @@
 namespace regard::schedule {
 namespace {
 
-// The first and last key that the rows of each chunk of queries see.
-void find_chunk_keys(kernels::BackwardTask& task) {
-  task.chunk_keys.clear();
+using Run = kernels::BackwardTask::Run;
+
+std::int64_t block_size(const kernels::BackwardTask& task, const plan::Sequence& sequence) {
+  return kernels::block_keys(task.inputs.q.shape[3], task.inputs.v.shape[3], sequence.k_rows);
+}
+
+// The runs of key blocks that the rows of units [first, last) see.
+void find_runs(const plan::Layout& layout, std::size_t s, std::int32_t head, std::int64_t first, std::int64_t last, std::int64_t size,
+               std::vector<Run>& runs) {
+  thread_local std::vector<Run> found;
+  found.clear();
+  for (std::int64_t u = first; u < last; ++u) {
+    for (const plan::Interval& interval : layout.unit(s, head, u)) {
+      found.push_back({static_cast<std::int32_t>(interval.begin / size), static_cast<std::int32_t>((interval.end - 1) / size + 1)});
+    }
+  }
+  std::sort(found.begin(), found.end(), [](const Run& a, const Run& b) { return a.begin < b.begin; });
+  const std::size_t before = runs.size();
+  for (const Run& run : found) {
+    if (runs.size() > before && run.begin <= runs.back().end) {
+      runs.back().end = std::max(runs.back().end, run.end);
+    } else {
+      runs.push_back(run);
+    }
+  }
+}
+
+void find_chunk_runs(kernels::BackwardTask& task) {
+  task.chunk_runs.clear();
+  task.block_chunks.clear();
+  task.run_offsets.clear();
   task.first_chunk.clear();
+  task.first_block.clear();
   const plan::Layout& layout = *task.layout;
   if (layout.mask == nullptr) return;
   constexpr std::int64_t kUnits = kernels::kQueryChunk / plan::kRowUnit;
+  task.run_offsets.push_back(0);
   for (std::size_t s = 0; s < layout.sequences.size(); ++s) {
-    const std::int64_t units = layout.units(s);
+    const std::int64_t units = layout.units(s), size = block_size(task, layout.sequences[s]);
+    const std::int64_t blocks = (layout.sequences[s].len_k + size - 1) / size;
     for (std::int32_t h = 0; h < layout.mask_heads; ++h) {
-      task.first_chunk.push_back(static_cast<std::int64_t>(task.chunk_keys.size()));
+      task.first_chunk.push_back(static_cast<std::int64_t>(task.run_offsets.size()) - 1);
+      task.first_block.push_back(static_cast<std::int64_t>(task.block_chunks.size()));
+      task.block_chunks.resize(task.block_chunks.size() + static_cast<std::size_t>(blocks), {0, 0});
+      Run* const seen_by = task.block_chunks.data() + task.first_block.back();
       for (std::int64_t first = 0; first < units; first += kUnits) {
-        kernels::BackwardTask::KeyRange range{0, 0};
-        for (std::int64_t u = first; u < std::min(units, first + kUnits); ++u) {
-          const auto intervals = layout.unit(s, h, u);
-          if (intervals.empty()) continue;
-          const bool none = range.begin >= range.end;
-          range.begin = none ? intervals.front().begin : std::min(range.begin, intervals.front().begin);
-          range.end = std::max(range.end, intervals.back().end);
+        const std::size_t before = task.chunk_runs.size();
+        find_runs(layout, s, h, first, std::min(units, first + kUnits), size, task.chunk_runs);
+        task.run_offsets.push_back(static_cast<std::int64_t>(task.chunk_runs.size()));
+        const auto chunk = static_cast<std::int32_t>(first / kUnits);
+        for (std::size_t r = before; r < task.chunk_runs.size(); ++r) {
+          for (std::int32_t b = task.chunk_runs[r].begin; b < task.chunk_runs[r].end; ++b) {
+            if (seen_by[b].begin == seen_by[b].end) seen_by[b].begin = chunk;
+            seen_by[b].end = chunk + 1;
+          }
         }
-        task.chunk_keys.push_back(range);
       }
     }
   }
@@ -55,7 +90,7 @@ Summed summed_axes(const kernels::BackwardTask& task) {
 }
 
 std::int64_t key_blocks(const kernels::BackwardTask& task, const plan::Sequence& sequence) {
-  const std::int64_t size = kernels::block_keys(task.inputs.q.shape[3], task.inputs.v.shape[3], sequence.k_rows);
+  const std::int64_t size = block_size(task, sequence);
   return std::max<std::int64_t>(1, (sequence.k_rows + size - 1) / size);
 }
 
@@ -68,7 +103,7 @@ void count_blocks(kernels::BackwardTask& task) {
 }
 
 std::int64_t cut_backward(kernels::BackwardTask& task) {
-  find_chunk_keys(task);
+  find_chunk_runs(task);
   task.items.clear();
   task.first_ticket.clear();
   const plan::Layout& layout = *task.layout;

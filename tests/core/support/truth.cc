@@ -11,10 +11,32 @@ using plan::kRowUnit;
 using plan::Layout;
 using plan::Sequence;
 
+namespace {
+
+// Whether the first `count` places hold the first `count` rows.
+bool is_order(const std::int32_t* rows, std::int64_t count) {
+  if (rows == nullptr) return true;
+  std::vector<std::int32_t> sorted(rows, rows + count);
+  std::sort(sorted.begin(), sorted.end());
+  for (std::int64_t n = 0; n < count; ++n) {
+    if (sorted[static_cast<std::size_t>(n)] != n) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
 std::string first_lie(const Layout& layout, const Rule& rule) {
+  if (layout.ordered() != nullptr) {
+    const std::string lie = first_lie(*layout.ordered(), rule);
+    if (!lie.empty()) return "in another order: " + lie;
+  }
   const PlanShape& shape = layout.shape;
-  const auto pair = [&](const Sequence& s, std::int64_t h, std::int64_t i, std::int64_t j) {
-    return allowed(rule, shape, s.batch, h, s.q_begin + i, s.k_begin + j);
+  const auto row = [](const std::int32_t* rows, std::int64_t place) { return rows == nullptr ? place : rows[place]; };
+  // Of the rows at two places, in a layout that has an order of its own.
+  const auto pair = [&](const Sequence& s, std::int32_t h, std::int64_t i, std::int64_t j) {
+    const auto index = static_cast<std::size_t>(&s - layout.sequences.data());
+    return allowed(rule, shape, s.batch, h, s.q_begin + row(layout.query_rows(index, h), i), s.k_begin + row(layout.key_rows(index, h), j));
   };
   std::vector<int> query_owners(static_cast<std::size_t>(shape.batch * shape.len_q)),
       key_owners(static_cast<std::size_t>(shape.batch * shape.len_k));
@@ -28,6 +50,9 @@ std::string first_lie(const Layout& layout, const Rule& rule) {
       ++key_owners.at(static_cast<std::size_t>(sequence.batch * shape.len_k + sequence.k_begin + j));
 
     for (std::int32_t h = 0; h < shape.heads; ++h) {
+      if (!is_order(layout.query_rows(s, h), sequence.len_q)) return where + ": rows are not each in one place";
+      if (!is_order(layout.key_rows(s, h), sequence.len_k)) return where + ": keys are not each in one place";
+      if (!is_order(layout.key_rows(s, h), sequence.k_rows)) return where + ": keys behind len_k are not each in one place";
       // Keys that no interval may speak of: other sequences', and those past len_k.
       for (std::int64_t i = 0; i < sequence.len_q; ++i) {
         for (std::int64_t key = 0; key < shape.len_k; ++key) {

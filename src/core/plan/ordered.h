@@ -1,0 +1,25 @@
+// Masks asked by places of a row order instead of rows.
+#pragma once
+
+#include "core/plan/compose.h"
+#include "core/plan/row_order.h"
+
+namespace regard::plan {
+
+// What an expression would gain from: dilated windows and global tokens.
+class OrderWish {
+ public:
+  explicit OrderWish(const NodePointer& mask);
+  bool none() const { return dilated_.empty() && global_.empty(); }
+  std::int64_t step(std::int32_t head) const;
+  // Fills the order of a sequence's rows for one head; false where it would change nothing.
+  bool order(const Place& place, RowOrder* order) const;
+
+ private:
+  std::vector<NodePointer> dilated_, global_;
+};
+
+// The same mask, asked by places: intervals and bits of keys in the place's order, for rows in it. Where a place has no order, by rows.
+NodePointer ordered(const NodePointer& mask);
+
+}  // namespace regard::plan
