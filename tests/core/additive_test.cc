@@ -165,6 +165,21 @@ TEST_P(AdditiveTest, GradientsOfWideRows) {
   }
 }
 
+// Masks whose rows are taken in another order than they lie: what is computed from the rows themselves must follow.
+TEST_P(AdditiveTest, WideRowsInAnotherOrder) {
+  Random random(21);
+  const double reach = dtype() == kF64 ? 600 : 60;
+  Problem p = additive_problem(random, dtype(), {1, 1, 2, 300, 300, 9, 8});
+  for_each_index({1, 2, 300, 9}, [&](auto, auto h, auto i, auto d) {
+    if (i % 5 == 0) p.q.set(0, h, i, d, reach * (d % 2 ? 1 : -1));
+  });
+  for_each_index({1, 1, 300, 9}, [&](auto, auto, auto j, auto d) {
+    if (j % 3 == 0) p.k.set(0, 0, j, d, reach * (d % 2 ? -1 : 1) + 0.25 * static_cast<double>(j % 7));
+  });
+  p.rule = see_dilated(30, 30, {4});
+  EXPECT_EQ(errors_of(p, run(p)), "");
+}
+
 // A v of any size, tiny or huge: joined fractions must not overflow.
 TEST_P(AdditiveTest, AnySizeOfV) {
   Random random(10);

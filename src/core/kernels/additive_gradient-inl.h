@@ -86,7 +86,8 @@ class AdditiveGradient {
       AdditiveTile(k, q, tile.rows, v, tile.data);
     }
     if (HWY_UNLIKELY(some_key_is_wide_ || some_query_is_wide_)) {
-      MendTile(tile, task_.inputs.q, task_.inputs.k, task_.group, key_kinds_ + row, query_kinds_ + lane, v, pair_rows_, stride_);
+      const RowsFrom keys{key_head_, first_key_ + static_cast<std::int64_t>(row)}, queries{query_head_, first_query_ + static_cast<std::int64_t>(lane)};
+      MendTile(tile, keys, queries, dim_, key_kinds_ + row, query_kinds_ + lane, v, pair_rows_, stride_);
     }
   }
 

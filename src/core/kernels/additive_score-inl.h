@@ -42,21 +42,23 @@ HWY_INLINE void ClearColumns(T* HWY_RESTRICT packed, std::size_t dim, std::size_
   std::fill(packed + dim * width, packed + inner * width, T{0});
 }
 
+// Rows of a head, from one on: the head itself knows in which order they lie.
+struct RowsFrom {
+  Head head;
+  std::int64_t first = 0;
+};
+
 // Writes over a tile's pairs that the exponentials do not serve (see additive_exp-inl.h): one pair at a time, from the tensors' own rows.
 template <typename T>
-HWY_NOINLINE void MendTile(const ScoreTile<T>& tile, const TensorView& q, const TensorView& k, std::int64_t group, const std::uint8_t* row_kinds,
+HWY_NOINLINE void MendTile(const ScoreTile<T>& tile, const RowsFrom& rows, const RowsFrom& lanes, std::size_t dim, const std::uint8_t* row_kinds,
                            const std::uint8_t* lane_kinds, const AdditiveVector<T>& v, T* HWY_RESTRICT pair_rows, std::size_t stride) {
-  const auto dim = static_cast<std::size_t>(q.shape[3]);
-  Head query = Head::of(q, tile.batch, tile.head, tile.query), key = Head::of(k, tile.batch, tile.head / group, tile.key);
-  query.row *= tile.step;
-  key.row *= tile.step;
   for (std::size_t r = 0; r < tile.rows; ++r) {
     bool copied = false;
     for (std::size_t lane = 0; lane < tile.lanes; ++lane) {
       if (row_kinds[r] + lane_kinds[lane] < 2) continue;
-      if (!copied) CopyPlainRow(tile.rows_are_keys ? key : query, static_cast<std::int64_t>(r), dim, pair_rows);
+      if (!copied) CopyPlainRow(rows.head, rows.first + static_cast<std::int64_t>(r), dim, pair_rows);
       copied = true;
-      CopyPlainRow(tile.rows_are_keys ? query : key, static_cast<std::int64_t>(lane), dim, pair_rows + stride);
+      CopyPlainRow(lanes.head, lanes.first + static_cast<std::int64_t>(lane), dim, pair_rows + stride);
       tile.data[r * kWidth<T> + lane] = AdditivePair(pair_rows, pair_rows + stride, dim, v);
     }
   }
@@ -80,6 +82,7 @@ class AdditiveScore {
     query_kinds_ = carve.Take<std::uint8_t>(kMaxUnits * static_cast<std::size_t>(plan::kRowUnit));
     key_kinds_ = carve.Take<std::uint8_t>(ChunkKeys(dim_, static_cast<std::size_t>(task.inputs.v.shape[3])));
     pair_rows_ = carve.Take<T>(2 * stride_);
+    query_rows_ = carve.Take<RowsFrom>(kMaxUnits * static_cast<std::size_t>(plan::kRowUnit) / kRows);
   }
 
   void PackQueries(const Head& q, std::int64_t first, std::size_t n, std::size_t index, const RowScratch<T>& scratch, T* to) {
@@ -87,18 +90,21 @@ class AdditiveScore {
     PointAtExponentials(q, first, n, kRows, dim_, scratch, query_kinds_ + index, rows);
     PackRows(rows, dim_, T{1}, to);
     ClearColumns(to, dim_, inner_, kRows);
+    query_rows_[index / kRows] = {q, first};
   }
   void PackKeys(const Head& k, std::int64_t first, std::size_t n, std::size_t lane, const RowScratch<T>& scratch, T* to) {
     const T* rows[kWidth<T>];
     PointAtExponentials(k, first, n, kWidth<T>, dim_, scratch, key_kinds_ + lane, rows);
     PackLanes(rows, dim_, T{1}, to);
     ClearColumns(to, dim_, inner_, kWidth<T>);
+    chunk_keys_ = {k, first - static_cast<std::int64_t>(lane)};
   }
   void Tile(const ScoreTile<T>& tile, std::size_t row, std::size_t lane, const T* q, const T* k) const {
     const AdditiveVector<T> v(task_.additive, tile.batch, tile.head);
     AdditiveTile(q, k, tile.rows, v, tile.data);
     if (HWY_UNLIKELY(SomeWide(query_kinds_ + row, tile.rows) || SomeWide(key_kinds_ + lane, tile.lanes))) {
-      MendTile(tile, task_.inputs.q, task_.inputs.k, task_.group, query_kinds_ + row, key_kinds_ + lane, v, pair_rows_, stride_);
+      const RowsFrom keys{chunk_keys_.head, chunk_keys_.first + static_cast<std::int64_t>(lane)};
+      MendTile(tile, query_rows_[row / kRows], keys, dim_, query_kinds_ + row, key_kinds_ + lane, v, pair_rows_, stride_);
     }
   }
 
@@ -107,6 +113,8 @@ class AdditiveScore {
   const std::size_t dim_, inner_, stride_;
   std::uint8_t *query_kinds_, *key_kinds_;
   T* pair_rows_;
+  RowsFrom* query_rows_;  // of each group of rows
+  RowsFrom chunk_keys_;
 };
 
 }  // namespace HWY_NAMESPACE
