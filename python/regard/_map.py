@@ -1,8 +1,9 @@
-"""Looking at attention: exact weights and what is made of them, recomputed from query and key. Nothing of size n x n is held; memory is that of the answer.
+"""Looking at attention: exact weights and what is made of them, recomputed from query and key. Nothing of size n x n is held; memory is
+that of the answer.
 
-All functions take the options of regard.attention (mask, score, modifiers, scale, softcap, bias, dropout_p, seed, layout, plan, part) and mean the weights that it
-multiplies values with: a row adds up to 1, or to what sinks, dropout or a multiplier leave of it. Answers are float32 (float64 for float64 inputs) and carry no
-gradients. Formulas: include/regard/map.h.
+All functions take the options of regard.attention (mask, score, modifiers, scale, softcap, bias, dropout_p, seed, layout, plan, part) and
+mean the weights that it multiplies values with: a row adds up to 1, or to what sinks, dropout or a multiplier leave of it. Answers are
+float32 (float64 for float64 inputs) and carry no gradients. Formulas: include/regard/map.h.
 """
 
 import torch
@@ -14,6 +15,19 @@ from ._options import all_records
 
 _WEIGHTS, _PICTURE, _ENTROPY, _TOP, _COLUMN_SUMS = range(5)  # as src/torch_ops/map.cc numbers them
 _POOLINGS = {"max": 0, "mean": 1, "sum": 2}
+
+
+def _fake(query, key, maximum, log_sum, row_weights, ints, floats, tensors, order, plan, kind, what):
+    batches, rows, cols = what[1] - what[0], what[5] - what[4], what[7] - what[6]
+    heads = 1 if what[8] else what[3] - what[2]
+    vectors = 1 if row_weights is None else row_weights.shape[-2]
+    sizes = {_WEIGHTS: (rows, cols), _PICTURE: what[9:11], _ENTROPY: (rows, 1), _TOP: (rows, what[9]), _COLUMN_SUMS: (vectors, cols)}[kind]
+    wide = torch.float64 if query.dtype == torch.float64 else torch.float32
+    answer = query.new_empty((batches, heads, *sizes), dtype=wide)
+    return [answer, query.new_empty(answer.shape, dtype=torch.int64)] if kind == _TOP else [answer]
+
+
+torch.library.register_fake("regard::_map", _fake)
 
 
 def _range(name, wanted, size):
@@ -123,9 +137,9 @@ def attention_map(query, key, *, rows=None, cols=None, heads=None, mean_heads=Fa
     """Exact attention weights of some rows and columns: (..., heads, rows, cols).
 
     rows, cols, heads: slices or ints (whose axis stays, with size 1); all unless given. mean_heads: the mean over those heads, as one head.
-    state: what regard.attention_state gave for the same arguments, or the lse of regard.attention(..., return_lse=True), or a pair (maximum, log_sum), each
-    (..., heads, len_q): saves computing them again for the rows that are looked at. That of a longer attention, of which key is a part, gives the part's weights.
-    Other options: those of regard.attention.
+    state: what regard.attention_state gave for the same arguments, or the lse of regard.attention(..., return_lse=True), or a pair
+    (maximum, log_sum), each (..., heads, len_q): saves computing them again for the rows that are looked at. That of a longer attention,
+    of which key is a part, gives the part's weights. Other options: those of regard.attention.
 
     Errors: ValueError for what does not fit, by argument name.
     """
@@ -148,7 +162,8 @@ def attention_picture(query, key, size, *, pooling="max", rows=None, cols=None, 
 def attention_top(query, key, count, *, rows=None, heads=None, mean_heads=False, **options):
     """(weights, keys) of the `count` keys that count most in each row: (..., heads, rows, count), from the largest weight down.
 
-    Where fewer keys have a weight above 0 the rest are key -1 and weight 0. Of equal weights the lower key comes first. Other arguments: those of attention_map.
+    Where fewer keys have a weight above 0 the rest are key -1 and weight 0. Of equal weights the lower key comes first. Other arguments:
+    those of attention_map.
     """
     weights, keys = _Look(query, key, **options).run(_TOP, rows=rows, heads=heads, mean_heads=mean_heads, numbers=(int(count), 0, 0))
     return weights, keys
@@ -160,16 +175,18 @@ def attention_entropy(query, key, *, rows=None, heads=None, mean_heads=False, **
 
 
 def attention_received(query, key, *, rows=None, cols=None, heads=None, mean_heads=False, **options):
-    """How much attention each key receives from the rows, the sums of the columns: (..., heads, cols). Arguments: those of attention_map."""
+    """How much attention each key receives from the rows (sums of columns): (..., heads, cols). Arguments: those of attention_map."""
     return _Look(query, key, **options).run(_COLUMN_SUMS, rows=rows, cols=cols, heads=heads, mean_heads=mean_heads)[0][..., 0, :]
 
 
 def attention_rollout(layers, rows, *, residual=0.5, **options):
-    """Attention rollout (Abnar & Zuidema 2020, arXiv 2005.00928): which inputs the chosen rows of a stack of self-attention layers' output go back to, (..., rows, n).
+    """Attention rollout (Abnar & Zuidema 2020, arXiv 2005.00928): which inputs the chosen rows of a stack of self-attention layers'
+    output go back to, (..., rows, n).
 
         rows of A_L ... A_2 A_1,  A_l = residual * I + (1 - residual) * (mean over heads of layer l's map)
 
-    layers: (query, key) of each layer, the one next to the input first; or (query, key, options), a dict for this layer. Other options hold for all layers.
+    layers: (query, key) of each layer, the one next to the input first; or (query, key, options), a dict for this layer. Other options
+    hold for all layers.
     rows: an int, a slice or a list of ints. Each chosen row is passed through the layers as a vector: no product of n x n matrices is made.
     """
     looks = []
@@ -184,8 +201,8 @@ def attention_rollout(layers, rows, *, residual=0.5, **options):
     for i, look in enumerate(looks):
         if look.sizes[0] != batch or look.sizes[2:] != (n, n) or look.query.dtype != looks[0].query.dtype:
             raise ValueError(
-                f"layers[{i}]: batch {look.sizes[0]}, lengths {look.sizes[2:]}, {look.query.dtype}; expected batch {batch}, lengths {(n, n)}, "
-                f"{looks[0].query.dtype}, as layers[0]"
+                f"layers[{i}]: batch {look.sizes[0]}, lengths {look.sizes[2:]}, {look.query.dtype}; expected batch {batch}, "
+                f"lengths {(n, n)}, {looks[0].query.dtype}, as layers[0]"
             )
     chosen = rows if isinstance(rows, (list, tuple)) else range(*_range("rows", rows, n))
     chosen = [_range("rows", row, n)[0] for row in chosen]

@@ -21,7 +21,6 @@ attend_for_gradients = _overload("_attend_for_gradients")
 attend_backward = _overload("_attend_backward")
 forward = _overload("_forward")
 backward = _overload("_backward")
-attention_map = _overload("_map")
 make_plan = _overload("_make_plan")
 plan_density = _overload("_plan_density")
 plan_picture = _overload("_plan_picture")
@@ -32,6 +31,7 @@ set_target = _overload("_set_target")
 # What compilers see.
 attention = torch.ops.regard.attention.default
 attention_backward = torch.ops.regard.attention_backward.default
+attention_map = torch.ops.regard._map.default
 attention_state = torch.ops.regard.attention_state.default
 merge_states = torch.ops.regard.merge_states.default
 merge_states_backward = torch.ops.regard.merge_states_backward.default

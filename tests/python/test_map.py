@@ -170,6 +170,23 @@ def test_threads_do_not_change_bits():
         assert all(torch.equal(a, b) for a, b in zip(answers[0], other, strict=True))
 
 
+def test_inside_a_compiled_function():
+    q, k = tensors()
+    mask = regard.causal()
+
+    def look(q, k):
+        weights, keys = regard.attention_top(q * 2, k, 3, mask=mask)
+        return (
+            regard.attention_map(q * 2, k, rows=slice(2, 9), mask=mask).sum(-1),
+            weights + 1,
+            keys,
+            regard.attention_received(q, k, mean_heads=True),
+        )
+
+    for actual, expected in zip(torch.compile(look, fullgraph=True, backend="aot_eager")(q, k), look(q, k), strict=True):
+        torch.testing.assert_close(actual, expected)
+
+
 def test_errors():
     q, k = tensors()
     for expected, call in {
