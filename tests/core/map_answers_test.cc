@@ -1,4 +1,5 @@
-// What is made of attention weights (pictures, the keys that count most, entropies, column sums, rollout), against the dense matrix of the formulas.
+// What is made of attention weights (pictures, the keys that count most, entropies, column sums, rollout), against the dense matrix of the
+// formulas.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -22,7 +23,8 @@ Tensor normal(DType dtype, const Shape& shape, std::uint64_t seed) {
   return t;
 }
 
-MapProblem problem(DType dtype, const Rule& rule = see_all(), std::uint64_t seed = 1, std::int64_t rows = kRows, std::int64_t keys = kKeys) {
+MapProblem problem(DType dtype, const Rule& rule = see_all(), std::uint64_t seed = 1, std::int64_t rows = kRows,
+                   std::int64_t keys = kKeys) {
   Random random(seed);
   MapProblem p;
   p.base = random_problem(random, dtype, {kBatch, 2, 2, rows, keys, 24, 24});
@@ -32,7 +34,8 @@ MapProblem problem(DType dtype, const Rule& rule = see_all(), std::uint64_t seed
 
 // Masks, and what makes rows that do not add up to 1.
 std::vector<MapProblem> several(DType dtype) {
-  std::vector<MapProblem> all{problem(dtype), problem(dtype, see_causal(-20), 2), problem(dtype, see_window(9, 2) | see_global_tokens({{3}}), 3),
+  std::vector<MapProblem> all{problem(dtype), problem(dtype, see_causal(-20), 2),
+                              problem(dtype, see_window(9, 2) | see_global_tokens({{3}}), 3),
                               problem(dtype, see_documents({0, 7, 30, 61}, {0, 33, 34, 90}, see_causal()), 4)};
   all.push_back(problem(dtype, see_window(40, 9), 5));
   all.back().sinks = normal(kF32, {1, kHeads, 1, 2}, 6);
@@ -43,7 +46,8 @@ std::vector<MapProblem> several(DType dtype) {
 }
 
 void expect_near(const Tensor& actual, double b, double h, double i, double j, double expected, double bar) {
-  const double a = actual.at(static_cast<std::int64_t>(b), static_cast<std::int64_t>(h), static_cast<std::int64_t>(i), static_cast<std::int64_t>(j));
+  const double a =
+      actual.at(static_cast<std::int64_t>(b), static_cast<std::int64_t>(h), static_cast<std::int64_t>(i), static_cast<std::int64_t>(j));
   EXPECT_LE(std::abs(a - expected), bar) << "(" << b << ", " << h << ", " << i << ", " << j << ") is " << a << ", should be " << expected;
 }
 
@@ -77,10 +81,12 @@ TEST_P(MapAnswers, PicturesPoolTheCells) {
               }
             }
             for (std::size_t cell = 0; cell < most.size(); ++cell) {
-              const double expected = pooling == Pooling::kMax ? most[cell] : pooling == Pooling::kSum ? sums[cell] : sums[cell] / counts[cell];
+              const double expected = pooling == Pooling::kMax   ? most[cell]
+                                      : pooling == Pooling::kSum ? sums[cell]
+                                                                 : sums[cell] / counts[cell];
               const auto at = static_cast<std::int64_t>(cell);
-              expect_near(picture, 0, static_cast<double>(h), static_cast<double>(at / size.width), static_cast<double>(at % size.width), expected,
-                          2 * relative * expected + 1e-30);
+              expect_near(picture, 0, static_cast<double>(h), static_cast<double>(at / size.width), static_cast<double>(at % size.width),
+                          expected, 2 * relative * expected + 1e-30);
             }
           }
         }
@@ -117,7 +123,8 @@ TEST_P(MapAnswers, TopKeysAreTheLargestWeights) {
           for (std::int64_t n = 0; n < count; ++n) {
             const std::int64_t key = places[((b * shape[1] + h) * kRows + i) * count + n];
             const double expected = sorted[static_cast<std::size_t>(n)], bar = 2 * relative * expected + 1e-30;
-            expect_near(weights, static_cast<double>(b), static_cast<double>(h), static_cast<double>(i), static_cast<double>(n), expected, bar);
+            expect_near(weights, static_cast<double>(b), static_cast<double>(h), static_cast<double>(i), static_cast<double>(n), expected,
+                        bar);
             if (expected == 0) {
               EXPECT_EQ(key, -1);
             } else {
@@ -174,7 +181,8 @@ TEST_P(MapAnswers, ColumnSumsAndVectorsPassedThroughTheMap) {
       for (std::int64_t i = 0; i < 53; ++i) vectors.set(0, 0, 2, i, i == 17 ? 1 : 0);
       for (const bool ones : {false, true}) {
         Tensor sums(p.dtype(), {2, heads, ones ? 1 : 5, 73}, Lie::kStrange);
-        const Status status = attention_column_sums(p.inputs(), p.options(), part, ones ? TensorView{} : vectors.view(), sums.mutable_view());
+        const Status status =
+            attention_column_sums(p.inputs(), p.options(), part, ones ? TensorView{} : vectors.view(), sums.mutable_view());
         ASSERT_TRUE(status.ok()) << status.message();
         EXPECT_TRUE(sums.gaps_untouched());
         for_each_index(sums.shape(), [&](auto b, auto h, auto v, auto j) {
@@ -183,7 +191,8 @@ TEST_P(MapAnswers, ColumnSumsAndVectorsPassedThroughTheMap) {
             const double term = (ones ? 1 : vectors.at(b, 0, v, i)) * dense.at(b, mean ? 0 : h + 1, i + 4, j + 10);
             expected += term, size += std::abs(term);
           }
-          expect_near(sums, static_cast<double>(b), static_cast<double>(h), static_cast<double>(v), static_cast<double>(j), expected, relative * size + 1e-30);
+          expect_near(sums, static_cast<double>(b), static_cast<double>(h), static_cast<double>(v), static_cast<double>(j), expected,
+                      relative * size + 1e-30);
         });
       }
     }
@@ -224,14 +233,16 @@ TEST_P(MapAnswers, RolloutIsTheProductOfTheLayers) {
       for (std::int64_t i = 0; i < n; ++i)
         for (std::int64_t k = 0; k < n; ++k) {
           const double a = (i == k ? residual : 0) + (1 - residual) * mean.at(b, 0, i, k);
-          for (std::int64_t j = 0; j < n; ++j) next[static_cast<std::size_t>(i * n + j)] += a * whole[static_cast<std::size_t>(b)][static_cast<std::size_t>(k * n + j)];
+          for (std::int64_t j = 0; j < n; ++j)
+            next[static_cast<std::size_t>(i * n + j)] += a * whole[static_cast<std::size_t>(b)][static_cast<std::size_t>(k * n + j)];
         }
       whole[static_cast<std::size_t>(b)] = next;
     }
   }
   const std::vector<std::int64_t> chosen{0, 33, 69};
   Tensor rows(problems[0].dtype(), {kBatch, 1, 3, n}, Lie::kStrange);
-  for_each_index(rows.shape(), [&](auto b, auto h, auto v, auto i) { rows.set(b, h, v, i, i == chosen[static_cast<std::size_t>(v)] ? 1 : 0); });
+  for_each_index(rows.shape(),
+                 [&](auto b, auto h, auto v, auto i) { rows.set(b, h, v, i, i == chosen[static_cast<std::size_t>(v)] ? 1 : 0); });
   const Status status = attention_rollout(layers, residual, rows.mutable_view());
   ASSERT_TRUE(status.ok()) << status.message();
   for_each_index(rows.shape(), [&](auto b, auto, auto v, auto j) {
@@ -251,7 +262,9 @@ TEST_P(MapAnswers, WorkersDoNotChangeBitsAndNanStaysInItsRow) {
     std::vector<Tensor> all;
     const DType dtype = p.dtype();
     const auto add = [&](const Shape& shape) -> Tensor& { return all.emplace_back(dtype, shape); };
-    EXPECT_TRUE(attention_weights(p.inputs(), p.options(), {0, -1, 0, -1, 300, 800, 200, 700}, add({1, 2, 500, 500}).mutable_view(), executor).ok());
+    EXPECT_TRUE(
+        attention_weights(p.inputs(), p.options(), {0, -1, 0, -1, 300, 800, 200, 700}, add({1, 2, 500, 500}).mutable_view(), executor)
+            .ok());
     EXPECT_TRUE(attention_picture(p.inputs(), p.options(), {}, Pooling::kMax, add({1, 2, 90, 100}).mutable_view(), executor).ok());
     EXPECT_TRUE(attention_picture(p.inputs(), p.options(), {}, Pooling::kSum, add({1, 1, 13, 17}).mutable_view(), executor).ok());
     EXPECT_TRUE(attention_entropy(p.inputs(), p.options(), {}, add({1, 2, 900, 1}).mutable_view(), executor).ok());
@@ -268,7 +281,8 @@ TEST_P(MapAnswers, WorkersDoNotChangeBitsAndNanStaysInItsRow) {
     EXPECT_EQ(std::isnan(one[5].at(0, 1, i, 0)), i == 450) << i;
     EXPECT_FALSE(std::isnan(one[3].at(0, 0, i, 0)));
   }
-  // Row 450 lies in row 45 of the picture and sees keys up to 650: those of the first 66 columns, but for what the window leaves out, which is nothing.
+  // Row 450 lies in row 45 of the picture and sees keys up to 650: those of the first 66 columns, but for what the window leaves out, which
+  // is nothing.
   for (std::int64_t j = 0; j < 100; ++j) EXPECT_EQ(std::isnan(one[1].at(0, 1, 45, j)), j < 60) << j;
 }
 
@@ -276,7 +290,8 @@ TEST(MapAnswersErrors, NameTheArgument) {
   const MapProblem p = problem(kF32);
   const Options options = p.options();
   const auto tensor = [](const Shape& shape, DType dtype = kF32) { return Tensor(dtype, shape); };
-  Tensor tall = tensor({2, 4, 62, 9}), wide = tensor({2, 4, 9, 91}), many = tensor({2, 4, 61, 91}), keys = tensor({2, 4, 61, 91}, DType::kInt64);
+  Tensor tall = tensor({2, 4, 62, 9}), wide = tensor({2, 4, 9, 91}), many = tensor({2, 4, 61, 91}),
+         keys = tensor({2, 4, 61, 91}, DType::kInt64);
   Tensor few = tensor({2, 4, 61, 3}), floats = tensor({2, 4, 61, 3}), rows = tensor({2, 1, 3, 90});
   EXPECT_EQ(attention_picture(p.inputs(), options, {}, Pooling::kMax, tall.mutable_view()).message(),
             "picture: shape (2, 4, 62, 9) has height 62; expected 1 to 61, the region's rows");
@@ -286,11 +301,13 @@ TEST(MapAnswersErrors, NameTheArgument) {
             "region: holds no pairs: a picture needs some");
   EXPECT_EQ(attention_top(p.inputs(), options, {}, keys.mutable_view(), many.mutable_view()).message(),
             "keys: shape (2, 4, 61, 91) asks for 91 keys; expected 1 to 90");
-  EXPECT_EQ(attention_top(p.inputs(), options, {}, floats.mutable_view(), few.mutable_view()).message(), "keys: dtype float32; expected int64");
+  EXPECT_EQ(attention_top(p.inputs(), options, {}, floats.mutable_view(), few.mutable_view()).message(),
+            "keys: dtype float32; expected int64");
   EXPECT_EQ(attention_top(p.inputs(), options, {0, -1, 0, -1, 0, -1, 1, -1}, keys.mutable_view(), few.mutable_view()).message(),
             "region: keys [1, 90); expected all 90");
   EXPECT_EQ(attention_entropy(p.inputs(), options, {}, few.mutable_view()).message(),
-            "entropy: shape (2, 4, 61, 3); expected (2, 4, 61, 1), (batches, heads, rows) of the region and 1, or with 1 head for the mean over heads");
+            "entropy: shape (2, 4, 61, 3); expected (2, 4, 61, 1), (batches, heads, rows) of the region and 1, or with 1 head for the mean "
+            "over heads");
   EXPECT_EQ(attention_column_sums(p.inputs(), options, {}, few.view(), few.mutable_view()).message(),
             "row_weights: shape (2, 4, 61, 3); expected (2, 4, 61, 61), (batches, heads, vectors, rows) of the region, or 1 for the heads");
   const std::vector<RolloutLayer> layers{{p.inputs(), options, nullptr}};
@@ -299,7 +316,8 @@ TEST(MapAnswersErrors, NameTheArgument) {
   EXPECT_EQ(attention_rollout(layers, 1.5, rows.mutable_view()).message(), "residual: 1.500000; expected a share between 0 and 1");
 }
 
-INSTANTIATE_TEST_SUITE_P(DTypes, MapAnswers, ::testing::Values(kF32, kBf16, kF16, kF64), [](const auto& info) { return name_of(info.param); });
+INSTANTIATE_TEST_SUITE_P(DTypes, MapAnswers, ::testing::Values(kF32, kBf16, kF16, kF64),
+                         [](const auto& info) { return name_of(info.param); });
 
 }  // namespace
 }  // namespace regard::testing
