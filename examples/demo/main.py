@@ -36,7 +36,7 @@ def _pictures(text: str | None, folder: Path, console: Console) -> None:
         import heads_page
         import heads_picture
 
-    console.print(f"[bold]3. Self-attention of {heads.ENCODER}[/bold]: the softmax weights of its own eager attention")
+    console.print(f"[bold]3. Self-attention of {heads.ENCODER}[/bold]: exact weights, by Regard")
     folder.mkdir(parents=True, exist_ok=True)
     for stem, words in (("attention-rabbit", _RABBIT), ("attention-text", text)):
         if words is None:
@@ -50,8 +50,8 @@ def _pictures(text: str | None, folder: Path, console: Console) -> None:
             pages = [*heads_picture.write(seen, folder, stem), heads_page.write(seen, folder / f"{stem}.html")]
         layers, count, n, _ = seen.weights.shape
         said = (
-            f"{name}: {n} tokens, {layers * count} heads. Every row sums to 1 (within {seen.row_error:.0e}); "
-            f"run with Regard, the model's output differs by at most {seen.regard_error:.0e}."
+            f"{name}: {n} tokens, {layers * count} heads. Beside the model's own eager attention, weights differ by at most "
+            f"{seen.weight_error:.0e}, its output by {seen.output_error:.0e}."
         )
         console.print(Padding(said, (0, 0, 0, 3)), highlight=False)
         for page in pages:
