@@ -63,14 +63,15 @@ def relative_bias(table, buckets, *, query_code, key_code, shift=0):
     return Modifier("relative_bias", _RELATIVE_BIAS, (int(shift),), tensors=(table.t().reshape(1, table.shape[1], 1, -1), *codes))
 
 
-def t5_bias(table, len_q, len_k, *, bidirectional=True, max_distance=128, query_offset=0):
+def t5_bias(table, len_q, len_k, *, bidirectional=True, max_distance=128, query_offset=0, key_offset=0):
     """T5's relative position bias (arXiv 1910.10683): table (buckets, heads), the weight of `relative_attention_bias`. Half of the buckets hold one
-    distance each, the others ever more, up to max_distance. query_offset: the position of the first query (with a cache)."""
+    distance each, the others ever more, up to max_distance. query_offset, key_offset: the positions of the first query (with a cache) and key
+    (of a part)."""
     entries = table.shape[0]
     query_code = torch.arange(query_offset, query_offset + len_q)
-    key_code = torch.arange(len_k)
-    shift = query_offset + len_q - 1
-    distance = torch.arange(-shift, len_k - query_offset)  # key - query
+    key_code = torch.arange(key_offset, key_offset + len_k)
+    shift = query_offset + len_q - 1 - key_offset
+    distance = torch.arange(-shift, key_offset + len_k - query_offset)  # key - query
     bucket = torch.zeros_like(distance)
     if bidirectional:
         entries //= 2

@@ -141,6 +141,14 @@ TEST(Encoding, ScaleAndModifiers) {
   EXPECT_EQ(std::get<Softcap>(options.modifiers[2]).cap, 30.0);
 }
 
+TEST(Encoding, PartOfALongerAttention) {
+  Options options;
+  ASSERT_TRUE((Lists{{50, 4, 3, 5, 20, 30}}.decode(&options).ok()));
+  EXPECT_EQ(options.part, (Part{3, 5, 20, 30}));
+  expect_error({{50, 4, 0, 0, 1, 1, 50, 4, 0, 0, 1, 1}}, "options: part is given twice");
+  expect_error({{50, 3, 0, 0, 1}}, "options: part takes 4 integers; found 3");
+}
+
 TEST(Encoding, MalformedRecords) {
   expect_error({{1}}, "options: the last record ends after its kind");
   expect_error({{2, 4, 0, 0}}, "options: window says 4 integers; 2 are left");

@@ -118,6 +118,16 @@ TEST(Parts, APlanOfAPartHoldsItsOwnTilesAlone) {
   EXPECT_TRUE(layout.intervals.empty());
 }
 
+TEST(Parts, APlanOfAPartIsDrawnAsThatPieceOfTheWhole) {
+  Plan whole, part;
+  ASSERT_TRUE(Plan::make(causal() & key_lengths({9}), {1, 1, 10, 12}, &whole).ok());
+  ASSERT_TRUE(Plan::make(causal() & key_lengths({9}), {1, 1, 4, 6}, &part, Part{3, 4, 10, 12}).ok());
+  std::string piece;
+  const std::string drawing = whole.picture(0, 0, 12);
+  for (std::size_t line = 3; line < 7; ++line) piece += drawing.substr(line * 13 + 4, 6) + "\n";
+  EXPECT_EQ(part.picture(0, 0, 6), piece);
+}
+
 TEST(Parts, MisfitsAreRefused) {
   Tensor q(kF32, {1, 1, 10, 4}), k(kF32, {1, 1, 20, 4}), out(kF32, {1, 1, 10, 4});
   const auto message = [&](const Part& part, const Plan* plan = nullptr) {

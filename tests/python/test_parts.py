@@ -9,6 +9,7 @@ import regard
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers.models.t5.modeling_t5 import T5Attention
 
 BATCH, HEADS, DIM, DIM_V = 2, 4, 8, 6
 EXACT = {torch.float64: 1e-11, torch.float32: 1e-5}
@@ -148,6 +149,32 @@ def test_rows_of_an_attention():
     whole = regard.attention(q, k, v, **options)
     some = regard.attention(q[:, :, 17:41], k, v, part=regard.part(17, 0, len_q=60, len_k=80), **options)
     assert torch.equal(some, whole[:, :, 17:41])
+
+
+def test_relative_positions():
+    """T5's bias in parts: codes are the part's own."""
+    q, k, v = (torch.randn(1, 4, n, 8, dtype=torch.float64) for n in (40, 170, 170))
+    table = torch.randn(32, 4, dtype=torch.float64).requires_grad_()
+    rows = []
+    for i0, i1 in ((0, 13), (13, 40)):
+        parts = [
+            regard.attention_state(
+                q[:, :, i0:i1],
+                k[:, :, a:b],
+                v[:, :, a:b],
+                modifiers=regard.t5_bias(table, i1 - i0, b - a, query_offset=130 + i0, key_offset=a),
+            )
+            for a, b in ((0, 60), (60, 61), (61, 170))
+        ]
+        rows.append(regard.finish(regard.merge(parts)))
+    bucket = T5Attention._relative_position_bucket(
+        torch.arange(170) - (130 + torch.arange(40))[:, None], True, num_buckets=32, max_distance=128
+    )
+    expected, _ = oracle.attention(q, k, v, bias=table[bucket].permute(2, 0, 1)[None])
+    out = torch.cat(rows, 2)
+    torch.testing.assert_close(out, expected)
+    d_out = torch.randn_like(out)
+    torch.testing.assert_close(torch.autograd.grad(out, table, d_out), torch.autograd.grad(expected, table, d_out))
 
 
 def test_documents_cut_anywhere():
