@@ -135,6 +135,9 @@ def write_readme(readme: Path, document: dict) -> None:
 # --- docs/mechanisms.md -----------------------------------------------------------------------------------------------------
 
 
+_FLAGS = {"quick": " --quick", "default": "", "full": " --full"}
+
+
 def write_mechanisms(page: Path, document: dict) -> None:
     """The speeds of each mechanism's row, and what they were measured on."""
     (group,) = (g for g in document["groups"] if g["name"] == "mechanisms")
@@ -147,7 +150,7 @@ def write_mechanisms(page: Path, document: dict) -> None:
         text_ = _between(page, text_, f"<!-- {name} -->", "<!-- end -->", f"**{speeds}**<br>{rows[0]['against']}")
     machine = document["machine"]
     about = (
-        f"Measured by `./dev bench mechanisms --readme`: {machine['processor']}, {machine['threads']} threads, "
+        f"Measured by `./dev bench mechanisms{_FLAGS[document['level']]} --readme`: {machine['processor']}, {machine['threads']} threads, "
         f"target `{machine['target']}`, PyTorch {machine['torch']}, {machine['date']}, load average {machine['load_average']:.0f} when it began. float32, "
         f"{group['notes'][0]}\n{group['notes'][1]} Ratios are medians of interleaved runs."
     )
