@@ -54,7 +54,7 @@ def verdict(groups: list[Group]) -> str:
 def heading(machine: dict) -> str:
     peaks = ", ".join(f"{name} {value:.0f}" for name, value in machine["peaks_gflops"].items())
     lines = [
-        f"{machine['processor']}, {machine['cores']} cores, target {machine['target']}; torch {machine['torch']}; {machine['date']}; "
+        f"`./dev bench{_FLAGS[document['level']]} --readme`: {machine['processor']}, {machine['cores']} cores, target {machine['target']}; torch {machine['torch']}; {machine['date']}; "
         f"commit {machine['commit']}",
         f"Peaks measured now, GFLOP/s: {peaks}. Shares below use the peak measured right beside each timing.",
     ]
@@ -72,6 +72,10 @@ def write_json(path: Path, machine: dict, level: str, groups: list[Group]) -> No
         "groups": [{"name": g.name, "about": g.about, "notes": g.notes, "rows": [r.as_json() for r in g.rows]} for g in groups],
     }
     path.write_text(json.dumps(document, indent=1, default=str) + "\n")
+
+
+# What asks for a level of measurement.
+_FLAGS = {"quick": " --quick", "default": "", "full": " --full"}
 
 
 # --- the README's table -----------------------------------------------------------------------------------------------------
@@ -133,9 +137,6 @@ def write_readme(readme: Path, document: dict) -> None:
 
 
 # --- docs/mechanisms.md -----------------------------------------------------------------------------------------------------
-
-
-_FLAGS = {"quick": " --quick", "default": "", "full": " --full"}
 
 
 def write_mechanisms(page: Path, document: dict) -> None:
