@@ -9,6 +9,7 @@
 
 #include <cstdint>
 
+#include "core/kernels/exp-inl.h"
 #include "core/kernels/simd-inl.h"
 #include "hwy/contrib/math/math-inl.h"
 
@@ -46,15 +47,7 @@ HWY_INLINE Vec<float> ExpTwice(Vec<float> x) {
   const auto n = hn::Sub(biased, hn::Set(d, kMagic));
   auto f = hn::NegMulAdd(n, hn::Set(d, 0.693359375f), twice);  // exact: n has 7 bits, this part of ln 2 has 10
   f = hn::Mul(hn::NegMulAdd(n, hn::Set(d, -2.12194440e-4f), f), log2e);
-  // The minimax polynomial of 2^f on [-0.5, 0.5] of exp-inl.h.
-  auto p = hn::Set(d, 1.53458124e-4f);
-  p = hn::MulAdd(p, f, hn::Set(d, 1.33999309e-3f));
-  p = hn::MulAdd(p, f, hn::Set(d, 9.61848907e-3f));
-  p = hn::MulAdd(p, f, hn::Set(d, 5.55032864e-2f));
-  p = hn::MulAdd(p, f, hn::Set(d, 2.40226462e-1f));
-  p = hn::MulAdd(p, f, hn::Set(d, 6.93147182e-1f));
-  p = hn::MulAdd(p, f, hn::Set(d, 1.0f));
-  return hn::Mul(p, hn::BitCast(d, hn::ShiftLeft<23>(hn::BitCast(di, biased))));
+  return hn::Mul(Exp2OfFraction(f), hn::BitCast(d, hn::ShiftLeft<23>(hn::BitCast(di, biased))));
 }
 HWY_INLINE Vec<double> ExpTwice(Vec<double> x) { return hn::Exp(Tag<double>(), hn::Add(x, x)); }
 

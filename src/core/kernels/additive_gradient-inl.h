@@ -52,7 +52,7 @@ class AdditiveGradient {
       T* to = rows + at / kRows * rows_stride;
       PackRows(pointers, dim_, T{1}, to);
       ClearColumns(to, dim_, inner_, kRows);
-      PackPanels(pointers, std::min(kRows, n - at), dim_, panel_stride, T{1}, panels + at * kWidth<T>);
+      PackPanels(pointers, std::min(kRows, n - at), dim_, panel_stride, panels + at * kWidth<T>);
     }
     for (std::size_t p = 0; p < panels_; ++p) std::fill_n(d_keys_ + p * most_keys_ * kWidth<T>, n * kWidth<T>, T{0});
     std::fill_n(d_v_, panels_ * kWidth<T>, T{0});
@@ -73,7 +73,7 @@ class AdditiveGradient {
     PointAtExponentials(q, first, n, kWidth<T>, dim_, scratch, query_kinds_ + lane, pointers);
     PackLanes(pointers, dim_, T{1}, lanes);
     ClearColumns(lanes, dim_, inner_, kWidth<T>);
-    PackPanels(pointers, n, dim_, panel_stride, T{1}, panels);
+    PackPanels(pointers, n, dim_, panel_stride, panels);
     some_query_is_wide_ |= SomeWide(query_kinds_ + lane, n);
     return true;
   }

@@ -199,7 +199,7 @@ class Backward {
     Ops::PackLanesOf(d_out, i, n, dim_v_, T{1}, copies_, copy_stride_, zeros_, d_out_lanes_ + at * inner_v_);
     Packed *query_panel = query_panels_ + at / kPair * kWidth<T>, *d_out_panel = d_out_panels_ + at / kPair * kWidth<T>;
     queries_finite_ &= gradient_.PackQueries(q, i, n, at, {copies_, copy_stride_, zeros_}, query_lanes_ + at * inner_, query_panel, QueryPanelStride());
-    queries_finite_ &= Ops::PackPanelsOf(d_out, i, n, kWidth<T>, dim_v_, QueryPanelStride(), T{1}, copies_, copy_stride_, zeros_, d_out_panel);
+    queries_finite_ &= Ops::PackPanelsOf(d_out, i, n, kWidth<T>, dim_v_, QueryPanelStride(), copies_, copy_stride_, zeros_, d_out_panel);
     ReadStatistics(at, n);
   }
 

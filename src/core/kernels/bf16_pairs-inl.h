@@ -92,7 +92,7 @@ struct Bf16PairOps {
     PackRows(rows, (cols + 1) / 2, Packed{1}, to);
   }
   static HWY_INLINE bool PackPanelsOf(const Head& head, std::int64_t first, std::size_t n, std::size_t padded, std::size_t cols,
-                                      std::size_t panel_stride, float /*scale*/, float* copies, std::size_t stride, const float* zeros,
+                                      std::size_t panel_stride, float* copies, std::size_t stride, const float* zeros,
                                       Packed* HWY_RESTRICT to) {
     bool finite = true;
     const Packed* rows[kWidth<float>];

@@ -73,7 +73,7 @@ class DotGradient {
       Ops::PackRowsOf(k, first + static_cast<std::int64_t>(g * kRows), std::min(kRows, n - g * kRows), dim_, T{1}, scratch.copies, scratch.stride,
                       scratch.zeros, rows + g * rows_stride);
     }
-    return Ops::PackPanelsOf(k, first, n, RoundUp(groups * kRows, Ops::kPair), dim_, panel_stride, T{1}, scratch.copies, scratch.stride, scratch.zeros,
+    return Ops::PackPanelsOf(k, first, n, RoundUp(groups * kRows, Ops::kPair), dim_, panel_stride, scratch.copies, scratch.stride, scratch.zeros,
                              panels);
   }
   // Queries from `first` on are about to be packed, for pairs with the block's keys.
@@ -84,7 +84,7 @@ class DotGradient {
     // The scale goes where the forward pass put it: the scores then have the same bits, and the weights add up to 1.
     const T scale = Ops::kScaleWhilePacking ? factor_ : T{1};
     Ops::PackLanesOf(q, first, n, dim_, scale, scratch.copies, scratch.stride, scratch.zeros, lanes);
-    return Ops::PackPanelsOf(q, first, n, kWidth<T>, dim_, panel_stride, T{1}, scratch.copies, scratch.stride, scratch.zeros, panels);
+    return Ops::PackPanelsOf(q, first, n, kWidth<T>, dim_, panel_stride, scratch.copies, scratch.stride, scratch.zeros, panels);
   }
 
   // Fills tile.data. The tile's first row is key `row` of the block, its first lane query `lane` of the chunk.

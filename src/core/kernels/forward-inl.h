@@ -189,7 +189,7 @@ class Forward {
     const std::int64_t key = chunk + static_cast<std::int64_t>(panel_begin * kWidth<T>);
     const std::size_t padded = (panel_end - panel_begin) * kWidth<T>;
     const std::size_t n = static_cast<std::size_t>(std::min<std::int64_t>(static_cast<std::int64_t>(padded), sequence_->len_k - key));
-    values_finite_ &= Ops::PackPanelsOf(v_, key, n, padded, dim_v_, ValuePanelStride(), T{1}, copies_, copy_stride_, zeros_,
+    values_finite_ &= Ops::PackPanelsOf(v_, key, n, padded, dim_v_, ValuePanelStride(), copies_, copy_stride_, zeros_,
                                         values_ + panel_begin * kWidth<T> / kPair * kWidth<T>);
   }
 

@@ -63,7 +63,7 @@ struct PlainOps {
   }
   // Returns whether all is finite.
   static HWY_INLINE bool PackPanelsOf(const Head& head, std::int64_t first, std::size_t n, std::size_t padded, std::size_t cols,
-                                      std::size_t panel_stride, T scale, T* copies, std::size_t stride, const T* zeros,
+                                      std::size_t panel_stride, T* copies, std::size_t stride, const T* zeros,
                                       Packed* HWY_RESTRICT to) {
     bool finite = true;
     const T* rows[kWidth<T>];
@@ -72,7 +72,7 @@ struct PlainOps {
       const std::size_t real = done < n ? std::min(count, n - done) : 0;
       PointAtRows(head, first + static_cast<std::int64_t>(done), real, cols, copies, stride, rows);
       for (std::size_t r = real; r < count; ++r) rows[r] = zeros;
-      finite &= PackPanels(rows, count, cols, panel_stride, scale, to + done * kWidth<T>);
+      finite &= PackPanels(rows, count, cols, panel_stride, to + done * kWidth<T>);
     }
     return finite;
   }

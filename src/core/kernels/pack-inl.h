@@ -138,9 +138,8 @@ HWY_NOINLINE void PackRows(const T* const* rows, std::size_t cols, T scale, T* H
 // to[p][r][kWidth] = columns p * kWidth ... of row r, for `panels` panels that are `panel_stride` apart; columns past `cols` are 0. Returns whether
 // all that was read is finite.
 template <typename T>
-HWY_NOINLINE bool PackPanels(const T* const* rows, std::size_t n, std::size_t cols, std::size_t panel_stride, T scale, T* HWY_RESTRICT to) {
+HWY_NOINLINE bool PackPanels(const T* const* rows, std::size_t n, std::size_t cols, std::size_t panel_stride, T* HWY_RESTRICT to) {
   const Tag<T> d;
-  const auto factor = hn::Set(d, scale);
   auto zero_times = hn::Zero(d);  // 0 * x is NaN for what is not finite
   const std::size_t full = cols / kWidth<T>, tail = cols % kWidth<T>;
   for (std::size_t r = 0; r < n; ++r) {
@@ -148,12 +147,12 @@ HWY_NOINLINE bool PackPanels(const T* const* rows, std::size_t n, std::size_t co
     T* HWY_RESTRICT at = to + r * kWidth<T>;
     for (std::size_t p = 0; p < full; ++p, at += panel_stride, row += kWidth<T>) {
       const auto x0 = hn::LoadU(d, row), x1 = hn::LoadU(d, row + kLanes<T>);
-      hn::Store(hn::Mul(x0, factor), d, at);
-      hn::Store(hn::Mul(x1, factor), d, at + kLanes<T>);
+      hn::Store(x0, d, at);
+      hn::Store(x1, d, at + kLanes<T>);
       zero_times = hn::MulAdd(x0, hn::Zero(d), hn::MulAdd(x1, hn::Zero(d), zero_times));
     }
     if (tail != 0) {
-      for (std::size_t c = 0; c < tail; ++c) at[c] = row[c] * scale;
+      for (std::size_t c = 0; c < tail; ++c) at[c] = row[c];
       for (std::size_t c = tail; c < kWidth<T>; ++c) at[c] = T{0};
       zero_times = hn::MulAdd(hn::Load(d, at), hn::Zero(d), hn::MulAdd(hn::Load(d, at + kLanes<T>), hn::Zero(d), zero_times));
     }
