@@ -30,7 +30,8 @@
 //   40 additive     (none)                      takes one floating tensor: v
 //   50 part         query_begin, key_begin, len_q, len_k
 //
-// Shapes of tensors are those of regard/modifier.h and regard/mask.h. Floats and tensors are taken from their lists in order. One mask, or none, remains on the stack at the end.
+// Shapes of tensors are those of regard/modifier.h and regard/mask.h. Floats and tensors are taken from their lists in order. One mask, or
+// none, remains on the stack at the end.
 #pragma once
 
 #include <cstddef>

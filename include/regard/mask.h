@@ -55,9 +55,9 @@ Mask key_lengths(std::vector<std::int64_t> lengths);
 Mask documents(std::vector<std::int64_t> cu_q, std::vector<std::int64_t> cu_k);
 
 // A window of every dilation-th key (Longformer, Beltagy et al. 2020, arXiv 2004.05150): query i sees key j = i + offset - n * dilation for
-// whole n from -right to left; -1 leaves a side unbounded. One dilation for all heads, or one for each query head. 1 <= dilation. Costs what a window of
-// as many keys costs, unless a modifier looks at positions (a bias, ALiBi, dropout, ...) or query heads that share keys differ in their dilation: then
-// what the keys it spans cost.
+// whole n from -right to left; -1 leaves a side unbounded. One dilation for all heads, or one for each query head. 1 <= dilation. Costs
+// what a window of as many keys costs, unless a modifier looks at positions (a bias, ALiBi, dropout, ...) or query heads that share keys
+// differ in their dilation: then what the keys it spans cost.
 Mask dilated(std::int64_t left, std::int64_t right, std::int64_t dilation, std::optional<std::int64_t> offset = std::nullopt);
 Mask dilated(std::int64_t left, std::int64_t right, std::vector<std::int64_t> dilations, std::optional<std::int64_t> offset = std::nullopt);
 

@@ -80,7 +80,10 @@ def t5_bias(table, len_q, len_k, *, bidirectional=True, max_distance=128, query_
     else:
         distance = (-distance).clamp(min=0)
     exact = entries // 2
-    far = exact + (torch.log(distance.clamp(min=1).float() / exact) / torch.log(torch.tensor(max_distance / exact)) * (entries - exact)).long()
+    far = (
+        exact
+        + (torch.log(distance.clamp(min=1).float() / exact) / torch.log(torch.tensor(max_distance / exact)) * (entries - exact)).long()
+    )
     bucket = bucket + torch.where(distance < exact, distance, far.clamp(max=entries - 1))
     return relative_bias(table, bucket, query_code=query_code, key_code=key_code, shift=shift)
 
@@ -114,13 +117,20 @@ def sinks(logits):
 
 def multiplier(weights):
     """weight * w after the softmax: any tensor that broadcasts to (batch, heads, len_q, len_k). Rows no longer add up to 1."""
-    return Modifier("multiplier", _MULTIPLIER, tensors=(_floating("multiplier", weights, range(5), "that broadcasts to (batch, heads, len_q, len_k)"),))
+    return Modifier(
+        "multiplier", _MULTIPLIER, tensors=(_floating("multiplier", weights, range(5), "that broadcasts to (batch, heads, len_q, len_k)"),)
+    )
 
 
 def gaussian(centre, sigma):
     """weight * exp(-(j - centre)^2 / (2 sigma^2)) after the softmax (local-p, Luong et al. 2015): centre (batch, heads, len_q), sizes of 1 stand for all;
     it gets a gradient, sigma has none."""
-    return Modifier("gaussian", _GAUSSIAN, floats=(float(sigma),), tensors=(_floating("gaussian: centre", centre, range(4), "(batch, heads, len_q)")[..., None],))
+    return Modifier(
+        "gaussian",
+        _GAUSSIAN,
+        floats=(float(sigma),),
+        tensors=(_floating("gaussian: centre", centre, range(4), "(batch, heads, len_q)")[..., None],),
+    )
 
 
 def dropout(p, seed=None):

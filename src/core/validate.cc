@@ -36,7 +36,8 @@ Status check_result_dtype(const char* name, DType dtype, DType expected, const c
 
 Status check_dim(const char* name, const TensorView& view, std::int64_t most) {
   if (view.shape[3] >= 1 && view.shape[3] <= most) return {};
-  return invalid(name, "shape " + text(view.shape) + " has dim " + std::to_string(view.shape[3]) + "; expected 1 to " + std::to_string(most));
+  return invalid(name,
+                 "shape " + text(view.shape) + " has dim " + std::to_string(view.shape[3]) + "; expected 1 to " + std::to_string(most));
 }
 
 Status check_qkv(const TensorView& q, const TensorView& k, const TensorView& v, const Options& options) {
@@ -53,7 +54,8 @@ Status check_qkv(const TensorView& q, const TensorView& k, const TensorView& v, 
   REGARD_RETURN_IF_ERROR(check_dim("query", q, most));
   REGARD_RETURN_IF_ERROR(check_dim("value", v, most));
   if (k.shape[0] != q.shape[0]) {
-    return invalid("key", "shape " + text(k.shape) + " has batch " + std::to_string(k.shape[0]) + "; query has " + std::to_string(q.shape[0]));
+    return invalid("key",
+                   "shape " + text(k.shape) + " has batch " + std::to_string(k.shape[0]) + "; query has " + std::to_string(q.shape[0]));
   }
   const std::int64_t heads_q = q.shape[1], heads_kv = k.shape[1];
   if (heads_kv == 0 ? heads_q != 0 : heads_q % heads_kv != 0) {
@@ -61,7 +63,8 @@ Status check_qkv(const TensorView& q, const TensorView& k, const TensorView& v, 
                               ", which must be a multiple of them");
   }
   if (k.shape[3] != q.shape[3]) {
-    return invalid("key", "shape " + text(k.shape) + " has dim " + std::to_string(k.shape[3]) + "; query has " + std::to_string(q.shape[3]));
+    return invalid("key",
+                   "shape " + text(k.shape) + " has dim " + std::to_string(k.shape[3]) + "; query has " + std::to_string(q.shape[3]));
   }
   return check_shape("value", v.shape, {k.shape[0], k.shape[1], k.shape[2], v.shape[3]}, "batch, heads and length of key");
 }
@@ -87,7 +90,8 @@ Status check_options(const Options& options, const TensorView& q, const TensorVi
   if (options.part) REGARD_RETURN_IF_ERROR(plan::check_part(*options.part, scores[2], scores[3]));
   if (options.mask.hides_nothing()) return {};
   const bool whole = !options.part.has_value();
-  return options.mask.node()->check({scores[0], scores[1], whole ? scores[2] : options.part->len_q, whole ? scores[3] : options.part->len_k});
+  return options.mask.node()->check(
+      {scores[0], scores[1], whole ? scores[2] : options.part->len_q, whole ? scores[3] : options.part->len_k});
 }
 
 // float64 inputs are computed in float64, all others in float32.
@@ -160,7 +164,8 @@ Status validate_backward(const BackwardInputs& inputs, const Options& options, c
   return check_modifier_gradients(gradients.d_modifiers, options.modifiers);
 }
 
-Status validate_scores(const TensorView& q, const TensorView& k, const Options& options, const TensorView& maximum, const TensorView& log_sum) {
+Status validate_scores(const TensorView& q, const TensorView& k, const Options& options, const TensorView& maximum,
+                       const TensorView& log_sum) {
   REGARD_RETURN_IF_ERROR(check_qkv(q, k, k, options));  // keys are values that fit
   REGARD_RETURN_IF_ERROR(check_options(options, q, k));
   if (maximum.given() != log_sum.given()) {

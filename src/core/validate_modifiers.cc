@@ -14,8 +14,8 @@ namespace regard {
 namespace {
 
 // What errors call a modifier, by its place in the variant.
-constexpr std::array<const char*, std::variant_size_v<Modifier>> kNames = {"softcap",  "bias",  "temperature", "alibi",      "relative_bias",
-                                                                            "function", "sinks", "dropout",     "multiplier", "gaussian"};
+constexpr std::array<const char*, std::variant_size_v<Modifier>> kNames = {
+    "softcap", "bias", "temperature", "alibi", "relative_bias", "function", "sinks", "dropout", "multiplier", "gaussian"};
 
 Status invalid(const std::string& name, const std::string& what) { return Status::invalid(name + ": " + what); }
 
@@ -45,7 +45,8 @@ Status check_codes(const std::string& name, const TensorView& view, std::int64_t
   if (view.dtype != DType::kInt32) return invalid(name, std::string("dtype ") + name_of(view.dtype) + "; expected int32");
   const Shape expected{1, 1, 1, size < 0 ? view.shape[3] : size};
   if (view.shape != expected) return invalid(name, "shape " + text(view.shape) + "; expected " + text(expected));
-  if (view.shape[3] > 1 && view.strides[3] != 1) return invalid(name, "stride " + std::to_string(view.strides[3]) + "; expected neighbours side by side");
+  if (view.shape[3] > 1 && view.strides[3] != 1)
+    return invalid(name, "stride " + std::to_string(view.strides[3]) + "; expected neighbours side by side");
   return {};
 }
 
@@ -67,17 +68,18 @@ Status check_relative(const std::string& name, const RelativeBias& bias, const S
   REGARD_RETURN_IF_ERROR(check_codes(name + ".buckets", bias.buckets, -1));
   const Range buckets = range_of(bias.buckets);
   if (buckets.least < 0 || buckets.most >= bias.table.shape[3]) {
-    return invalid(name + ".buckets", "holds " + std::to_string(buckets.least) + " to " + std::to_string(buckets.most) + "; the table has " +
-                                          std::to_string(bias.table.shape[3]) + " entries");
+    return invalid(name + ".buckets", "holds " + std::to_string(buckets.least) + " to " + std::to_string(buckets.most) +
+                                          "; the table has " + std::to_string(bias.table.shape[3]) + " entries");
   }
   if (scores[2] == 0 || scores[3] == 0) return {};
   const Range query = range_of(bias.query_code), key = range_of(bias.key_code);
   std::int64_t least, most;
-  if (__builtin_add_overflow(key.least - query.most, bias.shift, &least) || __builtin_add_overflow(key.most - query.least, bias.shift, &most) || least < 0 ||
-      most >= bias.buckets.shape[3]) {
-    return invalid(name + ".shift", std::to_string(bias.shift) + ": differences of codes run from " + std::to_string(key.least - query.most) + " to " +
-                                        std::to_string(key.most - query.least) + "; with the shift they must lie in [0, " +
-                                        std::to_string(bias.buckets.shape[3]) + "), the size of buckets");
+  if (__builtin_add_overflow(key.least - query.most, bias.shift, &least) ||
+      __builtin_add_overflow(key.most - query.least, bias.shift, &most) || least < 0 || most >= bias.buckets.shape[3]) {
+    return invalid(name + ".shift", std::to_string(bias.shift) + ": differences of codes run from " +
+                                        std::to_string(key.least - query.most) + " to " + std::to_string(key.most - query.least) +
+                                        "; with the shift they must lie in [0, " + std::to_string(bias.buckets.shape[3]) +
+                                        "), the size of buckets");
   }
   return {};
 }
@@ -96,7 +98,8 @@ Status check_temperature(const std::string& name, const TensorView& values, cons
 Status check_sinks(const std::string& name, const TensorView& logits, const Shape& scores) {
   REGARD_RETURN_IF_ERROR(check_tensor(name, logits, {1, scores[1], 1, logits.shape[3]}, "(1, heads, 1, sinks of a head)"));
   if (logits.shape[1] == scores[1]) return {};
-  return invalid(name, "shape " + text(logits.shape) + "; expected logits of their own for each of " + std::to_string(scores[1]) + " heads");
+  return invalid(name,
+                 "shape " + text(logits.shape) + "; expected logits of their own for each of " + std::to_string(scores[1]) + " heads");
 }
 
 Status check_modifier(const std::string& name, const Modifier& modifier, const Shape& scores) {
@@ -104,7 +107,8 @@ Status check_modifier(const std::string& name, const Modifier& modifier, const S
   if (const auto* softcap = std::get_if<Softcap>(&modifier)) return check_positive(name, softcap->cap);
   if (const auto* bias = std::get_if<Bias>(&modifier)) return check_tensor(name, bias->values, scores, "(batch, heads, len_q, len_k)");
   if (const auto* temperature = std::get_if<Temperature>(&modifier)) return check_temperature(name, temperature->values, scores);
-  if (const auto* alibi = std::get_if<Alibi>(&modifier)) return check_tensor(name, alibi->slopes, {batch, heads, 1, 1}, "(batch, heads, 1, 1)");
+  if (const auto* alibi = std::get_if<Alibi>(&modifier))
+    return check_tensor(name, alibi->slopes, {batch, heads, 1, 1}, "(batch, heads, 1, 1)");
   if (const auto* relative = std::get_if<RelativeBias>(&modifier)) return check_relative(name, *relative, scores);
   if (const auto* sinks = std::get_if<Sinks>(&modifier)) return check_sinks(name, sinks->logits, scores);
   if (const auto* multiplier = std::get_if<Multiplier>(&modifier)) {
@@ -123,7 +127,8 @@ Status check_modifier(const std::string& name, const Modifier& modifier, const S
 }
 
 bool at_most_once(const Modifier& modifier) {
-  return std::holds_alternative<Softcap>(modifier) || std::holds_alternative<Temperature>(modifier) || std::holds_alternative<Sinks>(modifier);
+  return std::holds_alternative<Softcap>(modifier) || std::holds_alternative<Temperature>(modifier) ||
+         std::holds_alternative<Sinks>(modifier);
 }
 
 }  // namespace
@@ -153,7 +158,8 @@ Status check_modifier_gradients(const std::vector<MutableTensorView>& gradients,
     const MutableTensorView& gradient = gradients[n++];
     if (!gradient.given()) continue;
     REGARD_RETURN_IF_ERROR(check_output(name.c_str(), gradient));
-    if (gradient.shape != tensor->shape) return invalid(name, "shape " + text(gradient.shape) + "; expected " + text(tensor->shape) + ", as the " + own);
+    if (gradient.shape != tensor->shape)
+      return invalid(name, "shape " + text(gradient.shape) + "; expected " + text(tensor->shape) + ", as the " + own);
     if (gradient.dtype != tensor->dtype && gradient.dtype != DType::kFloat32) {
       return invalid(name, std::string("dtype ") + name_of(gradient.dtype) + "; expected " + name_of(tensor->dtype) + ", as the " + own +
                                (tensor->dtype == DType::kFloat32 ? "" : ", or float32"));

@@ -69,9 +69,11 @@ Tensors backward_op(Tensor d_out, std::optional<Tensor> d_lse, Tensor query, Ten
     const auto& modifiers = differentiable.modifiers;
     const auto entry = std::find(modifiers.begin(), modifiers.end(), i);
     const bool is_score_v = differentiable.score_v == i;
-    if (entry == modifiers.end() && !is_score_v) throw std::invalid_argument("wanted: tensor " + std::to_string(i) + " of the options has no gradient");
+    if (entry == modifiers.end() && !is_score_v)
+      throw std::invalid_argument("wanted: tensor " + std::to_string(i) + " of the options has no gradient");
     const Tensor gradient = gradient_of(tensors[i], pass.results);
-    MutableTensorView& view = is_score_v ? pass.gradients.d_score_v : pass.gradients.d_modifiers[static_cast<std::size_t>(entry - modifiers.begin())];
+    MutableTensorView& view =
+        is_score_v ? pass.gradients.d_score_v : pass.gradients.d_modifiers[static_cast<std::size_t>(entry - modifiers.begin())];
     view = broadcast_view(Described(gradient, "gradient of an option"), "gradient of an option");
   }
   return pass.run(options, plan_at(plan));

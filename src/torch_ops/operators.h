@@ -18,7 +18,8 @@ using Tensors = std::vector<Tensor>;
 // `code` is the mask (0 none, 1 causal, 2 causal with offset 0) plus 16 times the axis order.
 Tensor attend(Tensor query, Tensor key, Tensor value, std::int64_t code, std::optional<double> scale);
 
-// The same for training, where nothing broadcasts (an error otherwise): (out, statistics), and from them the gradients that `wanted` names (bits 0 to 2: query, key, value).
+// The same for training, where nothing broadcasts (an error otherwise): (out, statistics), and from them the gradients that `wanted` names
+// (bits 0 to 2: query, key, value).
 std::tuple<Tensor, Tensor> attend_for_gradients(Tensor query, Tensor key, Tensor value, std::int64_t code, std::optional<double> scale);
 Tensors attend_backward(Tensor d_out, Tensor query, Tensor key, Tensor value, Tensor out, Tensor statistics, std::int64_t code,
                         std::optional<double> scale, std::int64_t wanted);
@@ -41,15 +42,15 @@ std::tuple<Tensor, Tensor, Tensor> attention_state(Tensor query, Tensor key, Ten
                                                    std::int64_t order);
 // The state over all keys of the states given, merged in their order.
 std::tuple<Tensor, Tensor, Tensor> merge_states(Tensors outs, Tensors maxima, Tensors log_sums, std::int64_t order);
-// Of n states: the gradients of their outs that bits 0 to n - 1 of `wanted` name, then of their log-sums, bits n to 2 n - 1. `whole` is (out, maximum,
-// log-sum) of the merge.
+// Of n states: the gradients of their outs that bits 0 to n - 1 of `wanted` name, then of their log-sums, bits n to 2 n - 1. `whole` is
+// (out, maximum, log-sum) of the merge.
 Tensors merge_states_backward(Tensor d_out, std::optional<Tensor> d_log_sum, Tensors outs, Tensors maxima, Tensors log_sums, Tensors whole,
                               std::int64_t order, std::int64_t wanted);
 
-// What regard/map.h offers, by kind (see map.cc): answers (batch, heads or 1, ...). `what` is a region (8 ends), whether heads are averaged,
-// height and width of a picture or how many keys, and the pooling.
-Tensors map_op(Tensor query, Tensor key, std::optional<Tensor> maximum, std::optional<Tensor> log_sum, std::optional<Tensor> row_weights, Ints ints,
-               Floats floats, Tensors tensors, std::int64_t order, std::int64_t plan, std::int64_t kind, Ints what);
+// What regard/map.h offers, by kind (see map.cc): answers (batch, heads or 1, ...). `what` is a region (8 ends), whether heads are
+// averaged, height and width of a picture or how many keys, and the pooling.
+Tensors map_op(Tensor query, Tensor key, std::optional<Tensor> maximum, std::optional<Tensor> log_sum, std::optional<Tensor> row_weights,
+               Ints ints, Floats floats, Tensors tensors, std::int64_t order, std::int64_t plan, std::int64_t kind, Ints what);
 
 // Plans, held by their address.
 std::int64_t make_plan(Ints ints, Tensors tensors, std::int64_t batch, std::int64_t heads, std::int64_t len_q, std::int64_t len_k);

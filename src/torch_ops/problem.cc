@@ -68,7 +68,8 @@ Options decode_options(const std::vector<std::int64_t>& ints, const std::vector<
                        Differentiable* differentiable) {
   std::vector<TensorView> views;
   views.reserve(tensors.size());
-  for (const Tensor& tensor : tensors) views.push_back(as_const(broadcast_view(Described(tensor, "tensor of a mask or modifier"), "tensor of a mask or modifier")));
+  for (const Tensor& tensor : tensors)
+    views.push_back(as_const(broadcast_view(Described(tensor, "tensor of a mask or modifier"), "tensor of a mask or modifier")));
   Options options;
   raise_if_failed(decode(ints, floats, views, &options, differentiable));
   return options;

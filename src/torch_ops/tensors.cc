@@ -25,7 +25,8 @@ DType dtype_of(std::int32_t code, const char* name) {
     case ScalarType::Bool: return DType::kBool;
     case ScalarType::Int: return DType::kInt32;
     case ScalarType::Long: return DType::kInt64;
-    default: throw std::invalid_argument(std::string(name) + ": this dtype is not one of float32, bfloat16, float16, float64, bool, int32, int64");
+    default:
+      throw std::invalid_argument(std::string(name) + ": this dtype is not one of float32, bfloat16, float16, float64, bool, int32, int64");
   }
 }
 

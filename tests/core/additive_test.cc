@@ -42,7 +42,8 @@ void expect_exact_scores(const Problem& p, const std::string& what) {
         score += static_cast<long double>(p.score_v.at(0, 0, 0, d)) *
                  std::tanh(static_cast<long double>(p.q.at(0, 0, i, d)) + static_cast<long double>(p.k.at(0, 0, j, d)));
       }
-      ASSERT_NEAR(r.lse.at(0, 0, i, 0), static_cast<double>(score), tolerance(p.q.dtype()) * sum) << what << ", query " << i << ", key " << j;
+      ASSERT_NEAR(r.lse.at(0, 0, i, 0), static_cast<double>(score), tolerance(p.q.dtype()) * sum)
+          << what << ", query " << i << ", key " << j;
     }
   }
 }
@@ -128,7 +129,8 @@ TEST_P(AdditiveTest, ScoresOfAnyFiniteInput) {
   for (const double reach : {0.0, 0.001, 1.0, 9.0, 20.0, edge, edge + 10, 3 * edge, 1e4}) {
     Problem p = additive_problem(random, dtype(), {1, 1, 1, 14, 6, 37, 4});
     p.d_lse = Tensor();
-    for_each_index({1, 1, 14, 37}, [&](auto, auto, auto i, auto d) { p.q.set(0, 0, i, d, reach * ((i + d) % 3 - 1) + normal(random) * (i % 2)); });
+    for_each_index({1, 1, 14, 37},
+                   [&](auto, auto, auto i, auto d) { p.q.set(0, 0, i, d, reach * ((i + d) % 3 - 1) + normal(random) * (i % 2)); });
     // Half of the keys cancel the first query but for a little; the others reach as far by themselves.
     for_each_index({1, 1, 6, 37}, [&](auto, auto, auto j, auto d) {
       p.k.set(0, 0, j, d, j % 2 ? reach * normal(random) : -p.q.at(0, 0, 0, d) + normal(random));
@@ -142,8 +144,10 @@ TEST_P(AdditiveTest, LargestNumbers) {
   Random random(8);
   Problem p = additive_problem(random, dtype(), {1, 1, 1, 13, 40, 6, 4});
   const double most = largest(dtype());
-  for_each_index({1, 1, 13, 6}, [&](auto, auto, auto i, auto d) { p.q.set(0, 0, i, d, i % 3 == 0 ? (d % 2 ? most : -most) / 4 : normal_at(i, d)); });
-  for_each_index({1, 1, 40, 6}, [&](auto, auto, auto j, auto d) { p.k.set(0, 0, j, d, j % 4 == 0 ? (d % 2 ? -most : most) / 4 : normal_at(j, d)); });
+  for_each_index({1, 1, 13, 6},
+                 [&](auto, auto, auto i, auto d) { p.q.set(0, 0, i, d, i % 3 == 0 ? (d % 2 ? most : -most) / 4 : normal_at(i, d)); });
+  for_each_index({1, 1, 40, 6},
+                 [&](auto, auto, auto j, auto d) { p.k.set(0, 0, j, d, j % 4 == 0 ? (d % 2 ? -most : most) / 4 : normal_at(j, d)); });
   EXPECT_EQ(errors_of(p, run(p)), "");
 }
 
@@ -195,9 +199,9 @@ TEST_P(AdditiveTest, AnySizeOfV) {
 TEST_P(AdditiveTest, NanAndInfinity) {
   Random random(11);
   Problem p = additive_problem(random, dtype(), {1, 1, 1, 14, 45, 10, 4});
-  p.q.set(0, 0, 3, 2, kInfinity);    // saturates
+  p.q.set(0, 0, 3, 2, kInfinity);     // saturates
   p.q.set(0, 0, 5, 2, std::nan(""));  // this row alone is NaN
-  p.k.set(0, 0, 40, 2, -kInfinity);  // NaN with row 3, saturates with the others
+  p.k.set(0, 0, 40, 2, -kInfinity);   // NaN with row 3, saturates with the others
   Results r = run(p);
   for (std::int64_t i = 0; i < 14; ++i) {
     EXPECT_EQ(std::isnan(r.out.at(0, 0, i, 0)), i == 3 || i == 5) << "row " << i;
@@ -258,7 +262,8 @@ TEST_P(AdditiveTest, WorkersNeverMatter) {
   Problem p = additive_problem(random, dtype(), {2, 2, 2, 200, 900, 12, 8}, true);
   p.rule = see_causal();
   const Results alone = run(p);
-  for (const int workers : {2, 3, 5}) EXPECT_TRUE(same_bits(alone, run(p, CountingExecutor(workers, std::chrono::microseconds(200))))) << workers;
+  for (const int workers : {2, 3, 5})
+    EXPECT_TRUE(same_bits(alone, run(p, CountingExecutor(workers, std::chrono::microseconds(200))))) << workers;
 }
 
 std::string dtype_name(const ::testing::TestParamInfo<DType>& info) { return name_of(info.param); }
@@ -270,7 +275,8 @@ TEST(AdditiveValidation, NamesWhatIsWrong) {
   Problem p = additive_problem(random, kF32, {1, 2, 1, 3, 4, 8, 8});
   EXPECT_EQ(error_of(p), "");
   p.score_v = Tensor(kF32, {1, 2, 1, 7});
-  EXPECT_EQ(error_of(p), "forward(): score.v: shape (1, 2, 1, 7); expected one that broadcasts to (batch, heads, 1, dim) of query, (1, 2, 1, 8)");
+  EXPECT_EQ(error_of(p),
+            "forward(): score.v: shape (1, 2, 1, 7); expected one that broadcasts to (batch, heads, 1, dim) of query, (1, 2, 1, 8)");
   p.score_v = Tensor(DType::kInt32, {1, 2, 1, 8});
   EXPECT_EQ(error_of(p), "forward(): score.v: dtype int32; expected float32, bfloat16, float16 or float64");
   p = additive_problem(random, kF32, {1, 1, 1, 1, 1, 2049, 8});

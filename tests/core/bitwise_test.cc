@@ -51,7 +51,6 @@ const RowRule kRowRules[] = {
     {"ragged rows", ragged_rows},
 };
 
-
 // Scores that change by about `slope` with every 32 keys, down for every third row and up for the others; the rest is random.
 Problem sloping_problem(Random& random, DType dtype, const Sizes& sizes, double slope) {
   Problem p = random_problem(random, dtype, sizes);
@@ -85,9 +84,7 @@ class Bitwise : public ::testing::TestWithParam<DType> {};
 
 TEST_P(Bitwise, ARowAloneIsTheRowAmongNeighbours) {
   Random random(1);
-  const struct {
-    std::int64_t len_q, len_k, dim, dim_v;
-  } shapes[] = {{29, 150, 16, 24}, {14, 1100, 40, 33}};
+  const struct { std::int64_t len_q, len_k, dim, dim_v; } shapes[] = {{29, 150, 16, 24}, {14, 1100, 40, 33}};
   for (const auto& shape : shapes) {
     for (const double slope : {20.0, -20.0, 0.0, 90.0}) {
       for (int stages = 0; stages < kStages; ++stages) {
@@ -96,13 +93,12 @@ TEST_P(Bitwise, ARowAloneIsTheRowAmongNeighbours) {
         for (const RowRule& rule : kRowRules) {
           together.rule = rule.make(0, shape.len_q, shape.len_q, shape.len_k);
           const Results all = run(together);
-          for (std::int64_t i = 0; i < shape.len_q; i += shape.len_k > 1000 ? 5 : 1) {
+          for (std::int64_t i = 0; i<shape.len_q; i += shape.len_k> 1000 ? 5 : 1) {
             Problem alone = together.rows(i, 1);
             alone.rule = rule.make(i, 1, shape.len_q, shape.len_k);
             // A bias broadcast over rows is summed over them: not one row's to compare.
-            ASSERT_TRUE(same_bits(all.slice(2, i, 1), run(alone)))
-                << "row " << i << " of " << shape.len_q << ", len_k " << shape.len_k << ", slope " << slope << ", stages " << stages << ", "
-                << rule.name;
+            ASSERT_TRUE(same_bits(all.slice(2, i, 1), run(alone))) << "row " << i << " of " << shape.len_q << ", len_k " << shape.len_k
+                                                                   << ", slope " << slope << ", stages " << stages << ", " << rule.name;
           }
         }
       }

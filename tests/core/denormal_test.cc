@@ -74,8 +74,8 @@ TEST(Denormals, FollowTheCallersModeOnEveryWorker) {
           const WithMode exact(false);  // to look at what came out
           const double expected = flush ? 0 : dtype == kF32 ? tiny32 : tiny64;
           for_each_index({4, 1, 20, 16}, [&](auto b, auto, auto i, auto d) {
-            ASSERT_EQ(r.out.at(b, 0, i, d), expected)
-                << name_of(dtype) << (flush ? ", caller flushes" : "") << (pool_flushes ? ", pool flushes" : "") << ", " << workers << " workers";
+            ASSERT_EQ(r.out.at(b, 0, i, d), expected) << name_of(dtype) << (flush ? ", caller flushes" : "")
+                                                      << (pool_flushes ? ", pool flushes" : "") << ", " << workers << " workers";
           });
           EXPECT_FALSE(pool.changed) << "a worker left its thread in another mode";
         }

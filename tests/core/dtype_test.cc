@@ -72,7 +72,8 @@ TEST(Float16, OutputsRoundAtTheEdges) {
   EXPECT_EQ(r.out.at(0, 0, 0, 3), 0x1p-23);  // halfway between two denormals: to the even one
 }
 
-INSTANTIATE_TEST_SUITE_P(DTypes, EachDType, ::testing::Values(kF32, kBf16, kF16, kF64), [](const auto& info) { return name_of(info.param); });
+INSTANTIATE_TEST_SUITE_P(DTypes, EachDType, ::testing::Values(kF32, kBf16, kF16, kF64),
+                         [](const auto& info) { return name_of(info.param); });
 
 }  // namespace
 }  // namespace regard::testing

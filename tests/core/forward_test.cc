@@ -63,7 +63,8 @@ TEST(Forward, LengthsAroundChunks) {
 
 TEST(Forward, NoRowsNoKeysNoBatch) {
   Random random(5);
-  for (const Sizes& sizes : {Sizes{0, 1, 1, 4, 4, 8, 8}, Sizes{2, 1, 2, 0, 4, 8, 8}, Sizes{2, 1, 2, 4, 0, 8, 8}, Sizes{1, 1, 1, 0, 0, 8, 8}}) {
+  for (const Sizes& sizes :
+       {Sizes{0, 1, 1, 4, 4, 8, 8}, Sizes{2, 1, 2, 0, 4, 8, 8}, Sizes{2, 1, 2, 4, 0, 8, 8}, Sizes{1, 1, 1, 0, 0, 8, 8}}) {
     Problem p = forward_problem(random, kF32, sizes);
     EXPECT_EQ(errors_of(p, run(p)), "");
     p.d_out = Tensor(kF32, {sizes.batch, sizes.group, sizes.len_q, 8});

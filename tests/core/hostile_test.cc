@@ -138,7 +138,8 @@ TEST_P(Hostile, HiddenKeysNeverLeak) {
           for (std::int64_t d = 0; d < 16; ++d) hostile.k.set(0, h, j, d, poison);
           for (std::int64_t d = 0; d < 24; ++d) hostile.v.set(0, h, j, d, poison);
         }
-        if (stages > 1) for_each_index({1, 4, len_q, 1}, [&](auto, auto h, auto i, auto) { hostile.biases[0].values.set(0, h, i, j, poison); });
+        if (stages > 1)
+          for_each_index({1, 4, len_q, 1}, [&](auto, auto h, auto i, auto) { hostile.biases[0].values.set(0, h, i, j, poison); });
       }
       expect_no_leak(calm, hostile, "poison " + std::to_string(poison) + ", stages " + std::to_string(stages));
     }
@@ -215,9 +216,8 @@ TEST_P(Hostile, InfiniteValues) {
   const Results calm = run(p);
   p.v.set(0, 0, 40, 2, HUGE_VAL);
   const Results got = run(p);
-  for_each_index({1, 1, 20, 16}, [&](auto, auto, auto i, auto d) {
-    EXPECT_EQ(got.out.at(0, 0, i, d), d == 2 ? HUGE_VAL : calm.out.at(0, 0, i, d));
-  });
+  for_each_index({1, 1, 20, 16},
+                 [&](auto, auto, auto i, auto d) { EXPECT_EQ(got.out.at(0, 0, i, d), d == 2 ? HUGE_VAL : calm.out.at(0, 0, i, d)); });
 }
 
 // Values near the largest number: a mean of them is still a number.

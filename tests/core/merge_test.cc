@@ -46,7 +46,12 @@ struct Owned {
   std::int64_t length, dim;
   std::vector<T> out, maximum, log_sum;
 
-  Owned(std::int64_t length, std::int64_t dim) : length(length), dim(dim), out(static_cast<std::size_t>(6 * length * (dim + 2)), T(77)), maximum(static_cast<std::size_t>(6 * length), T(77)), log_sum(maximum) {}
+  Owned(std::int64_t length, std::int64_t dim)
+      : length(length),
+        dim(dim),
+        out(static_cast<std::size_t>(6 * length * (dim + 2)), T(77)),
+        maximum(static_cast<std::size_t>(6 * length), T(77)),
+        log_sum(maximum) {}
 
   // (batch, seq, heads, dim) with two elements of slack after each row.
   State state() {
@@ -56,7 +61,9 @@ struct Owned {
             MutableTensorView::bshd(maximum.data(), dtype, 2, 3, length, 1),
             MutableTensorView::bhsd(log_sum.data(), dtype, 2, 3, length, 1)};
   }
-  T* out_row(std::int64_t b, std::int64_t h, std::int64_t i) { return &out[static_cast<std::size_t>(((b * length + i) * 3 + h) * (dim + 2))]; }
+  T* out_row(std::int64_t b, std::int64_t h, std::int64_t i) {
+    return &out[static_cast<std::size_t>(((b * length + i) * 3 + h) * (dim + 2))];
+  }
   T& maximum_at(std::int64_t b, std::int64_t h, std::int64_t i) { return maximum[static_cast<std::size_t>((b * length + i) * 3 + h)]; }
   T& log_sum_at(std::int64_t b, std::int64_t h, std::int64_t i) { return log_sum[static_cast<std::size_t>((b * 3 + h) * length + i)]; }
 

@@ -29,14 +29,16 @@ Layout layout_of(const Mask& mask, const PlanShape& shape) {
 std::string text(std::span<const Interval> intervals) {
   std::string out;
   for (const Interval& interval : intervals) {
-    out += (out.empty() ? "[" : " [") + std::to_string(interval.begin) + ", " + std::to_string(interval.end) + (interval.full ? ") full" : ") partial");
+    out += (out.empty() ? "[" : " [") + std::to_string(interval.begin) + ", " + std::to_string(interval.end) +
+           (interval.full ? ") full" : ") partial");
   }
   return out;
 }
 
 std::string text(const Sequence& s) {
   return "batch " + std::to_string(s.batch) + " from (" + std::to_string(s.q_begin) + ", " + std::to_string(s.k_begin) + ") len_q " +
-         std::to_string(s.len_q) + " len_k " + std::to_string(s.len_k) + " of " + std::to_string(s.k_rows) + " offset " + std::to_string(s.offset);
+         std::to_string(s.len_q) + " len_k " + std::to_string(s.len_k) + " of " + std::to_string(s.k_rows) + " offset " +
+         std::to_string(s.offset);
 }
 
 constexpr std::int64_t kLongest = (std::int64_t{1} << 31) - 64;

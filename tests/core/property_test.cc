@@ -71,7 +71,9 @@ Case any_case(double most) {
   }
   c.softcap = *rc::gen::weightedElement<double>({{3, 0}, {1, 1.5}, {1, 30}});
   c.scale = *rc::gen::weightedElement<double>({{6, 0}, {1, 0.05}, {1, -0.125}});
-  c.extras = *rc::gen::weightedOneOf<int>({{2, rc::gen::just(0)}, {2, rc::gen::inRange(1, kAllExtras + 1)}, {1, rc::gen::map(rc::gen::inRange(0, 7), [](int bit) { return 1 << bit; })}});
+  c.extras = *rc::gen::weightedOneOf<int>({{2, rc::gen::just(0)},
+                                           {2, rc::gen::inRange(1, kAllExtras + 1)},
+                                           {1, rc::gen::map(rc::gen::inRange(0, 7), [](int bit) { return 1 << bit; })}});
   const auto often = [](int weight) { return *rc::gen::weightedElement<int>({{static_cast<std::size_t>(weight), 1}, {1, 0}}); };
   c.lse = often(2), c.d_lse = often(1), c.dq = often(5), c.dk = often(5), c.dv = often(5);
   c.wide_out = often(1), c.wide_gradients = often(1);

@@ -15,8 +15,10 @@ class Target : public ::testing::Test {
  protected:
   // The choice that was there before: REGARD_TARGET's, or the default.
   ~Target() override {
-    if (forced_.empty()) unsetenv("REGARD_TARGET");
-    else setenv("REGARD_TARGET", forced_.c_str(), 1);
+    if (forced_.empty())
+      unsetenv("REGARD_TARGET");
+    else
+      setenv("REGARD_TARGET", forced_.c_str(), 1);
     EXPECT_TRUE(set_target("").ok());
   }
   const std::string forced_ = std::getenv("REGARD_TARGET") == nullptr ? "" : std::getenv("REGARD_TARGET");

@@ -8,7 +8,6 @@
 #include <limits>
 #include <string>
 
-
 namespace regard {
 namespace {
 
@@ -116,7 +115,8 @@ TEST(Validate, NullData) {
 
 TEST(Validate, Sizes) {
   wrong([](Forward& f) { f.inputs.q.shape[2] = -5; }, "query: shape (2, 8, -5, 64) has a size of -5; expected 0 to 2147483584");
-  wrong([](Forward& f) { f.inputs.k.shape[2] = kLongest + 1; }, "key: shape (2, 4, 2147483585, 64) has a size of 2147483585; expected 0 to 2147483584");
+  wrong([](Forward& f) { f.inputs.k.shape[2] = kLongest + 1; },
+        "key: shape (2, 4, 2147483585, 64) has a size of 2147483585; expected 0 to 2147483584");
   ok([](Forward& f) {
     f.inputs.k.shape[2] = f.inputs.v.shape[2] = kLongest;
     f.inputs.k.strides = f.inputs.v.strides = {0, 0, 64, 1};
@@ -131,9 +131,13 @@ TEST(Validate, AddressesThatOverflow) {
         "query: shape (2, 8, 5, 64) with strides (4611686018427387904, 320, 64, 1)" + past);  // in elements it fits
   wrong([](Forward& f) { f.inputs.v.strides[1] = std::numeric_limits<std::int64_t>::min(); },
         "value: shape (2, 4, 7, 32) with strides (896, -9223372036854775808, 32, 1)" + past);
-  wrong([](Forward& f) { f.inputs.k.shape = {kLongest, 4, kLongest, 64}, f.inputs.k.strides = {0, 0, 0, 0}; },
-        "key: shape (2147483584, 4, 2147483584, 64) with strides (0, 0, 0, 0)" + past);  // the count of elements
-  wrong([](Forward& f) { f.outputs.lse.strides[1] = kHuge; }, "lse: shape (2, 8, 5, 1) with strides (40, 4611686018427387904, 1, 1)" + past);
+  wrong(
+      [](Forward& f) {
+        f.inputs.k.shape = {kLongest, 4, kLongest, 64}, f.inputs.k.strides = {0, 0, 0, 0};
+      },
+      "key: shape (2147483584, 4, 2147483584, 64) with strides (0, 0, 0, 0)" + past);  // the count of elements
+  wrong([](Forward& f) { f.outputs.lse.strides[1] = kHuge; },
+        "lse: shape (2, 8, 5, 1) with strides (40, 4611686018427387904, 1, 1)" + past);
   // Strides of axes that hold one element or none are never walked.
   ok([](Forward& f) { f.outputs.lse.strides[3] = std::numeric_limits<std::int64_t>::min(); });
 }
@@ -146,13 +150,15 @@ TEST(Validate, DTypes) {
   wrong([](Forward& f) { f.outputs.out.dtype = DType::kFloat16; }, "out: dtype float16; expected float32, as query");
   wrong([](Forward& f) { f.set_dtype(DType::kFloat16), f.outputs.out.dtype = DType::kBFloat16; },
         "out: dtype bfloat16; expected float16, as query, or float32");
-  wrong([](Forward& f) { f.set_dtype(DType::kFloat64), f.outputs.out.dtype = DType::kFloat32; }, "out: dtype float32; expected float64, as query");
+  wrong([](Forward& f) { f.set_dtype(DType::kFloat64), f.outputs.out.dtype = DType::kFloat32; },
+        "out: dtype float32; expected float64, as query");
 }
 
 TEST(Validate, QueryKeyValueShapes) {
   wrong([](Forward& f) { f.inputs.k.shape[1] = 3; }, "key: shape (2, 3, 7, 64) has 3 heads; query has 8, which must be a multiple of them");
   wrong([](Forward& f) { f.inputs.k.shape[1] = 0; }, "key: shape (2, 0, 7, 64) has 0 heads; query has 8, which must be a multiple of them");
-  wrong([](Forward& f) { f.inputs.k.shape[1] = 16; }, "key: shape (2, 16, 7, 64) has 16 heads; query has 8, which must be a multiple of them");
+  wrong([](Forward& f) { f.inputs.k.shape[1] = 16; },
+        "key: shape (2, 16, 7, 64) has 16 heads; query has 8, which must be a multiple of them");
   wrong([](Forward& f) { f.inputs.k.shape[0] = 1; }, "key: shape (1, 4, 7, 64) has batch 1; query has 2");
   wrong([](Forward& f) { f.inputs.k.shape[3] = 32; }, "key: shape (2, 4, 7, 32) has dim 32; query has 64");
   wrong([](Forward& f) { f.inputs.v.shape[2] = 6; }, "value: shape (2, 4, 6, 32); expected (2, 4, 7, 32), batch, heads and length of key");
@@ -163,11 +169,15 @@ TEST(Validate, QueryKeyValueShapes) {
 }
 
 TEST(Validate, Outputs) {
-  wrong([](Forward& f) { f.outputs.out.shape[3] = 64; }, "out: shape (2, 8, 5, 64); expected (2, 8, 5, 32), (batch, heads, len_q) of query and dim of value");
-  wrong([](Forward& f) { f.outputs.maximum.shape[2] = 4; }, "maximum: shape (2, 8, 4, 1); expected (2, 8, 5, 1), (batch, heads, len_q) of query and 1");
+  wrong([](Forward& f) { f.outputs.out.shape[3] = 64; },
+        "out: shape (2, 8, 5, 64); expected (2, 8, 5, 32), (batch, heads, len_q) of query and dim of value");
+  wrong([](Forward& f) { f.outputs.maximum.shape[2] = 4; },
+        "maximum: shape (2, 8, 4, 1); expected (2, 8, 5, 1), (batch, heads, len_q) of query and 1");
   wrong([](Forward& f) { f.outputs.log_sum.dtype = DType::kFloat64; }, "log_sum: dtype float64; expected float32, as scores are computed");
-  wrong([](Forward& f) { f.set_dtype(DType::kFloat64), f.outputs.lse.dtype = DType::kFloat32; }, "lse: dtype float32; expected float64, as scores are computed");
-  wrong([](Forward& f) { f.set_dtype(DType::kBFloat16), f.outputs.lse.dtype = DType::kBFloat16; }, "lse: dtype bfloat16; expected float32, as scores are computed");
+  wrong([](Forward& f) { f.set_dtype(DType::kFloat64), f.outputs.lse.dtype = DType::kFloat32; },
+        "lse: dtype float32; expected float64, as scores are computed");
+  wrong([](Forward& f) { f.set_dtype(DType::kBFloat16), f.outputs.lse.dtype = DType::kBFloat16; },
+        "lse: dtype bfloat16; expected float32, as scores are computed");
   wrong([](Forward& f) { f.outputs.out.strides[0] = 0; }, "out: shape (2, 8, 5, 32) has stride 0 on axis 0; results need a place each");
   wrong([](Forward& f) { f.outputs.lse.strides[2] = 0; }, "lse: shape (2, 8, 5, 1) has stride 0 on axis 2; results need a place each");
 }
@@ -183,20 +193,28 @@ TEST(Validate, Softcap) {
   wrong([](Forward& f) { f.options.modifiers = {Softcap{-2}}; }, "softcap: -2.000000; expected a finite number above 0");
   wrong([](Forward& f) { f.options.modifiers = {Softcap{NAN}}; }, "softcap: nan; expected a finite number above 0");
   wrong([](Forward& f) { f.options.modifiers = {Softcap{INFINITY}}; }, "softcap: inf; expected a finite number above 0");
-  wrong([](Forward& f) { f.options.modifiers = {Softcap{2}, Bias{view({1, 1, 5, 7})}, Softcap{2}}; }, "softcap: given twice; expected at most one");
+  wrong(
+      [](Forward& f) {
+        f.options.modifiers = {Softcap{2}, Bias{view({1, 1, 5, 7})}, Softcap{2}};
+      },
+      "softcap: given twice; expected at most one");
 }
 
 TEST(Validate, Biases) {
   const auto with = [](const TensorView& values) { return [=](Forward& f) { f.options.modifiers.push_back(Bias{values}); }; };
-  for (const Shape& shape : {Shape{2, 8, 5, 7}, {1, 8, 5, 7}, {2, 1, 5, 7}, {1, 1, 1, 7}, {1, 8, 5, 1}, {1, 1, 1, 1}}) ok(with(view(shape)));
+  for (const Shape& shape : {Shape{2, 8, 5, 7}, {1, 8, 5, 7}, {2, 1, 5, 7}, {1, 1, 1, 7}, {1, 8, 5, 1}, {1, 1, 1, 1}})
+    ok(with(view(shape)));
   for (const DType dtype : {DType::kBFloat16, DType::kFloat16, DType::kFloat64}) ok(with(view({1, 1, 5, 7}, dtype)));
   wrong(with(view({1, 4, 5, 7})), "bias: shape (1, 4, 5, 7) does not broadcast to (batch, heads, len_q, len_k) (2, 8, 5, 7)");
   wrong(with(view({1, 8, 5, 6})), "bias: shape (1, 8, 5, 6) does not broadcast to (batch, heads, len_q, len_k) (2, 8, 5, 7)");
   wrong(with(view({1, 8, 5, 0})), "bias: shape (1, 8, 5, 0) does not broadcast to (batch, heads, len_q, len_k) (2, 8, 5, 7)");
   wrong(with(view({1, 8, 5, 7}, DType::kBool)), "bias: dtype bool; expected float32, bfloat16, float16 or float64");
   wrong(with(TensorView{nullptr, DType::kFloat32, {1, 1, 5, 7}, {}}), "bias: no data for shape (1, 1, 5, 7)");
-  wrong([](Forward& f) { f.options.modifiers = {Bias{view({1, 1, 5, 7})}, Softcap{1}, Bias{view({1, 1, 4, 7})}}; },
-        "bias[1]: shape (1, 1, 4, 7) does not broadcast to (batch, heads, len_q, len_k) (2, 8, 5, 7)");
+  wrong(
+      [](Forward& f) {
+        f.options.modifiers = {Bias{view({1, 1, 5, 7})}, Softcap{1}, Bias{view({1, 1, 4, 7})}};
+      },
+      "bias[1]: shape (1, 1, 4, 7) does not broadcast to (batch, heads, len_q, len_k) (2, 8, 5, 7)");
 }
 
 TEST(Validate, Masks) {
@@ -210,7 +228,8 @@ TEST(Validate, Masks) {
 
   wrong(with(window(-2, 0)), "window: left -2, right 0; expected counts of keys, or -1 for no bound");
   wrong(with(window(0, -7)), "window: left 0, right -7; expected counts of keys, or -1 for no bound");
-  wrong(with(window(std::numeric_limits<std::int64_t>::min(), 0)), "window: left -9223372036854775808, right 0; expected counts of keys, or -1 for no bound");
+  wrong(with(window(std::numeric_limits<std::int64_t>::min(), 0)),
+        "window: left -9223372036854775808, right 0; expected counts of keys, or -1 for no bound");
   wrong(with(key_lengths({7})), "key_lengths: 1 lengths; expected one for each of 2 batch entries");
   wrong(with(key_lengths({7, 8})), "key_lengths: length 8 of batch entry 1; expected 0 to 7, the keys there are");
   wrong(with(key_lengths({-1, 7})), "key_lengths: length -1 of batch entry 0; expected 0 to 7, the keys there are");
@@ -223,7 +242,8 @@ TEST(Validate, Masks) {
   wrong(with(documents({0, 6}, {0, 7})), "documents: cu_q ends at 6, past the 5 rows there are");
   wrong(with(documents({0, 5}, {0, 8})), "documents: cu_k ends at 8, past the 7 rows there are");
   wrong(with(tensor(view({2, 8, 5, 7}))), "mask tensor: dtype float32; expected bool, true where attended");
-  wrong(with(tensor(view({2, 4, 5, 7}, DType::kBool))), "mask tensor: shape (2, 4, 5, 7) does not broadcast to (batch, heads, len_q, len_k) (2, 8, 5, 7)");
+  wrong(with(tensor(view({2, 4, 5, 7}, DType::kBool))),
+        "mask tensor: shape (2, 4, 5, 7) does not broadcast to (batch, heads, len_q, len_k) (2, 8, 5, 7)");
   wrong(with(tensor(TensorView{nullptr, DType::kBool, {1, 1, 5, 7}, {}})), "mask tensor: no data for shape (1, 1, 5, 7)");
 }
 
@@ -244,12 +264,15 @@ TEST(Validate, BackwardSharesTheChecksOfForward) {
 
 TEST(Validate, BackwardInputs) {
   const auto bad = expect_error<Backward>;
-  bad([](Backward& b) { b.inputs.out.shape[2] = 7; }, "out: shape (2, 8, 7, 32); expected (2, 8, 5, 32), (batch, heads, len_q) of query and dim of value");
-  bad([](Backward& b) { b.inputs.maximum.shape[3] = 5; }, "maximum: shape (2, 8, 5, 5); expected (2, 8, 5, 1), (batch, heads, len_q) of query and 1");
+  bad([](Backward& b) { b.inputs.out.shape[2] = 7; },
+      "out: shape (2, 8, 7, 32); expected (2, 8, 5, 32), (batch, heads, len_q) of query and dim of value");
+  bad([](Backward& b) { b.inputs.maximum.shape[3] = 5; },
+      "maximum: shape (2, 8, 5, 5); expected (2, 8, 5, 1), (batch, heads, len_q) of query and 1");
   bad([](Backward& b) { b.inputs.log_sum.dtype = DType::kBFloat16; }, "log_sum: dtype bfloat16; expected float32, as scores are computed");
   bad([](Backward& b) { b.inputs.d_out.shape[3] = 64; }, "d_out: shape (2, 8, 5, 64); expected (2, 8, 5, 32), as out");
   bad([](Backward& b) { b.inputs.d_out.dtype = DType::kFloat16; }, "d_out: dtype float16; expected float32, as out");
-  bad([](Backward& b) { b.inputs.d_lse.shape[0] = 1; }, "d_lse: shape (1, 8, 5, 1); expected (2, 8, 5, 1), (batch, heads, len_q) of query and 1");
+  bad([](Backward& b) { b.inputs.d_lse.shape[0] = 1; },
+      "d_lse: shape (1, 8, 5, 1); expected (2, 8, 5, 1), (batch, heads, len_q) of query and 1");
   bad([](Backward& b) { b.inputs.d_lse.dtype = DType::kFloat64; }, "d_lse: dtype float64; expected float32, as scores are computed");
 }
 
@@ -293,7 +316,8 @@ TEST(Validate, MergeOfStates) {
   bad([](Merge& m) { m.into.out.dtype = DType::kBFloat16; }, "into.out: dtype bfloat16; expected float32 or float64");
   bad([](Merge& m) { m.other.out.dtype = DType::kFloat64; }, "other.out: dtype float64; expected float32, as into.out");
   bad([](Merge& m) { m.other.out.shape[2] = 6; }, "other.out: shape (2, 8, 6, 32); expected (2, 8, 5, 32), as into.out");
-  bad([](Merge& m) { m.other.maximum.shape[1] = 1; }, "other.maximum: shape (2, 1, 5, 1); expected (2, 8, 5, 1), (batch, heads, len_q) of into.out and 1");
+  bad([](Merge& m) { m.other.maximum.shape[1] = 1; },
+      "other.maximum: shape (2, 1, 5, 1); expected (2, 8, 5, 1), (batch, heads, len_q) of into.out and 1");
   bad([](Merge& m) { m.into.log_sum.dtype = DType::kFloat64; }, "into.log_sum: dtype float64; expected float32, as into.out");
   bad([](Merge& m) { m.other.log_sum.data = nullptr; }, "other.log_sum: no data for shape (2, 8, 5, 1)");
   bad([](Merge& m) { m.into.maximum.data = nullptr; }, "into.maximum: no data for shape (2, 8, 5, 1)");

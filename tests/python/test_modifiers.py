@@ -337,7 +337,9 @@ def test_alibi_slopes():
         (lambda: regard.alibi([1.0]), "alibi: slopes: list; expected a floating-point tensor"),
         (lambda: dropout(1.5), "dropout_p: 1.5; expected a probability"),
         (
-            lambda: regard.relative_bias(torch.ones(3, 1), torch.zeros(5, dtype=torch.int64), query_code=torch.arange(LEN_Q), key_code=torch.arange(LEN_K)),
+            lambda: regard.relative_bias(
+                torch.ones(3, 1), torch.zeros(5, dtype=torch.int64), query_code=torch.arange(LEN_Q), key_code=torch.arange(LEN_K)
+            ),
             "relative_bias.shift: 0: differences of codes run from -12 to 18",
         ),
     ],

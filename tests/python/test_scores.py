@@ -63,7 +63,11 @@ def test_additive(shape, heads_kv):
 
 @settings(max_examples=25, deadline=None)
 @given(
-    per_head=st.booleans(), masked=st.booleans(), softcap=st.sampled_from([0.0, 2.0]), biased=st.booleans(), scale=st.sampled_from([None, 0.3, -2.0])
+    per_head=st.booleans(),
+    masked=st.booleans(),
+    softcap=st.sampled_from([0.0, 2.0]),
+    biased=st.booleans(),
+    scale=st.sampled_from([None, 0.3, -2.0]),
 )
 def test_additive_composes(per_head, masked, softcap, biased, scale):
     q, k, value = inputs()
@@ -129,7 +133,10 @@ def test_layouts_and_leading_dimensions():
     torch.testing.assert_close(regard.attention(q[0], k[0], value[0], score=regard.additive(v)), expected[0])
     lengths = torch.tensor([0, 8, LEN_K])
     packed = regard.attention(
-        *(x[0].transpose(0, 1) for x in (k.repeat_interleave(2, 1), k, value)), score=regard.additive(v), mask=regard.documents(lengths, lengths), layout="thd"
+        *(x[0].transpose(0, 1) for x in (k.repeat_interleave(2, 1), k, value)),
+        score=regard.additive(v),
+        mask=regard.documents(lengths, lengths),
+        layout="thd",
     )
     for a, b in ((0, 8), (8, LEN_K)):
         one = formula(k.repeat_interleave(2, 1)[:1, :, a:b], k[:1, :, a:b], value[:1, :, a:b], v)[0].transpose(0, 1)
@@ -170,7 +177,12 @@ def test_decoder_steps():
             state = torch.tanh(state + contexts[-1] @ weight.t())
         return torch.cat(contexts, 2)
 
-    same(decode(lambda q, k, value, v: regard.attention(q, k, value, score=regard.additive(v))), decode(formula), (start, k, value, v, weight), 1e-11)
+    same(
+        decode(lambda q, k, value, v: regard.attention(q, k, value, score=regard.additive(v))),
+        decode(formula),
+        (start, k, value, v, weight),
+        1e-11,
+    )
 
 
 def test_luong_general():

@@ -57,7 +57,8 @@ const kernels::KernelSet& set_for(const Options& options, DType dtype) {
   return options.score ? kernels::additive_set_for(dtype) : kernels::set_for(dtype);
 }
 
-Status AdditiveMemory::prepare(const Options& options, const kernels::KernelSet& set, DType own, double scale, kernels::AdditiveVectors& vectors) {
+Status AdditiveMemory::prepare(const Options& options, const kernels::KernelSet& set, DType own, double scale,
+                               kernels::AdditiveVectors& vectors) {
   vectors.v = nullptr;
   vectors.heads.clear();
   if (!options.score) return {};
@@ -86,7 +87,8 @@ Status AdditiveMemory::prepare(const Options& options, const kernels::KernelSet&
 Status AdditiveMemory::prepare_gradient(kernels::BackwardTask& task, DType own) {
   task.d_additive = nullptr;
   if (task.additive.v == nullptr) return {};
-  const std::size_t bytes = static_cast<std::size_t>(task.blocks * task.sequences * task.inputs.q.shape[1]) * task.additive.stride * size_of(own);
+  const std::size_t bytes =
+      static_cast<std::size_t>(task.blocks * task.sequences * task.inputs.q.shape[1]) * task.additive.stride * size_of(own);
   slots_ = std::make_unique<schedule::Scratch>(bytes);
   if (slots_->data() == nullptr) return no_memory("d_score_v", bytes);
   std::fill_n(slots_->data(), bytes, std::byte{0});

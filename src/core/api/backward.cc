@@ -49,7 +49,8 @@ void run_sinks(const void* call, std::size_t item, std::byte* scratch) {
 
 }  // namespace
 
-Status backward(const BackwardInputs& inputs, const Options& options, const Gradients& gradients, const Executor& executor, const Plan* plan) {
+Status backward(const BackwardInputs& inputs, const Options& options, const Gradients& gradients, const Executor& executor,
+                const Plan* plan) {
   if (Status status = validate_backward(inputs, options, gradients); !status.ok()) return status;
   schedule::Borrow<BackwardCall> call;
   kernels::BackwardTask& task = call->task;
@@ -68,7 +69,8 @@ Status backward(const BackwardInputs& inputs, const Options& options, const Grad
   schedule::count_blocks(task);
   call->modifiers.clear();
   const Shape full{q[0], q[1], q[2], inputs.k.shape[2]};
-  if (Status status = call->modifiers.prepare(options, full, own, gradients, task.blocks * task.sequences * q[1], task); !status.ok()) return status;
+  if (Status status = call->modifiers.prepare(options, full, own, gradients, task.blocks * task.sequences * q[1], task); !status.ok())
+    return status;
 
   const std::int64_t tickets = schedule::cut_backward(task);
   AdditiveMemory additive;
@@ -81,7 +83,7 @@ Status backward(const BackwardInputs& inputs, const Options& options, const Grad
   const schedule::Scratch ticket_memory(ticket_bytes);
   if (tickets > 0 && gradients.dq.given()) {
     if (ticket_memory.data() == nullptr) return no_memory("tickets", ticket_bytes);
-    task.tickets = new (ticket_memory.data()) std::atomic<std::int32_t>[static_cast<std::size_t>(tickets)]{};
+    task.tickets = new (ticket_memory.data()) std::atomic<std::int32_t>[static_cast<std::size_t>(tickets)] {};
     task.dq_sum = sum_of(gradients.dq, own, dq_copy);
     if (task.dq_sum.data == nullptr) return no_memory("dq", static_cast<std::size_t>(q[0] * q[1] * q[2] * q[3]) * size_of(own));
   }
@@ -99,8 +101,8 @@ Status backward(const BackwardInputs& inputs, const Options& options, const Grad
   if (status.ok() && call->modifiers.sink_sums() != nullptr) {
     const SinkCall sinks{&task, &set, call->modifiers.sink_sums()};
     const auto scratch = static_cast<std::size_t>(2 * (inputs.v.shape[3] + 32)) * size_of(own);
-    status = schedule::run_items(executor, static_cast<std::size_t>(q[0] * q[1]), static_cast<double>(q[0] * q[1] * q[2] * inputs.v.shape[3]), scratch,
-                                 run_sinks, &sinks);
+    status = schedule::run_items(executor, static_cast<std::size_t>(q[0] * q[1]),
+                                 static_cast<double>(q[0] * q[1] * q[2] * inputs.v.shape[3]), scratch, run_sinks, &sinks);
   }
   if (status.ok()) call->modifiers.write(task, set);
   call->modifiers.clear();

@@ -275,8 +275,11 @@ class Decoder {
   }
 
   void take_function() {
-    const auto address = [](std::int64_t value) { return reinterpret_cast<void (*)(const FunctionTile*, void*)>(static_cast<std::intptr_t>(value)); };
-    options_.modifiers.push_back(Function{address(values_[0]), address(values_[1]), reinterpret_cast<void*>(static_cast<std::intptr_t>(values_[2]))});
+    const auto address = [](std::int64_t value) {
+      return reinterpret_cast<void (*)(const FunctionTile*, void*)>(static_cast<std::intptr_t>(value));
+    };
+    options_.modifiers.push_back(
+        Function{address(values_[0]), address(values_[1]), reinterpret_cast<void*>(static_cast<std::intptr_t>(values_[2]))});
   }
 
   Status take_dropout() {
@@ -308,7 +311,7 @@ class Decoder {
   std::span<const std::int64_t> ints_;
   std::span<const double> floats_;
   std::span<const TensorView> tensors_;
-  std::size_t given_;                        // tensors there were at first
+  std::size_t given_;               // tensors there were at first
   Differentiable* differentiable_;  // may be null
   Record kind_ = Record::kCausal;
   std::span<const std::int64_t> values_;  // of the record at hand

@@ -86,7 +86,8 @@ void gather_table(const RelativeBias& bias, const T* sums, const MutableTensorVi
   std::vector<double> row(static_cast<std::size_t>(bias.table.shape[3]));
   for (std::int64_t h = 0; h < bias.table.shape[1]; ++h) {
     std::fill(row.begin(), row.end(), 0);
-    for (std::int64_t x = 0; x < bias.buckets.shape[3]; ++x) row[static_cast<std::size_t>(buckets[x * bias.buckets.strides[3]])] += static_cast<double>(*sums++);
+    for (std::int64_t x = 0; x < bias.buckets.shape[3]; ++x)
+      row[static_cast<std::size_t>(buckets[x * bias.buckets.strides[3]])] += static_cast<double>(*sums++);
     for (std::int64_t e = 0; e < bias.table.shape[3]; ++e) store(gradient, 0, h, 0, e, row[static_cast<std::size_t>(e)]);
   }
 }
@@ -98,7 +99,8 @@ Status ModifierMemory::list(const Options& options, const Shape& full, DType own
   for (const Modifier& modifier : options.modifiers) {
     const TensorView* tensor = modifier_tensor(modifier);
     Part part{&modifier, {}, {}, {}, false};
-    if (tensor != nullptr && gradients != nullptr && with_tensor < gradients->d_modifiers.size()) part.gradient = gradients->d_modifiers[with_tensor];
+    if (tensor != nullptr && gradients != nullptr && with_tensor < gradients->d_modifiers.size())
+      part.gradient = gradients->d_modifiers[with_tensor];
     with_tensor += tensor != nullptr ? 1 : 0;
     if (const std::optional<Order> order = order_of(modifier)) part.stage.kind = order->kind;
     if (options.part) {
@@ -148,11 +150,14 @@ void ModifierMemory::place(kernels::Carve& carve, const Shape& full, DType own, 
       std::byte* spread_out = take(elements(table) * size, false);
       part.stage.tensor = {spread_out, own, full, {0, row, 0, 0}};
       if (spread_out != nullptr) {
-        own == DType::kFloat64 ? spread_table(*relative, reinterpret_cast<double*>(spread_out)) : spread_table(*relative, reinterpret_cast<float*>(spread_out));
+        own == DType::kFloat64 ? spread_table(*relative, reinterpret_cast<double*>(spread_out))
+                               : spread_table(*relative, reinterpret_cast<float*>(spread_out));
       }
       if (wanted) part.stage.gradient = {take(elements(table) * size, true), own, full, {0, row, 0, 0}};
     } else if (std::holds_alternative<Sinks>(*part.modifier)) {
-      if (wanted) sink_sums_ = reinterpret_cast<double*>(take(static_cast<std::size_t>(full[0] * full[1] * part.gradient.shape[3]) * sizeof(double), true));
+      if (wanted)
+        sink_sums_ =
+            reinterpret_cast<double*>(take(static_cast<std::size_t>(full[0] * full[1] * part.gradient.shape[3]) * sizeof(double), true));
     } else if (std::holds_alternative<Temperature>(*part.modifier) || std::holds_alternative<Alibi>(*part.modifier)) {
       if (wanted) part.stage.partials = reinterpret_cast<double*>(take(static_cast<std::size_t>(slots) * sizeof(double), true));
     } else if (wanted) {
@@ -224,7 +229,8 @@ void ModifierMemory::write(const kernels::BackwardTask& task, const kernels::Ker
         for (std::int64_t s = 0; s < task.sequences; ++s) {
           const std::int64_t batch = task.layout->sequences[static_cast<std::size_t>(s)].batch;
           for (std::int64_t h = 0; h < heads; ++h) {
-            sums[static_cast<std::size_t>(own(0, batch) * gradient.shape[1] + own(1, h))] += part.stage.partials[block * slots_of_block + s * heads + h];
+            sums[static_cast<std::size_t>(own(0, batch) * gradient.shape[1] + own(1, h))] +=
+                part.stage.partials[block * slots_of_block + s * heads + h];
           }
         }
       }

@@ -11,7 +11,8 @@ namespace {
 // What one line of a picture has gathered about each of its cells.
 class PictureLine {
  public:
-  PictureLine(std::int64_t len_k, std::int64_t columns) : len_k_(len_k), full_pairs_(static_cast<std::size_t>(columns)), touched_(full_pairs_.size()) {}
+  PictureLine(std::int64_t len_k, std::int64_t columns)
+      : len_k_(len_k), full_pairs_(static_cast<std::size_t>(columns)), touched_(full_pairs_.size()) {}
 
   void add(std::int64_t begin, std::int64_t end, bool full, std::int64_t rows) {
     for (std::int64_t c = column_of(begin); c < columns() && edge(c) < end; ++c) {
@@ -87,7 +88,8 @@ std::string Plan::picture(std::int64_t batch, std::int64_t head, int width) cons
   const std::int64_t columns = std::min<std::int64_t>(std::clamp(width, 1, 1024), shape_.len_k);
   // One character for each pair where they fit; beyond that half as many lines, as characters are twice as high as wide.
   const std::int64_t squares = columns * shape_.len_q / shape_.len_k;
-  const std::int64_t lines = std::clamp<std::int64_t>(columns == shape_.len_k ? squares : squares / 2, 1, std::min(columns * 4, shape_.len_q));
+  const std::int64_t lines =
+      std::clamp<std::int64_t>(columns == shape_.len_k ? squares : squares / 2, 1, std::min(columns * 4, shape_.len_q));
   std::string drawing;
   std::vector<plan::Interval> found;
   for (std::int64_t n = 0; n < lines; ++n) {

@@ -11,11 +11,12 @@ std::string text(const PlanShape& s) {
          std::to_string(s.len_k) + ")";
 }
 
-// Whether a tile's rows and keys must lie as they do in the tensors: most modifiers look at positions, and so do additive scores when they mend
-// a tile.
+// Whether a tile's rows and keys must lie as they do in the tensors: most modifiers look at positions, and so do additive scores when they
+// mend a tile.
 bool looks_at_positions(const Options& options) {
   return options.score.has_value() || std::any_of(options.modifiers.begin(), options.modifiers.end(), [](const Modifier& modifier) {
-           return !std::holds_alternative<Softcap>(modifier) && !std::holds_alternative<Temperature>(modifier) && !std::holds_alternative<Sinks>(modifier);
+           return !std::holds_alternative<Softcap>(modifier) && !std::holds_alternative<Temperature>(modifier) &&
+                  !std::holds_alternative<Sinks>(modifier);
          });
 }
 

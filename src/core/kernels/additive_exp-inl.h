@@ -17,10 +17,10 @@ HWY_BEFORE_NAMESPACE();
 namespace regard::kernels {
 namespace HWY_NAMESPACE {
 
-// Beyond kMost an element is clamped, so that its exponential is a normal number. What is clamped still saturates beside a row whose elements
-// are all within kNarrow: |a + b| >= kMost - kNarrow, where tanh is 1 in T. Only where both rows of a pair go beyond kNarrow (a = 60, b = -60) is the
-// product of the exponentials not what was asked for; such pairs are computed from a + b.
-// Four joined denominators, each at most kDenominator, do not overflow; a term that is clamped there is 2 / kDenominator, far below eps.
+// Beyond kMost an element is clamped, so that its exponential is a normal number. What is clamped still saturates beside a row whose
+// elements are all within kNarrow: |a + b| >= kMost - kNarrow, where tanh is 1 in T. Only where both rows of a pair go beyond kNarrow (a =
+// 60, b = -60) is the product of the exponentials not what was asked for; such pairs are computed from a + b. Four joined denominators,
+// each at most kDenominator, do not overflow; a term that is clamped there is 2 / kDenominator, far below eps.
 template <typename T>
 struct AdditiveLimits;
 template <>
@@ -35,8 +35,8 @@ struct AdditiveLimits<double> {
 // What a row holds decides which of its pairs need care: those whose kinds add up to 2 or more.
 enum RowKind : std::uint8_t { kNarrowRow = 0, kWideRow = 1, kNanRow = 2 };
 
-// |x| <= kMost; relative error about 1e-7. ln 2 is split in two, so that the reduced argument is as exact as x: with log2(e) as one float the
-// error is 2.7e-6 at |2x| = 80.
+// |x| <= kMost; relative error about 1e-7. ln 2 is split in two, so that the reduced argument is as exact as x: with log2(e) as one float
+// the error is 2.7e-6 at |2x| = 80.
 HWY_INLINE Vec<float> ExpTwice(Vec<float> x) {
   const Tag<float> d;
   const hn::RebindToSigned<Tag<float>> di;
@@ -51,8 +51,8 @@ HWY_INLINE Vec<float> ExpTwice(Vec<float> x) {
 }
 HWY_INLINE Vec<double> ExpTwice(Vec<double> x) { return hn::Exp(Tag<double>(), hn::Add(x, x)); }
 
-// row[c] <- e^{2 row[c]} for `cols` elements; there is room for whole vectors behind them. Whatever the row holds, its exponentials are finite and
-// above 0. Returns its kind.
+// row[c] <- e^{2 row[c]} for `cols` elements; there is room for whole vectors behind them. Whatever the row holds, its exponentials are
+// finite and above 0. Returns its kind.
 template <typename T>
 HWY_NOINLINE RowKind ExponentiateRow(T* HWY_RESTRICT row, std::size_t cols) {
   const Tag<T> d;

@@ -1,7 +1,7 @@
 // Additive scores as Backward asks for them: tiles with keys as rows, and what pairs add to the gradients of queries, keys and v.
 //
-// Sums are kept without what the columns have in common: s = v . tanh(q + k) has ds/dq_c = ds/dk_c = 4 v_c (y - y^2), so the sums are of dS (y - y^2), and
-// v comes in once per row.
+// Sums are kept without what the columns have in common: s = v . tanh(q + k) has ds/dq_c = ds/dk_c = 4 v_c (y - y^2), so the sums are of dS
+// (y - y^2), and v comes in once per row.
 
 #if defined(REGARD_KERNELS_ADDITIVE_GRADIENT_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef REGARD_KERNELS_ADDITIVE_GRADIENT_INL_H_
@@ -48,7 +48,8 @@ class AdditiveGradient {
                 std::size_t panel_stride) {
     for (std::size_t at = 0; at < n; at += kRows) {
       const T* pointers[kRows];
-      PointAtExponentials(k, first + static_cast<std::int64_t>(at), std::min(kRows, n - at), kRows, dim_, scratch, key_kinds_ + at, pointers);
+      PointAtExponentials(k, first + static_cast<std::int64_t>(at), std::min(kRows, n - at), kRows, dim_, scratch, key_kinds_ + at,
+                          pointers);
       T* to = rows + at / kRows * rows_stride;
       PackRows(pointers, dim_, T{1}, to);
       ClearColumns(to, dim_, inner_, kRows);
@@ -86,12 +87,14 @@ class AdditiveGradient {
       AdditiveTile(k, q, tile.rows, v, tile.data);
     }
     if (HWY_UNLIKELY(some_key_is_wide_ || some_query_is_wide_)) {
-      const RowsFrom keys{key_head_, first_key_ + static_cast<std::int64_t>(row)}, queries{query_head_, first_query_ + static_cast<std::int64_t>(lane)};
+      const RowsFrom keys{key_head_, first_key_ + static_cast<std::int64_t>(row)},
+          queries{query_head_, first_query_ + static_cast<std::int64_t>(lane)};
       MendTile(tile, keys, queries, dim_, key_kinds_ + row, query_kinds_ + lane, v, pair_rows_, stride_);
     }
   }
 
-  // Queries [query, query + queries) of the chunk against keys [key, key + keys) of the block; dS of the first pair is *d_scores, keys are kQueries apart.
+  // Queries [query, query + queries) of the chunk against keys [key, key + keys) of the block; dS of the first pair is *d_scores, keys are
+  // kQueries apart.
   void AddPairs(std::size_t query, std::size_t queries, std::size_t key, std::size_t keys, const T* d_scores, PanelRows<const T> query_rows,
                 PanelRows<const T> key_rows, PanelRows<T> d_queries) {
     const PanelRows<T> d_keys{d_keys_, most_keys_ * kWidth<T>};
@@ -117,7 +120,8 @@ class AdditiveGradient {
     if (HWY_UNLIKELY(mend)) AddCarefully(query, queries, key, keys, d_scores, d_queries, d_keys);
   }
 
-  // After all queries of a head: what its keys gathered goes to dk (as Backward keeps it, tiles of kRows keys), what v gathered to its slot.
+  // After all queries of a head: what its keys gathered goes to dk (as Backward keeps it, tiles of kRows keys), what v gathered to its
+  // slot.
   void EndHead(std::int64_t batch, std::int64_t head, std::size_t slot, std::size_t keys, T* dk) {
     const Tag<T> d;
     const AdditiveVector<T> v(task_.additive, batch, head);
@@ -148,8 +152,8 @@ class AdditiveGradient {
   bool NeedsCare(std::size_t query, std::size_t key) const { return query_kinds_[query] + key_kinds_[key] >= 2; }
 
   // Pairs that the exponentials do not serve.
-  HWY_NOINLINE void AddCarefully(std::size_t query, std::size_t queries, std::size_t key, std::size_t keys, const T* d_scores, PanelRows<T> d_queries,
-                                 PanelRows<T> d_keys) {
+  HWY_NOINLINE void AddCarefully(std::size_t query, std::size_t queries, std::size_t key, std::size_t keys, const T* d_scores,
+                                 PanelRows<T> d_queries, PanelRows<T> d_keys) {
     for (std::size_t i = query; i < query + queries; ++i) {
       for (std::size_t j = key; j < key + keys; ++j) {
         const T ds = d_scores[(j - key) * kQueries + (i - query)];

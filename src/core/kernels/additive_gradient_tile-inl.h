@@ -18,7 +18,8 @@ HWY_BEFORE_NAMESPACE();
 namespace regard::kernels {
 namespace HWY_NAMESPACE {
 
-// Rows of exponentials or sums as panels: column panel p of a row is at `data + p * panel_stride`, kWidth columns; row i + 1 is kWidth behind row i.
+// Rows of exponentials or sums as panels: column panel p of a row is at `data + p * panel_stride`, kWidth columns; row i + 1 is kWidth
+// behind row i.
 template <typename T>
 struct PanelRows {
   T* data;
@@ -26,11 +27,12 @@ struct PanelRows {
   PanelRows row(std::size_t i) const { return {data + i * kWidth<T>, panel_stride}; }
 };
 
-// One query against `keys` keys whose dS are `d_score_stride` apart, in P panels of columns from panel `first` on (2 where there are two left):
-// adds dS (y - y^2) to the query's and each key's sums, and dS y to v's.
+// One query against `keys` keys whose dS are `d_score_stride` apart, in P panels of columns from panel `first` on (2 where there are two
+// left): adds dS (y - y^2) to the query's and each key's sums, and dS y to v's.
 template <typename T, std::size_t P>
-HWY_NOINLINE void AddAdditiveGradients(PanelRows<const T> query, PanelRows<const T> key, const T* HWY_RESTRICT d_scores, std::size_t d_score_stride,
-                                       std::size_t keys, std::size_t first, PanelRows<T> d_query, PanelRows<T> d_key, T* HWY_RESTRICT d_v) {
+HWY_NOINLINE void AddAdditiveGradients(PanelRows<const T> query, PanelRows<const T> key, const T* HWY_RESTRICT d_scores,
+                                       std::size_t d_score_stride, std::size_t keys, std::size_t first, PanelRows<T> d_query,
+                                       PanelRows<T> d_key, T* HWY_RESTRICT d_v) {
   const Tag<T> d;
   constexpr std::size_t V = 2 * P;
   const auto one = hn::Set(d, T{1}), most = hn::Set(d, AdditiveLimits<T>::kDenominator);
@@ -84,8 +86,8 @@ HWY_NOINLINE void AddAdditiveGradients(PanelRows<const T> query, PanelRows<const
 
 // The same for one pair, from a + b itself.
 template <typename T>
-HWY_NOINLINE void AddAdditivePairGradient(const T* HWY_RESTRICT a, const T* HWY_RESTRICT b, std::size_t dim, T d_score, PanelRows<T> d_query,
-                                          PanelRows<T> d_key, T* HWY_RESTRICT d_v) {
+HWY_NOINLINE void AddAdditivePairGradient(const T* HWY_RESTRICT a, const T* HWY_RESTRICT b, std::size_t dim, T d_score,
+                                          PanelRows<T> d_query, PanelRows<T> d_key, T* HWY_RESTRICT d_v) {
   const Tag<T> d;
   const auto ds = hn::Set(d, d_score), one = hn::Set(d, T{1}), half = hn::Set(d, T{0.5});
   for (std::size_t c = 0; c < dim; c += kLanes<T>) {

@@ -1,4 +1,5 @@
-// Additive scores, v . tanh(q + k) (Bahdanau et al. 2014, arXiv 1409.0473), as Forward asks for them: packs the exponentials of rows and makes tiles.
+// Additive scores, v . tanh(q + k) (Bahdanau et al. 2014, arXiv 1409.0473), as Forward asks for them: packs the exponentials of rows and
+// makes tiles.
 
 #if defined(REGARD_KERNELS_ADDITIVE_SCORE_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef REGARD_KERNELS_ADDITIVE_SCORE_INL_H_
@@ -22,8 +23,8 @@ namespace HWY_NAMESPACE {
 
 // The exponentials of `n` rows of a head, in copies; what a tile or panel lacks in rows points at zeros. `kinds` gets one entry a row.
 template <typename T>
-HWY_INLINE void PointAtExponentials(const Head& head, std::int64_t first, std::size_t n, std::size_t most, std::size_t cols, const RowScratch<T>& scratch,
-                                    std::uint8_t* HWY_RESTRICT kinds, const T** rows) {
+HWY_INLINE void PointAtExponentials(const Head& head, std::int64_t first, std::size_t n, std::size_t most, std::size_t cols,
+                                    const RowScratch<T>& scratch, std::uint8_t* HWY_RESTRICT kinds, const T** rows) {
   for (std::size_t r = 0; r < n; ++r) {
     T* row = scratch.copies + r * scratch.stride;
     CopyRow(head, first + static_cast<std::int64_t>(r), cols, row);
@@ -50,8 +51,9 @@ struct RowsFrom {
 
 // Writes over a tile's pairs that the exponentials do not serve (see additive_exp-inl.h): one pair at a time, from the tensors' own rows.
 template <typename T>
-HWY_NOINLINE void MendTile(const ScoreTile<T>& tile, const RowsFrom& rows, const RowsFrom& lanes, std::size_t dim, const std::uint8_t* row_kinds,
-                           const std::uint8_t* lane_kinds, const AdditiveVector<T>& v, T* HWY_RESTRICT pair_rows, std::size_t stride) {
+HWY_NOINLINE void MendTile(const ScoreTile<T>& tile, const RowsFrom& rows, const RowsFrom& lanes, std::size_t dim,
+                           const std::uint8_t* row_kinds, const std::uint8_t* lane_kinds, const AdditiveVector<T>& v,
+                           T* HWY_RESTRICT pair_rows, std::size_t stride) {
   for (std::size_t r = 0; r < tile.rows; ++r) {
     bool copied = false;
     for (std::size_t lane = 0; lane < tile.lanes; ++lane) {

@@ -54,8 +54,8 @@ HWY_INLINE Vec<T> FourQuotients(const Vec<T>* a, const Vec<T>* b, const T* HWY_R
 
 // Columns [0, n) of one broadcast row against V vectors of lanes; a is `a_step` apart from column to column, b `b_step`.
 template <typename T, std::size_t V, bool kAligned>
-HWY_INLINE void SumQuotients(const T* HWY_RESTRICT a, std::size_t a_step, const T* HWY_RESTRICT b, std::size_t b_step, const T* HWY_RESTRICT v,
-                             std::size_t n, Vec<T>* sums) {
+HWY_INLINE void SumQuotients(const T* HWY_RESTRICT a, std::size_t a_step, const T* HWY_RESTRICT b, std::size_t b_step,
+                             const T* HWY_RESTRICT v, std::size_t n, Vec<T>* sums) {
   const Tag<T> d;
   for (std::size_t i = 0; i < V; ++i) sums[i] = hn::Zero(d);
   for (std::size_t c = 0; c < n; c += 4, a += 4 * a_step, b += 4 * b_step) {
@@ -111,8 +111,8 @@ HWY_NOINLINE void AdditiveTileOfFewLanes(const T* HWY_RESTRICT rows, const T* HW
     HWY_ALIGN T column[kVectors * kLanes<T>] = {};
     for (std::size_t c = 0; c < v.inner; c += kAdditiveBlock) {
       Vec<T> sums[kVectors];
-      SumQuotients<T, kVectors, false>(lanes + c * kWidth<T> + lane, kWidth<T>, rows + c * kRows, kRows, v.v + c, std::min(kAdditiveBlock, v.inner - c),
-                                       sums);
+      SumQuotients<T, kVectors, false>(lanes + c * kWidth<T> + lane, kWidth<T>, rows + c * kRows, kRows, v.v + c,
+                                       std::min(kAdditiveBlock, v.inner - c), sums);
       for (std::size_t i = 0; i < kVectors; ++i) {
         T* HWY_RESTRICT at = column + i * kLanes<T>;
         hn::Store(c == 0 ? sums[i] : hn::Add(hn::Load(d, at), sums[i]), d, at);

@@ -54,7 +54,8 @@ HWY_NOINLINE void AddAlibiGradient(const Stage& stage, const ScoreTile<T>& gradi
   double sum = 0;
   for (std::size_t r = 0; r < gradient.rows; ++r) {
     for (std::size_t c = 0; c < gradient.lanes; ++c) {
-      const std::int64_t distance = std::abs(steps.first + static_cast<std::int64_t>(r) * steps.row + static_cast<std::int64_t>(c) * steps.lane);
+      const std::int64_t distance =
+          std::abs(steps.first + static_cast<std::int64_t>(r) * steps.row + static_cast<std::int64_t>(c) * steps.lane);
       sum += static_cast<double>(gradient.data[r * kWidth<T> + c]) * static_cast<double>(distance);
     }
   }

@@ -120,7 +120,8 @@ class Backward {
       const std::size_t n = std::min(kRows, keys_ - g * kRows);
       Ops::PackRowsOf(v, key, n, dim_v_, T{1}, copies_, copy_stride_, zeros_, value_rows_ + g * rows_stride_v_);
     }
-    keys_finite_ = gradient_.PackKeys(k, key_begin_, keys_, {copies_, copy_stride_, zeros_}, key_rows_, rows_stride_, key_panels_, KeyPanelStride());
+    keys_finite_ =
+        gradient_.PackKeys(k, key_begin_, keys_, {copies_, copy_stride_, zeros_}, key_rows_, rows_stride_, key_panels_, KeyPanelStride());
     std::fill_n(dk_, block_groups_ * panels_ * kRows * kWidth<T>, T{0});
     std::fill_n(dv_, block_groups_ * panels_v_ * kRows * kWidth<T>, T{0});
   }
@@ -145,8 +146,9 @@ class Backward {
     return {task_.chunk_runs.data() + offset[0], static_cast<std::size_t>(offset[1] - offset[0])};
   }
 
-  // First the chunks that the next block sees too, from the last to the first, so that its item, which starts soon after, need not wait: under a
-  // causal mask all blocks start together at the last chunk. Then the rest, upwards, in the order in which later blocks will need them.
+  // First the chunks that the next block sees too, from the last to the first, so that its item, which starts soon after, need not wait:
+  // under a causal mask all blocks start together at the last chunk. Then the rest, upwards, in the order in which later blocks will need
+  // them.
   void RunChunks() {
     all_blocks_ = {0, static_cast<std::int32_t>((sequence_->len_k + block_keys_ - 1) / block_keys_)};
     if (block_ == 0) {
@@ -198,7 +200,8 @@ class Backward {
     const std::int64_t i = query_ + static_cast<std::int64_t>(at);
     Ops::PackLanesOf(d_out, i, n, dim_v_, T{1}, copies_, copy_stride_, zeros_, d_out_lanes_ + at * inner_v_);
     Packed *query_panel = query_panels_ + at / kPair * kWidth<T>, *d_out_panel = d_out_panels_ + at / kPair * kWidth<T>;
-    queries_finite_ &= gradient_.PackQueries(q, i, n, at, {copies_, copy_stride_, zeros_}, query_lanes_ + at * inner_, query_panel, QueryPanelStride());
+    queries_finite_ &=
+        gradient_.PackQueries(q, i, n, at, {copies_, copy_stride_, zeros_}, query_lanes_ + at * inner_, query_panel, QueryPanelStride());
     queries_finite_ &= Ops::PackPanelsOf(d_out, i, n, kWidth<T>, dim_v_, QueryPanelStride(), copies_, copy_stride_, zeros_, d_out_panel);
     ReadStatistics(at, n);
   }
@@ -206,7 +209,8 @@ class Backward {
   void ReadStatistics(std::size_t first, std::size_t n) {
     const Tag<T> d;
     const BackwardInputs& in = task_.inputs;
-    const Head d_out = HeadOf(in.d_out), out = HeadOf(in.out), log_sum = HeadOf(in.log_sum), d_lse = in.d_lse.given() ? HeadOf(in.d_lse) : Head{};
+    const Head d_out = HeadOf(in.d_out), out = HeadOf(in.out), log_sum = HeadOf(in.log_sum),
+               d_lse = in.d_lse.given() ? HeadOf(in.d_lse) : Head{};
     std::fill_n(inverse_sum_ + first, kWidth<T>, T{0});
     std::fill_n(shift_ + first, kWidth<T>, T{0});
     PrefetchRows(out, query_ + static_cast<std::int64_t>(first), n, dim_v_);
@@ -219,7 +223,8 @@ class Backward {
       CopyRow(d_out, row, dim_v_, copies_ + copy_stride_);
       auto sum = hn::Zero(d);
       for (std::size_t c = dim_v_; c % kLanes<T> != 0; ++c) copies_[c] = copies_[copy_stride_ + c] = T{0};
-      for (std::size_t c = 0; c < dim_v_; c += kLanes<T>) sum = hn::MulAdd(hn::Load(d, copies_ + c), hn::Load(d, copies_ + copy_stride_ + c), sum);
+      for (std::size_t c = 0; c < dim_v_; c += kLanes<T>)
+        sum = hn::MulAdd(hn::Load(d, copies_ + c), hn::Load(d, copies_ + copy_stride_ + c), sum);
       const T delta = hn::GetLane(hn::SumOfLanes(d, sum));
       shift_[i] = (d_lse.base != nullptr ? static_cast<const T*>(d_lse.base)[d_lse.At(row)] : T{0}) - delta;
     }
@@ -252,8 +257,10 @@ class Backward {
     sub_key_ = key;
     sub_group_ = key / kRows;
     sub_groups_ = std::min(kSubGroups, block_groups_ - sub_group_);
-    if (!tiles_.Find(*task_.layout, {sequence_index_, head_, query_, queries_, key_begin_ + static_cast<std::int64_t>(sub_key_), sub_groups_},
-                     some_row_is_dead_ ? maximum_ : nullptr)) return;
+    if (!tiles_.Find(*task_.layout,
+                     {sequence_index_, head_, query_, queries_, key_begin_ + static_cast<std::int64_t>(sub_key_), sub_groups_},
+                     some_row_is_dead_ ? maximum_ : nullptr))
+      return;
     bool some_partial = false;
     for (std::size_t p = 0; p < kPanels; ++p) {
       for (std::size_t g = 0; g < sub_groups_; ++g) {
@@ -286,7 +293,8 @@ class Backward {
     tile.words = nullptr;
     if (tiles_.states[p][g] == TileState::kPartial) {
       const std::uint64_t* words = tiles_.words + p * 2 * kWidth<T>;
-      for (std::size_t i = 0; i < kWidth<T>; ++i) tile_words_[i] = static_cast<Unsigned<T>>(Tiles::GroupBits(words[i], words[kWidth<T> + i], g));
+      for (std::size_t i = 0; i < kWidth<T>; ++i)
+        tile_words_[i] = static_cast<Unsigned<T>>(Tiles::GroupBits(words[i], words[kWidth<T> + i], g));
       tile.words = tile_words_;
     }
     const std::size_t at = (g * kRows * kQueries + first_query) / kPair;
@@ -325,7 +333,8 @@ class Backward {
     return place;
   }
   std::size_t Slot() const {
-    return static_cast<std::size_t>((block_ * task_.sequences + static_cast<std::int64_t>(sequence_index_)) * task_.inputs.q.shape[1] + head_);
+    return static_cast<std::size_t>((block_ * task_.sequences + static_cast<std::int64_t>(sequence_index_)) * task_.inputs.q.shape[1] +
+                                    head_);
   }
 
   // dv += P^T dO and, where the score is a product, dk += dS^T Q, over the query panels that a key group sees.
@@ -339,13 +348,13 @@ class Backward {
       if (queries.count == 0) continue;
       const std::size_t group = sub_group_ + g, at = g * kRows * kQueries / kPair;
       for (std::size_t c = 0; c < panels_v_; ++c) {
-        AddProduct<Ops, kQueries / kPair, 1>(weights_ + at, d_out_panels_ + c * QueryPanelStride(), queries, kRows, NarrowTail(c, dim_v_), select,
-                                             dv_ + (group * panels_v_ + c) * kRows * kWidth<T>);
+        AddProduct<Ops, kQueries / kPair, 1>(weights_ + at, d_out_panels_ + c * QueryPanelStride(), queries, kRows, NarrowTail(c, dim_v_),
+                                             select, dv_ + (group * panels_v_ + c) * kRows * kWidth<T>);
       }
       if constexpr (!Gradient::kIsProduct) continue;
       for (std::size_t c = 0; c < panels_; ++c) {
-        AddProduct<Ops, kQueries / kPair, 1>(d_scores_ + at, query_panels_ + c * QueryPanelStride(), queries, kRows, NarrowTail(c, dim_), select,
-                                             dk_ + (group * panels_ + c) * kRows * kWidth<T>);
+        AddProduct<Ops, kQueries / kPair, 1>(d_scores_ + at, query_panels_ + c * QueryPanelStride(), queries, kRows, NarrowTail(c, dim_),
+                                             select, dk_ + (group * panels_ + c) * kRows * kWidth<T>);
       }
     }
   }
@@ -379,7 +388,8 @@ class Backward {
       for (std::size_t i = p * kWidth<T>; i < last; i += kRows) {
         const std::size_t rows = std::min(kRows, std::min((p + 1) * kWidth<T>, kQueries) - i);
         for (std::size_t c = 0; c < panels_; ++c) {
-          AddProduct<Ops, 1, kQueries>(d_scores_by_query_ + i, panel + c * KeyPanelStride(), keys, rows, NarrowTail(c, dim_), select, DqTile(i, c));
+          AddProduct<Ops, 1, kQueries>(d_scores_by_query_ + i, panel + c * KeyPanelStride(), keys, rows, NarrowTail(c, dim_), select,
+                                       DqTile(i, c));
         }
       }
     }
@@ -429,8 +439,7 @@ class Backward {
     const Gradients& to = task_.gradients;
     const std::size_t owned = static_cast<std::size_t>(std::max<std::int64_t>(0, own_end - key_begin_));
     if (to.dk.given()) {
-      WriteGradient(KeyHead(to.dk, kv_head), owned, dk_, panels_, dim_,
-                    Gradient::kIsProduct ? static_cast<T>(task_.scale) : T{1});
+      WriteGradient(KeyHead(to.dk, kv_head), owned, dk_, panels_, dim_, Gradient::kIsProduct ? static_cast<T>(task_.scale) : T{1});
     }
     if (to.dv.given()) WriteGradient(KeyHead(to.dv, kv_head), owned, dv_, panels_v_, dim_v_, T{1});
   }

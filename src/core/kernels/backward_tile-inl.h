@@ -1,4 +1,5 @@
-// One tile of the backward pass, keys as rows and queries as lanes: weights P again from the saved statistics, then dS = P (dP - delta + dlse).
+// One tile of the backward pass, keys as rows and queries as lanes: weights P again from the saved statistics, then dS = P (dP - delta +
+// dlse).
 
 #if defined(REGARD_KERNELS_BACKWARD_TILE_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef REGARD_KERNELS_BACKWARD_TILE_INL_H_
@@ -33,15 +34,15 @@ struct BackwardTile {
   using T = typename Ops::T;
   using Packed = typename Ops::Packed;
 
-  const Packed *keys, *values;      // [inner][kRows]
-  const Packed *queries, *d_outs;   // [inner][kWidth]
+  const Packed *keys, *values;     // [inner][kRows]
+  const Packed *queries, *d_outs;  // [inner][kWidth]
   std::size_t inner, inner_v;
   T score_factor;
   QueryLanes<T> lanes;
-  const Unsigned<T>* words;         // per lane, bit r: row r is visible; null: all are
-  Packed* weights;                  // P, rows kQueryChunk apart, for dv
-  Packed* d_scores;                 // dS, the same, for dk
-  Packed* d_scores_by_query;        // dS for dq: pairs run along keys; the same memory where there are no pairs
+  const Unsigned<T>* words;   // per lane, bit r: row r is visible; null: all are
+  Packed* weights;            // P, rows kQueryChunk apart, for dv
+  Packed* d_scores;           // dS, the same, for dk
+  Packed* d_scores_by_query;  // dS for dq: pairs run along keys; the same memory where there are no pairs
 };
 
 // The visible lanes of row r.
@@ -111,7 +112,8 @@ HWY_INLINE void KeepOutput(const T* HWY_RESTRICT scores, const Unsigned<T>* HWY_
 
 // The gradient of each weight stage: P (dO V^T), which lies in d_factors, times the other stages' factors.
 template <typename T>
-HWY_NOINLINE void AddFactorGradients(const std::vector<Stage>& stages, ScoreTile<T> place, std::size_t rows, const StagedScratch<T>& scratch) {
+HWY_NOINLINE void AddFactorGradients(const std::vector<Stage>& stages, ScoreTile<T> place, std::size_t rows,
+                                     const StagedScratch<T>& scratch) {
   const Tag<T> d;
   place.data = scratch.factors;
   for (std::size_t s = 0; s < stages.size(); ++s) {
@@ -126,11 +128,11 @@ HWY_NOINLINE void AddFactorGradients(const std::vector<Stage>& stages, ScoreTile
   }
 }
 
-// The staged way: scores in memory, stages, weights; then back through the stages. `row` and `lane_begin` say which keys of the block and queries of the
-// chunk the tile begins with.
+// The staged way: scores in memory, stages, weights; then back through the stages. `row` and `lane_begin` say which keys of the block and
+// queries of the chunk the tile begins with.
 template <class Gradient>
-HWY_NOINLINE void StagedBackwardTile(const BackwardTile<typename Gradient::Ops>& tile, const Gradient& gradient, std::size_t row, std::size_t lane_begin,
-                                     const std::vector<Stage>& stages, const std::vector<Stage>& weight_stages,
+HWY_NOINLINE void StagedBackwardTile(const BackwardTile<typename Gradient::Ops>& tile, const Gradient& gradient, std::size_t row,
+                                     std::size_t lane_begin, const std::vector<Stage>& stages, const std::vector<Stage>& weight_stages,
                                      ScoreTile<typename Gradient::T> place, const StagedScratch<typename Gradient::T>& scratch) {
   using Ops = typename Gradient::Ops;
   using T = typename Ops::T;
@@ -173,7 +175,8 @@ HWY_NOINLINE void StagedBackwardTile(const BackwardTile<typename Gradient::Ops>&
         dp = hn::Mul(dp, factor);
         p[v] = hn::IfThenElseZero(seen, hn::Mul(weight, factor));
       }
-      hn::Store(hn::IfThenElseZero(seen, hn::Mul(weight, hn::Add(dp, hn::Load(d, tile.lanes.shift + lane)))), d, weights + r * kWidth<T> + lane);
+      hn::Store(hn::IfThenElseZero(seen, hn::Mul(weight, hn::Add(dp, hn::Load(d, tile.lanes.shift + lane)))), d,
+                weights + r * kWidth<T> + lane);
     }
     Ops::StoreRow(p[0], p[1], tile.weights + r * (kQueryChunk / Ops::kPair));
   }

@@ -72,7 +72,9 @@ struct BackwardTiles {
           some |= any[u][g];
           all &= full[u][g];
         }
-        states[p][g] = !some || p * kWidth<T> >= place.queries ? TileState::kAbsent : all && dead_maxima == nullptr ? TileState::kFull : TileState::kPartial;
+        states[p][g] = !some || p * kWidth<T> >= place.queries ? TileState::kAbsent
+                       : all && dead_maxima == nullptr         ? TileState::kFull
+                                                               : TileState::kPartial;
         some_partial |= states[p][g] == TileState::kPartial;
       }
       if (some_partial) LookCloser(layout, place, dead_maxima, p);

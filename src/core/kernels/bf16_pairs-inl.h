@@ -30,14 +30,17 @@ struct Bf16PairOps {
   static HWY_INLINE Vec<float> LoadPacked(const Packed* HWY_RESTRICT p) {
     return hn::BitCast(Tag<float>(), hn::Load(Tag<std::uint32_t>(), p));
   }
-  static HWY_INLINE Vec<float> Broadcast(const Packed* HWY_RESTRICT p) { return hn::BitCast(Tag<float>(), hn::Set(Tag<std::uint32_t>(), *p)); }
+  static HWY_INLINE Vec<float> Broadcast(const Packed* HWY_RESTRICT p) {
+    return hn::BitCast(Tag<float>(), hn::Set(Tag<std::uint32_t>(), *p));
+  }
 
   // Assembler rather than an intrinsic: an intrinsic would ask for a target attribute on everything that it is inlined into.
   static HWY_INLINE Vec<float> MulAcc(Vec<float> acc, Vec<float> a, Vec<float> b) {
     __asm__("vdpbf16ps %2, %1, %0" : "+v"(acc.raw) : "v"(a.raw), "v"(b.raw));
     return acc;
   }
-  // The compiler moves what follows a product into its loop, where sums made by assembler then live in memory. Each of them has to pass here first.
+  // The compiler moves what follows a product into its loop, where sums made by assembler then live in memory. Each of them has to pass
+  // here first.
   template <class Sums>
   static HWY_INLINE void Settle(Sums& acc) {
     for (auto& row : acc.v) {
@@ -59,7 +62,9 @@ struct Bf16PairOps {
     __asm__("vcvtne2ps2bf16 %2, %1, %0" : "=v"(both.raw) : "v"(high.raw), "v"(low.raw));
     return hn::BitCast(Tag<std::uint32_t>(), both);
   }
-  static HWY_INLINE void StoreRow(Vec<float> x0, Vec<float> x1, Packed* HWY_RESTRICT p) { hn::Store(Round(x0, x1), Tag<std::uint32_t>(), p); }
+  static HWY_INLINE void StoreRow(Vec<float> x0, Vec<float> x1, Packed* HWY_RESTRICT p) {
+    hn::Store(Round(x0, x1), Tag<std::uint32_t>(), p);
+  }
 
   // dS for dq is summed over keys: rows r and r + 1 become the halves of one element.
   template <std::size_t M>
@@ -110,8 +115,8 @@ struct Bf16PairOps {
 
  private:
   // `rows` pointers to bfloat16 rows, seen as pairs: into the tensor where it can be read so, else into copies, rounded and padded.
-  static HWY_NOINLINE void PointAtPairs(const Head& head, std::int64_t first, std::size_t n, std::size_t rows, std::size_t cols, float* copies,
-                                        std::size_t stride, const float* zeros, const Packed** pairs) {
+  static HWY_NOINLINE void PointAtPairs(const Head& head, std::int64_t first, std::size_t n, std::size_t rows, std::size_t cols,
+                                        float* copies, std::size_t stride, const float* zeros, const Packed** pairs) {
     if (HWY_UNLIKELY(head.order != nullptr)) PrefetchRows(head, first, n, cols);
     const bool direct = head.dtype == DType::kBFloat16 && head.col == 1 && cols % 2 == 0;
     for (std::size_t r = 0; r < rows; ++r) {
@@ -154,7 +159,8 @@ struct Bf16PairOps {
         low = hn::Load(d32, tail);
         high = hn::Load(d32, tail + kLanes<float>);
       }
-      not_finite = hn::Or(not_finite, hn::Or(hn::Eq(hn::And(hn::ShiftLeft<16>(low), exponent), exponent), hn::Eq(hn::And(high, exponent), exponent)));
+      not_finite = hn::Or(not_finite,
+                          hn::Or(hn::Eq(hn::And(hn::ShiftLeft<16>(low), exponent), exponent), hn::Eq(hn::And(high, exponent), exponent)));
       Packed* at = to + c / kWidth<float> * panel_stride + c % kWidth<float>;
       hn::Store(hn::Or(low, high), d32, at);
       // The second half of the last panel, where there are no columns for it.

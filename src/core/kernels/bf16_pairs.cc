@@ -26,8 +26,7 @@ namespace regard::kernels {
 const KernelSet* bf16_pairs_for(std::int64_t target) {
   switch (target) {
     REGARD_CASE_AVX3(Bf16PairsSet)
-    default:
-      return nullptr;
+    default: return nullptr;
   }
 }
 }  // namespace regard::kernels

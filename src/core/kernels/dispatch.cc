@@ -22,7 +22,8 @@ struct Target {
 // Best first.
 constexpr std::array kTargets = {
 #if HWY_TARGETS & HWY_AVX3
-    Target{"avx512_bf16", HWY_AVX3, true}, Target{"avx512", HWY_AVX3, false},
+    Target{"avx512_bf16", HWY_AVX3, true},
+    Target{"avx512", HWY_AVX3, false},
 #endif
 #if HWY_TARGETS & HWY_AVX2
     Target{"avx2", HWY_AVX2, false},

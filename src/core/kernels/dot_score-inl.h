@@ -66,21 +66,21 @@ class DotGradient {
       : dim_(static_cast<std::size_t>(task.inputs.q.shape[3])), inner_(Inner(dim_)), factor_(static_cast<T>(task.scale)) {}
 
   // Keys of a block, as rows and as panels; returns whether all is finite.
-  bool PackKeys(const Head& k, std::int64_t first, std::size_t n, const RowScratch<T>& scratch, Packed* rows, std::size_t rows_stride, Packed* panels,
-                std::size_t panel_stride) {
+  bool PackKeys(const Head& k, std::int64_t first, std::size_t n, const RowScratch<T>& scratch, Packed* rows, std::size_t rows_stride,
+                Packed* panels, std::size_t panel_stride) {
     const std::size_t groups = (n + kRows - 1) / kRows;
     for (std::size_t g = 0; g < groups; ++g) {
-      Ops::PackRowsOf(k, first + static_cast<std::int64_t>(g * kRows), std::min(kRows, n - g * kRows), dim_, T{1}, scratch.copies, scratch.stride,
-                      scratch.zeros, rows + g * rows_stride);
+      Ops::PackRowsOf(k, first + static_cast<std::int64_t>(g * kRows), std::min(kRows, n - g * kRows), dim_, T{1}, scratch.copies,
+                      scratch.stride, scratch.zeros, rows + g * rows_stride);
     }
-    return Ops::PackPanelsOf(k, first, n, RoundUp(groups * kRows, Ops::kPair), dim_, panel_stride, scratch.copies, scratch.stride, scratch.zeros,
-                             panels);
+    return Ops::PackPanelsOf(k, first, n, RoundUp(groups * kRows, Ops::kPair), dim_, panel_stride, scratch.copies, scratch.stride,
+                             scratch.zeros, panels);
   }
   // Queries from `first` on are about to be packed, for pairs with the block's keys.
   void StartChunk(const Head& /*q*/, std::int64_t /*first*/) {}
   // A panel of them, as lanes and as a panel; `lane` counts the chunk's queries. Returns whether all is finite.
-  bool PackQueries(const Head& q, std::int64_t first, std::size_t n, std::size_t /*lane*/, const RowScratch<T>& scratch, Packed* lanes, Packed* panels,
-                   std::size_t panel_stride) {
+  bool PackQueries(const Head& q, std::int64_t first, std::size_t n, std::size_t /*lane*/, const RowScratch<T>& scratch, Packed* lanes,
+                   Packed* panels, std::size_t panel_stride) {
     // The scale goes where the forward pass put it: the scores then have the same bits, and the weights add up to 1.
     const T scale = Ops::kScaleWhilePacking ? factor_ : T{1};
     Ops::PackLanesOf(q, first, n, dim_, scale, scratch.copies, scratch.stride, scratch.zeros, lanes);

@@ -19,10 +19,13 @@ class DropoutHash {
       : own_(Mix64(Mix64(Mix64(seed + kStep) + static_cast<std::uint64_t>(batch) * kStep) + static_cast<std::uint64_t>(head) * kStep)) {}
 
   std::uint64_t Query(std::int64_t row) const { return Mix64(own_ + static_cast<std::uint64_t>(row) * kStep); }
-  std::uint32_t Key(std::int64_t row) const { return static_cast<std::uint32_t>(Mix64(~own_ + static_cast<std::uint64_t>(row) * kStep) >> 32); }
+  std::uint32_t Key(std::int64_t row) const {
+    return static_cast<std::uint32_t>(Mix64(~own_ + static_cast<std::uint64_t>(row) * kStep) >> 32);
+  }
 
-  // 32 bits for one pair, from the two halves of its query's word and 32 of its key: multiply, shift and mix in 32-bit words, which lanes do side by side. The second half
-  // of the query's word enters between the rounds, so that two rows whose first halves collide still differ.
+  // 32 bits for one pair, from the two halves of its query's word and 32 of its key: multiply, shift and mix in 32-bit words, which lanes
+  // do side by side. The second half of the query's word enters between the rounds, so that two rows whose first halves collide still
+  // differ.
   static constexpr std::uint32_t Pair(std::uint32_t first, std::uint32_t second, std::uint32_t key) {
     std::uint32_t x = first ^ key;
     x = (x ^ x >> 16) * 0x7FEB352Du;

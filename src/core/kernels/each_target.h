@@ -29,11 +29,10 @@
 #endif
 
 // The body of a function of `target`; whatever is not listed gets the portable copy.
-#define REGARD_FOR_TARGET(target, function)  \
-  switch (target) {                          \
-    REGARD_CASE_AVX3(function)               \
-    REGARD_CASE_AVX2(function)               \
-    REGARD_CASE_SSE4(function)               \
-    default:                                 \
-      return HWY_STATIC_DISPATCH(function)(); \
+#define REGARD_FOR_TARGET(target, function)          \
+  switch (target) {                                  \
+    REGARD_CASE_AVX3(function)                       \
+    REGARD_CASE_AVX2(function)                       \
+    REGARD_CASE_SSE4(function)                       \
+    default: return HWY_STATIC_DISPATCH(function)(); \
   }

@@ -26,9 +26,9 @@ HWY_INLINE Vec<float> Exp2OfFraction(Vec<float> f) {
   return hn::MulAdd(p, f, hn::Set(d, 1.0f));
 }
 
-// float: relative error below 1.5e-7 near 0, growing to 2e-6 at -87 (log2(e) is one float), on [-87, 44]. Below -87.3 the result stays at 2^-126
-// or a little above and does not become 0 (the caller zeroes what is masked; a weight of 2^-126 is nothing beside a row sum of about 1). Above
-// 88 it saturates near 2^127, so that a row sum shows that its maximum was too low. NaN gives NaN.
+// float: relative error below 1.5e-7 near 0, growing to 2e-6 at -87 (log2(e) is one float), on [-87, 44]. Below -87.3 the result stays at
+// 2^-126 or a little above and does not become 0 (the caller zeroes what is masked; a weight of 2^-126 is nothing beside a row sum of about
+// 1). Above 88 it saturates near 2^127, so that a row sum shows that its maximum was too low. NaN gives NaN.
 //
 // 2^(x log2(e)) = 2^n 2^f with n the nearest integer: adding kMagic leaves n, plus the exponent's bias, in the low bits of the sum.
 HWY_INLINE Vec<float> Exp(Vec<float> x) {

@@ -1,7 +1,7 @@
 // The forward pass of one work item: a super-block of query rows over the chunks of keys that it sees.
 //
-// The queries of the item are packed once and its outputs stay in scratch as float; keys and values are packed a chunk at a time, and every group
-// of rows passes over the chunk while it is in cache. Scratch is the same at any length.
+// The queries of the item are packed once and its outputs stay in scratch as float; keys and values are packed a chunk at a time, and every
+// group of rows passes over the chunk while it is in cache. Scratch is the same at any length.
 
 #if defined(REGARD_KERNELS_FORWARD_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef REGARD_KERNELS_FORWARD_INL_H_
@@ -103,7 +103,8 @@ class Forward {
       std::fill_n(maxima_ + g * kRows, kRows, kMinusInfinity<T>);
       started_[g] = false;
     }
-    for (std::int64_t chunk = NextChunk(0); chunk < sequence_->len_k; chunk = NextChunk(chunk + static_cast<std::int64_t>(chunk_))) RunChunk(chunk);
+    for (std::int64_t chunk = NextChunk(0); chunk < sequence_->len_k; chunk = NextChunk(chunk + static_cast<std::int64_t>(chunk_)))
+      RunChunk(chunk);
     for (std::size_t g = 0; g < groups; ++g) Finish(GroupAt(g));
   }
 
@@ -126,7 +127,8 @@ class Forward {
   }
 
   void PackQueries(const RowGroup& group) {
-    score_.PackQueries(QueryHead(task_.inputs.q, group), group.row, group.rows, group.index * kRows, Scratch(), queries_ + group.index * q_stride_);
+    score_.PackQueries(QueryHead(task_.inputs.q, group), group.row, group.rows, group.index * kRows, Scratch(),
+                       queries_ + group.index * q_stride_);
   }
   template <class View>
   Head QueryHead(const View& view, const RowGroup& group) const {
@@ -135,8 +137,8 @@ class Forward {
   }
   RowScratch<T> Scratch() const { return {copies_, copy_stride_, zeros_}; }
 
-  // The first chunk, `chunk` or later, in which some row of the item sees a key; len_k where there is none. Moves each unit's cursor to its first
-  // interval that ends behind `chunk`.
+  // The first chunk, `chunk` or later, in which some row of the item sees a key; len_k where there is none. Moves each unit's cursor to its
+  // first interval that ends behind `chunk`.
   std::int64_t NextChunk(std::int64_t chunk) {
     std::int64_t next = sequence_->len_k;
     for (std::size_t u = 0; u < Groups() / kGroupsPerUnit; ++u) {
@@ -158,7 +160,8 @@ class Forward {
       const auto intervals = Intervals(GroupAt(u * kGroupsPerUnit));
       for (std::size_t i = cursors_[u]; i < intervals.size() && intervals[i].begin < chunk_end; ++i) {
         const std::size_t begin = static_cast<std::size_t>(std::max<std::int64_t>(intervals[i].begin, chunk) - chunk) / kWidth<T>;
-        const std::size_t end = (static_cast<std::size_t>(std::min<std::int64_t>(intervals[i].end, chunk_end) - chunk) + kWidth<T> - 1) / kWidth<T>;
+        const std::size_t end =
+            (static_cast<std::size_t>(std::min<std::int64_t>(intervals[i].end, chunk_end) - chunk) + kWidth<T> - 1) / kWidth<T>;
         std::fill_n(wanted_ + begin, end - begin, true);
       }
     }
@@ -196,8 +199,8 @@ class Forward {
   std::size_t ValuePanelStride() const { return chunk_ / kPair * kWidth<T>; }
 
   void PassOver(const RowGroup& group, std::int64_t chunk, std::int64_t chunk_end) {
-    uses_count_ = UsePanels<T>(*task_.layout, static_cast<std::size_t>(item_->sequence), group.head, group.unit, group.row, group.rows, chunk,
-                               chunk_end, uses_, words_);
+    uses_count_ = UsePanels<T>(*task_.layout, static_cast<std::size_t>(item_->sequence), group.head, group.unit, group.row, group.rows,
+                               chunk, chunk_end, uses_, words_);
     if (uses_count_ == 0) return;
     std::fill_n(chunk_sums_, kRows * kLanes<T>, T{0});
     chunk_begin_ = chunk;
@@ -367,7 +370,8 @@ class Forward {
   T* OutTile(std::size_t group, std::size_t panel) const { return out_ + (group * value_panels_ + panel) * kRows * kWidth<T>; }
 
   void GatherValues(const RowGroup& group) {
-    const bool select = !values_finite_ && (!task_.stages.empty() || !task_.weight_stages.empty() || std::any_of(uses_, uses_ + uses_count_, [](const PanelUse& u) { return u.partial; }));
+    const bool select = !values_finite_ && (!task_.stages.empty() || !task_.weight_stages.empty() ||
+                                            std::any_of(uses_, uses_ + uses_count_, [](const PanelUse& u) { return u.partial; }));
     const std::size_t tail = dim_v_ % kWidth<T>;
     for (std::size_t p = 0; p < value_panels_; ++p) {
       T* out = OutTile(group.index, p);
@@ -400,8 +404,9 @@ class Forward {
   void GatherSelecting(const RowGroup& group, const Packed* values, T* out) const {
     HWY_ALIGN T tile[kRows * kWidth<T>] = {};
     for (std::size_t u = 0; u < uses_count_; ++u) {
-      AccumulateSelecting<Ops, kWidth<T> / kPair, 1>(weights_ + u * kRows * kWidth<T> / kPair, values + uses_[u].panel * kWidth<T> / kPair * kWidth<T>,
-                                                     kWidth<T> / kPair, group.rows, tile);
+      AccumulateSelecting<Ops, kWidth<T> / kPair, 1>(weights_ + u * kRows * kWidth<T> / kPair,
+                                                     values + uses_[u].panel * kWidth<T> / kPair * kWidth<T>, kWidth<T> / kPair, group.rows,
+                                                     tile);
     }
     if (!started_[group.index]) std::fill_n(out, kRows * kWidth<T>, T{0});
     AddRows(tile, group.rows, out);
@@ -441,7 +446,8 @@ class Forward {
       const auto sum = hn::Load(d, totals_ + r);
       hn::Store(hn::IfThenElse(hn::IsNaN(sum), sum, hn::Log(d, sum)), d, logs_ + r);
     }
-    const Head maximum = StatisticsHead(to.maximum, group), log_sum = StatisticsHead(to.log_sum, group), lse = StatisticsHead(to.lse, group);
+    const Head maximum = StatisticsHead(to.maximum, group), log_sum = StatisticsHead(to.log_sum, group),
+               lse = StatisticsHead(to.lse, group);
     for (std::size_t r = 0; r < group.rows; ++r) {
       const T m = maxima_[group.index * kRows + r];
       const std::int64_t i = group.row + static_cast<std::int64_t>(r);
@@ -450,9 +456,7 @@ class Forward {
       if (to.lse.given()) Element(lse, i) = m + logs_[r];
     }
   }
-  Head StatisticsHead(const MutableTensorView& view, const RowGroup& group) const {
-    return view.given() ? QueryHead(view, group) : Head{};
-  }
+  Head StatisticsHead(const MutableTensorView& view, const RowGroup& group) const { return view.given() ? QueryHead(view, group) : Head{}; }
   static T& Element(const Head& head, std::int64_t i) { return static_cast<T*>(const_cast<void*>(head.base))[head.At(i)]; }
 
   const ForwardTask& task_;

@@ -32,8 +32,17 @@ HWY_INLINE void Turn(const T* HWY_RESTRICT from, std::size_t from_stride, std::s
 
 template <typename T>
 HWY_INLINE FunctionTile Described(const Stage& stage, const ScoreTile<T>& tile, T* data, const T* scores, std::size_t stride) {
-  return {data,       scores,   static_cast<std::int64_t>(tile.queries()), static_cast<std::int64_t>(tile.keys()), static_cast<std::int64_t>(stride),
-          stage.query_begin + tile.query, stage.key_begin + tile.key, tile.step, tile.batch, tile.head, sizeof(T) == 8};
+  return {data,
+          scores,
+          static_cast<std::int64_t>(tile.queries()),
+          static_cast<std::int64_t>(tile.keys()),
+          static_cast<std::int64_t>(stride),
+          stage.query_begin + tile.query,
+          stage.key_begin + tile.key,
+          tile.step,
+          tile.batch,
+          tile.head,
+          sizeof(T) == 8};
 }
 
 template <typename T>

@@ -19,14 +19,10 @@ namespace HWY_NAMESPACE {
 
 inline const char* CompiledTarget() {
   switch (HWY_TARGET) {
-    case HWY_AVX3:
-      return "avx512";
-    case HWY_AVX2:
-      return "avx2";
-    case HWY_SSE4:
-      return "sse4";
-    default:
-      return HWY_TARGET == HWY_STATIC_TARGET ? "portable" : hwy::TargetName(HWY_TARGET);
+    case HWY_AVX3: return "avx512";
+    case HWY_AVX2: return "avx2";
+    case HWY_SSE4: return "sse4";
+    default: return HWY_TARGET == HWY_STATIC_TARGET ? "portable" : hwy::TargetName(HWY_TARGET);
   }
 }
 
@@ -54,15 +50,10 @@ void CopyView(const TensorView& from, const MutableTensorView& to) {
 template <class Score, class Gradient>
 const KernelSet* SetOf() {
   using Ops = typename Score::Ops;
-  static const KernelSet set = {&Forward<Score>::ScratchBytes,
-                                &Forward<Score>::Run,
-                                &Backward<Gradient>::ScratchBytes,
-                                &Backward<Gradient>::Run,
-                                &MapScratch<Score>,
-                                &RunMap<Score>,
-                                &SinkGradients<typename Ops::T>,
-                                &CopyView<typename Ops::T>,
-                                Ops::kTarget != nullptr ? [] { return Ops::kTarget; } : &CompiledTarget};
+  static const KernelSet set = {
+      &Forward<Score>::ScratchBytes,   &Forward<Score>::Run,       &Backward<Gradient>::ScratchBytes,
+      &Backward<Gradient>::Run,        &MapScratch<Score>,         &RunMap<Score>,
+      &SinkGradients<typename Ops::T>, &CopyView<typename Ops::T>, Ops::kTarget != nullptr ? [] { return Ops::kTarget; } : &CompiledTarget};
   return &set;
 }
 

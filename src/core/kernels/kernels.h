@@ -10,28 +10,30 @@
 
 namespace regard::kernels {
 
-// What runs over a tile of scores between the product and the softmax, or over its weights after it, in the order of the list (see stages-inl.h).
+// What runs over a tile of scores between the product and the softmax, or over its weights after it, in the order of the list (see
+// stages-inl.h).
 struct Stage {
   enum class Kind : std::uint8_t { kTemperature, kBias, kSoftcap, kAlibi, kRelativeBias, kFunction, kDropout, kMultiplier, kGaussian } kind;
-  double value = 0;                   // softcap: cap; dropout: p; Gaussian: sigma
-  TensorView tensor = {};             // full shape, stride 0 where it is broadcast; relative bias: see relative_bias-inl.h
-  MutableTensorView gradient = {};    // backward: where the tensor's gradient is summed, of the kernel's own type and strides like it; or not given
-  double* partials = nullptr;         // backward, temperature and ALiBi: a sum for each (key block, sequence, query head); or null
-  std::uint64_t seed = 0;             // dropout
+  double value = 0;        // softcap: cap; dropout: p; Gaussian: sigma
+  TensorView tensor = {};  // full shape, stride 0 where it is broadcast; relative bias: see relative_bias-inl.h
+  MutableTensorView gradient =
+      {};  // backward: where the tensor's gradient is summed, of the kernel's own type and strides like it; or not given
+  double* partials = nullptr;  // backward, temperature and ALiBi: a sum for each (key block, sequence, query head); or null
+  std::uint64_t seed = 0;      // dropout
   std::int64_t query_begin = 0, key_begin = 0;  // dropout, function: the tensors' first rows in the whole attention (regard/part.h)
   const std::int32_t *query_codes = nullptr, *key_codes = nullptr;  // relative bias, by tensor row
   std::int64_t shift = 0;
   const Function* function = nullptr;
 };
 
-// The learned vectors of additive scores times the scale, one for all or one for each batch entry, head or both. Each is divided by a power of two, so that no element is above 1
-// and joined fractions do not overflow.
+// The learned vectors of additive scores times the scale, one for all or one for each batch entry, head or both. Each is divided by a power
+// of two, so that no element is above 1 and joined fractions do not overflow.
 struct AdditiveVectors {
   struct Head {
     double sum, unit;  // of the elements; the power of two
   };
-  const void* v = nullptr;                     // [vector][stride], of the kernel's own type, zeros behind dim; null: scores are dot products
-  std::size_t inner = 0, stride = 0;           // dim in whole quads; in whole panels
+  const void* v = nullptr;            // [vector][stride], of the kernel's own type, zeros behind dim; null: scores are dot products
+  std::size_t inner = 0, stride = 0;  // dim in whole quads; in whole panels
   std::int64_t batch_step = 0, head_step = 0;  // vectors between batch entries and heads, 0 where they share one
   std::vector<Head> heads;                     // one entry a vector
   std::size_t index(std::int64_t batch, std::int64_t head) const { return static_cast<std::size_t>(batch * batch_step + head * head_step); }
@@ -59,8 +61,8 @@ struct ForwardTask {
   TensorView sinks;  // (1, heads, 1, m), or not given
 };
 
-// Keys that one work item owns: for each block in [block_begin, block_end), each sequence in [sequence_begin, sequence_end) and each kv head in
-// [kv_begin, kv_end), in this order, the dk and dv of that block. More than one of a kind where a bias gradient is summed over it.
+// Keys that one work item owns: for each block in [block_begin, block_end), each sequence in [sequence_begin, sequence_end) and each kv
+// head in [kv_begin, kv_end), in this order, the dk and dv of that block. More than one of a kind where a bias gradient is summed over it.
 struct BackwardItem {
   std::int64_t block_begin, block_end;
   std::int32_t sequence_begin, sequence_end, kv_begin, kv_end;
@@ -74,15 +76,16 @@ struct BackwardTask {
   double scale = 1;
   std::int64_t group = 1;
   AdditiveVectors additive;
-  void* d_additive = nullptr;  // [slot][additive.stride], see `sequences`: what each block adds to the gradient of v, without the scale; zeros at first
+  void* d_additive =
+      nullptr;  // [slot][additive.stride], see `sequences`: what each block adds to the gradient of v, without the scale; zeros at first
   std::vector<Stage> stages, weight_stages;
   std::vector<BackwardItem> items;
   std::int64_t blocks = 0;     // key blocks of the longest sequence
   std::int64_t sequences = 0;  // slots of partial sums: (block * sequences + sequence) * heads + head
   TensorView sinks;
-  // Which blocks of keys the rows of each chunk of queries see: sorted runs that do not touch, chunk_runs[run_offsets[f + c] .. run_offsets[f + c + 1])
-  // for chunk c of (sequence, mask head), f = first_chunk as first_unit in plan::Layout. And which chunks see each block: all lie in
-  // block_chunks[first_block + b]. Empty where nothing is hidden.
+  // Which blocks of keys the rows of each chunk of queries see: sorted runs that do not touch, chunk_runs[run_offsets[f + c] ..
+  // run_offsets[f + c + 1]) for chunk c of (sequence, mask head), f = first_chunk as first_unit in plan::Layout. And which chunks see each
+  // block: all lie in block_chunks[first_block + b]. Empty where nothing is hidden.
   struct Run {
     std::int32_t begin, end;
   };
@@ -119,8 +122,8 @@ inline constexpr std::int64_t most_block_keys(std::int64_t dim, std::int64_t dim
   const std::int64_t larger = dim > dim_v ? dim : dim_v;
   return larger <= 128 ? 768 : larger <= 256 ? 384 : 192;
 }
-// Keys of one block of a sequence that owns `keys`: depends on nothing else, since the sums of dq are cut there. Short sequences are one block; in
-// long ones blocks are smaller, so that a few workers end together.
+// Keys of one block of a sequence that owns `keys`: depends on nothing else, since the sums of dq are cut there. Short sequences are one
+// block; in long ones blocks are smaller, so that a few workers end together.
 inline constexpr std::int64_t block_keys(std::int64_t dim, std::int64_t dim_v, std::int64_t keys) {
   const std::int64_t most = most_block_keys(dim, dim_v);
   return keys <= most ? most : most * 3 / 4;

@@ -37,7 +37,7 @@ HWY_NOINLINE void ApplyMultiplier(const Stage& stage, const ScoreTile<T>& place,
 template <typename T, class F>
 HWY_INLINE void EachGaussian(const Stage& stage, const ScoreTile<T>& place, F f) {
   const Tag<T> d;
-  constexpr std::size_t kMost = kWidth<T> > kRows ? kWidth<T> : kRows;
+  constexpr std::size_t kMost = kWidth < T >> kRows ? kWidth<T> : kRows;
   HWY_ALIGN T centres[kMost] = {};
   const TileStrides s = StridesOf(stage.tensor, place);
   const std::int64_t query = place.rows_are_keys ? s.lane : s.row;

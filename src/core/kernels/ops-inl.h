@@ -63,8 +63,7 @@ struct PlainOps {
   }
   // Returns whether all is finite.
   static HWY_INLINE bool PackPanelsOf(const Head& head, std::int64_t first, std::size_t n, std::size_t padded, std::size_t cols,
-                                      std::size_t panel_stride, T* copies, std::size_t stride, const T* zeros,
-                                      Packed* HWY_RESTRICT to) {
+                                      std::size_t panel_stride, T* copies, std::size_t stride, const T* zeros, Packed* HWY_RESTRICT to) {
     bool finite = true;
     const T* rows[kWidth<T>];
     for (std::size_t done = 0; done < padded; done += kWidth<T>) {

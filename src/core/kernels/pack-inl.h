@@ -135,8 +135,8 @@ HWY_NOINLINE void PackRows(const T* const* rows, std::size_t cols, T scale, T* H
   }
 }
 
-// to[p][r][kWidth] = columns p * kWidth ... of row r, for `panels` panels that are `panel_stride` apart; columns past `cols` are 0. Returns whether
-// all that was read is finite.
+// to[p][r][kWidth] = columns p * kWidth ... of row r, for `panels` panels that are `panel_stride` apart; columns past `cols` are 0. Returns
+// whether all that was read is finite.
 template <typename T>
 HWY_NOINLINE bool PackPanels(const T* const* rows, std::size_t n, std::size_t cols, std::size_t panel_stride, T* HWY_RESTRICT to) {
   const Tag<T> d;

@@ -57,7 +57,7 @@ HWY_NOINLINE std::size_t UsePanels(const plan::Layout& layout, std::size_t seque
     if (use.partial) {
       std::uint64_t* out = words + kept * kRows;
       layout.bits(sequence, head, row, static_cast<int>(rows), chunk + static_cast<std::int64_t>(use.panel * kWidth<T>), out);
-      constexpr std::uint64_t kLow = kWidth<T> == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << kWidth<T>) - 1;
+      constexpr std::uint64_t kLow = kWidth<T> == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << kWidth<T>)-1;
       std::uint64_t any = 0;
       for (std::size_t r = 0; r < rows; ++r) any |= out[r] &= kLow;
       for (std::size_t r = rows; r < kRows; ++r) out[r] = 0;

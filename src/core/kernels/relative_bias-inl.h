@@ -14,7 +14,8 @@ HWY_BEFORE_NAMESPACE();
 namespace regard::kernels {
 namespace HWY_NAMESPACE {
 
-// The table spread out over all differences of codes, in the kernel's own type: stage.tensor (., heads or 1, 1, differences), its gradient likewise.
+// The table spread out over all differences of codes, in the kernel's own type: stage.tensor (., heads or 1, 1, differences), its gradient
+// likewise.
 template <typename T>
 struct RelativeLookup {
   const std::int32_t *rows, *lanes;  // codes of the tile's rows and lanes, `step` apart
@@ -27,7 +28,8 @@ struct RelativeLookup {
     lanes = tile.rows_are_keys ? queries : keys;
   }
   std::int64_t at(std::size_t r, std::size_t c) const {
-    return first + sign * (static_cast<std::int64_t>(lanes[static_cast<std::int64_t>(c) * step]) - rows[static_cast<std::int64_t>(r) * step]);
+    return first +
+           sign * (static_cast<std::int64_t>(lanes[static_cast<std::int64_t>(c) * step]) - rows[static_cast<std::int64_t>(r) * step]);
   }
 };
 

@@ -61,10 +61,8 @@ HWY_INLINE hn::Vec<D> LoadAs(D d, [[maybe_unused]] DType dtype, const void* base
     switch (dtype) {
       case DType::kBFloat16:
         return hn::PromoteTo(d, hn::LoadU(hn::Rebind<hwy::bfloat16_t, D>(), static_cast<const hwy::bfloat16_t*>(base) + at));
-      case DType::kFloat16:
-        return LoadFloat16(d, static_cast<const hwy::float16_t*>(base) + at);
-      default:
-        return hn::LoadU(d, static_cast<const float*>(base) + at);
+      case DType::kFloat16: return LoadFloat16(d, static_cast<const hwy::float16_t*>(base) + at);
+      default: return hn::LoadU(d, static_cast<const float*>(base) + at);
     }
   }
 }
@@ -120,12 +118,9 @@ HWY_INLINE void StoreAs(D d, hn::Vec<D> x, [[maybe_unused]] DType dtype, void* b
     hn::StoreU(x, d, static_cast<double*>(base) + at);
   } else {
     switch (dtype) {
-      case DType::kBFloat16:
-        return StoreBFloat16(d, x, static_cast<std::uint16_t*>(base) + at);
-      case DType::kFloat16:
-        return StoreFloat16(d, x, static_cast<hwy::float16_t*>(base) + at);
-      default:
-        return hn::StoreU(x, d, static_cast<float*>(base) + at);
+      case DType::kBFloat16: return StoreBFloat16(d, x, static_cast<std::uint16_t*>(base) + at);
+      case DType::kFloat16: return StoreFloat16(d, x, static_cast<hwy::float16_t*>(base) + at);
+      default: return hn::StoreU(x, d, static_cast<float*>(base) + at);
     }
   }
 }
@@ -181,7 +176,8 @@ inline HWY_NOINLINE void PrefetchRows(const Head& head, std::int64_t first, std:
   if (head.order == nullptr || head.col != 1) return;
   const std::size_t bytes = cols * size_of(head.dtype);
   for (std::size_t r = 0; r < n; ++r) {
-    const char* row = static_cast<const char*>(head.base) + head.At(first + static_cast<std::int64_t>(r)) * static_cast<std::int64_t>(size_of(head.dtype));
+    const char* row = static_cast<const char*>(head.base) +
+                      head.At(first + static_cast<std::int64_t>(r)) * static_cast<std::int64_t>(size_of(head.dtype));
     for (std::size_t at = 0; at < bytes; at += 64) hwy::Prefetch(row + at);
   }
 }
@@ -193,7 +189,8 @@ HWY_NOINLINE void CopyRow(const Head& head, std::int64_t i, std::size_t cols, T*
   const std::int64_t at = head.At(i);
   std::size_t c = 0;
   if (head.col == 1 && InKernelWidth<T>(head.dtype)) {
-    for (; c + kLanes<T> <= cols; c += kLanes<T>) hn::StoreU(LoadAs(d, head.dtype, head.base, at + static_cast<std::int64_t>(c)), d, to + c);
+    for (; c + kLanes<T> <= cols; c += kLanes<T>)
+      hn::StoreU(LoadAs(d, head.dtype, head.base, at + static_cast<std::int64_t>(c)), d, to + c);
   }
   for (; c < cols; ++c) to[c] = ElementAs<T>(head.dtype, head.base, at + static_cast<std::int64_t>(c) * head.col);
 }
@@ -213,8 +210,8 @@ HWY_NOINLINE void WriteRow(const T* HWY_RESTRICT from, const Head& head, std::in
 
 // Rows as pointers to T: into the tensor itself where it already holds T side by side, else into `copies` ([n][stride]).
 template <typename T>
-HWY_INLINE void PointAtRows(const Head& head, std::int64_t first, std::size_t n, std::size_t cols, T* HWY_RESTRICT copies, std::size_t stride,
-                            const T** rows) {
+HWY_INLINE void PointAtRows(const Head& head, std::int64_t first, std::size_t n, std::size_t cols, T* HWY_RESTRICT copies,
+                            std::size_t stride, const T** rows) {
   constexpr DType kOwn = std::is_same_v<T, double> ? DType::kFloat64 : DType::kFloat32;
   if (HWY_UNLIKELY(head.order != nullptr)) PrefetchRows(head, first, n, cols);
   if (head.dtype == kOwn && head.col == 1) {

@@ -18,14 +18,14 @@ namespace HWY_NAMESPACE {
 template <typename T>
 struct ScoreTile {
   T* data;
-  std::size_t rows, lanes;      // that exist; lanes behind them hold anything
-  std::int64_t query, key;      // tensor rows of the tile's first query and key
-  std::int64_t i, j;            // the same, counted in their own sequence (of the whole, where this is a part)
-  std::int64_t offset;          // of that sequence: len_k - len_q
-  std::int64_t step;            // tensor rows between neighbours, and between their counts
+  std::size_t rows, lanes;  // that exist; lanes behind them hold anything
+  std::int64_t query, key;  // tensor rows of the tile's first query and key
+  std::int64_t i, j;        // the same, counted in their own sequence (of the whole, where this is a part)
+  std::int64_t offset;      // of that sequence: len_k - len_q
+  std::int64_t step;        // tensor rows between neighbours, and between their counts
   std::int64_t batch, head;
   bool rows_are_keys;
-  std::size_t slot;             // backward: where partial sums of this (key block, sequence, head) lie
+  std::size_t slot;  // backward: where partial sums of this (key block, sequence, head) lie
 
   std::size_t queries() const { return rows_are_keys ? lanes : rows; }
   std::size_t keys() const { return rows_are_keys ? rows : lanes; }

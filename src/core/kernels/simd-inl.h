@@ -34,18 +34,18 @@ template <typename T>
 inline constexpr std::size_t kWidth = 2 * kLanes<T>;
 
 // Calls a tile function templated on its row count for the smallest count that holds `rows`. A row's arithmetic is the same in all.
-#define REGARD_FOR_ROWS(rows, call)              \
-  do {                                           \
-    if ((rows) * 3 > kRows * 2) {                \
-      constexpr std::size_t M = kRows;           \
-      call;                                      \
-    } else if ((rows) * 3 > kRows) {             \
-      constexpr std::size_t M = kRows * 2 / 3;   \
-      call;                                      \
-    } else {                                     \
-      constexpr std::size_t M = kRows / 3;       \
-      call;                                      \
-    }                                            \
+#define REGARD_FOR_ROWS(rows, call)            \
+  do {                                         \
+    if ((rows)*3 > kRows * 2) {                \
+      constexpr std::size_t M = kRows;         \
+      call;                                    \
+    } else if ((rows)*3 > kRows) {             \
+      constexpr std::size_t M = kRows * 2 / 3; \
+      call;                                    \
+    } else {                                   \
+      constexpr std::size_t M = kRows / 3;     \
+      call;                                    \
+    }                                          \
   } while (false)
 
 }  // namespace HWY_NAMESPACE

@@ -36,7 +36,8 @@ HWY_NOINLINE T JoinSinks(const TensorView& sinks, std::int64_t head, T* maximum,
 
 // partials[head][m] += what rows of one (batch, head) add to the gradient of its sinks: P_sink (dlse - delta), delta = rowsum(dO * O).
 template <typename T>
-HWY_NOINLINE void SinkGradients(const BackwardTask& task, std::int64_t batch, std::int64_t head, std::byte* scratch, double* HWY_RESTRICT sums) {
+HWY_NOINLINE void SinkGradients(const BackwardTask& task, std::int64_t batch, std::int64_t head, std::byte* scratch,
+                                double* HWY_RESTRICT sums) {
   const BackwardInputs& in = task.inputs;
   const TensorView& sinks = task.sinks;
   const auto dim = static_cast<std::size_t>(in.out.shape[3]);

@@ -1,7 +1,7 @@
 // Online softmax over the keys of one group of rows.
 //
-// Each row keeps a maximum (in natural units), found in the first panel of keys in which the row sees anything, and the sum of its weights, one
-// partial sum per lane. The maximum stays as it is until the row's own sum passes kSumBound: then the chunk of keys at hand is done
+// Each row keeps a maximum (in natural units), found in the first panel of keys in which the row sees anything, and the sum of its weights,
+// one partial sum per lane. The maximum stays as it is until the row's own sum passes kSumBound: then the chunk of keys at hand is done
 // again with a maximum that covers it, and what was gathered before is scaled down. Everything is decided row by row from what that row
 // sees, so that a row's bits never depend on the rows that share its tile.
 
@@ -40,8 +40,9 @@ HWY_INLINE MaskOf<T> VisibleLanes(std::uint64_t word, std::size_t lane) {
 // Scores of M rows and one panel of keys -> weights, straight from the accumulators.
 template <class Ops, std::size_t M, std::size_t V, bool kPartial>
 HWY_NOINLINE void WeighPanel(const typename Ops::Packed* HWY_RESTRICT q, const typename Ops::Packed* HWY_RESTRICT k, std::size_t inner,
-                             typename Ops::T score_factor, const typename Ops::T* HWY_RESTRICT maximum, const std::uint64_t* HWY_RESTRICT words,
-                             typename Ops::T* HWY_RESTRICT sums, typename Ops::Packed* HWY_RESTRICT weights) {
+                             typename Ops::T score_factor, const typename Ops::T* HWY_RESTRICT maximum,
+                             const std::uint64_t* HWY_RESTRICT words, typename Ops::T* HWY_RESTRICT sums,
+                             typename Ops::Packed* HWY_RESTRICT weights) {
   using T = typename Ops::T;
   const Tag<T> d;
   Acc<Ops, M, V> acc;
@@ -101,8 +102,8 @@ HWY_INLINE T RowMaximum(const T* HWY_RESTRICT scores) {
   return nan ? std::numeric_limits<T>::quiet_NaN() : maximum;
 }
 
-// Scores of one row of one panel -> weights; -infinity gives 0. A row that has seen nothing yet (maximum -infinity) gets zeros. `factors`, where
-// given, multiply weights after they were summed.
+// Scores of one row of one panel -> weights; -infinity gives 0. A row that has seen nothing yet (maximum -infinity) gets zeros. `factors`,
+// where given, multiply weights after they were summed.
 template <class Ops>
 HWY_INLINE void WeighRow(const typename Ops::T* HWY_RESTRICT scores, typename Ops::T maximum, typename Ops::T* HWY_RESTRICT sum,
                          typename Ops::Packed* HWY_RESTRICT weights, const typename Ops::T* HWY_RESTRICT factors = nullptr) {

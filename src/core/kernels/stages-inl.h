@@ -40,8 +40,8 @@ HWY_INLINE void ApplyStage(const Stage& stage, const ScoreTile<T>& tile) {
 inline bool KeepsInput(const Stage& stage) { return stage.kind == Stage::Kind::kFunction; }
 inline bool KeepsOutput(const Stage& stage) { return stage.kind == Stage::Kind::kSoftcap || stage.kind == Stage::Kind::kTemperature; }
 
-// Gradient of the modified scores -> gradient of the scores, in place; `kept` is what ApplyStage met or left. Parameters' gradients are added where
-// they belong.
+// Gradient of the modified scores -> gradient of the scores, in place; `kept` is what ApplyStage met or left. Parameters' gradients are
+// added where they belong.
 template <typename T>
 HWY_INLINE void DeriveStage(const Stage& stage, const ScoreTile<T>& gradient, const T* HWY_RESTRICT kept) {
   switch (stage.kind) {

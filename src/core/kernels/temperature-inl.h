@@ -18,7 +18,8 @@ template <typename T>
 HWY_NOINLINE void ApplyTemperature(const Stage& stage, const ScoreTile<T>& tile) {
   const Tag<T> d;
   const auto inverse = hn::Set(d, T{1} / HeadElement(stage.tensor, tile));
-  for (std::size_t at = 0; at < tile.rows * kWidth<T>; at += kLanes<T>) hn::Store(hn::Mul(hn::Load(d, tile.data + at), inverse), d, tile.data + at);
+  for (std::size_t at = 0; at < tile.rows * kWidth<T>; at += kLanes<T>)
+    hn::Store(hn::Mul(hn::Load(d, tile.data + at), inverse), d, tile.data + at);
 }
 
 // d (s / t) / dt = -(s / t) / t, from the divided score.

@@ -83,8 +83,8 @@ inline constexpr std::size_t kScoreBlock = 128;
 
 // All blocks but the first, into memory. A function of its own, so that the common loop keeps its registers.
 template <class Ops, std::size_t M, std::size_t V>
-HWY_NOINLINE void AccumulateRest(const typename Ops::Packed* HWY_RESTRICT rows, const typename Ops::Packed* HWY_RESTRICT lanes, std::size_t inner,
-                                 typename Ops::T* HWY_RESTRICT sums) {
+HWY_NOINLINE void AccumulateRest(const typename Ops::Packed* HWY_RESTRICT rows, const typename Ops::Packed* HWY_RESTRICT lanes,
+                                 std::size_t inner, typename Ops::T* HWY_RESTRICT sums) {
   using T = typename Ops::T;
   constexpr std::size_t kBlock = kScoreBlock / Ops::kPair;
   for (std::size_t c = kBlock; c < inner; c += kBlock) {
@@ -97,8 +97,8 @@ HWY_NOINLINE void AccumulateRest(const typename Ops::Packed* HWY_RESTRICT rows, 
 }
 
 template <class Ops, std::size_t M, std::size_t V>
-HWY_INLINE void AccumulateScores(const typename Ops::Packed* HWY_RESTRICT rows, const typename Ops::Packed* HWY_RESTRICT lanes, std::size_t inner,
-                                 Acc<Ops, M, V>& acc) {
+HWY_INLINE void AccumulateScores(const typename Ops::Packed* HWY_RESTRICT rows, const typename Ops::Packed* HWY_RESTRICT lanes,
+                                 std::size_t inner, Acc<Ops, M, V>& acc) {
   constexpr std::size_t kBlock = kScoreBlock / Ops::kPair;
   HWY_ALIGN typename Ops::T rest[M * kWidth<typename Ops::T>];
   const bool more = inner > kBlock;
@@ -130,11 +130,12 @@ HWY_NOINLINE void AccumulateSelecting(const typename Ops::Packed* HWY_RESTRICT a
 template <typename T>
 HWY_INLINE void AddRows(const T* HWY_RESTRICT tile, std::size_t rows, T* HWY_RESTRICT sums) {
   const Tag<T> d;
-  for (std::size_t i = 0; i < rows * kWidth<T>; i += kLanes<T>) hn::Store(hn::Add(hn::Load(d, tile + i), hn::Load(d, sums + i)), d, sums + i);
+  for (std::size_t i = 0; i < rows * kWidth<T>; i += kLanes<T>)
+    hn::Store(hn::Add(hn::Load(d, tile + i), hn::Load(d, sums + i)), d, sums + i);
 }
 
-// Which of the packed elements that a product sums over there are, of the key groups of a sub-block or the query panels of a chunk: 96 rows in tiles of
-// two or more.
+// Which of the packed elements that a product sums over there are, of the key groups of a sub-block or the query panels of a chunk: 96 rows
+// in tiles of two or more.
 struct Stretches {
   struct Stretch {
     std::size_t from, size;
@@ -151,8 +152,8 @@ struct Stretches {
   }
 };
 
-// sums += a b for `rows` rows of a tile; only one vector of columns where `narrow`. `select`: b may hold NaN or infinity in what a row does not see.
-// One sum from 0 goes through all stretches, so that a row's bits do not tell which gaps its neighbours leave.
+// sums += a b for `rows` rows of a tile; only one vector of columns where `narrow`. `select`: b may hold NaN or infinity in what a row does
+// not see. One sum from 0 goes through all stretches, so that a row's bits do not tell which gaps its neighbours leave.
 template <class Ops, std::size_t M, std::size_t V, std::size_t kRowStride, std::size_t kStep>
 HWY_NOINLINE void AddTile(const typename Ops::Packed* HWY_RESTRICT a, const typename Ops::Packed* HWY_RESTRICT b, const Stretches& inner,
                           typename Ops::T* HWY_RESTRICT sums) {
@@ -167,8 +168,8 @@ HWY_NOINLINE void AddTile(const typename Ops::Packed* HWY_RESTRICT a, const type
 }
 
 template <class Ops, std::size_t kRowStride, std::size_t kStep>
-HWY_INLINE void AddProduct(const typename Ops::Packed* a, const typename Ops::Packed* b, const Stretches& inner, std::size_t rows, bool narrow,
-                           bool select, typename Ops::T* sums) {
+HWY_INLINE void AddProduct(const typename Ops::Packed* a, const typename Ops::Packed* b, const Stretches& inner, std::size_t rows,
+                           bool narrow, bool select, typename Ops::T* sums) {
   using T = typename Ops::T;
   if (HWY_UNLIKELY(select)) {
     HWY_ALIGN T tile[kRows * kWidth<T>] = {};

@@ -3,8 +3,8 @@
 #include <string>
 
 #include "core/check_view.h"
-#include "core/plan/interval_list.h"
 #include "core/element.h"
+#include "core/plan/interval_list.h"
 
 namespace regard {
 namespace plan {

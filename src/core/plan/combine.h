@@ -56,7 +56,8 @@ class Cursor {
 
 // The intervals of keys [0, len_k) where choose(what a sees, what b sees) is not kAbsent.
 template <typename Choose>
-void combine(const std::vector<Interval>& a, const std::vector<Interval>& b, std::int64_t len_k, Choose choose, std::vector<Interval>& out) {
+void combine(const std::vector<Interval>& a, const std::vector<Interval>& b, std::int64_t len_k, Choose choose,
+             std::vector<Interval>& out) {
   Cursor left(a, len_k), right(b, len_k);
   for (std::int64_t key = 0, end; key < len_k; key = end) {
     std::int64_t left_end, right_end;

@@ -34,7 +34,8 @@ class Or final : public Binary {
     Scratch in_a, in_b;
     a()->intervals(place, i0, i1, *in_a);
     b()->intervals(place, i0, i1, *in_b);
-    combine(*in_a, *in_b, place.sequence->len_k, [](Seen x, Seen y) { return std::max(x, y); }, out);
+    combine(
+        *in_a, *in_b, place.sequence->len_k, [](Seen x, Seen y) { return std::max(x, y); }, out);
   }
 
   std::uint64_t bits(const Place& place, std::int64_t i, std::int64_t j0) const override {
@@ -118,7 +119,8 @@ void And::intervals(const Place& place, std::int64_t i0, std::int64_t i1, std::v
   a()->intervals(place, i0, i1, *in_a);
   if ((*in_a).empty()) return;
   b()->intervals(place, i0, i1, *in_b);
-  combine(*in_a, *in_b, place.sequence->len_k, [](Seen x, Seen y) { return std::min(x, y); }, out);
+  combine(
+      *in_a, *in_b, place.sequence->len_k, [](Seen x, Seen y) { return std::min(x, y); }, out);
 }
 
 }  // namespace plan

@@ -17,9 +17,9 @@ namespace {
 
 // What stands side by side under & at the top of a mask.
 struct Conjuncts {
-  const Documents* documents = nullptr;     // the first one: it makes the sequences
-  std::vector<const KeyLengths*> lengths;   // all of them: they clip the sequences
-  std::vector<const NodePointer*> others;   // what is left to ask
+  const Documents* documents = nullptr;    // the first one: it makes the sequences
+  std::vector<const KeyLengths*> lengths;  // all of them: they clip the sequences
+  std::vector<const NodePointer*> others;  // what is left to ask
 
   void collect(const NodePointer& node) {
     if (const auto* both = dynamic_cast<const And*>(node.get())) {

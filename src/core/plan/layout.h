@@ -18,10 +18,10 @@ inline constexpr std::int64_t kRowUnit = 12;
 
 struct Layout {
   PlanShape shape;
-  std::shared_ptr<const MaskNode> mask;  // what remains to be asked for bits; null: nothing hidden inside a sequence
-  std::vector<Sequence> sequences;       // together they own every query row and every key row exactly once
-  std::vector<Sequence> whole_sequences; // of a part: those of the attention that it belongs to
-  std::int32_t mask_heads = 1;           // 1, or shape.heads where heads differ
+  std::shared_ptr<const MaskNode> mask;   // what remains to be asked for bits; null: nothing hidden inside a sequence
+  std::vector<Sequence> sequences;        // together they own every query row and every key row exactly once
+  std::vector<Sequence> whole_sequences;  // of a part: those of the attention that it belongs to
+  std::int32_t mask_heads = 1;            // 1, or shape.heads where heads differ
 
   // The intervals of unit u of (sequence s, mask head h) are intervals[offsets[f + u] .. offsets[f + u + 1]), f = first_unit[s *
   // mask_heads + h]. Where `mask` is null these three stay empty: each unit sees [0, len_k) in full.
@@ -30,8 +30,8 @@ struct Layout {
   std::vector<Interval> intervals;
   std::vector<Interval> whole;  // per sequence, [0, len_k) full: what unit() answers where `mask` is null
 
-  // Where rows are not taken as they lie: all that counts rows of a sequence (units, intervals, bits) then counts places. An index into `orders`, or -1,
-  // per (sequence, mask head). Both are empty in a layout of rows as they lie.
+  // Where rows are not taken as they lie: all that counts rows of a sequence (units, intervals, bits) then counts places. An index into
+  // `orders`, or -1, per (sequence, mask head). Both are empty in a layout of rows as they lie.
   std::vector<RowOrder> orders;
   std::vector<std::int32_t> order_of;
 
@@ -39,7 +39,8 @@ struct Layout {
   const Layout* ordered() const { return has_ordered_ ? ordered_.get() : nullptr; }
 
   // Makes this the layout of `mask`; keeps the capacity of its vectors, so that a reused layout allocates nothing for
-  // masks of the same size. An error names the mask and what it expected. With a part the mask is that of the whole, and `shape` the part's.
+  // masks of the same size. An error names the mask and what it expected. With a part the mask is that of the whole, and `shape` the
+  // part's.
   Status build(const Mask& mask, const PlanShape& shape, const std::optional<Part>& part = std::nullopt);
 
   std::int64_t units(std::size_t s) const { return (sequences[s].len_q + kRowUnit - 1) / kRowUnit; }

@@ -53,9 +53,9 @@ class MaskNode {
   // between one plan and the next. Called after check().
   virtual std::shared_ptr<const MaskNode> bind(const PlanShape&) const { return nullptr; }
 
-  // Adds to `out` the sorted, disjoint intervals of keys in [0, len_k) that rows i0, i0 + place.step, ... before i1 of the sequence see (Partial
-  // where only some pairs do). What is not in an interval is seen by none. `out` arrives empty; i0 < i1. To speak for the rows in between too
-  // is sound, only less sharp.
+  // Adds to `out` the sorted, disjoint intervals of keys in [0, len_k) that rows i0, i0 + place.step, ... before i1 of the sequence see
+  // (Partial where only some pairs do). What is not in an interval is seen by none. `out` arrives empty; i0 < i1. To speak for the rows in
+  // between too is sound, only less sharp.
   virtual void intervals(const Place& place, std::int64_t i0, std::int64_t i1, std::vector<Interval>& out) const = 0;
 
   // The 64 pairs of row i and keys j0 ... j0 + 63, bit b for key j0 + b. Bits of keys outside [0, len_k) are unspecified;

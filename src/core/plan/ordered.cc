@@ -11,7 +11,8 @@ namespace {
 // Steps beyond this leave rows as they are: a class of rows would be short, and each interval of another mask would be cut in so many.
 constexpr std::int64_t kMostSteps = 256;
 
-// A mask, asked by places. Rows of one class are an even progression: the mask is asked about them, and its keys are looked up in each class.
+// A mask, asked by places. Rows of one class are an even progression: the mask is asked about them, and its keys are looked up in each
+// class.
 class Ordered : public MaskNode {
  public:
   explicit Ordered(NodePointer mask) : mask_(std::move(mask)) {}
@@ -30,7 +31,8 @@ class Ordered : public MaskNode {
         continue;
       }
       (*sum).clear();
-      combine(*joined, *piece, place.sequence->len_k, [](Seen x, Seen y) { return x == y ? x : kPartial; }, *sum);
+      combine(
+          *joined, *piece, place.sequence->len_k, [](Seen x, Seen y) { return x == y ? x : kPartial; }, *sum);
       std::swap(*joined, *sum);
     }
     out.insert(out.end(), (*joined).begin(), (*joined).end());
@@ -42,7 +44,8 @@ class Ordered : public MaskNode {
     const std::int64_t i = place.order->queries.row(p);
     std::int64_t begin, end;
     if (mask_->stretch(place, i, &begin, &end)) {
-      return range_bits(keys.front_place(begin), keys.front_place(end), q0) | class_bits(keys, begin, end, q0, [](std::int64_t) { return true; });
+      return range_bits(keys.front_place(begin), keys.front_place(end), q0) |
+             class_bits(keys, begin, end, q0, [](std::int64_t) { return true; });
     }
     // Key by key; the mask's words serve neighbours.
     const std::int64_t last = std::min(q0 + 64, place.sequence->len_k);
@@ -108,7 +111,8 @@ class OrderedDilated final : public Ordered {
     const Dilated::Comb comb = dilated().comb(place);
     const std::int64_t begin = i + comb.low, end = i + comb.high, residue = modulo(comb.residue + i, comb.step);
     const auto meets = [&](std::int64_t key) { return key % comb.step == residue; };
-    return front_bits(keys, q0, [&](std::int64_t key) { return key >= begin && key < end && meets(key); }) | class_bits(keys, begin, end, q0, meets);
+    return front_bits(keys, q0, [&](std::int64_t key) { return key >= begin && key < end && meets(key); }) |
+           class_bits(keys, begin, end, q0, meets);
   }
 
  protected:

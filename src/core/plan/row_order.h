@@ -1,5 +1,6 @@
-// Rows taken in another order, in which those that see the same keys stand side by side: global tokens first, then every step-th row from row 0,
-// from row 1, and so on. A window of every step-th key is then `step` windows without gaps, and global tokens fill tiles of their own.
+// Rows taken in another order, in which those that see the same keys stand side by side: global tokens first, then every step-th row from
+// row 0, from row 1, and so on. A window of every step-th key is then `step` windows without gaps, and global tokens fill tiles of their
+// own.
 //
 // A place is where a row stands in that order.
 #pragma once
@@ -37,7 +38,7 @@ class AxisOrder {
 
  private:
   std::vector<std::int32_t> rows_;
-  std::vector<std::int64_t> class_begin_;              // one more than there are classes
+  std::vector<std::int64_t> class_begin_;            // one more than there are classes
   std::vector<std::vector<std::int64_t>> front_of_;  // the front's rows, by class
 };
 

@@ -85,7 +85,9 @@ class TensorMask final : public MaskNode {
 
  private:
   // Entries along an axis that differ in memory: an expanded axis has one.
-  std::int64_t extent(std::size_t axis) const { return view_.strides[axis] == 0 ? std::min<std::int64_t>(view_.shape[axis], 1) : view_.shape[axis]; }
+  std::int64_t extent(std::size_t axis) const {
+    return view_.strides[axis] == 0 ? std::min<std::int64_t>(view_.shape[axis], 1) : view_.shape[axis];
+  }
 
   void pack() {
     const Shape sizes{extent(0), extent(1), extent(2), extent(3)};

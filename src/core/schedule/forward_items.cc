@@ -26,8 +26,8 @@ void cut_forward(kernels::ForwardTask& task) {
   for (std::size_t s = 0; s < layout.sequences.size(); ++s) {
     items += (layout.units(s) + largest - 1) / largest * kv_heads * ((group + heads_of_item - 1) / heads_of_item);
   }
-  // One head after another: its keys and values stay in the caches that workers share. Within a head from the last rows to the first, so that
-  // under a causal mask the long items come first; in the last heads they become small, so that workers finish together.
+  // One head after another: its keys and values stay in the caches that workers share. Within a head from the last rows to the first, so
+  // that under a causal mask the long items come first; in the last heads they become small, so that workers finish together.
   const std::int64_t smallest = std::min(largest, std::max<std::int64_t>(1, kSmallestItem / heads_of_item));
   const auto sequences = static_cast<std::int64_t>(layout.sequences.size());
   const std::int64_t all_heads = sequences * kv_heads;

@@ -25,7 +25,8 @@ struct Draw {
     // A worker that gets no memory draws no item: the others do its share, and nobody waits for it.
     const Scratch scratch(scratch_bytes);
     if (scratch.data() == nullptr) return;
-    for (std::size_t item = next.fetch_add(1, std::memory_order_relaxed); item < count; item = next.fetch_add(1, std::memory_order_relaxed)) {
+    for (std::size_t item = next.fetch_add(1, std::memory_order_relaxed); item < count;
+         item = next.fetch_add(1, std::memory_order_relaxed)) {
       function(task, item, scratch.data());
     }
   }
@@ -33,12 +34,13 @@ struct Draw {
 
 }  // namespace
 
-Status run_items(const Executor& executor, std::size_t count, double work, std::size_t scratch_bytes, ItemFunction function, const void* task) {
+Status run_items(const Executor& executor, std::size_t count, double work, std::size_t scratch_bytes, ItemFunction function,
+                 const void* task) {
   if (count == 0) return {};
   Draw draw{count, function, task, scratch_bytes, float_mode()};
   const double worth = std::max(1.0, work / kWorthAWorker);
-  const int workers = static_cast<int>(
-      std::min({static_cast<double>(std::max(1, executor.max_workers())), static_cast<double>(count), worth}));
+  const int workers =
+      static_cast<int>(std::min({static_cast<double>(std::max(1, executor.max_workers())), static_cast<double>(count), worth}));
   if (workers == 1) {
     draw.work();
   } else {

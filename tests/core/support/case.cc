@@ -93,12 +93,18 @@ Case bounded(Case c, double most) {
     return pairs * (30 + static_cast<double>(c.dim + c.dim_v) * (c.dtype == static_cast<int>(kF64) ? 4 : 1) * (c.score != 0 ? 8 : 1));
   };
   while (cost() > most) {
-    if (c.batch > 1) --c.batch;
-    else if (c.group > 1) --c.group;
-    else if (c.heads_kv > 1) --c.heads_kv;
-    else if (c.len_q > c.len_k) c.len_q = c.len_q * 2 / 3;
-    else if (c.len_q > 20) c.len_q = c.len_q * 2 / 3;
-    else c.len_k = c.len_k * 2 / 3;
+    if (c.batch > 1)
+      --c.batch;
+    else if (c.group > 1)
+      --c.group;
+    else if (c.heads_kv > 1)
+      --c.heads_kv;
+    else if (c.len_q > c.len_k)
+      c.len_q = c.len_q * 2 / 3;
+    else if (c.len_q > 20)
+      c.len_q = c.len_q * 2 / 3;
+    else
+      c.len_k = c.len_k * 2 / 3;
   }
   return c;
 }

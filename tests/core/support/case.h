@@ -28,7 +28,9 @@ struct Case {
   int wide_out = 0, wide_gradients = 0;
   int workers = 1;
   int extras = 0;  // a sum of Extra
-  int score = 0, d_score_v = 1;  // 0: dot products; 1: additive, one v for all; 2: a v per head; 3: per batch entry and head. Whether v's gradient is wanted
+  int score = 0,
+      d_score_v =
+          1;  // 0: dot products; 1: additive, one v for all; 2: a v per head; 3: per batch entry and head. Whether v's gradient is wanted
   int shape = 0;  // of the scores: 0 random, 1 rising along the keys, 2 falling, 3 in steps
 };
 

@@ -11,7 +11,9 @@ namespace {
 
 struct Exactly {
   template <typename Real>
-  Real operator()(Real x) const { return x; }
+  Real operator()(Real x) const {
+    return x;
+  }
 };
 struct ToBf16 {
   float operator()(float x) const { return round_to_bf16(x); }

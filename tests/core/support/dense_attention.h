@@ -19,14 +19,14 @@ struct DenseProblem {
   double scale = 1;
   double softcap = 0;  // 0: none
   std::vector<double> q, k, v;
-  std::vector<double> score_v;                    // (batch, heads, dim): scores are scale * score_v . tanh(q + k); empty: scale * q . k
-  std::vector<std::uint8_t> allowed;              // empty: all pairs
-  std::vector<double> bias_before, bias_after;    // before and after the softcap; empty: none
-  std::vector<double> temperature;                // (heads), divides the scaled scores; empty: none
-  std::vector<double> sinks;                      // (heads, sinks_of_head)
+  std::vector<double> score_v;                  // (batch, heads, dim): scores are scale * score_v . tanh(q + k); empty: scale * q . k
+  std::vector<std::uint8_t> allowed;            // empty: all pairs
+  std::vector<double> bias_before, bias_after;  // before and after the softcap; empty: none
+  std::vector<double> temperature;              // (heads), divides the scaled scores; empty: none
+  std::vector<double> sinks;                    // (heads, sinks_of_head)
   std::int64_t sinks_of_head = 0;
-  std::vector<double> factors;                    // multiply weights after the softmax; empty: none
-  std::vector<double> d_out, d_lse;               // empty d_out: no backward pass; empty d_lse: zeros
+  std::vector<double> factors;       // multiply weights after the softmax; empty: none
+  std::vector<double> d_out, d_lse;  // empty d_out: no backward pass; empty d_lse: zeros
 };
 
 struct DenseResults {

@@ -21,7 +21,7 @@ struct Comparison {
   const char* name;
   std::vector<double> ours, exact, plain, plain_reversed;
   double factor;
-  double eps;  // a quarter of the relative floor
+  double eps;    // a quarter of the relative floor
   double terms;  // the largest sum of absolute terms
   double delta = 0;
 
@@ -48,12 +48,15 @@ struct Comparison {
     const double count = std::max<double>(1, static_cast<double>(exact.size()));
     const double bar = std::max(factor * plain_most, 4 * eps * terms);
     const double rms = std::sqrt(squares / count);
-    const double rms_bar = std::max(factor * std::sqrt(std::max(plain_squares[0], plain_squares[1]) / count), 4 * eps * (std::sqrt(exact_squares / count) + delta));
+    const double rms_bar = std::max(factor * std::sqrt(std::max(plain_squares[0], plain_squares[1]) / count),
+                                    4 * eps * (std::sqrt(exact_squares / count) + delta));
     worst = std::max({worst, most == 0 ? 0 : most / bar, rms == 0 ? 0 : rms / rms_bar});
     std::ostringstream text;
     text.precision(9);
-    if (most > bar) text << say(where) << ": " << ours[where] << " is " << most << " from " << exact[where] << "; the bar is " << bar;
-    else if (rms > rms_bar) text << name << ": root mean square error " << rms << "; the bar is " << rms_bar;
+    if (most > bar)
+      text << say(where) << ": " << ours[where] << " is " << most << " from " << exact[where] << "; the bar is " << bar;
+    else if (rms > rms_bar)
+      text << name << ": root mean square error " << rms << "; the bar is " << rms_bar;
     return text.str();
   }
 
@@ -139,7 +142,8 @@ std::string errors_of(const Problem& problem, const Results& r, double score_siz
   std::vector<double> halves = r.maximum.values();
   const std::vector<double> log_sum = r.log_sum.values();
   for (std::size_t n = 0; n < halves.size(); ++n) {
-    if (std::isinf(halves[n]) && halves[n] < 0 && log_sum[n] != 0) return "log_sum of a row that sees nothing is " + std::to_string(log_sum[n]);
+    if (std::isinf(halves[n]) && halves[n] < 0 && log_sum[n] != 0)
+      return "log_sum of a row that sees nothing is " + std::to_string(log_sum[n]);
     halves[n] += log_sum[n];
   }
   comparisons.push_back({"maximum + log_sum", halves, exact.lse, exact.lse, exact.lse, 2, wide, score, score});
@@ -167,7 +171,8 @@ std::string errors_of(const Problem& problem, const Results& r, double score_siz
     const auto of = [&](const DenseResults& results, bool sizes) { return problem.extras.gradient(n, problem.rule, p, results, sizes); };
     const std::vector<double> sizes = of(exact, true);
     const double own = std::max(e, eps(r.d_extras[n].dtype()));
-    comparisons.push_back({"d_extras", r.d_extras[n].values(), of(exact, false), of(plain, false), of(other, false), 3, own, finite_maximum(sizes), rms_of(sizes)});
+    comparisons.push_back({"d_extras", r.d_extras[n].values(), of(exact, false), of(plain, false), of(other, false), 3, own,
+                           finite_maximum(sizes), rms_of(sizes)});
   }
   for (const Comparison& comparison : comparisons) {
     if (std::string text = comparison.describe(); !text.empty()) return text;

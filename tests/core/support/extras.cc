@@ -22,16 +22,14 @@ struct At {
 
   double distance() const { return std::abs(static_cast<double>(pair.i + pair.offset - pair.j)); }
   std::size_t entry() const {
-    return static_cast<std::size_t>(extras.buckets[static_cast<std::size_t>(extras.key_code[static_cast<std::size_t>(pair.key)] -
-                                                                            extras.query_code[static_cast<std::size_t>(pair.row)] + extras.shift)]);
+    return static_cast<std::size_t>(extras.buckets[static_cast<std::size_t>(
+        extras.key_code[static_cast<std::size_t>(pair.key)] - extras.query_code[static_cast<std::size_t>(pair.row)] + extras.shift)]);
   }
   double table() const { return extras.table.broadcast_at(0, pair.head, 0, static_cast<std::int64_t>(entry())); }
   double away() const { return static_cast<double>(pair.j) - extras.centre.broadcast_at(pair.batch, pair.head, pair.row, 0); }
   double gaussian() const { return std::exp(-away() * away() / (2 * extras.sigma * extras.sigma)); }
   double multiplier() const { return extras.multiplier.broadcast_at(pair.batch, pair.head, pair.row, pair.key); }
-  double kept() const {
-    return dropout_keeps(extras.dropout, pair.batch, pair.head, pair.row, pair.key) ? 1 / (1 - extras.dropout.p) : 0;
-  }
+  double kept() const { return dropout_keeps(extras.dropout, pair.batch, pair.head, pair.row, pair.key) ? 1 / (1 - extras.dropout.p) : 0; }
 };
 
 }  // namespace
@@ -56,7 +54,8 @@ std::vector<const Tensor*> Extras::tensors() const {
 void Extras::apply(const Rule& rule, DenseProblem& p) const {
   const PlanShape shape{p.batch, p.heads, p.len_q, p.len_k};
   const auto matrix = static_cast<std::size_t>(p.batch * p.heads * p.len_q * p.len_k);
-  if (which & kTemperature) for (std::int64_t h = 0; h < p.heads; ++h) p.temperature.push_back(temperature.broadcast_at(0, h, 0, 0));
+  if (which & kTemperature)
+    for (std::int64_t h = 0; h < p.heads; ++h) p.temperature.push_back(temperature.broadcast_at(0, h, 0, 0));
   if (which & kSinks) {
     p.sinks = sinks.values();
     p.sinks_of_head = sinks.shape()[3];
@@ -82,7 +81,8 @@ std::vector<double> Extras::gradient(std::size_t n, const Rule& rule, const Dens
   if (p.d_out.empty()) return sums;  // without query rows
   if (&tensor == &sinks) return sizes ? r.d_sink_terms : r.d_sinks;
   if (&tensor == &temperature) {
-    for (std::int64_t h = 0; h < p.heads; ++h) sums[place(tensor, 0, h, 0, 0)] += (sizes ? r.d_temperature_terms : r.d_temperature)[static_cast<std::size_t>(h)];
+    for (std::int64_t h = 0; h < p.heads; ++h)
+      sums[place(tensor, 0, h, 0, 0)] += (sizes ? r.d_temperature_terms : r.d_temperature)[static_cast<std::size_t>(h)];
     return sums;
   }
   const std::vector<double>& scores = sizes ? r.d_bias_terms : r.d_bias_after;
@@ -109,7 +109,8 @@ std::vector<double> Extras::gradient(std::size_t n, const Rule& rule, const Dens
   return sums;
 }
 
-Extras random_extras(Random& random, int which, DType dtype, std::int64_t batch, std::int64_t heads, std::int64_t len_q, std::int64_t len_k) {
+Extras random_extras(Random& random, int which, DType dtype, std::int64_t batch, std::int64_t heads, std::int64_t len_q,
+                     std::int64_t len_k) {
   Extras e;
   e.which = which;
   const auto some = [&](std::int64_t full) { return random() % 2 ? full : 1; };
@@ -134,7 +135,8 @@ Extras random_extras(Random& random, int which, DType dtype, std::int64_t batch,
   }
   if (which & kTemperature) {
     e.temperature = normal({1, some(heads), 1, 1}, 1);
-    for (std::int64_t h = 0; h < e.temperature.shape()[1]; ++h) e.temperature.set(0, h, 0, 0, 0.75 + std::abs(e.temperature.at(0, h, 0, 0)));
+    for (std::int64_t h = 0; h < e.temperature.shape()[1]; ++h)
+      e.temperature.set(0, h, 0, 0, 0.75 + std::abs(e.temperature.at(0, h, 0, 0)));
   }
   if (which & kMultiplier) e.multiplier = normal({some(batch), some(heads), some(len_q), some(len_k)}, 1);
   if (which & kAlibi) e.slopes = normal({some(batch), some(heads), 1, 1}, 4 / (static_cast<double>(len_q + len_k) + 1));

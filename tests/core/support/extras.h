@@ -35,6 +35,7 @@ struct Extras {
 };
 
 // Tensors of dtype `dtype` and random broadcast shapes for a problem of this shape.
-Extras random_extras(Random& random, int which, DType dtype, std::int64_t batch, std::int64_t heads, std::int64_t len_q, std::int64_t len_k);
+Extras random_extras(Random& random, int which, DType dtype, std::int64_t batch, std::int64_t heads, std::int64_t len_q,
+                     std::int64_t len_k);
 
 }  // namespace regard::testing

@@ -24,7 +24,8 @@ DenseProblem Problem::dense() const {
   p.batch = batch(), p.heads = heads(), p.group = group(), p.len_q = len_q(), p.len_k = len_k(), p.dim = dim(), p.dim_v = dim_v();
   p.scale = scale.value_or(score_v.given() ? 1 : 1 / std::sqrt(static_cast<double>(p.dim)));
   if (score_v.given()) {
-    for_each_index({p.batch, p.heads, 1, p.dim}, [&](auto b, auto h, auto, auto d) { p.score_v.push_back(score_v.broadcast_at(b, h, 0, d)); });
+    for_each_index({p.batch, p.heads, 1, p.dim},
+                   [&](auto b, auto h, auto, auto d) { p.score_v.push_back(score_v.broadcast_at(b, h, 0, d)); });
   }
   p.softcap = softcap;
   p.q = q.values(), p.k = k.values(), p.v = v.values();
@@ -123,8 +124,8 @@ Results attempt(const Problem& p, const Executor& executor, const Request& reque
   r.d_score_v = wanted(request.d_score_v && p.score_v.given(), p.score_v);
   gradients.d_score_v = r.d_score_v.optional_mutable_view();
   const Tensor d_out = p.d_out.dtype() == out_dtype ? p.d_out : p.d_out.as(out_dtype);
-  const BackwardInputs inputs{p.q.view(),         p.k.view(),   p.v.view(), r.out.view(), r.maximum.view(), r.log_sum.view(), d_out.view(),
-                              p.d_lse.optional_view()};
+  const BackwardInputs inputs{p.q.view(),       p.k.view(),       p.v.view(),   r.out.view(),
+                              r.maximum.view(), r.log_sum.view(), d_out.view(), p.d_lse.optional_view()};
   const Status backward_status = backward(inputs, options, gradients, executor);
   if (!backward_status.ok()) r.error = "backward(): " + backward_status.message();
   const auto check_gaps = [&](const char* name, const Tensor& gradient) {
@@ -146,8 +147,10 @@ Results run(const Problem& problem, const Executor& executor, const Request& req
 Results Results::slice(int axis, std::int64_t begin, std::int64_t size) const {
   Results part = *this;
   std::vector<Tensor*> tensors{&part.out, &part.maximum, &part.log_sum, &part.lse, &part.dq};
-  if (axis == 0) tensors.insert(tensors.end(), {&part.dk, &part.dv});
-  else part.dk = part.dv = Tensor();
+  if (axis == 0)
+    tensors.insert(tensors.end(), {&part.dk, &part.dv});
+  else
+    part.dk = part.dv = Tensor();
   part.d_score_v = Tensor();
   part.d_extras.clear();
   for (Tensor& d_bias : part.d_bias) {

@@ -9,8 +9,8 @@ namespace {
 
 struct Axes {
   std::array<int, 4> inner_to_outer{3, 2, 1, 0};
-  std::int64_t step = 1;                            // of the innermost axis
-  std::array<std::int64_t, 4> gap{0, 0, 0, 0};      // extra elements after each run of that axis
+  std::int64_t step = 1;                        // of the innermost axis
+  std::array<std::int64_t, 4> gap{0, 0, 0, 0};  // extra elements after each run of that axis
   std::array<bool, 4> backwards{false, false, false, false};
   std::array<bool, 4> shared{false, false, false, false};
   std::int64_t lead = 0;  // unused elements in front
@@ -21,11 +21,19 @@ Axes axes_of(Lie lie) {
   switch (lie) {
     case Lie::kBhsd: break;
     case Lie::kBshd: a.inner_to_outer = {3, 1, 2, 0}; break;
-    case Lie::kPadded: a.gap = {0, 0, 5, 3}; a.lead = 1; break;
+    case Lie::kPadded:
+      a.gap = {0, 0, 5, 3};
+      a.lead = 1;
+      break;
     case Lie::kReversed: a.backwards = {false, false, true, true}; break;
     case Lie::kTransposed: a.inner_to_outer = {2, 3, 1, 0}; break;
     case Lie::kEverySecond: a.step = 2; break;
-    case Lie::kStrange: a.inner_to_outer = {2, 0, 1, 3}; a.step = 3; a.backwards[1] = true; a.lead = 3; break;
+    case Lie::kStrange:
+      a.inner_to_outer = {2, 0, 1, 3};
+      a.step = 3;
+      a.backwards[1] = true;
+      a.lead = 3;
+      break;
     case Lie::kOneBatch: a.shared[0] = true; break;
     case Lie::kOneHead: a.shared[1] = true; break;
     case Lie::kOneRow: a.shared[2] = true; break;
