@@ -54,7 +54,7 @@ def verdict(groups: list[Group]) -> str:
 def heading(machine: dict) -> str:
     peaks = ", ".join(f"{name} {value:.0f}" for name, value in machine["peaks_gflops"].items())
     lines = [
-        f"`./dev bench{_FLAGS[document['level']]} --readme`: {machine['processor']}, {machine['cores']} cores, target {machine['target']}; torch {machine['torch']}; {machine['date']}; "
+        f"{machine['processor']}, {machine['cores']} cores, target {machine['target']}; torch {machine['torch']}; {machine['date']}; "
         f"commit {machine['commit']}",
         f"Peaks measured now, GFLOP/s: {peaks}. Shares below use the peak measured right beside each timing.",
     ]
@@ -107,9 +107,10 @@ def markdown(document: dict) -> str:
     """A short, honest table: every kind of case, wins and losses."""
     machine = document["machine"]
     lines = [
-        f"{machine['processor']}, {machine['cores']} cores, target `{machine['target']}`, PyTorch {machine['torch']}, {machine['date']}. "
-        "8 heads; times are medians of interleaved runs, the call from Python included (one thread: its processor's time); the share is of "
-        "the multiply-add (bf16: bf16 dot product) peak measured beside each run.",
+        f"`./dev bench{_FLAGS[document['level']]} --readme`: {machine['processor']}, {machine['cores']} cores, target "
+        f"`{machine['target']}`, PyTorch {machine['torch']}, {machine['date']}. 8 heads; times are medians of interleaved runs, the call "
+        "from Python included (one thread: its processor's time); the share is of the multiply-add (bf16: bf16 dot product) peak measured "
+        "beside each run.",
         "",
         "| case | Regard | PyTorch | faster | of peak |",
         "|---|--:|--:|--:|--:|",
@@ -152,7 +153,7 @@ def write_mechanisms(page: Path, document: dict) -> None:
     machine = document["machine"]
     about = (
         f"Measured by `./dev bench mechanisms{_FLAGS[document['level']]} --readme`: {machine['processor']}, {machine['threads']} threads, "
-        f"target `{machine['target']}`, PyTorch {machine['torch']}, {machine['date']}, load average {machine['load_average']:.0f} when it began. float32, "
-        f"{group['notes'][0]}\n{group['notes'][1]} Ratios are medians of interleaved runs."
+        f"target `{machine['target']}`, PyTorch {machine['torch']}, {machine['date']}, load average {machine['load_average']:.0f} when it "
+        f"began. float32, {group['notes'][0]}\n{group['notes'][1]} Ratios are medians of interleaved runs."
     )
     page.write_text(_between(page, text_, _BEGIN, _END, f"\n{about}\n"))

@@ -1,5 +1,5 @@
-"""The attentions of Luong et al. 2015 (arXiv 1508.04025) whose scores are more than a dot product, made of regard.attention: the dot score itself is
-regard.attention(query, key, value, scale=1.0)."""
+"""The attentions of Luong et al. 2015 (arXiv 1508.04025) whose scores are more than a dot product, made of regard.attention: the dot score
+itself is regard.attention(query, key, value, scale=1.0)."""
 
 from ._attention import attention
 from .score import additive
@@ -14,17 +14,17 @@ def luong_general(query, key, value, weight, **options):
 
 
 def luong_concat(query, key, value, weight, v, **options):
-    """softmax(v . tanh(weight [query; key])) value: the "concat" score of Luong et al. 2015 (arXiv 1508.04025), which is additive with the weight cut in two.
-    weight: (hidden, query's dim + key's dim); v: (hidden,). options: those of regard.attention."""
+    """softmax(v . tanh(weight [query; key])) value: the "concat" score of Luong et al. 2015 (arXiv 1508.04025), which is additive with the
+    weight cut in two. weight: (hidden, query's dim + key's dim); v: (hidden,). options: those of regard.attention."""
     dim = query.shape[-1]
     _check_weight("luong_concat", weight, None, dim + key.shape[-1])
     return attention(query @ weight[:, :dim].t(), key @ weight[:, dim:].t(), value, score=additive(v), **options)
 
 
 def luong_location(query, value, weight, **options):
-    """softmax(weight query) value: the "location" score of Luong et al. 2015 (arXiv 1508.04025), which looks at no key: position s scores row s of the
-    weight times the query. query (..., heads, len_q, dim), value (..., heads, len_k, dim_v), weight: (positions, dim) with at least len_k rows, of which
-    the first len_k are used. options: those of regard.attention (layout is bhsd)."""
+    """softmax(weight query) value: the "location" score of Luong et al. 2015 (arXiv 1508.04025), which looks at no key: position s scores
+    row s of the weight times the query. query (..., heads, len_q, dim), value (..., heads, len_k, dim_v), weight: (positions, dim) with at
+    least len_k rows, of which the first len_k are used. options: those of regard.attention (layout is bhsd)."""
     _check_weight("luong_location", weight, None, query.shape[-1])
     if weight.shape[0] < value.shape[-2]:
         raise ValueError(f"luong_location: weight of shape {tuple(weight.shape)} has too few positions for {value.shape[-2]} values")

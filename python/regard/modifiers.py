@@ -1,10 +1,10 @@
-"""What happens to a score before the softmax, and to a weight after it. Modifiers are values in the tuple ``modifiers=`` of regard.attention;
-they compose with each other, every mask, dtype and layout, and their tensors get gradients.
+"""What happens to a score before the softmax, and to a weight after it. Modifiers are values in the tuple ``modifiers=`` of
+regard.attention; they compose with each other, every mask, dtype and layout, and their tensors get gradients.
 
     regard.attention(q, k, v, modifiers=(regard.alibi(slopes), regard.sinks(logits)))
 
-Their order is fixed, whatever their order in the tuple: temperature, softcap, bias / alibi / relative_bias, function, mask, softmax (sinks join its
-denominator), dropout and multiplier / gaussian. Formulas and sources: include/regard/modifier.h.
+Their order is fixed, whatever their order in the tuple: temperature, softcap, bias / alibi / relative_bias, function, mask, softmax (sinks
+join its denominator), dropout and multiplier / gaussian. Formulas and sources: include/regard/modifier.h.
 """
 
 import torch
@@ -52,8 +52,9 @@ def alibi_slopes(heads):
 
 
 def relative_bias(table, buckets, *, query_code, key_code, shift=0):
-    """s + table[buckets[key_code[j] - query_code[i] + shift], head]: a bias that depends on how two positions lie to each other, with no len_q x
-    len_k tensor. table: (entries, heads), or (entries, 1) for all heads. buckets, query_code (len_q,), key_code (len_k,): integers."""
+    """s + table[buckets[key_code[j] - query_code[i] + shift], head]: a bias that depends on how two positions lie to each other, with no
+    len_q x len_k tensor. table: (entries, heads), or (entries, 1) for all heads. buckets, query_code (len_q,), key_code (len_k,):
+    integers."""
     table = _floating("relative_bias: table", table, (2,), "(entries, heads)")
     codes = []
     for name, code in (("query_code", query_code), ("key_code", key_code), ("buckets", buckets)):
@@ -64,9 +65,9 @@ def relative_bias(table, buckets, *, query_code, key_code, shift=0):
 
 
 def t5_bias(table, len_q, len_k, *, bidirectional=True, max_distance=128, query_offset=0, key_offset=0):
-    """T5's relative position bias (arXiv 1910.10683): table (buckets, heads), the weight of `relative_attention_bias`. Half of the buckets hold one
-    distance each, the others ever more, up to max_distance. query_offset, key_offset: the positions of the first query (with a cache) and key
-    (of a part)."""
+    """T5's relative position bias (arXiv 1910.10683): table (buckets, heads), the weight of `relative_attention_bias`. Half of the buckets
+    hold one distance each, the others ever more, up to max_distance. query_offset, key_offset: the positions of the first query (with a
+    cache) and key (of a part)."""
     entries = table.shape[0]
     query_code = torch.arange(query_offset, query_offset + len_q)
     key_code = torch.arange(key_offset, key_offset + len_k)
@@ -89,8 +90,8 @@ def t5_bias(table, len_q, len_k, *, bidirectional=True, max_distance=128, query_
 
 
 def swin_bias(table, height, width):
-    """Swin's bias inside windows of height x width positions, row by row (arXiv 2103.14030): table ((2 height - 1) * (2 width - 1), heads), the
-    `relative_position_bias_table`."""
+    """Swin's bias inside windows of height x width positions, row by row (arXiv 2103.14030): table ((2 height - 1) * (2 width - 1), heads),
+    the `relative_position_bias_table`."""
     row, column = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     code = (row * (2 * width - 1) + column).flatten()
     entries = (2 * height - 1) * (2 * width - 1)
@@ -99,9 +100,9 @@ def swin_bias(table, height, width):
 
 
 def function(apply, derive=None, context=0):
-    """A compiled function over tiles of scores, and its derivative: addresses of C functions (a numba ``cfunc``'s ``.address``, a ctypes pointer) with
-    the signature ``void (const FunctionTile*, void* context)`` of include/regard/modifier.h. derive is needed for gradients. The functions must outlive
-    every use, and run on several threads."""
+    """A compiled function over tiles of scores, and its derivative: addresses of C functions (a numba ``cfunc``'s ``.address``, a ctypes
+    pointer) with the signature ``void (const FunctionTile*, void* context)`` of include/regard/modifier.h. derive is needed for gradients.
+    The functions must outlive every use, and run on several threads."""
 
     def address(f):
         return 0 if f is None else int(getattr(f, "address", f))
@@ -123,8 +124,8 @@ def multiplier(weights):
 
 
 def gaussian(centre, sigma):
-    """weight * exp(-(j - centre)^2 / (2 sigma^2)) after the softmax (local-p, Luong et al. 2015): centre (batch, heads, len_q), sizes of 1 stand for all;
-    it gets a gradient, sigma has none."""
+    """weight * exp(-(j - centre)^2 / (2 sigma^2)) after the softmax (local-p, Luong et al. 2015): centre (batch, heads, len_q), sizes of 1
+    stand for all; it gets a gradient, sigma has none."""
     return Modifier(
         "gaussian",
         _GAUSSIAN,

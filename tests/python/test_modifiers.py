@@ -1,14 +1,14 @@
-"""Modifiers against their formulas in float64 autograd, one by one and in random compositions; gradcheck through the real float64 kernels."""
+"""Modifiers against their formulas in float64 autograd, one by one and in random compositions; gradcheck through the real float64
+kernels."""
 
 import ctypes
 import math
 
 import pytest
+import regard
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-import regard
 from regard.modifiers import dropout
 
 BATCH, HEADS, LEN_Q, LEN_K, DIM, DIM_V = 2, 4, 13, 19, 8, 6

@@ -3,11 +3,10 @@
 import math
 
 import pytest
+import regard
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-import regard
 
 BATCH, HEADS, LEN_Q, LEN_K, DIM, DIM_V = 2, 4, 13, 19, 10, 6
 
@@ -49,7 +48,7 @@ def same(actual, expected, parameters, tolerance=1e-12):
     d_out = normal(*expected.shape, seed=9).detach()
     found = torch.autograd.grad(actual, parameters, d_out.to(actual.dtype))
     wanted = torch.autograd.grad(expected, parameters, d_out.to(expected.dtype))
-    for name, a, b in zip("query key value and the rest".split() + ["more"] * 5, found, wanted, strict=False):
+    for name, a, b in zip(["query", "key", "value", "and", "the", "rest"] + ["more"] * 5, found, wanted, strict=False):
         torch.testing.assert_close(a, b, rtol=tolerance, atol=10 * tolerance, msg=lambda m, name=name: f"gradient of {name}: {m}")
 
 
