@@ -44,14 +44,15 @@ class AdditiveGradient {
     narrow_ = carve.Take<T>(most_keys);
   }
 
-  bool PackKeys(const Head& k, std::int64_t first, std::size_t n, const RowScratch<T>& scratch, T* rows, std::size_t rows_stride, T* panels,
+  bool PackKeys(const Head& k, std::int64_t first, std::size_t n, const RowScratch<T>& scratch, Rows<T>* rows, T* row_memory, T* panels,
                 std::size_t panel_stride) {
     for (std::size_t at = 0; at < n; at += kRows) {
       const T* pointers[kRows];
       PointAtExponentials(k, first + static_cast<std::int64_t>(at), std::min(kRows, n - at), kRows, dim_, scratch, key_kinds_ + at,
                           pointers);
-      T* to = rows + at / kRows * rows_stride;
-      PackRows(pointers, dim_, T{1}, to);
+      T* to = row_memory + at * RowStride(inner_);
+      rows[at / kRows] = {to, 1, kRows};
+      PackRows(pointers, dim_, to);
       ClearColumns(to, dim_, inner_, kRows);
       PackPanels(pointers, std::min(kRows, n - at), dim_, panel_stride, panels + at * kWidth<T>);
     }
@@ -72,19 +73,19 @@ class AdditiveGradient {
                    std::size_t panel_stride) {
     const T* pointers[kWidth<T>];
     PointAtExponentials(q, first, n, kWidth<T>, dim_, scratch, query_kinds_ + lane, pointers);
-    PackLanes(pointers, dim_, T{1}, lanes);
+    PackLanes(pointers, dim_, lanes);
     ClearColumns(lanes, dim_, inner_, kWidth<T>);
     PackPanels(pointers, n, dim_, panel_stride, panels);
     some_query_is_wide_ |= SomeWide(query_kinds_ + lane, n);
     return true;
   }
 
-  void Tile(const ScoreTile<T>& tile, std::size_t row, std::size_t lane, const T* k, const T* q) const {
+  void Tile(const ScoreTile<T>& tile, std::size_t row, std::size_t lane, Rows<T> k, const T* q) const {
     const AdditiveVector<T> v(task_.additive, tile.batch, tile.head);
     if (FewLanes<T>(tile.lanes)) {
-      AdditiveTileOfFewLanes(k, q, tile.lanes, v, tile.data);
+      AdditiveTileOfFewLanes(k.data, q, tile.lanes, v, tile.data);
     } else {
-      AdditiveTile(k, q, tile.rows, v, tile.data);
+      AdditiveTile(k.data, q, tile.rows, v, tile.data);
     }
     if (HWY_UNLIKELY(some_key_is_wide_ || some_query_is_wide_)) {
       const RowsFrom keys{key_head_, first_key_ + static_cast<std::int64_t>(row)},

@@ -87,23 +87,24 @@ class AdditiveScore {
     query_rows_ = carve.Take<RowsFrom>(kMaxUnits * static_cast<std::size_t>(plan::kRowUnit) / kRows);
   }
 
-  void PackQueries(const Head& q, std::int64_t first, std::size_t n, std::size_t index, const RowScratch<T>& scratch, T* to) {
+  Rows<T> PackQueries(const Head& q, std::int64_t first, std::size_t n, std::size_t index, const RowScratch<T>& scratch, T* to) {
     const T* rows[kRows];
     PointAtExponentials(q, first, n, kRows, dim_, scratch, query_kinds_ + index, rows);
-    PackRows(rows, dim_, T{1}, to);
+    PackRows(rows, dim_, to);
     ClearColumns(to, dim_, inner_, kRows);
     query_rows_[index / kRows] = {q, first};
+    return {to, 1, kRows};
   }
   void PackKeys(const Head& k, std::int64_t first, std::size_t n, std::size_t lane, const RowScratch<T>& scratch, T* to) {
     const T* rows[kWidth<T>];
     PointAtExponentials(k, first, n, kWidth<T>, dim_, scratch, key_kinds_ + lane, rows);
-    PackLanes(rows, dim_, T{1}, to);
+    PackLanes(rows, dim_, to);
     ClearColumns(to, dim_, inner_, kWidth<T>);
     chunk_keys_ = {k, first - static_cast<std::int64_t>(lane)};
   }
-  void Tile(const ScoreTile<T>& tile, std::size_t row, std::size_t lane, const T* q, const T* k) const {
+  void Tile(const ScoreTile<T>& tile, std::size_t row, std::size_t lane, Rows<T> q, const T* k) const {
     const AdditiveVector<T> v(task_.additive, tile.batch, tile.head);
-    AdditiveTile(q, k, tile.rows, v, tile.data);
+    AdditiveTile(q.data, k, tile.rows, v, tile.data);
     if (HWY_UNLIKELY(SomeWide(query_kinds_ + row, tile.rows) || SomeWide(key_kinds_ + lane, tile.lanes))) {
       const RowsFrom keys{chunk_keys_.head, chunk_keys_.first + static_cast<std::int64_t>(lane)};
       MendTile(tile, query_rows_[row / kRows], keys, dim_, query_kinds_ + row, key_kinds_ + lane, v, pair_rows_, stride_);

@@ -53,18 +53,18 @@ class Backward {
         copy_stride_(CopyStride(std::max(dim_, dim_v_))),
         most_keys_(static_cast<std::size_t>(most_block_keys(task.inputs.q.shape[3], task.inputs.v.shape[3]))),
         groups_(most_keys_ / kRows),
-        rows_stride_(RoundUp(inner_ * kRows + 4, 32)),
-        rows_stride_v_(RoundUp(inner_v_ * kRows + 4, 32)),
         gradient_(task, most_keys_, carve) {
-    key_rows_ = carve.Take<Packed>(groups_ * rows_stride_);
-    value_rows_ = carve.Take<Packed>(groups_ * rows_stride_v_);
-    key_panels_ = carve.Take<Packed>(panels_ * (most_keys_ / kPair) * kWidth<T>);
+    key_rows_ = carve.Take<Rows<Packed>>(groups_);
+    value_rows_ = carve.Take<Rows<Packed>>(groups_);
+    key_row_memory_ = carve.Take<Packed>(most_keys_ * RowStride(inner_));
+    value_row_memory_ = carve.Take<Packed>(most_keys_ * RowStride(inner_v_));
+    key_panel_memory_ = carve.Take<Packed>(panels_ * (most_keys_ / kPair) * kWidth<T>);
     dk_ = carve.Take<T>(groups_ * panels_ * kRows * kWidth<T>);
     dv_ = carve.Take<T>(groups_ * panels_v_ * kRows * kWidth<T>);
     query_lanes_ = carve.Take<Packed>(kQueries * inner_);
     d_out_lanes_ = carve.Take<Packed>(kQueries * inner_v_);
-    query_panels_ = carve.Take<Packed>(panels_ * (kQueries / kPair) * kWidth<T>);
-    d_out_panels_ = carve.Take<Packed>(panels_v_ * (kQueries / kPair) * kWidth<T>);
+    query_panel_memory_ = carve.Take<Packed>(panels_ * (kQueries / kPair) * kWidth<T>);
+    d_out_panel_memory_ = carve.Take<Packed>(panels_v_ * (kQueries / kPair) * kWidth<T>);
     weights_ = carve.Take<Packed>(kSubKeys * kQueries / kPair);
     d_scores_ = carve.Take<Packed>(kSubKeys * kQueries / kPair);
     d_scores_by_query_ = Ops::kSeparateByQuery ? carve.Take<Packed>(kSubKeys * kQueries / kPair) : d_scores_;
@@ -112,18 +112,27 @@ class Backward {
 
   std::int64_t Chunks() const { return (sequence_->len_q + kQueryChunk - 1) / kQueryChunk; }
 
+  RowScratch<T> Scratch() const { return {copies_, copy_stride_, zeros_}; }
+
+  // Where a product finds the panels of `n` rows: in the tensor itself, or in `memory`, where they are to be packed.
+  static bool InPlace(const Head& head, std::size_t n, std::size_t cols) { return Gradient::kIsProduct && Ops::InPlace(head, n, cols); }
+  static Panels<Packed> PanelsAt(bool in_place, const Head& head, std::int64_t first, const Packed* memory, std::size_t panel_stride) {
+    return in_place ? Ops::PanelsInPlace(head, first) : Panels<Packed>{memory, kWidth<T>, static_cast<std::int64_t>(panel_stride)};
+  }
+
   void PackKeys(std::int32_t kv_head) {
     const Head k = KeyHead(task_.inputs.k, kv_head), v = KeyHead(task_.inputs.v, kv_head);
     block_groups_ = (keys_ + kRows - 1) / kRows;
     for (std::size_t g = 0; g < block_groups_; ++g) {
-      const std::int64_t key = key_begin_ + static_cast<std::int64_t>(g * kRows);
-      const std::size_t n = std::min(kRows, keys_ - g * kRows);
-      Ops::PackRowsOf(v, key, n, dim_v_, T{1}, copies_, copy_stride_, zeros_, value_rows_ + g * rows_stride_v_);
+      value_rows_[g] = Ops::RowsOf(v, key_begin_ + static_cast<std::int64_t>(g * kRows), std::min(kRows, keys_ - g * kRows), dim_v_,
+                                   Scratch(), value_row_memory_ + g * kRows * RowStride(inner_v_), RowStride(inner_v_));
     }
-    keys_finite_ =
-        gradient_.PackKeys(k, key_begin_, keys_, {copies_, copy_stride_, zeros_}, key_rows_, rows_stride_, key_panels_, KeyPanelStride());
-    std::fill_n(dk_, block_groups_ * panels_ * kRows * kWidth<T>, T{0});
-    std::fill_n(dv_, block_groups_ * panels_v_ * kRows * kWidth<T>, T{0});
+    const bool in_place = InPlace(k, keys_, dim_);
+    key_panels_ = PanelsAt(in_place, k, key_begin_, key_panel_memory_, KeyPanelStride());
+    keys_finite_ = gradient_.PackKeys(k, key_begin_, keys_, Scratch(), key_rows_, key_row_memory_, in_place ? nullptr : key_panel_memory_,
+                                      KeyPanelStride());
+    Clear(dk_, block_groups_ * panels_ * kRows * kWidth<T>);
+    Clear(dv_, block_groups_ * panels_v_ * kRows * kWidth<T>);
   }
 
   std::size_t KeyPanelStride() const { return most_keys_ / kPair * kWidth<T>; }
@@ -165,8 +174,13 @@ class Backward {
   void SelectChunk(std::int64_t chunk) {
     query_ = chunk * kQueryChunk;
     queries_ = static_cast<std::size_t>(std::min(kQueryChunk, sequence_->len_q - query_));
-    std::fill_n(dq_, kQueries * panels_ * kWidth<T>, T{0});
+    for (std::size_t c = 0; c < panels_; ++c) Clear(DqTile(0, c), queries_ * kWidth<T>);
     std::fill_n(packed_, kPanels, false);
+    const Head q = HeadOf(task_.inputs.q), d_out = HeadOf(task_.inputs.d_out);
+    queries_in_place_ = InPlace(q, queries_, dim_);
+    query_panels_ = PanelsAt(queries_in_place_, q, query_, query_panel_memory_, QueryPanelStride());
+    d_outs_in_place_ = Ops::InPlace(d_out, queries_, dim_v_);
+    d_out_panels_ = PanelsAt(d_outs_in_place_, d_out, query_, d_out_panel_memory_, QueryPanelStride());
   }
 
   void RunChunk(std::int64_t chunk) {
@@ -180,7 +194,9 @@ class Backward {
     ReadMaxima();
     gradient_.StartChunk(HeadOf(task_.inputs.q), query_);
     queries_finite_ = true;
-    for (std::size_t key = 0; key < keys_; key += kSubKeys) RunSubBlock(key);
+    // Sub-blocks of about one size.
+    const std::size_t count = (block_groups_ + kSubGroups - 1) / kSubGroups;
+    for (std::size_t s = 0; s < count; ++s) RunSubBlock(s * block_groups_ / count, (s + 1) * block_groups_ / count);
     AddQueries(chunk, turn);
   }
 
@@ -198,35 +214,33 @@ class Backward {
     const Head q = HeadOf(in.q), d_out = HeadOf(in.d_out);
     const std::size_t at = p * kWidth<T>, n = std::min(kWidth<T>, queries_ - at);
     const std::int64_t i = query_ + static_cast<std::int64_t>(at);
-    Ops::PackLanesOf(d_out, i, n, dim_v_, T{1}, copies_, copy_stride_, zeros_, d_out_lanes_ + at * inner_v_);
-    Packed *query_panel = query_panels_ + at / kPair * kWidth<T>, *d_out_panel = d_out_panels_ + at / kPair * kWidth<T>;
+    Ops::PackLanesOf(d_out, i, n, dim_v_, Scratch(), d_out_lanes_ + at * inner_v_);
     queries_finite_ &=
-        gradient_.PackQueries(q, i, n, at, {copies_, copy_stride_, zeros_}, query_lanes_ + at * inner_, query_panel, QueryPanelStride());
-    queries_finite_ &= Ops::PackPanelsOf(d_out, i, n, kWidth<T>, dim_v_, QueryPanelStride(), copies_, copy_stride_, zeros_, d_out_panel);
+        gradient_.PackQueries(q, i, n, at, Scratch(), query_lanes_ + at * inner_,
+                              queries_in_place_ ? nullptr : query_panel_memory_ + at / kPair * kWidth<T>, QueryPanelStride());
+    queries_finite_ &= d_outs_in_place_ ? Ops::FiniteInPlace(d_out, i, n, dim_v_)
+                                        : Ops::PackPanelsOf(d_out, i, n, RoundUp(n, kPair), dim_v_, QueryPanelStride(), Scratch(),
+                                                            d_out_panel_memory_ + at / kPair * kWidth<T>);
     ReadStatistics(at, n);
   }
 
   void ReadStatistics(std::size_t first, std::size_t n) {
-    const Tag<T> d;
     const BackwardInputs& in = task_.inputs;
     const Head d_out = HeadOf(in.d_out), out = HeadOf(in.out), log_sum = HeadOf(in.log_sum),
                d_lse = in.d_lse.given() ? HeadOf(in.d_lse) : Head{};
     std::fill_n(inverse_sum_ + first, kWidth<T>, T{0});
     std::fill_n(shift_ + first, kWidth<T>, T{0});
+    for (std::size_t i = 0; i < n; ++i) {
+      const std::int64_t row = query_ + static_cast<std::int64_t>(first + i);
+      inverse_sum_[first + i] = static_cast<const T*>(log_sum.base)[log_sum.At(row)];
+      if (d_lse.base != nullptr) shift_[first + i] = static_cast<const T*>(d_lse.base)[d_lse.At(row)];
+    }
+    // The forward pass divided by the sum itself.
+    ExpOfNegated(inverse_sum_ + first, n);
     PrefetchRows(out, query_ + static_cast<std::int64_t>(first), n, dim_v_);
-    for (std::size_t i = first; i < first + n; ++i) {
-      const std::int64_t row = query_ + static_cast<std::int64_t>(i);
-      // In double: the forward pass divided by the sum itself, of which the saved logarithm has the first digits only.
-      inverse_sum_[i] = static_cast<T>(std::exp(-static_cast<double>(static_cast<const T*>(log_sum.base)[log_sum.At(row)])));
-      // delta = rowsum(dO * O)
-      CopyRow(out, row, dim_v_, copies_);
-      CopyRow(d_out, row, dim_v_, copies_ + copy_stride_);
-      auto sum = hn::Zero(d);
-      for (std::size_t c = dim_v_; c % kLanes<T> != 0; ++c) copies_[c] = copies_[copy_stride_ + c] = T{0};
-      for (std::size_t c = 0; c < dim_v_; c += kLanes<T>)
-        sum = hn::MulAdd(hn::Load(d, copies_ + c), hn::Load(d, copies_ + copy_stride_ + c), sum);
-      const T delta = hn::GetLane(hn::SumOfLanes(d, sum));
-      shift_[i] = (d_lse.base != nullptr ? static_cast<const T*>(d_lse.base)[d_lse.At(row)] : T{0}) - delta;
+    for (std::size_t i = 0; i < n; ++i) {
+      shift_[first + i] -=
+          RowProduct<T>(out, d_out, query_ + static_cast<std::int64_t>(first + i), dim_v_, copies_, copies_ + copy_stride_);
     }
   }
 
@@ -252,13 +266,14 @@ class Backward {
   // A row that sees no key has no maximum and no gradient.
   bool Dead(std::size_t query) const { return maximum_[query] == -std::numeric_limits<T>::infinity(); }
 
-  // P and dS of the chunk and keys [key, key + kSubKeys) of the block, and what they add to dv, dk and dq.
-  void RunSubBlock(std::size_t key) {
-    sub_key_ = key;
-    sub_group_ = key / kRows;
-    sub_groups_ = std::min(kSubGroups, block_groups_ - sub_group_);
+  // P and dS of the chunk and groups [begin, end) of the block's keys, and what they add to dv, dk and dq.
+  void RunSubBlock(std::size_t begin, std::size_t end) {
+    sub_key_ = begin * kRows;
+    sub_group_ = begin;
+    sub_groups_ = end - begin;
     if (!tiles_.Find(*task_.layout,
-                     {sequence_index_, head_, query_, queries_, key_begin_ + static_cast<std::int64_t>(sub_key_), sub_groups_},
+                     {sequence_index_, head_, query_, queries_, key_begin_ + static_cast<std::int64_t>(sub_key_),
+                      RoundUp(std::min(sub_groups_ * kRows, keys_ - sub_key_), kPair), sub_groups_},
                      some_row_is_dead_ ? maximum_ : nullptr))
       return;
     bool some_partial = false;
@@ -282,8 +297,8 @@ class Backward {
   void RunTile(std::size_t p, std::size_t g) {
     const std::size_t group = sub_group_ + g, first_query = p * kWidth<T>;
     BackwardTile<Ops> tile;
-    tile.keys = key_rows_ + group * rows_stride_;
-    tile.values = value_rows_ + group * rows_stride_v_;
+    tile.keys = key_rows_[group];
+    tile.values = value_rows_[group];
     tile.queries = query_lanes_ + first_query * inner_;
     tile.d_outs = d_out_lanes_ + first_query * inner_v_;
     tile.inner = inner_;
@@ -304,19 +319,25 @@ class Backward {
     if (!Gradient::kIsProduct || Staged()) {
       StagedBackwardTile(tile, gradient_, group * kRows, first_query, task_.stages, task_.weight_stages, PlaceOf(first_query, g), staged_);
     } else if constexpr (Gradient::kIsProduct) {
+      const bool narrow = queries_ - first_query <= kLanes<T>;
       if (tile.words != nullptr) {
-        PlainBackwardTile<Ops, kRows, true>(tile);
+        narrow ? PlainBackwardTile<Ops, kRows, 1, true>(tile) : PlainBackwardTile<Ops, kRows, 2, true>(tile);
+      } else if (narrow) {
+        REGARD_FOR_ROWS(RowsIn(g), (PlainBackwardTile<Ops, M, 1, false>(tile)));
       } else {
-        PlainBackwardTile<Ops, kRows, false>(tile);
+        REGARD_FOR_ROWS(RowsIn(g), (PlainBackwardTile<Ops, M, 2, false>(tile)));
       }
     }
   }
+
+  // Keys of group g of the sub-block.
+  std::size_t RowsIn(std::size_t g) const { return std::min(kRows, keys_ - sub_key_ - g * kRows); }
 
   bool Staged() const { return !task_.stages.empty() || !task_.weight_stages.empty(); }
 
   ScoreTile<T> PlaceOf(std::size_t first_query, std::size_t g) const {
     ScoreTile<T> place{};
-    place.rows = std::min(kRows, keys_ - sub_key_ - g * kRows);
+    place.rows = RowsIn(g);
     place.lanes = std::min(kWidth<T>, queries_ - first_query);
     place.i = query_ + static_cast<std::int64_t>(first_query);
     place.j = key_begin_ + static_cast<std::int64_t>(sub_key_ + g * kRows);
@@ -348,13 +369,13 @@ class Backward {
       if (queries.count == 0) continue;
       const std::size_t group = sub_group_ + g, at = g * kRows * kQueries / kPair;
       for (std::size_t c = 0; c < panels_v_; ++c) {
-        AddProduct<Ops, kQueries / kPair, 1>(weights_ + at, d_out_panels_ + c * QueryPanelStride(), queries, kRows, NarrowTail(c, dim_v_),
-                                             select, dv_ + (group * panels_v_ + c) * kRows * kWidth<T>);
+        AddProduct<Ops, kQueries / kPair, 1>(weights_ + at, d_out_panels_.at(c), queries, RowsIn(g), NarrowTail(c, dim_v_), select,
+                                             dv_ + (group * panels_v_ + c) * kRows * kWidth<T>);
       }
       if constexpr (!Gradient::kIsProduct) continue;
       for (std::size_t c = 0; c < panels_; ++c) {
-        AddProduct<Ops, kQueries / kPair, 1>(d_scores_ + at, query_panels_ + c * QueryPanelStride(), queries, kRows, NarrowTail(c, dim_),
-                                             select, dk_ + (group * panels_ + c) * kRows * kWidth<T>);
+        AddProduct<Ops, kQueries / kPair, 1>(d_scores_ + at, query_panels_.at(c), queries, RowsIn(g), NarrowTail(c, dim_), select,
+                                             dk_ + (group * panels_ + c) * kRows * kWidth<T>);
       }
     }
   }
@@ -369,7 +390,7 @@ class Backward {
         while (end < sub_groups_ && tiles_.states[p][end] != TileState::kAbsent) ++end;
         const std::size_t key = sub_key_ + g * kRows, last = std::min(sub_key_ + end * kRows, keys_);
         gradient_.AddPairs(query, std::min(kWidth<T>, queries_ - query), key, last - key, d_scores_ + g * kRows * kQueries + query,
-                           {query_panels_, QueryPanelStride()}, {key_panels_, KeyPanelStride()}, {dq_, kQueries * kWidth<T>});
+                           {query_panel_memory_, QueryPanelStride()}, {key_panel_memory_, KeyPanelStride()}, {dq_, kQueries * kWidth<T>});
         g = end;
       }
     }
@@ -380,16 +401,16 @@ class Backward {
     for (std::size_t p = 0; p < kPanels; ++p) {
       Stretches keys;
       for (std::size_t g = 0; g < sub_groups_; ++g) {
-        if (tiles_.states[p][g] != TileState::kAbsent) keys.Add(g * kRows / kPair, kRows / kPair);
+        if (tiles_.states[p][g] == TileState::kAbsent) continue;
+        keys.Add(g * kRows / kPair, (RowsIn(g) + kPair - 1) / kPair);
       }
       if (keys.count == 0) continue;
-      const Packed* panel = key_panels_ + sub_key_ / kPair * kWidth<T>;
+      const Panels<Packed> panels = key_panels_.from(sub_key_ / kPair);
       const std::size_t last = std::min((p + 1) * kWidth<T>, queries_);
       for (std::size_t i = p * kWidth<T>; i < last; i += kRows) {
-        const std::size_t rows = std::min(kRows, std::min((p + 1) * kWidth<T>, kQueries) - i);
+        const std::size_t rows = std::min(kRows, last - i);
         for (std::size_t c = 0; c < panels_; ++c) {
-          AddProduct<Ops, 1, kQueries>(d_scores_by_query_ + i, panel + c * KeyPanelStride(), keys, rows, NarrowTail(c, dim_), select,
-                                       DqTile(i, c));
+          AddProduct<Ops, 1, kQueries>(d_scores_by_query_ + i, panels.at(c), keys, rows, NarrowTail(c, dim_), select, DqTile(i, c));
         }
       }
     }
@@ -416,6 +437,12 @@ class Backward {
       while (!first && ticket->load(std::memory_order_acquire) != turn.before) std::this_thread::yield();
     }
     const Head to = HeadOf(task_.gradients.dq);
+    if (Gradient::kIsProduct && first && last) {
+      for (std::size_t i = 0; i < queries_; ++i) {
+        WritePanelRow(DqTile(i, 0), kQueries * kWidth<T>, static_cast<T>(task_.scale), to, query_ + static_cast<std::int64_t>(i), dim_);
+      }
+      return;
+    }
     const Head sum = first && last ? Head{} : HeadOf(task_.dq_sum);
     T* row = copies_;
     if (!first) PrefetchRows(sum, query_, queries_, dim_);
@@ -446,20 +473,20 @@ class Backward {
 
   void WriteGradient(const Head& to, std::size_t owned, const T* tiles, std::size_t panels, std::size_t dim, T scale) {
     for (std::size_t j = 0; j < owned; ++j) {
-      T* row = copies_;
+      const std::int64_t key = key_begin_ + static_cast<std::int64_t>(j);
       if (j < keys_) {
-        for (std::size_t c = 0; c < panels; ++c) {
-          std::copy_n(tiles + ((j / kRows * panels + c) * kRows + j % kRows) * kWidth<T>, kWidth<T>, row + c * kWidth<T>);
-        }
-        for (std::size_t c = 0; c < dim; ++c) row[c] = row[c] * scale + T{0};  // never -0, whose sign would tell who shared the tile
+        WritePanelRow(tiles + (j / kRows * panels * kRows + j % kRows) * kWidth<T>, kRows * kWidth<T>, scale, to, key, dim);
+      } else {
+        WriteRow(zeros_, to, key, dim);
       }
-      WriteRow(j < keys_ ? row : zeros_, to, key_begin_ + static_cast<std::int64_t>(j), dim);
     }
   }
 
   const BackwardTask& task_;
-  const std::size_t dim_, dim_v_, inner_, inner_v_, panels_, panels_v_, copy_stride_, most_keys_, groups_, rows_stride_, rows_stride_v_;
-  Packed *key_rows_, *value_rows_, *key_panels_, *query_lanes_, *d_out_lanes_, *query_panels_, *d_out_panels_;
+  const std::size_t dim_, dim_v_, inner_, inner_v_, panels_, panels_v_, copy_stride_, most_keys_, groups_;
+  Rows<Packed>*key_rows_, *value_rows_;  // of each group of the block
+  Panels<Packed> key_panels_{}, query_panels_{}, d_out_panels_{};
+  Packed *key_row_memory_, *value_row_memory_, *key_panel_memory_, *query_lanes_, *d_out_lanes_, *query_panel_memory_, *d_out_panel_memory_;
   Packed *weights_, *d_scores_, *d_scores_by_query_;
   T *dk_, *dv_, *dq_, *maximum_, *inverse_sum_, *shift_, *copies_, *zeros_;
   Unsigned<T>* tile_words_;
@@ -473,7 +500,7 @@ class Backward {
   std::int64_t block_ = 0, block_keys_ = 0, key_begin_ = 0, query_ = 0;
   std::int32_t head_ = 0;
   BackwardTask::Run all_blocks_{0, 0};  // what every chunk sees where nothing is hidden
-  bool keys_finite_ = true, queries_finite_ = true, some_row_is_dead_ = false;
+  bool keys_finite_ = true, queries_finite_ = true, some_row_is_dead_ = false, queries_in_place_ = false, d_outs_in_place_ = false;
   bool packed_[kPanels];
   Tiles tiles_;
 };

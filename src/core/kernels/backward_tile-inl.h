@@ -34,7 +34,7 @@ struct BackwardTile {
   using T = typename Ops::T;
   using Packed = typename Ops::Packed;
 
-  const Packed *keys, *values;     // [inner][kRows]
+  Rows<Packed> keys, values;
   const Packed *queries, *d_outs;  // [inner][kWidth]
   std::size_t inner, inner_v;
   T score_factor;
@@ -53,18 +53,19 @@ HWY_INLINE MaskOf<T> SeenBy(const Unsigned<T>* HWY_RESTRICT words, std::size_t r
   return hn::RebindMask(Tag<T>(), hn::TestBit(hn::Load(du, words + lane), bit));
 }
 
-template <class Ops, std::size_t M, bool kPartial>
+// M rows and V vectors of lanes: the others hold no key or no query.
+template <class Ops, std::size_t M, std::size_t V, bool kPartial>
 HWY_NOINLINE void PlainBackwardTile(const BackwardTile<Ops>& tile) {
   using T = typename Ops::T;
   const Tag<T> d;
   HWY_ALIGN T weights[M * kWidth<T>];
   {
-    Acc<Ops, M, 2> acc;
+    Acc<Ops, M, V> acc;
     AccumulateScores(tile.keys, tile.queries, tile.inner, acc);
 #pragma GCC unroll 12
     for (std::size_t r = 0; r < M; ++r) {
 #pragma GCC unroll 2
-      for (std::size_t v = 0; v < 2; ++v) {
+      for (std::size_t v = 0; v < V; ++v) {
         const std::size_t lane = v * kLanes<T>;
         const auto s = hn::Sub(Ops::ScoreOf(acc.v[r][v], tile.score_factor), hn::Load(d, tile.lanes.maximum + lane));
         auto p = hn::Mul(Exp(s), hn::Load(d, tile.lanes.inverse_sum + lane));
@@ -72,21 +73,21 @@ HWY_NOINLINE void PlainBackwardTile(const BackwardTile<Ops>& tile) {
         hn::Store(p, d, weights + r * kWidth<T> + lane);
         acc.v[r][v] = p;
       }
-      Ops::StoreRow(acc.v[r][0], acc.v[r][1], tile.weights + r * (kQueryChunk / Ops::kPair));
+      Ops::StoreRow(acc.v[r][0], acc.v[r][V - 1], tile.weights + r * (kQueryChunk / Ops::kPair));
     }
   }
-  Acc<Ops, M, 2> acc;
+  Acc<Ops, M, V> acc;
   AccumulateScores(tile.values, tile.d_outs, tile.inner_v, acc);
 #pragma GCC unroll 12
   for (std::size_t r = 0; r < M; ++r) {
 #pragma GCC unroll 2
-    for (std::size_t v = 0; v < 2; ++v) {
+    for (std::size_t v = 0; v < V; ++v) {
       const std::size_t lane = v * kLanes<T>;
       auto ds = hn::Mul(hn::Load(d, weights + r * kWidth<T> + lane), hn::Add(acc.v[r][v], hn::Load(d, tile.lanes.shift + lane)));
       if constexpr (kPartial) ds = hn::IfThenElseZero(SeenBy<T>(tile.words, r, lane), ds);
       acc.v[r][v] = ds;
     }
-    Ops::StoreRow(acc.v[r][0], acc.v[r][1], tile.d_scores + r * (kQueryChunk / Ops::kPair));
+    Ops::StoreRow(acc.v[r][0], acc.v[r][V - 1], tile.d_scores + r * (kQueryChunk / Ops::kPair));
   }
   Ops::template StoreByQuery<M>(acc, tile.d_scores_by_query);
 }

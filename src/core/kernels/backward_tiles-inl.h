@@ -19,14 +19,14 @@ namespace HWY_NAMESPACE {
 
 enum class TileState : std::uint8_t { kAbsent, kPartial, kFull };
 
-// A chunk of queries and a sub-block of keys: first rows in their sequence, and how many queries and groups of kRows keys there are.
+// A chunk of queries and a sub-block of keys: first rows in their sequence, and how many queries, keys and groups of kRows keys there are.
 struct BackwardPlace {
   std::size_t sequence;
   std::int32_t head;
   std::int64_t query;
   std::size_t queries;
   std::int64_t key;
-  std::size_t groups;
+  std::size_t keys, groups;
 };
 
 template <typename T>
@@ -44,6 +44,13 @@ struct BackwardTiles {
   // `dead_maxima`: maxima of the queries where some of them see nothing (-infinity), else null.
   // Which (query panel, key group) tiles exist, from the plan's row units; whether there is one.
   bool Find(const plan::Layout& layout, const BackwardPlace& place, const T* dead_maxima) {
+    if (layout.mask == nullptr && dead_maxima == nullptr &&
+        place.key + static_cast<std::int64_t>(place.keys) <= layout.sequences[place.sequence].len_k) {
+      for (std::size_t p = 0; p < kPanels; ++p) {
+        std::fill_n(states[p], place.groups, p * kWidth<T> < place.queries ? TileState::kFull : TileState::kAbsent);
+      }
+      return true;
+    }
     bool some_exist = false;
     bool any[kUnits][kSubGroups] = {}, full[kUnits][kSubGroups] = {};
     const std::int64_t begin = place.key, end = begin + static_cast<std::int64_t>(place.groups * kRows);
@@ -57,7 +64,7 @@ struct BackwardTiles {
         const std::size_t to = static_cast<std::size_t>(std::min<std::int64_t>(i->end, end) - begin);
         for (std::size_t g = from / kRows; g * kRows < to; ++g) {
           any[u][g] = true;
-          full[u][g] |= i->full && g * kRows >= from && (g + 1) * kRows <= to;
+          full[u][g] |= i->full && g * kRows >= from && std::min((g + 1) * kRows, place.keys) <= to;
         }
       }
     }

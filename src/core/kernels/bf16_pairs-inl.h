@@ -11,6 +11,7 @@
 #endif
 
 #include <algorithm>
+#include <cstring>
 
 #include "core/kernels/ops-inl.h"
 #include "core/kernels/tile_gemm-inl.h"
@@ -23,7 +24,6 @@ struct Bf16PairOps {
   using T = float;
   using Packed = std::uint32_t;
   static constexpr std::size_t kPair = 2;
-  static constexpr bool kScaleWhilePacking = false;  // folded in, the scale would be rounded to bfloat16
   static constexpr bool kSeparateByQuery = true;
   static constexpr const char* kTarget = "avx512_bf16";
 
@@ -67,15 +67,15 @@ struct Bf16PairOps {
   }
 
   // dS for dq is summed over keys: rows r and r + 1 become the halves of one element.
-  template <std::size_t M>
-  static HWY_INLINE void StoreByQuery(const Acc<Bf16PairOps, M, 2>& d_scores, Packed* HWY_RESTRICT to) {
+  template <std::size_t M, std::size_t V>
+  static HWY_INLINE void StoreByQuery(const Acc<Bf16PairOps, M, V>& d_scores, Packed* HWY_RESTRICT to) {
     const Tag<std::uint16_t> d16;
     const Tag<std::uint32_t> d32;
     const hn::Half<Tag<std::uint16_t>> half;
 #pragma GCC unroll 6
     for (std::size_t r = 0; r < M; r += 2) {
 #pragma GCC unroll 2
-      for (std::size_t v = 0; v < 2; ++v) {
+      for (std::size_t v = 0; v < V; ++v) {
         const auto halves = hn::BitCast(d16, Round(d_scores.v[r][v], d_scores.v[r + 1][v]));
         const auto even = hn::PromoteTo(d32, hn::LowerHalf(half, halves));
         const auto odd = hn::ShiftLeft<16>(hn::PromoteTo(d32, hn::UpperHalf(half, halves)));
@@ -84,27 +84,33 @@ struct Bf16PairOps {
     }
   }
 
-  static HWY_INLINE void PackLanesOf(const Head& head, std::int64_t first, std::size_t n, std::size_t cols, float /*scale*/, float* copies,
-                                     std::size_t stride, const float* zeros, Packed* HWY_RESTRICT to) {
+  static HWY_INLINE void PackLanesOf(const Head& head, std::int64_t first, std::size_t n, std::size_t cols,
+                                     const RowScratch<float>& scratch, Packed* HWY_RESTRICT to) {
     const Packed* rows[kWidth<float>];
-    PointAtPairs(head, first, n, kWidth<float>, cols, copies, stride, zeros, rows);
-    PackLanes(rows, (cols + 1) / 2, Packed{1}, to);
+    PointAtPairs(head, first, n, kWidth<float>, cols, scratch, rows);
+    PackLanes(rows, (cols + 1) / 2, to);
   }
-  static HWY_INLINE void PackRowsOf(const Head& head, std::int64_t first, std::size_t n, std::size_t cols, float /*scale*/, float* copies,
-                                    std::size_t stride, const float* zeros, Packed* HWY_RESTRICT to) {
+  static HWY_INLINE Rows<Packed> RowsOf(const Head& head, std::int64_t first, std::size_t n, std::size_t cols,
+                                        const RowScratch<float>& scratch, Packed* HWY_RESTRICT to, std::size_t stride) {
     const Packed* rows[kRows];
-    PointAtPairs(head, first, n, kRows, cols, copies, stride, zeros, rows);
-    PackRows(rows, (cols + 1) / 2, Packed{1}, to);
+    PointAtPairs(head, first, n, kRows, cols, scratch, rows);
+    for (std::size_t r = 0; r < kRows; ++r) std::memcpy(to + r * stride, rows[r], (cols + 1) / 2 * sizeof(Packed));
+    return {to, static_cast<std::int64_t>(stride)};
+  }
+  // Pairs of rows lie side by side in no tensor.
+  static HWY_INLINE bool InPlace(const Head& /*head*/, std::size_t /*n*/, std::size_t /*cols*/) { return false; }
+  static HWY_INLINE Panels<Packed> PanelsInPlace(const Head& /*head*/, std::int64_t /*first*/) { return {}; }
+  static HWY_INLINE bool FiniteInPlace(const Head& /*head*/, std::int64_t /*first*/, std::size_t /*n*/, std::size_t /*cols*/) {
+    return false;
   }
   static HWY_INLINE bool PackPanelsOf(const Head& head, std::int64_t first, std::size_t n, std::size_t padded, std::size_t cols,
-                                      std::size_t panel_stride, float* copies, std::size_t stride, const float* zeros,
-                                      Packed* HWY_RESTRICT to) {
+                                      std::size_t panel_stride, const RowScratch<float>& scratch, Packed* HWY_RESTRICT to) {
     bool finite = true;
     const Packed* rows[kWidth<float>];
     for (std::size_t done = 0; done < padded; done += kWidth<float>) {
       const std::size_t count = std::min(kWidth<float>, padded - done);
       const std::size_t real = done < n ? std::min(count, n - done) : 0;
-      PointAtPairs(head, first + static_cast<std::int64_t>(done), real, count, cols, copies, stride, zeros, rows);
+      PointAtPairs(head, first + static_cast<std::int64_t>(done), real, count, cols, scratch, rows);
       for (std::size_t r = 0; r < count; r += 2) {
         finite &= InterleaveRows(reinterpret_cast<const std::uint16_t*>(rows[r]), reinterpret_cast<const std::uint16_t*>(rows[r + 1]), cols,
                                  panel_stride, to + (done + r) / 2 * kWidth<float>);
@@ -116,12 +122,12 @@ struct Bf16PairOps {
  private:
   // `rows` pointers to bfloat16 rows, seen as pairs: into the tensor where it can be read so, else into copies, rounded and padded.
   static HWY_NOINLINE void PointAtPairs(const Head& head, std::int64_t first, std::size_t n, std::size_t rows, std::size_t cols,
-                                        float* copies, std::size_t stride, const float* zeros, const Packed** pairs) {
+                                        const RowScratch<float>& scratch, const Packed** pairs) {
     if (HWY_UNLIKELY(head.order != nullptr)) PrefetchRows(head, first, n, cols);
     const bool direct = head.dtype == DType::kBFloat16 && head.col == 1 && cols % 2 == 0;
     for (std::size_t r = 0; r < rows; ++r) {
       if (r >= n) {
-        pairs[r] = reinterpret_cast<const Packed*>(zeros);
+        pairs[r] = reinterpret_cast<const Packed*>(scratch.zeros);
         continue;
       }
       const std::int64_t i = first + static_cast<std::int64_t>(r);
@@ -131,7 +137,7 @@ struct Bf16PairOps {
       }
       HWY_ALIGN float wide[kMostDim];
       CopyRow(head, i, cols, wide);
-      auto* copy = reinterpret_cast<std::uint16_t*>(copies + r * stride);
+      auto* copy = reinterpret_cast<std::uint16_t*>(scratch.copies + r * scratch.stride);
       WriteRow(wide, Head{copy, DType::kBFloat16, 0, 1, nullptr}, 0, cols);
       if (cols % 2 != 0) copy[cols] = 0;
       pairs[r] = reinterpret_cast<const Packed*>(copy);

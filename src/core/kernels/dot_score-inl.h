@@ -34,16 +34,17 @@ class DotScore {
   DotScore(const ForwardTask& task, Carve& /*carve*/)
       : dim_(static_cast<std::size_t>(task.inputs.q.shape[3])), inner_(Inner(dim_)), factor_(static_cast<T>(task.scale)) {}
 
-  // Rows [first, first + n) of a query head; `index` counts the item's rows.
-  void PackQueries(const Head& q, std::int64_t first, std::size_t n, std::size_t /*index*/, const RowScratch<T>& scratch, Packed* to) {
-    Ops::PackRowsOf(q, first, n, dim_, Ops::kScaleWhilePacking ? factor_ : T{1}, scratch.copies, scratch.stride, scratch.zeros, to);
+  // Rows [first, first + n) of a query head, as a tile reads them; `index` counts the item's rows, `to` is memory for kRows of them.
+  Rows<Packed> PackQueries(const Head& q, std::int64_t first, std::size_t n, std::size_t /*index*/, const RowScratch<T>& scratch,
+                           Packed* to) {
+    return Ops::RowsOf(q, first, n, dim_, scratch, to, RowStride(inner_));
   }
   // Keys [first, first + n) of the kv head; `lane` counts the chunk's keys.
   void PackKeys(const Head& k, std::int64_t first, std::size_t n, std::size_t /*lane*/, const RowScratch<T>& scratch, Packed* to) {
-    Ops::PackLanesOf(k, first, n, dim_, T{1}, scratch.copies, scratch.stride, scratch.zeros, to);
+    Ops::PackLanesOf(k, first, n, dim_, scratch, to);
   }
   // Fills tile.data. The tile's first row is row `row` of the item, its first lane lane `lane` of the chunk.
-  void Tile(const ScoreTile<T>& tile, std::size_t /*row*/, std::size_t /*lane*/, const Packed* q, const Packed* k) const {
+  void Tile(const ScoreTile<T>& tile, std::size_t /*row*/, std::size_t /*lane*/, Rows<Packed> q, const Packed* k) const {
     REGARD_FOR_ROWS(tile.rows, (ScorePanel<Ops, M>(q, k, inner_, factor_, tile.data)));
   }
 
@@ -65,30 +66,29 @@ class DotGradient {
   DotGradient(const BackwardTask& task, std::size_t /*most_keys*/, Carve& /*carve*/)
       : dim_(static_cast<std::size_t>(task.inputs.q.shape[3])), inner_(Inner(dim_)), factor_(static_cast<T>(task.scale)) {}
 
-  // Keys of a block, as rows and as panels; returns whether all is finite.
-  bool PackKeys(const Head& k, std::int64_t first, std::size_t n, const RowScratch<T>& scratch, Packed* rows, std::size_t rows_stride,
+  // Keys of a block: as rows, kRows of them an entry of `rows`, for which `row_memory` has kRows * RowStride(inner) elements each; and as
+  // panels, unless `panels` is null because they lie ready. Returns whether all is finite.
+  bool PackKeys(const Head& k, std::int64_t first, std::size_t n, const RowScratch<T>& scratch, Rows<Packed>* rows, Packed* row_memory,
                 Packed* panels, std::size_t panel_stride) {
-    const std::size_t groups = (n + kRows - 1) / kRows;
-    for (std::size_t g = 0; g < groups; ++g) {
-      Ops::PackRowsOf(k, first + static_cast<std::int64_t>(g * kRows), std::min(kRows, n - g * kRows), dim_, T{1}, scratch.copies,
-                      scratch.stride, scratch.zeros, rows + g * rows_stride);
+    for (std::size_t at = 0; at < n; at += kRows) {
+      rows[at / kRows] = Ops::RowsOf(k, first + static_cast<std::int64_t>(at), std::min(kRows, n - at), dim_, scratch,
+                                     row_memory + at * RowStride(inner_), RowStride(inner_));
     }
-    return Ops::PackPanelsOf(k, first, n, RoundUp(groups * kRows, Ops::kPair), dim_, panel_stride, scratch.copies, scratch.stride,
-                             scratch.zeros, panels);
+    if (panels == nullptr) return Ops::FiniteInPlace(k, first, n, dim_);
+    return Ops::PackPanelsOf(k, first, n, RoundUp(n, Ops::kPair), dim_, panel_stride, scratch, panels);
   }
   // Queries from `first` on are about to be packed, for pairs with the block's keys.
   void StartChunk(const Head& /*q*/, std::int64_t /*first*/) {}
-  // A panel of them, as lanes and as a panel; `lane` counts the chunk's queries. Returns whether all is finite.
+  // A panel of them, as lanes and, unless `panels` is null, as a panel; `lane` counts the chunk's queries. Returns whether all is finite.
   bool PackQueries(const Head& q, std::int64_t first, std::size_t n, std::size_t /*lane*/, const RowScratch<T>& scratch, Packed* lanes,
                    Packed* panels, std::size_t panel_stride) {
-    // The scale goes where the forward pass put it: the scores then have the same bits, and the weights add up to 1.
-    const T scale = Ops::kScaleWhilePacking ? factor_ : T{1};
-    Ops::PackLanesOf(q, first, n, dim_, scale, scratch.copies, scratch.stride, scratch.zeros, lanes);
-    return Ops::PackPanelsOf(q, first, n, kWidth<T>, dim_, panel_stride, scratch.copies, scratch.stride, scratch.zeros, panels);
+    Ops::PackLanesOf(q, first, n, dim_, scratch, lanes);
+    if (panels == nullptr) return Ops::FiniteInPlace(q, first, n, dim_);
+    return Ops::PackPanelsOf(q, first, n, RoundUp(n, Ops::kPair), dim_, panel_stride, scratch, panels);
   }
 
   // Fills tile.data. The tile's first row is key `row` of the block, its first lane query `lane` of the chunk.
-  void Tile(const ScoreTile<T>& tile, std::size_t /*row*/, std::size_t /*lane*/, const Packed* k, const Packed* q) const {
+  void Tile(const ScoreTile<T>& tile, std::size_t /*row*/, std::size_t /*lane*/, Rows<Packed> k, const Packed* q) const {
     ScorePanel<Ops, kRows>(k, q, inner_, factor_, tile.data);
   }
 

@@ -63,6 +63,19 @@ HWY_INLINE Vec<double> Exp(Vec<double> x) {
   return hn::IfThenElse(hn::IsNaN(x), x, hn::Exp(d, clamped));
 }
 
+// x[i] = e^-x[i] for `n` elements, taken in double: of a logarithm in float the digits behind the first ones are lost.
+template <typename T>
+HWY_INLINE void ExpOfNegated(T* HWY_RESTRICT x, std::size_t n) {
+  const Tag<double> d;
+  HWY_ALIGN double wide[kLanes<double>] = {};
+  for (std::size_t at = 0; at < n; at += kLanes<double>) {
+    const std::size_t count = n - at < kLanes<double> ? n - at : kLanes<double>;
+    for (std::size_t i = 0; i < count; ++i) wide[i] = -static_cast<double>(x[at + i]);
+    hn::Store(Exp(hn::Load(d, wide)), d, wide);
+    for (std::size_t i = 0; i < count; ++i) x[at + i] = static_cast<T>(wide[i]);
+  }
+}
+
 // e^x - 1 for x <= 0, within 2 ulp: 2^n (e^r - 1) + (2^n - 1), where |r| <= ln(2) / 2 and e^r - 1 is its Taylor series. NaN gives NaN.
 template <typename T>
 HWY_INLINE Vec<T> ExpMinus1(Vec<T> x) {

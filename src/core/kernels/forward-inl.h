@@ -62,14 +62,15 @@ class Forward {
         score_(task, carve) {
     const std::size_t groups = kMaxUnits * kGroupsPerUnit;
     const std::size_t panels = chunk_ / kWidth<T>;
-    q_stride_ = RoundUp(inner_ * kRows + 4, 32);
-    queries_ = carve.Take<Packed>(groups * q_stride_);
+    groups_ = carve.Take<RowGroup>(groups);
+    queries_ = carve.Take<Rows<Packed>>(groups);
+    query_memory_ = carve.Take<Packed>(groups * kRows * RowStride(inner_));
     out_ = carve.Take<T>(groups * value_panels_ * kRows * kWidth<T>);
     sums_ = carve.Take<T>(groups * kRows * kLanes<T>);
     maxima_ = carve.Take<T>(groups * kRows);
     started_ = carve.Take<bool>(groups);
     keys_ = carve.Take<Packed>(panels * inner_ * kWidth<T>);
-    values_ = carve.Take<Packed>(value_panels_ * (chunk_ / kPair) * kWidth<T>);
+    value_memory_ = carve.Take<Packed>(value_panels_ * (chunk_ / kPair) * kWidth<T>);
     weights_ = carve.Take<Packed>(panels * kRows * kWidth<T> / kPair);
     scores_ = carve.Take<T>(panels * kRows * kWidth<T>);
     factors_ = carve.Take<T>(kRows * kWidth<T>);
@@ -94,41 +95,41 @@ class Forward {
     k_ = Head::of(task_.inputs.k, batch, item.kv_head, sequence_->k_begin, key_order);
     v_ = Head::of(task_.inputs.v, batch, item.kv_head, sequence_->k_begin, key_order);
     std::fill_n(cursors_, kMaxUnits, std::size_t{0});
-    const std::size_t groups = Groups();
-    for (std::size_t g = 0; g < groups; ++g) {
-      const RowGroup group = GroupAt(g);
+    FindGroups();
+    for (std::size_t g = 0; g < groups_count_; ++g) {
+      const RowGroup& group = groups_[g];
       if (group.rows == 0) continue;
       PackQueries(group);
-      std::fill_n(sums_ + g * kRows * kLanes<T>, kRows * kLanes<T>, T{0});
+      Clear(sums_ + g * kRows * kLanes<T>, kRows * kLanes<T>);
       std::fill_n(maxima_ + g * kRows, kRows, kMinusInfinity<T>);
       started_[g] = false;
     }
     for (std::int64_t chunk = NextChunk(0); chunk < sequence_->len_k; chunk = NextChunk(chunk + static_cast<std::int64_t>(chunk_)))
       RunChunk(chunk);
-    for (std::size_t g = 0; g < groups; ++g) Finish(GroupAt(g));
+    for (std::size_t g = 0; g < groups_count_; ++g) Finish(groups_[g]);
   }
 
-  std::size_t Groups() const {
-    return static_cast<std::size_t>((item_->head_end - item_->head_begin) * (item_->unit_end - item_->unit_begin)) * kGroupsPerUnit;
-  }
-  RowGroup GroupAt(std::size_t g) const {
-    const std::int64_t units = item_->unit_end - item_->unit_begin;
-    const std::int64_t which = static_cast<std::int64_t>(g / kGroupsPerUnit);
-    RowGroup group;
-    group.index = g;
-    group.head = item_->head_begin + static_cast<std::int32_t>(which / units);
-    group.unit = item_->unit_begin + which % units;
-    group.row = group.unit * plan::kRowUnit + static_cast<std::int64_t>(g % kGroupsPerUnit * kRows);
-    group.rows = static_cast<std::size_t>(std::clamp<std::int64_t>(sequence_->len_q - group.row, 0, static_cast<std::int64_t>(kRows)));
-    return group;
+  // The item's groups of rows, kGroupsPerUnit for each unit of each head; the last of a sequence may have no rows.
+  void FindGroups() {
+    groups_count_ = 0;
+    for (std::int32_t head = item_->head_begin; head < item_->head_end; ++head) {
+      for (std::int64_t unit = item_->unit_begin; unit < item_->unit_end; ++unit) {
+        for (std::size_t g = 0; g < kGroupsPerUnit; ++g) {
+          const std::int64_t row = unit * plan::kRowUnit + static_cast<std::int64_t>(g * kRows);
+          const std::int64_t rows = std::clamp<std::int64_t>(sequence_->len_q - row, 0, static_cast<std::int64_t>(kRows));
+          groups_[groups_count_] = {groups_count_, head, unit, row, static_cast<std::size_t>(rows)};
+          ++groups_count_;
+        }
+      }
+    }
   }
   std::span<const plan::Interval> Intervals(const RowGroup& group) const {
     return task_.layout->unit(static_cast<std::size_t>(item_->sequence), group.head, group.unit);
   }
 
   void PackQueries(const RowGroup& group) {
-    score_.PackQueries(QueryHead(task_.inputs.q, group), group.row, group.rows, group.index * kRows, Scratch(),
-                       queries_ + group.index * q_stride_);
+    queries_[group.index] = score_.PackQueries(QueryHead(task_.inputs.q, group), group.row, group.rows, group.index * kRows, Scratch(),
+                                               query_memory_ + group.index * kRows * RowStride(inner_));
   }
   template <class View>
   Head QueryHead(const View& view, const RowGroup& group) const {
@@ -141,8 +142,8 @@ class Forward {
   // first interval that ends behind `chunk`.
   std::int64_t NextChunk(std::int64_t chunk) {
     std::int64_t next = sequence_->len_k;
-    for (std::size_t u = 0; u < Groups() / kGroupsPerUnit; ++u) {
-      const auto intervals = Intervals(GroupAt(u * kGroupsPerUnit));
+    for (std::size_t u = 0; u < groups_count_ / kGroupsPerUnit; ++u) {
+      const auto intervals = Intervals(groups_[u * kGroupsPerUnit]);
       std::size_t& cursor = cursors_[u];
       while (cursor < intervals.size() && intervals[cursor].end <= chunk) ++cursor;
       if (cursor < intervals.size()) next = std::min<std::int64_t>(next, intervals[cursor].begin);
@@ -154,10 +155,10 @@ class Forward {
   // Packs the keys of a chunk that some row of the item sees, and lets every group of rows pass over them.
   void RunChunk(std::int64_t chunk) {
     const std::int64_t chunk_end = std::min(chunk + static_cast<std::int64_t>(chunk_), sequence_->len_k);
-    const std::size_t panels = (static_cast<std::size_t>(chunk_end - chunk) + kWidth<T> - 1) / kWidth<T>, groups = Groups();
+    const std::size_t panels = (static_cast<std::size_t>(chunk_end - chunk) + kWidth<T> - 1) / kWidth<T>;
     std::fill_n(wanted_, panels, false);
-    for (std::size_t u = 0; u < groups / kGroupsPerUnit; ++u) {
-      const auto intervals = Intervals(GroupAt(u * kGroupsPerUnit));
+    for (std::size_t u = 0; u < groups_count_ / kGroupsPerUnit; ++u) {
+      const auto intervals = Intervals(groups_[u * kGroupsPerUnit]);
       for (std::size_t i = cursors_[u]; i < intervals.size() && intervals[i].begin < chunk_end; ++i) {
         const std::size_t begin = static_cast<std::size_t>(std::max<std::int64_t>(intervals[i].begin, chunk) - chunk) / kWidth<T>;
         const std::size_t end =
@@ -166,13 +167,15 @@ class Forward {
       }
     }
     values_finite_ = true;
+    values_in_place_ = Ops::InPlace(v_, static_cast<std::size_t>(chunk_end - chunk), dim_v_);
+    values_ = values_in_place_ ? Ops::PanelsInPlace(v_, chunk) : Panels<Packed>{value_memory_, kWidth<T>, ValuePanelStride()};
     for (std::size_t begin = 0, end; begin < panels; begin = end + 1) {
       while (begin < panels && !wanted_[begin]) ++begin;
       for (end = begin; end < panels && wanted_[end];) ++end;
       if (begin < end) PackKeys(chunk, begin, end);
     }
-    for (std::size_t g = 0; g < groups; ++g) {
-      const RowGroup group = GroupAt(g);
+    for (std::size_t g = 0; g < groups_count_; ++g) {
+      const RowGroup& group = groups_[g];
       if (group.rows != 0 && SeesSome(group, chunk_end)) PassOver(group, chunk, chunk_end);
     }
   }
@@ -192,19 +195,27 @@ class Forward {
     const std::int64_t key = chunk + static_cast<std::int64_t>(panel_begin * kWidth<T>);
     const std::size_t padded = (panel_end - panel_begin) * kWidth<T>;
     const std::size_t n = static_cast<std::size_t>(std::min<std::int64_t>(static_cast<std::int64_t>(padded), sequence_->len_k - key));
-    values_finite_ &= Ops::PackPanelsOf(v_, key, n, padded, dim_v_, ValuePanelStride(), copies_, copy_stride_, zeros_,
-                                        values_ + panel_begin * kWidth<T> / kPair * kWidth<T>);
+    if (values_in_place_) {
+      values_finite_ &= !SomeMayBeHidden() || Ops::FiniteInPlace(v_, key, n, dim_v_);
+    } else {
+      values_finite_ &= Ops::PackPanelsOf(v_, key, n, padded, dim_v_, static_cast<std::size_t>(ValuePanelStride()), Scratch(),
+                                          value_memory_ + panel_begin * kWidth<T> / kPair * kWidth<T>);
+    }
   }
 
-  std::size_t ValuePanelStride() const { return chunk_ / kPair * kWidth<T>; }
+  // Whether a weight may be 0 because its pair is hidden or dropped, and not because its score is low.
+  bool SomeMayBeHidden() const { return task_.layout->mask != nullptr || Staged(); }
+  bool Staged() const { return !task_.stages.empty() || !task_.weight_stages.empty(); }
+
+  std::int64_t ValuePanelStride() const { return static_cast<std::int64_t>(chunk_ / kPair * kWidth<T>); }
 
   void PassOver(const RowGroup& group, std::int64_t chunk, std::int64_t chunk_end) {
     uses_count_ = UsePanels<T>(*task_.layout, static_cast<std::size_t>(item_->sequence), group.head, group.unit, group.row, group.rows,
                                chunk, chunk_end, uses_, words_);
     if (uses_count_ == 0) return;
-    std::fill_n(chunk_sums_, kRows * kLanes<T>, T{0});
+    Clear(chunk_sums_, kRows * kLanes<T>);
     chunk_begin_ = chunk;
-    if (Score::kInRegisters && task_.stages.empty() && task_.weight_stages.empty()) {
+    if (Score::kInRegisters && !Staged()) {
       if constexpr (Score::kInRegisters) Weigh(group);
     } else {
       ScoreAll(group);
@@ -224,7 +235,7 @@ class Forward {
 
   // The plain way: weights straight from the accumulators, with the maxima that the rows have.
   void Weigh(const RowGroup& group) {
-    const Packed* q = queries_ + group.index * q_stride_;
+    const Rows<Packed> q = queries_[group.index];
     T* maxima = maxima_ + group.index * kRows;
     T* sums = chunk_sums_;
     const T factor = static_cast<T>(task_.scale);
@@ -271,7 +282,7 @@ class Forward {
   void WeighAgain(const RowGroup& group) {
     bool outgrown[kRows];
     for (std::size_t r = 0; r < group.rows; ++r) outgrown[r] = Outgrown(group, r);
-    std::fill_n(chunk_sums_, kRows * kLanes<T>, T{0});
+    Clear(chunk_sums_, kRows * kLanes<T>);
     ScoreAll(group);
     for (std::size_t u = 0; u < uses_count_; ++u) {
       if (uses_[u].partial) HideScores(group.rows, words_ + u * kRows, scores_ + u * kRows * kWidth<T>);
@@ -293,7 +304,7 @@ class Forward {
   }
 
   void ScoreAll(const RowGroup& group) {
-    const Packed* q = queries_ + group.index * q_stride_;
+    const Rows<Packed> q = queries_[group.index];
     for (std::size_t u = 0; u < uses_count_; ++u) {
       const std::size_t panel = uses_[u].panel;
       score_.Tile(TileOf(group, u), group.index * kRows, panel * kWidth<T>, q, keys_ + panel * inner_ * kWidth<T>);
@@ -370,43 +381,45 @@ class Forward {
   T* OutTile(std::size_t group, std::size_t panel) const { return out_ + (group * value_panels_ + panel) * kRows * kWidth<T>; }
 
   void GatherValues(const RowGroup& group) {
-    const bool select = !values_finite_ && (!task_.stages.empty() || !task_.weight_stages.empty() ||
-                                            std::any_of(uses_, uses_ + uses_count_, [](const PanelUse& u) { return u.partial; }));
-    const std::size_t tail = dim_v_ % kWidth<T>;
+    // Tails of a sequence count as partial too, but nothing is read there.
+    const bool select = !values_finite_ && SomeMayBeHidden();
     for (std::size_t p = 0; p < value_panels_; ++p) {
       T* out = OutTile(group.index, p);
-      const Packed* values = values_ + p * ValuePanelStride();
+      const bool narrow = dim_v_ - p * kWidth<T> <= kLanes<T>;
       if (HWY_UNLIKELY(select)) {
-        GatherSelecting(group, values, out);
-      } else if (tail != 0 && tail <= kLanes<T> && p + 1 == value_panels_) {
-        REGARD_FOR_ROWS(group.rows, (GatherPanel<M, 1>(values, started_[group.index], out)));
+        GatherSelecting(group, values_.at(p), narrow, out);
+      } else if (narrow) {
+        REGARD_FOR_ROWS(group.rows, (GatherPanel<M, 1>(values_.at(p), started_[group.index], out)));
       } else {
-        REGARD_FOR_ROWS(group.rows, (GatherPanel<M, 2>(values, started_[group.index], out)));
+        REGARD_FOR_ROWS(group.rows, (GatherPanel<M, 2>(values_.at(p), started_[group.index], out)));
       }
     }
   }
 
+  // The weights and values of panel u's keys that some row sees, and how many packed elements these are.
+  Rows<Packed> WeightsOf(std::size_t u) const {
+    return {weights_ + u * kRows * kWidth<T> / kPair + uses_[u].begin / kPair, static_cast<std::int64_t>(kWidth<T> / kPair)};
+  }
+  Columns<Packed> ValuesOf(std::size_t u, Columns<Packed> values) const {
+    return values.from((uses_[u].panel * kWidth<T> + uses_[u].begin) / kPair);
+  }
+  std::size_t KeysOf(std::size_t u) const { return (uses_[u].end + kPair - 1) / kPair - uses_[u].begin / kPair; }
+
   template <std::size_t M, std::size_t V>
-  HWY_NOINLINE void GatherPanel(const Packed* HWY_RESTRICT values, bool started, T* HWY_RESTRICT out) const {
+  HWY_NOINLINE void GatherPanel(Columns<Packed> values, bool started, T* HWY_RESTRICT out) const {
     Acc<Ops, M, V> acc;
     ZeroAcc(acc);
     for (std::size_t u = 0; u < uses_count_; ++u) {
-      const PanelUse use = uses_[u];
-      const std::size_t from = use.begin / kPair, to = (use.end + kPair - 1) / kPair;
-      const Packed* w = weights_ + u * kRows * kWidth<T> / kPair + from;
-      const Packed* v = values + (use.panel * kWidth<T> / kPair + from) * kWidth<T>;
-      Accumulate<Ops, M, V, kWidth<T> / kPair, 1>(w, v, to - from, acc);
+      Accumulate<Ops, M, V>({WeightsOf(u).data, static_cast<std::int64_t>(kWidth<T> / kPair), 1}, ValuesOf(u, values), KeysOf(u), acc);
     }
     if (started) AddAcc(out, acc);  // chunk by chunk: a long sum rounds less in pieces
     StoreAcc(acc, out);
   }
 
-  void GatherSelecting(const RowGroup& group, const Packed* values, T* out) const {
+  void GatherSelecting(const RowGroup& group, Columns<Packed> values, bool narrow, T* out) const {
     HWY_ALIGN T tile[kRows * kWidth<T>] = {};
     for (std::size_t u = 0; u < uses_count_; ++u) {
-      AccumulateSelecting<Ops, kWidth<T> / kPair, 1>(weights_ + u * kRows * kWidth<T> / kPair,
-                                                     values + uses_[u].panel * kWidth<T> / kPair * kWidth<T>, kWidth<T> / kPair, group.rows,
-                                                     tile);
+      AccumulateSelecting<Ops>(WeightsOf(u), ValuesOf(u, values), KeysOf(u), group.rows, narrow, tile);
     }
     if (!started_[group.index]) std::fill_n(out, kRows * kWidth<T>, T{0});
     AddRows(tile, group.rows, out);
@@ -423,16 +436,12 @@ class Forward {
       T sum = nothing ? T{0} : hn::GetLane(hn::SumOfLanes(d, hn::Load(d, sums_ + at * kLanes<T>)));
       T numerator = T{1};
       if (task_.sinks.given()) numerator = JoinSinks(task_.sinks, group.head, &maxima_[at], &sum);
-      const auto inverse = hn::Set(d, numerator / sum);
-      T* row = copies_;
-      for (std::size_t p = 0; p < value_panels_; ++p) {
-        const T* from = OutTile(group.index, p) + r * kWidth<T>;
-        for (std::size_t c = 0; c < kWidth<T>; c += kLanes<T>) {
-          hn::Store(nothing ? hn::Zero(d) : hn::MulAdd(hn::Load(d, from + c), inverse, hn::Zero(d)), d, row + p * kWidth<T> + c);
-        }
-      }
       const std::int64_t i = group.row + static_cast<std::int64_t>(r);
-      WriteRow(row, out, i, dim_v_);
+      if (nothing) {
+        WriteRow(zeros_, out, i, dim_v_);
+      } else {
+        WritePanelRow(OutTile(group.index, 0) + r * kWidth<T>, kRows * kWidth<T>, numerator / sum, out, i, dim_v_);
+      }
       totals_[r] = maxima_[at] == kMinusInfinity<T> ? T{1} : sum;
     }
     WriteStatistics(group);
@@ -463,9 +472,12 @@ class Forward {
   const std::size_t dim_, dim_v_, inner_, value_panels_, chunk_, copy_stride_;
   Score score_;
   std::int64_t chunk_begin_ = 0;
-  std::size_t q_stride_ = 0, bytes_ = 0, uses_count_ = 0;
-  bool values_finite_ = true;
-  Packed *queries_, *keys_, *values_, *weights_;
+  std::size_t bytes_ = 0, groups_count_ = 0, uses_count_ = 0;
+  bool values_finite_ = true, values_in_place_ = false;
+  RowGroup* groups_;
+  Rows<Packed>* queries_;  // of each group
+  Panels<Packed> values_{};
+  Packed *query_memory_, *keys_, *value_memory_, *weights_;
   T *out_, *sums_, *maxima_, *scores_, *factors_, *chunk_sums_, *totals_, *logs_, *copies_, *zeros_;
   bool *started_, *wanted_;
   std::size_t* cursors_;

@@ -123,10 +123,14 @@ inline constexpr std::int64_t most_block_keys(std::int64_t dim, std::int64_t dim
   return larger <= 128 ? 768 : larger <= 256 ? 384 : 192;
 }
 // Keys of one block of a sequence that owns `keys`: depends on nothing else, since the sums of dq are cut there. Short sequences are one
-// block; in long ones blocks are smaller, so that a few workers end together.
+// block; long ones are cut into an even number of blocks of one size (by fours where there are more than six), so that a few workers end
+// together.
 inline constexpr std::int64_t block_keys(std::int64_t dim, std::int64_t dim_v, std::int64_t keys) {
   const std::int64_t most = most_block_keys(dim, dim_v);
-  return keys <= most ? most : most * 3 / 4;
+  if (keys <= most) return most;
+  const std::int64_t wanted = most * 3 / 4, blocks = (keys + wanted - 1) / wanted, step = blocks > 6 ? 4 : 2;
+  const std::int64_t even = (blocks + step - 1) / step * step;
+  return ((keys + even - 1) / even + plan::kRowUnit - 1) / plan::kRowUnit * plan::kRowUnit;
 }
 
 // The sets of one instruction set, by Highway's number for it.

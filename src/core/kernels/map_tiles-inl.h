@@ -29,7 +29,7 @@ struct RowStatistics {
 
 // Weights of M rows and one panel of keys, straight from the accumulators.
 template <class Ops, std::size_t M, bool kPartial>
-HWY_NOINLINE void WeightsPanel(const typename Ops::Packed* HWY_RESTRICT q, const typename Ops::Packed* HWY_RESTRICT k, std::size_t inner,
+HWY_NOINLINE void WeightsPanel(Rows<typename Ops::Packed> q, const typename Ops::Packed* HWY_RESTRICT k, std::size_t inner,
                                typename Ops::T score_factor, RowStatistics<typename Ops::T> rows, const std::uint64_t* HWY_RESTRICT words,
                                typename Ops::T* HWY_RESTRICT weights) {
   using T = typename Ops::T;
@@ -84,9 +84,9 @@ class MapTiles {
         inner_(Score::Inner(dim_)),
         chunk_(ChunkKeys(dim_, 0)),
         copy_stride_(CopyStride(dim_)),
-        q_stride_(RoundUp(inner_ * kRows + 4, 32)),
         score_(task_, carve) {
-    queries_ = carve.Take<Packed>(groups * q_stride_);
+    queries_ = carve.Take<Rows<Packed>>(groups);
+    query_memory_ = carve.Take<Packed>(groups * kRows * RowStride(inner_));
     maxima_ = carve.Take<T>(groups * kRows);
     log_sums_ = carve.Take<T>(groups * kRows);
     dead_ = carve.Take<bool>(groups * kRows);
@@ -124,7 +124,8 @@ class MapTiles {
   // The group's queries and statistics.
   void PackQueries(const MapGroup& group) {
     const Head q = Head::of(task_.inputs.q, sequence_->batch, head_, sequence_->q_begin);
-    score_.PackQueries(q, group.row, group.rows, group.index * kRows, Scratch(), queries_ + group.index * q_stride_);
+    queries_[group.index] = score_.PackQueries(q, group.row, group.rows, group.index * kRows, Scratch(),
+                                               query_memory_ + group.index * kRows * RowStride(inner_));
     const Head maximum = Head::of(task_.outputs.maximum, sequence_->batch, head_, sequence_->q_begin + group.row);
     const Head log_sum = Head::of(task_.outputs.log_sum, sequence_->batch, head_, sequence_->q_begin + group.row);
     for (std::size_t r = 0; r < kRows; ++r) {
@@ -173,7 +174,8 @@ class MapTiles {
 
   void WeighPlain(const MapGroup& group, std::size_t u) {
     const PanelUse use = uses_[u];
-    const Packed *q = queries_ + group.index * q_stride_, *k = keys_ + use.panel * inner_ * kWidth<T>;
+    const Rows<Packed> q = queries_[group.index];
+    const Packed* k = keys_ + use.panel * inner_ * kWidth<T>;
     const RowStatistics<T> rows{maxima_ + group.index * kRows, log_sums_ + group.index * kRows};
     const T factor = static_cast<T>(task_.scale);
     const std::uint64_t* words = words_ + u * kRows;
@@ -188,8 +190,7 @@ class MapTiles {
   void WeighStaged(const MapGroup& group, std::size_t u, std::int64_t chunk) {
     const PanelUse use = uses_[u];
     const ScoreTile<T> tile = TileAt(group, chunk + static_cast<std::int64_t>(use.panel * kWidth<T>));
-    score_.Tile(tile, group.index * kRows, use.panel * kWidth<T>, queries_ + group.index * q_stride_,
-                keys_ + use.panel * inner_ * kWidth<T>);
+    score_.Tile(tile, group.index * kRows, use.panel * kWidth<T>, queries_[group.index], keys_ + use.panel * inner_ * kWidth<T>);
     for (const Stage& stage : task_.stages) ApplyStage(stage, tile);
     if (use.partial) HideScores(group.rows, words_ + u * kRows, tile.data);
     const bool factored = !task_.weight_stages.empty();
@@ -220,9 +221,10 @@ class MapTiles {
   }
 
   const ForwardTask& task_;
-  const std::size_t dim_, inner_, chunk_, copy_stride_, q_stride_;
+  const std::size_t dim_, inner_, chunk_, copy_stride_;
   Score score_;
-  Packed *queries_, *keys_;
+  Rows<Packed>* queries_;  // of each group
+  Packed *query_memory_, *keys_;
   T *maxima_, *log_sums_, *weights_, *scores_, *factors_, *copies_, *zeros_;
   bool* dead_;
   std::uint64_t* words_;

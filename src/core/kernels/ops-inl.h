@@ -9,6 +9,7 @@
 
 #include <algorithm>
 
+#include "core/kernels/operands-inl.h"
 #include "core/kernels/pack-inl.h"
 #include "core/kernels/rows-inl.h"
 #include "core/kernels/simd-inl.h"
@@ -27,7 +28,7 @@ struct PlainOps {
   using Packed = Float;
   static constexpr std::size_t kPair = 1;
 
-  static HWY_INLINE Vec<T> LoadPacked(const Packed* HWY_RESTRICT p) { return hn::Load(Tag<T>(), p); }
+  static HWY_INLINE Vec<T> LoadPacked(const Packed* HWY_RESTRICT p) { return hn::LoadU(Tag<T>(), p); }
   static HWY_INLINE Vec<T> Broadcast(const Packed* HWY_RESTRICT p) { return hn::Set(Tag<T>(), *p); }
   static HWY_INLINE Vec<T> MulAcc(Vec<T> acc, Vec<T> a, Vec<T> b) { return hn::MulAdd(a, b, acc); }
 
@@ -35,42 +36,61 @@ struct PlainOps {
   template <class Sums>
   static HWY_INLINE void Settle(Sums& /*acc*/) {}
 
-  // Scores come out of the product finished: the scale was folded into the queries while they were packed.
-  static constexpr bool kScaleWhilePacking = true;
-  static HWY_INLINE Vec<T> ScoreOf(Vec<T> acc, T /*factor*/) { return acc; }
+  static HWY_INLINE Vec<T> ScoreOf(Vec<T> acc, T factor) { return hn::Mul(acc, hn::Set(Tag<T>(), factor)); }
 
   // MulAcc where b may be NaN or infinite in what this row does not see: there a is 0, and b counts as 0.
   static HWY_INLINE Vec<T> MulAccSelecting(Vec<T> acc, Packed a, const Packed* HWY_RESTRICT b) {
     const Tag<T> d;
-    return a == Packed{0} ? acc : hn::MulAdd(hn::Set(d, a), hn::Load(d, b), acc);
+    return a == Packed{0} ? acc : hn::MulAdd(hn::Set(d, a), hn::LoadU(d, b), acc);
   }
 
-  // Packers: `n` rows of a head from `first` on; what a tile or panel lacks in rows is packed as zeros. `copies` holds kWidth rows of
-  // `stride` elements; `zeros` one row of them.
-  static HWY_INLINE void PackLanesOf(const Head& head, std::int64_t first, std::size_t n, std::size_t cols, T scale, T* copies,
-                                     std::size_t stride, const T* zeros, Packed* HWY_RESTRICT to) {
+  // Operands of `n` rows of a head, from `first` on. What a tile or panel lacks in rows counts as zeros.
+  //
+  // Rows become lanes of a panel, [cols][kWidth].
+  static HWY_INLINE void PackLanesOf(const Head& head, std::int64_t first, std::size_t n, std::size_t cols, const RowScratch<T>& scratch,
+                                     Packed* HWY_RESTRICT to) {
     const T* rows[kWidth<T>];
-    std::fill_n(rows, kWidth<T>, zeros);
-    PointAtRows(head, first, n, cols, copies, stride, rows);
-    PackLanes(rows, cols, scale, to);
+    std::fill_n(rows, kWidth<T>, scratch.zeros);
+    PointAtRows(head, first, n, cols, scratch.copies, scratch.stride, rows);
+    PackLanes(rows, cols, to);
   }
-  static HWY_INLINE void PackRowsOf(const Head& head, std::int64_t first, std::size_t n, std::size_t cols, T scale, T* copies,
-                                    std::size_t stride, const T* zeros, Packed* HWY_RESTRICT to) {
-    const T* rows[kRows];
-    PointAtRows(head, first, n, cols, copies, stride, rows);
-    for (std::size_t r = n; r < kRows; ++r) rows[r] = zeros;
-    PackRows(rows, cols, scale, to);
+  // Up to kRows rows: in the tensor itself where they lie so, else copied to `to`, [kRows][stride]. A tile keeps its rows in L1 while it
+  // passes over lanes; at some distances they would all want the same few places there.
+  static HWY_INLINE Rows<Packed> RowsOf(const Head& head, std::int64_t first, std::size_t n, std::size_t cols,
+                                        const RowScratch<T>& /*scratch*/, Packed* HWY_RESTRICT to, std::size_t stride) {
+    if (n == kRows && LiesReady(head) && head.InOrder(first, n) && head.row * static_cast<std::int64_t>(sizeof(T)) % 4096 != 0) {
+      return {static_cast<const T*>(head.base) + head.At(first), head.row};
+    }
+    if (HWY_UNLIKELY(head.order != nullptr)) PrefetchRows(head, first, n, cols);
+    for (std::size_t r = 0; r < n; ++r) CopyRow(head, first + static_cast<std::int64_t>(r), cols, to + r * stride);
+    for (std::size_t r = n; r < kRows; ++r) std::fill_n(to + r * stride, cols, T{0});
+    return {to, static_cast<std::int64_t>(stride)};
   }
-  // Returns whether all is finite.
+  // Whether columns can be read from the tensor, by whole vectors, and are few enough for it.
+  static HWY_INLINE bool InPlace(const Head& head, std::size_t n, std::size_t cols) {
+    return LiesReady(head) && head.order == nullptr && cols % kLanes<T> == 0 && n * cols * sizeof(T) <= kMostInPlace;
+  }
+  static HWY_INLINE Panels<Packed> PanelsInPlace(const Head& head, std::int64_t first) {
+    return {static_cast<const T*>(head.base) + head.At(first), head.row, kWidth<T>};
+  }
+  static HWY_INLINE bool FiniteInPlace(const Head& head, std::int64_t first, std::size_t n, std::size_t cols) {
+    auto seen = hn::Zero(Tag<T>());
+    for (std::size_t r = 0; r < n; ++r) {
+      const T* row = static_cast<const T*>(head.base) + head.At(first + static_cast<std::int64_t>(r));
+      for (std::size_t c = 0; c < cols; c += kLanes<T>) seen = See<T>(seen, hn::LoadU(Tag<T>(), row + c));
+    }
+    return AllFinite<T>(seen);
+  }
+  // Panels as PackPanels makes them. Returns whether all is finite.
   static HWY_INLINE bool PackPanelsOf(const Head& head, std::int64_t first, std::size_t n, std::size_t padded, std::size_t cols,
-                                      std::size_t panel_stride, T* copies, std::size_t stride, const T* zeros, Packed* HWY_RESTRICT to) {
+                                      std::size_t panel_stride, const RowScratch<T>& scratch, Packed* HWY_RESTRICT to) {
     bool finite = true;
     const T* rows[kWidth<T>];
     for (std::size_t done = 0; done < padded; done += kWidth<T>) {
       const std::size_t count = std::min(kWidth<T>, padded - done);
       const std::size_t real = done < n ? std::min(count, n - done) : 0;
-      PointAtRows(head, first + static_cast<std::int64_t>(done), real, cols, copies, stride, rows);
-      for (std::size_t r = real; r < count; ++r) rows[r] = zeros;
+      PointAtRows(head, first + static_cast<std::int64_t>(done), real, cols, scratch.copies, scratch.stride, rows);
+      for (std::size_t r = real; r < count; ++r) rows[r] = scratch.zeros;
       finite &= PackPanels(rows, count, cols, panel_stride, to + done * kWidth<T>);
     }
     return finite;
@@ -82,11 +102,14 @@ struct PlainOps {
     hn::Store(x1, Tag<T>(), p + kLanes<T>);
   }
   // A tile of dS for dq, summed over keys: the rows that StoreRow stored serve as they are.
-  template <std::size_t M>
-  static HWY_INLINE void StoreByQuery(const Acc<PlainOps, M, 2>& /*d_scores*/, Packed* /*to*/) {}
+  template <std::size_t M, std::size_t V>
+  static HWY_INLINE void StoreByQuery(const Acc<PlainOps, M, V>& /*d_scores*/, Packed* /*to*/) {}
   static constexpr bool kSeparateByQuery = false;
 
   static constexpr const char* kTarget = nullptr;  // the instruction set's own name
+
+ private:
+  static HWY_INLINE bool LiesReady(const Head& head) { return head.dtype == OwnDType<T>() && head.col == 1; }
 };
 
 }  // namespace HWY_NAMESPACE

@@ -1,7 +1,7 @@
 // Packed operands: what the tiles of tile_gemm-inl.h read, made from rows.
 //
 //   lanes:  [column][kWidth]   rows become lanes (transposed)     keys of a score tile
-//   rows:   [column][kRows]    rows become broadcast rows         queries of a score tile
+//   rows:   [column][kRows]    rows become broadcast rows         queries of an additive tile
 //   panel:  [row][kWidth]      as they lie, kWidth columns         values
 
 #if defined(REGARD_KERNELS_PACK_INL_H_) == defined(HWY_TARGET_TOGGLE)
@@ -13,7 +13,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <type_traits>
 
 #include "core/kernels/simd-inl.h"
 
@@ -24,22 +23,12 @@ namespace HWY_NAMESPACE {
 template <typename T>
 inline constexpr std::size_t kBlock = kLanes<T> < 16 / sizeof(T) ? kLanes<T> : 16 / sizeof(T);  // elements of 128 bits (1 where portable)
 
-// Whole numbers are bit patterns (pairs of bfloat16): they are moved, never multiplied.
-template <class V, typename T>
-HWY_INLINE V Scaled(V v, V factor, T) {
-  if constexpr (std::is_floating_point_v<T>) {
-    return hn::Mul(v, factor);
-  } else {
-    return v;
-  }
-}
-
 // One element of a row that may lie anywhere: pairs of bfloat16 start at any even address.
 template <typename T>
-HWY_INLINE T Element(const T* from, T scale) {
+HWY_INLINE T Element(const T* from) {
   T x;
   std::memcpy(&x, from, sizeof(T));
-  return std::is_floating_point_v<T> ? x * scale : x;
+  return x;
 }
 
 #if HWY_TARGET != HWY_SCALAR  // one lane has nothing to transpose
@@ -82,14 +71,13 @@ HWY_INLINE void TransposeBlocks(D d, V* v) {
 
 #endif  // HWY_TARGET != HWY_SCALAR
 
-// to[c * kWidth + r] = rows[r][c], scaled, for kWidth rows. Rows that do not exist point at zeros.
+// to[c * kWidth + r] = rows[r][c] for kWidth rows. Rows that do not exist point at zeros.
 template <typename T>
-HWY_NOINLINE void PackLanes(const T* const* rows, std::size_t cols, T scale, T* HWY_RESTRICT to) {
+HWY_NOINLINE void PackLanes(const T* const* rows, std::size_t cols, T* HWY_RESTRICT to) {
   std::size_t c = 0;
 #if HWY_TARGET != HWY_SCALAR
   {
     const Tag<T> d;
-    const auto factor = hn::Set(d, scale);
     for (; c + kBlock<T> <= cols; c += kBlock<T>) {
 #pragma GCC unroll 2
       for (std::size_t half = 0; half < 2; ++half) {
@@ -98,24 +86,23 @@ HWY_NOINLINE void PackLanes(const T* const* rows, std::size_t cols, T scale, T* 
         for (std::size_t i = 0; i < kBlock<T>; ++i) v[i] = LoadBlocks<T>(rows + half * kLanes<T> + i, c);
         TransposeBlocks(d, v);
 #pragma GCC unroll 4
-        for (std::size_t i = 0; i < kBlock<T>; ++i) hn::Store(Scaled(v[i], factor, T{}), d, to + (c + i) * kWidth<T> + half * kLanes<T>);
+        for (std::size_t i = 0; i < kBlock<T>; ++i) hn::Store(v[i], d, to + (c + i) * kWidth<T> + half * kLanes<T>);
       }
     }
   }
 #endif
   for (; c < cols; ++c) {
-    for (std::size_t r = 0; r < kWidth<T>; ++r) to[c * kWidth<T> + r] = Element(rows[r] + c, scale);
+    for (std::size_t r = 0; r < kWidth<T>; ++r) to[c * kWidth<T> + r] = Element(rows[r] + c);
   }
 }
 
-// to[c * kRows + r] = rows[r][c], scaled, for kRows rows; up to three elements behind the end are overwritten.
+// to[c * kRows + r] = rows[r][c] for kRows rows; up to three elements behind the end are overwritten.
 template <typename T>
-HWY_NOINLINE void PackRows(const T* const* rows, std::size_t cols, T scale, T* HWY_RESTRICT to) {
+HWY_NOINLINE void PackRows(const T* const* rows, std::size_t cols, T* HWY_RESTRICT to) {
   std::size_t c = 0;
 #if HWY_TARGET != HWY_SCALAR
   {
     const hn::CappedTag<T, kBlock<T>> d;
-    const auto factor = hn::Set(d, scale);
     constexpr std::size_t kLast = (kRows - 1) / kBlock<T> * kBlock<T>;
     for (; c + kBlock<T> <= cols; c += kBlock<T>) {
       // From the last rows to the first: a block that reaches past kRows spills into the next column, which is written after it.
@@ -125,13 +112,13 @@ HWY_NOINLINE void PackRows(const T* const* rows, std::size_t cols, T scale, T* H
         for (std::size_t i = 0; i < kBlock<T>; ++i) v[i] = hn::LoadU(d, rows[std::min(r - kBlock<T> + i, kRows - 1)] + c);
         TransposeBlocks(d, v);
 #pragma GCC unroll 4
-        for (std::size_t i = 0; i < kBlock<T>; ++i) hn::StoreU(Scaled(v[i], factor, T{}), d, to + (c + i) * kRows + r - kBlock<T>);
+        for (std::size_t i = 0; i < kBlock<T>; ++i) hn::StoreU(v[i], d, to + (c + i) * kRows + r - kBlock<T>);
       }
     }
   }
 #endif
   for (; c < cols; ++c) {
-    for (std::size_t r = 0; r < kRows; ++r) to[c * kRows + r] = Element(rows[r] + c, scale);
+    for (std::size_t r = 0; r < kRows; ++r) to[c * kRows + r] = Element(rows[r] + c);
   }
 }
 
@@ -140,7 +127,7 @@ HWY_NOINLINE void PackRows(const T* const* rows, std::size_t cols, T scale, T* H
 template <typename T>
 HWY_NOINLINE bool PackPanels(const T* const* rows, std::size_t n, std::size_t cols, std::size_t panel_stride, T* HWY_RESTRICT to) {
   const Tag<T> d;
-  auto zero_times = hn::Zero(d);  // 0 * x is NaN for what is not finite
+  auto seen = hn::Zero(d);
   const std::size_t full = cols / kWidth<T>, tail = cols % kWidth<T>;
   for (std::size_t r = 0; r < n; ++r) {
     const T* HWY_RESTRICT row = rows[r];
@@ -149,15 +136,15 @@ HWY_NOINLINE bool PackPanels(const T* const* rows, std::size_t n, std::size_t co
       const auto x0 = hn::LoadU(d, row), x1 = hn::LoadU(d, row + kLanes<T>);
       hn::Store(x0, d, at);
       hn::Store(x1, d, at + kLanes<T>);
-      zero_times = hn::MulAdd(x0, hn::Zero(d), hn::MulAdd(x1, hn::Zero(d), zero_times));
+      seen = See<T>(See<T>(seen, x0), x1);
     }
     if (tail != 0) {
       for (std::size_t c = 0; c < tail; ++c) at[c] = row[c];
       for (std::size_t c = tail; c < kWidth<T>; ++c) at[c] = T{0};
-      zero_times = hn::MulAdd(hn::Load(d, at), hn::Zero(d), hn::MulAdd(hn::Load(d, at + kLanes<T>), hn::Zero(d), zero_times));
+      seen = See<T>(See<T>(seen, hn::Load(d, at)), hn::Load(d, at + kLanes<T>));
     }
   }
-  return hn::AllTrue(d, hn::Eq(zero_times, hn::Zero(d)));
+  return AllFinite<T>(seen);
 }
 
 }  // namespace HWY_NAMESPACE

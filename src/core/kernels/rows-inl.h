@@ -7,6 +7,7 @@
 #define REGARD_KERNELS_ROWS_INL_H_
 #endif
 
+#include <algorithm>
 #include <cstring>
 #include <type_traits>
 
@@ -125,6 +126,11 @@ HWY_INLINE void StoreAs(D d, hn::Vec<D> x, [[maybe_unused]] DType dtype, void* b
   }
 }
 
+template <typename T>
+constexpr DType OwnDType() {
+  return std::is_same_v<T, double> ? DType::kFloat64 : DType::kFloat32;
+}
+
 // Whether whole vectors of this dtype convert to T: a float kernel meets float64, and a double kernel the others, only in biases.
 template <typename T>
 constexpr bool InKernelWidth(DType dtype) {
@@ -161,6 +167,14 @@ struct Head {
             view.strides[2], view.strides[3], order};
   }
   std::int64_t At(std::int64_t i) const { return (order == nullptr ? i : order[i]) * row; }
+  // Whether rows [first, first + n) lie one after another.
+  bool InOrder(std::int64_t first, std::size_t n) const {
+    if (order == nullptr) return true;
+    for (std::size_t r = 1; r < n; ++r) {
+      if (order[first + static_cast<std::int64_t>(r)] != order[first] + static_cast<std::int32_t>(r)) return false;
+    }
+    return true;
+  }
 };
 
 // Memory for rows that are copied out of a tensor: [kWidth or kRows, the larger][stride], and one row of zeros.
@@ -173,7 +187,7 @@ struct RowScratch {
 
 // Asks for rows that will be read soon, where they do not lie side by side: the processor sees no pattern in them.
 inline HWY_NOINLINE void PrefetchRows(const Head& head, std::int64_t first, std::size_t n, std::size_t cols) {
-  if (head.order == nullptr || head.col != 1) return;
+  if (head.col != 1 || head.InOrder(first, n)) return;
   const std::size_t bytes = cols * size_of(head.dtype);
   for (std::size_t r = 0; r < n; ++r) {
     const char* row = static_cast<const char*>(head.base) +
@@ -195,6 +209,25 @@ HWY_NOINLINE void CopyRow(const Head& head, std::int64_t i, std::size_t cols, T*
   for (; c < cols; ++c) to[c] = ElementAs<T>(head.dtype, head.base, at + static_cast<std::int64_t>(c) * head.col);
 }
 
+// Row i of a head in whole vectors, with zeros behind its last column: in the tensor itself, or in `copy`, which has room for it.
+template <typename T>
+HWY_INLINE const T* RowInVectors(const Head& head, std::int64_t i, std::size_t cols, T* HWY_RESTRICT copy) {
+  if (head.dtype == OwnDType<T>() && head.col == 1 && cols % kLanes<T> == 0) return static_cast<const T*>(head.base) + head.At(i);
+  CopyRow(head, i, cols, copy);
+  for (std::size_t c = cols; c % kLanes<T> != 0; ++c) copy[c] = T{0};
+  return copy;
+}
+
+// The inner product of row i of two heads. `a` and `b` have room for a row each, in whole vectors.
+template <typename T>
+HWY_NOINLINE T RowProduct(const Head& first, const Head& second, std::int64_t i, std::size_t cols, T* HWY_RESTRICT a, T* HWY_RESTRICT b) {
+  const Tag<T> d;
+  const T *x = RowInVectors(first, i, cols, a), *y = RowInVectors(second, i, cols, b);
+  auto sum = hn::Zero(d);
+  for (std::size_t c = 0; c < cols; c += kLanes<T>) sum = hn::MulAdd(hn::LoadU(d, x + c), hn::LoadU(d, y + c), sum);
+  return hn::GetLane(hn::SumOfLanes(d, sum));
+}
+
 // Writes `cols` elements to row i of a view's head (the data behind it is mutable where this is called).
 template <typename T>
 HWY_NOINLINE void WriteRow(const T* HWY_RESTRICT from, const Head& head, std::int64_t i, std::size_t cols) {
@@ -208,13 +241,42 @@ HWY_NOINLINE void WriteRow(const T* HWY_RESTRICT from, const Head& head, std::in
   for (; c < cols; ++c) StoreElement(from[c], head.dtype, base, at + static_cast<std::int64_t>(c) * head.col);
 }
 
+// Writes `cols` elements of a row that lies in panels of kWidth columns, `panel` apart, times `factor`, to row i of a view's head. Never
+// -0, whose sign would tell who shared the tile.
+template <typename T>
+HWY_NOINLINE void WritePanelRow(const T* HWY_RESTRICT from, std::size_t panel, T factor, const Head& head, std::int64_t i,
+                                std::size_t cols) {
+  const Tag<T> d;
+  const auto times = hn::Set(d, factor), zero = hn::Zero(d);
+  void* base = const_cast<void*>(head.base);
+  const std::int64_t at = head.At(i);
+  const bool own = head.col == 1 && head.dtype == OwnDType<T>(), whole = head.col == 1 && InKernelWidth<T>(head.dtype);
+  for (std::size_t c = 0; c < cols; c += kWidth<T>, from += panel) {
+    const auto x0 = hn::MulAdd(hn::Load(d, from), times, zero), x1 = hn::MulAdd(hn::Load(d, from + kLanes<T>), times, zero);
+    const std::int64_t to = at + static_cast<std::int64_t>(c);
+    if (HWY_LIKELY(own && c + kWidth<T> <= cols)) {
+      hn::StoreU(x0, d, static_cast<T*>(base) + to);
+      hn::StoreU(x1, d, static_cast<T*>(base) + to + kLanes<T>);
+    } else if (whole && c + kWidth<T> <= cols) {
+      StoreAs(d, x0, head.dtype, base, to);
+      StoreAs(d, x1, head.dtype, base, to + static_cast<std::int64_t>(kLanes<T>));
+    } else {
+      HWY_ALIGN T some[kWidth<T>];
+      hn::Store(x0, d, some);
+      hn::Store(x1, d, some + kLanes<T>);
+      for (std::size_t k = 0; k < std::min(kWidth<T>, cols - c); ++k) {
+        StoreElement(some[k], head.dtype, base, at + static_cast<std::int64_t>(c + k) * head.col);
+      }
+    }
+  }
+}
+
 // Rows as pointers to T: into the tensor itself where it already holds T side by side, else into `copies` ([n][stride]).
 template <typename T>
 HWY_INLINE void PointAtRows(const Head& head, std::int64_t first, std::size_t n, std::size_t cols, T* HWY_RESTRICT copies,
                             std::size_t stride, const T** rows) {
-  constexpr DType kOwn = std::is_same_v<T, double> ? DType::kFloat64 : DType::kFloat32;
   if (HWY_UNLIKELY(head.order != nullptr)) PrefetchRows(head, first, n, cols);
-  if (head.dtype == kOwn && head.col == 1) {
+  if (head.dtype == OwnDType<T>() && head.col == 1) {
     for (std::size_t r = 0; r < n; ++r) rows[r] = static_cast<const T*>(head.base) + head.At(first + static_cast<std::int64_t>(r));
     return;
   }

@@ -39,7 +39,7 @@ HWY_INLINE MaskOf<T> VisibleLanes(std::uint64_t word, std::size_t lane) {
 
 // Scores of M rows and one panel of keys -> weights, straight from the accumulators.
 template <class Ops, std::size_t M, std::size_t V, bool kPartial>
-HWY_NOINLINE void WeighPanel(const typename Ops::Packed* HWY_RESTRICT q, const typename Ops::Packed* HWY_RESTRICT k, std::size_t inner,
+HWY_NOINLINE void WeighPanel(Rows<typename Ops::Packed> q, const typename Ops::Packed* HWY_RESTRICT k, std::size_t inner,
                              typename Ops::T score_factor, const typename Ops::T* HWY_RESTRICT maximum,
                              const std::uint64_t* HWY_RESTRICT words, typename Ops::T* HWY_RESTRICT sums,
                              typename Ops::Packed* HWY_RESTRICT weights) {
@@ -69,7 +69,7 @@ HWY_NOINLINE void WeighPanel(const typename Ops::Packed* HWY_RESTRICT q, const t
 
 // Scores of M rows and one panel of keys, as they are.
 template <class Ops, std::size_t M>
-HWY_NOINLINE void ScorePanel(const typename Ops::Packed* HWY_RESTRICT q, const typename Ops::Packed* HWY_RESTRICT k, std::size_t inner,
+HWY_NOINLINE void ScorePanel(Rows<typename Ops::Packed> q, const typename Ops::Packed* HWY_RESTRICT k, std::size_t inner,
                              typename Ops::T score_factor, typename Ops::T* HWY_RESTRICT scores) {
   Acc<Ops, M, 2> acc;
   AccumulateScores(q, k, inner, acc);

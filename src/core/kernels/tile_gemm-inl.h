@@ -7,6 +7,7 @@
 #define REGARD_KERNELS_TILE_GEMM_INL_H_
 #endif
 
+#include "core/kernels/operands-inl.h"
 #include "core/kernels/simd-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -59,19 +60,19 @@ HWY_INLINE void StoreAcc(const Acc<Ops, M, V>& acc, typename Ops::T* HWY_RESTRIC
   }
 }
 
-// acc[r] += sum over c < inner of a[r * kRowStride + c * kStep] * b[c * kWidth ...], in the order of c. `inner` counts packed elements.
-template <class Ops, std::size_t M, std::size_t V, std::size_t kRowStride, std::size_t kStep>
-HWY_INLINE void Accumulate(const typename Ops::Packed* HWY_RESTRICT a, const typename Ops::Packed* HWY_RESTRICT b, std::size_t inner,
-                           Acc<Ops, M, V>& acc) {
+// acc[r] += sum over c < inner of element c of row r * vector c of the columns, in the order of c. `inner` counts packed elements.
+template <class Ops, std::size_t M, std::size_t V>
+HWY_INLINE void Accumulate(Rows<typename Ops::Packed> rows, Columns<typename Ops::Packed> columns, std::size_t inner, Acc<Ops, M, V>& acc) {
   using T = typename Ops::T;
+  const typename Ops::Packed *HWY_RESTRICT a = rows.data, *HWY_RESTRICT b = columns.data;
 #pragma GCC unroll 2
-  for (std::size_t c = 0; c < inner; ++c, a += kStep, b += kWidth<T>) {
+  for (std::size_t c = 0; c < inner; ++c, a += rows.step, b += columns.stride) {
     Vec<T> bv[V];
 #pragma GCC unroll 2
     for (std::size_t v = 0; v < V; ++v) bv[v] = Ops::LoadPacked(b + v * kLanes<T>);
 #pragma GCC unroll 12
     for (std::size_t r = 0; r < M; ++r) {
-      const auto x = Ops::Broadcast(a + r * kRowStride);
+      const auto x = Ops::Broadcast(a + static_cast<std::int64_t>(r) * rows.stride);
 #pragma GCC unroll 2
       for (std::size_t v = 0; v < V; ++v) acc.v[r][v] = Ops::MulAcc(acc.v[r][v], x, bv[v]);
     }
@@ -83,43 +84,45 @@ inline constexpr std::size_t kScoreBlock = 128;
 
 // All blocks but the first, into memory. A function of its own, so that the common loop keeps its registers.
 template <class Ops, std::size_t M, std::size_t V>
-HWY_NOINLINE void AccumulateRest(const typename Ops::Packed* HWY_RESTRICT rows, const typename Ops::Packed* HWY_RESTRICT lanes,
-                                 std::size_t inner, typename Ops::T* HWY_RESTRICT sums) {
-  using T = typename Ops::T;
+HWY_NOINLINE void AccumulateRest(Rows<typename Ops::Packed> rows, Columns<typename Ops::Packed> lanes, std::size_t inner,
+                                 typename Ops::T* HWY_RESTRICT sums) {
   constexpr std::size_t kBlock = kScoreBlock / Ops::kPair;
   for (std::size_t c = kBlock; c < inner; c += kBlock) {
     Acc<Ops, M, V> acc;
     ZeroAcc(acc);
-    Accumulate<Ops, M, V, 1, kRows>(rows + c * kRows, lanes + c * kWidth<T>, inner - c < kBlock ? inner - c : kBlock, acc);
+    Accumulate<Ops, M, V>(rows.from(c), lanes.from(c), inner - c < kBlock ? inner - c : kBlock, acc);
     if (c > kBlock) AddAcc(sums, acc);
     StoreAcc(acc, sums);
   }
 }
 
+// Scores of M rows, whose elements lie side by side, and V vectors of lanes that are packed as [inner][kWidth].
 template <class Ops, std::size_t M, std::size_t V>
-HWY_INLINE void AccumulateScores(const typename Ops::Packed* HWY_RESTRICT rows, const typename Ops::Packed* HWY_RESTRICT lanes,
-                                 std::size_t inner, Acc<Ops, M, V>& acc) {
+HWY_INLINE void AccumulateScores(Rows<typename Ops::Packed> rows, const typename Ops::Packed* HWY_RESTRICT lanes, std::size_t inner,
+                                 Acc<Ops, M, V>& acc) {
   constexpr std::size_t kBlock = kScoreBlock / Ops::kPair;
   HWY_ALIGN typename Ops::T rest[M * kWidth<typename Ops::T>];
+  const Columns<typename Ops::Packed> columns{lanes, kWidth<typename Ops::T>};
   const bool more = inner > kBlock;
-  if (HWY_UNLIKELY(more)) AccumulateRest<Ops, M, V>(rows, lanes, inner, rest);
+  if (HWY_UNLIKELY(more)) AccumulateRest<Ops, M, V>(rows, columns, inner, rest);
   ZeroAcc(acc);
-  Accumulate<Ops, M, V, 1, kRows>(rows, lanes, more ? kBlock : inner, acc);
+  Accumulate<Ops, M, V>({rows.data, rows.stride, 1}, columns, more ? kBlock : inner, acc);
   Ops::Settle(acc);
   if (HWY_UNLIKELY(more)) AddAcc(rest, acc);
 }
 
-// Accumulate into a tile in memory, where b may hold NaN or infinity in what a row does not see. Rare, so it is small and not fast.
-template <class Ops, std::size_t kRowStride, std::size_t kStep>
-HWY_NOINLINE void AccumulateSelecting(const typename Ops::Packed* HWY_RESTRICT a, const typename Ops::Packed* HWY_RESTRICT b,
-                                      std::size_t inner, std::size_t rows, typename Ops::T* HWY_RESTRICT sums) {
+// Accumulate into a tile in memory, where the columns may hold NaN or infinity in what a row does not see. Rare, so it is small and not
+// fast.
+template <class Ops>
+HWY_NOINLINE void AccumulateSelecting(Rows<typename Ops::Packed> rows, Columns<typename Ops::Packed> columns, std::size_t inner,
+                                      std::size_t n, bool narrow, typename Ops::T* HWY_RESTRICT sums) {
   using T = typename Ops::T;
-  for (std::size_t r = 0; r < rows; ++r) {
-    for (std::size_t lane = 0; lane < kWidth<T>; lane += kLanes<T>) {
+  for (std::size_t r = 0; r < n; ++r) {
+    for (std::size_t lane = 0; lane < (narrow ? kLanes<T> : kWidth<T>); lane += kLanes<T>) {
       T* HWY_RESTRICT sum = sums + r * kWidth<T> + lane;
       auto acc = hn::Load(Tag<T>(), sum);
       for (std::size_t c = 0; c < inner; ++c) {
-        acc = Ops::MulAccSelecting(acc, a[r * kRowStride + c * kStep], b + c * kWidth<T> + lane);
+        acc = Ops::MulAccSelecting(acc, rows.from(c).data[static_cast<std::int64_t>(r) * rows.stride], columns.from(c).data + lane);
       }
       hn::Store(acc, Tag<T>(), sum);
     }
@@ -152,36 +155,43 @@ struct Stretches {
   }
 };
 
-// sums += a b for `rows` rows of a tile; only one vector of columns where `narrow`. `select`: b may hold NaN or infinity in what a row does
-// not see. One sum from 0 goes through all stretches, so that a row's bits do not tell which gaps its neighbours leave.
-template <class Ops, std::size_t M, std::size_t V, std::size_t kRowStride, std::size_t kStep>
-HWY_NOINLINE void AddTile(const typename Ops::Packed* HWY_RESTRICT a, const typename Ops::Packed* HWY_RESTRICT b, const Stretches& inner,
-                          typename Ops::T* HWY_RESTRICT sums) {
+// One sum from 0 goes through all stretches, so that a row's bits do not tell which gaps its neighbours leave.
+template <class Ops, std::size_t M, std::size_t V>
+HWY_INLINE void AddTile(Rows<typename Ops::Packed> rows, Columns<typename Ops::Packed> columns, const Stretches& inner,
+                        typename Ops::T* HWY_RESTRICT sums) {
   Acc<Ops, M, V> acc;
   ZeroAcc(acc);
   for (std::size_t s = 0; s < inner.count; ++s) {
     const auto [from, size] = inner.list[s];
-    Accumulate<Ops, M, V, kRowStride, kStep>(a + from * kStep, b + from * kWidth<typename Ops::T>, size, acc);
+    Accumulate<Ops, M, V>(rows.from(from), columns.from(from), size, acc);
   }
   AddAcc(sums, acc);
   StoreAcc(acc, sums);
 }
+// The same with strides that the compiler knows.
+template <class Ops, std::size_t M, std::size_t V, std::int64_t kStride, std::int64_t kStep>
+HWY_NOINLINE void AddTileOf(const typename Ops::Packed* rows, Columns<typename Ops::Packed> columns, const Stretches& inner,
+                            typename Ops::T* HWY_RESTRICT sums) {
+  AddTile<Ops, M, V>({rows, kStride, kStep}, columns, inner, sums);
+}
 
-template <class Ops, std::size_t kRowStride, std::size_t kStep>
-HWY_INLINE void AddProduct(const typename Ops::Packed* a, const typename Ops::Packed* b, const Stretches& inner, std::size_t rows,
+// sums += the product of `n` rows (kStride apart, their elements kStep apart) and columns, of which there is one vector only where
+// `narrow`. `select`: the columns may hold NaN or infinity in what a row does not see.
+template <class Ops, std::int64_t kStride, std::int64_t kStep>
+HWY_INLINE void AddProduct(const typename Ops::Packed* rows, Columns<typename Ops::Packed> columns, const Stretches& inner, std::size_t n,
                            bool narrow, bool select, typename Ops::T* sums) {
   using T = typename Ops::T;
   if (HWY_UNLIKELY(select)) {
     HWY_ALIGN T tile[kRows * kWidth<T>] = {};
     for (std::size_t s = 0; s < inner.count; ++s) {
       const auto [from, size] = inner.list[s];
-      AccumulateSelecting<Ops, kRowStride, kStep>(a + from * kStep, b + from * kWidth<T>, size, rows, tile);
+      AccumulateSelecting<Ops>(Rows<typename Ops::Packed>{rows, kStride, kStep}.from(from), columns.from(from), size, n, narrow, tile);
     }
-    AddRows(tile, rows, sums);
+    AddRows(tile, n, sums);
   } else if (narrow) {
-    REGARD_FOR_ROWS(rows, (AddTile<Ops, M, 1, kRowStride, kStep>(a, b, inner, sums)));
+    REGARD_FOR_ROWS(n, (AddTileOf<Ops, M, 1, kStride, kStep>(rows, columns, inner, sums)));
   } else {
-    REGARD_FOR_ROWS(rows, (AddTile<Ops, M, 2, kRowStride, kStep>(a, b, inner, sums)));
+    REGARD_FOR_ROWS(n, (AddTileOf<Ops, M, 2, kStride, kStep>(rows, columns, inner, sums)));
   }
 }
 

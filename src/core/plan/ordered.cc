@@ -44,8 +44,8 @@ class Ordered : public MaskNode {
     const std::int64_t i = place.order->queries.row(p);
     std::int64_t begin, end;
     if (mask_->stretch(place, i, &begin, &end)) {
-      return range_bits(keys.front_place(begin), keys.front_place(end), q0) |
-             class_bits(keys, begin, end, q0, [](std::int64_t) { return true; });
+      const std::uint64_t word = class_bits(keys, begin, end, q0, [](std::int64_t) { return true; });
+      return q0 >= keys.front() ? word : word | range_bits(keys.front_place(begin), keys.front_place(end), q0);
     }
     // Key by key; the mask's words serve neighbours.
     const std::int64_t last = std::min(q0 + 64, place.sequence->len_k);
@@ -146,7 +146,7 @@ class OrderedGlobalTokens final : public Ordered {
   std::uint64_t bits(const Place& place, std::int64_t p, std::int64_t q0) const override {
     if (place.order == nullptr) return mask_->bits(place, p, q0);
     const auto& global = static_cast<const GlobalTokens&>(*mask_);
-    if (global.is_global(place, place.order->queries.row(p))) return ~std::uint64_t{0};
+    if (p < place.order->queries.front() && global.is_global(place, place.order->queries.row(p))) return ~std::uint64_t{0};
     const std::vector<std::int64_t>& tokens = global.tokens(place);
     return front_bits(place.order->keys, q0, [&](std::int64_t key) { return std::binary_search(tokens.begin(), tokens.end(), key); });
   }

@@ -3,13 +3,14 @@
 #include <array>
 #include <mutex>
 #include <new>
+#include <utility>
 
 namespace regard::schedule {
 namespace {
 
 constexpr std::align_val_t kAlign{128};
-// Blocks above this size are the gradients' float copies of very long sequences: they are not worth holding on to.
-constexpr std::size_t kKeptBlock = std::size_t{32} << 20;
+// Blocks above this size are the gradients' float copies of very long sequences: one of them is kept, unless it is huge.
+constexpr std::size_t kLargeBlock = std::size_t{32} << 20, kHugeBlock = std::size_t{1} << 30;
 
 struct Block {
   std::byte* data = nullptr;
@@ -26,6 +27,7 @@ class Pool {
       for (Block& block : free_) {
         if (block.data != nullptr && block.bytes >= bytes && (best == nullptr || block.bytes < best->bytes)) best = &block;
       }
+      if (best == nullptr && large_.bytes >= bytes) best = &large_;
       if (best != nullptr && best->bytes <= 4 * bytes + (std::size_t{1} << 20)) {
         const Block taken = *best;
         *best = Block{};
@@ -43,7 +45,9 @@ class Pool {
     Block dropped = block;
     {
       const std::lock_guard lock(mutex_);
-      if (block.bytes <= kKeptBlock) {
+      if (block.bytes > kLargeBlock) {
+        if (block.bytes <= kHugeBlock && block.bytes > large_.bytes) std::swap(dropped, large_);
+      } else {
         // The smallest kept block makes room for a larger one.
         Block* place = nullptr;
         for (Block& slot : free_) {
@@ -65,12 +69,8 @@ class Pool {
 
   void release() {
     const std::lock_guard lock(mutex_);
-    for (Block& block : free_) {
-      if (block.data == nullptr) continue;
-      total_ -= block.bytes;
-      ::operator delete(block.data, kAlign);
-      block = Block{};
-    }
+    for (Block& block : free_) drop(block);
+    drop(large_);
   }
 
   std::size_t total() {
@@ -79,8 +79,16 @@ class Pool {
   }
 
  private:
+  void drop(Block& block) {
+    if (block.data == nullptr) return;
+    total_ -= block.bytes;
+    ::operator delete(block.data, kAlign);
+    block = Block{};
+  }
+
   std::mutex mutex_;
   std::array<Block, 64> free_{};
+  Block large_;
   std::size_t total_ = 0;
 };
 
