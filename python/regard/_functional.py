@@ -112,7 +112,8 @@ class _Batched:
         """A bias or mask: (size * batch, heads, len_q, len_k)."""
         if x.dtype in (torch.int32, torch.int64):
             raise NotImplementedError(
-                "regard.attention: vmap with key_lengths or documents is not supported; put the batch into the tensors"
+                "regard.attention: vmap with integers (key_lengths, documents, dropout's seed, relative_bias) is not supported; put the "
+                "batch into the tensors"
             )
         x = self._moved(x, in_dim)
         x = x.reshape(self.size, *(1,) * (5 - x.dim()), *x.shape[1:])

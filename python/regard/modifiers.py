@@ -14,6 +14,9 @@ from ._record import Record
 # Kinds of records, as include/regard/encoding.h numbers them.
 _TEMPERATURE, _ALIBI, _RELATIVE_BIAS, _FUNCTION, _SINKS, _DROPOUT, _MULTIPLIER, _GAUSSIAN = range(23, 31)
 
+# Tensor.random_, which Dynamo does not trace, as a function: it does that, and compiled code then draws the numbers that eager code draws.
+_draw = torch.ops.aten.random.default
+
 
 class Modifier(Record):
     """What modifiers= takes."""
@@ -139,7 +142,7 @@ def dropout(p, seed=None):
     if not 0.0 <= p <= 1.0:
         raise ValueError(f"dropout_p: {p}; expected a probability between 0 and 1")
     if seed is None:
-        seed = torch.empty(1, dtype=torch.int64).random_()
+        seed = _draw(torch.empty(1, dtype=torch.int64))
     elif not isinstance(seed, torch.Tensor):
         seed = torch.tensor([seed], dtype=torch.int64)
     return Modifier("dropout", _DROPOUT, floats=(float(p),), tensors=(seed.reshape(1, 1, 1, 1),))

@@ -86,3 +86,17 @@ def test_a_gradient_of_a_gradient_is_an_error_with_a_name():
     q, k, v = draw(3)
     with pytest.raises(RuntimeError, match="regard.attention: double backward"):
         grad(lambda q: grad(lambda q: loss(q, k, v))(q).sum())(q)
+
+
+def test_dropout_has_the_gradient_of_its_mask():
+    inputs = draw(2, 3)
+    torch.manual_seed(1)
+    actual = grad(lambda *x: loss(*x, dropout_p=0.4), argnums=(0, 1, 2))(*inputs)
+    torch.manual_seed(1)
+    leaves = [x.clone().requires_grad_() for x in inputs]
+    torch.testing.assert_close(actual, torch.autograd.grad(loss(*leaves, dropout_p=0.4), leaves))
+
+
+def test_vmap_over_integers_is_refused_by_name():
+    with pytest.raises(NotImplementedError, match=r"vmap with integers \(key_lengths, documents, dropout's seed, relative_bias\)"):
+        vmap(lambda *x: regard.attention(*x, dropout_p=0.4, seed=1))(*draw(4, 3))

@@ -7,6 +7,7 @@ import math
 import pytest
 import regard
 import torch
+from dropout_masks import kept
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from regard.modifiers import dropout
@@ -57,13 +58,6 @@ def distances():
     return (torch.arange(LEN_Q)[:, None] + LEN_K - LEN_Q - torch.arange(LEN_K)).abs().double()
 
 
-def kept(p, seed):
-    """The mask that dropout regenerates, found through one-hot values of an attention whose weights are known."""
-    q, k = torch.zeros(BATCH, HEADS, LEN_Q, 1, dtype=torch.float64), torch.zeros(BATCH, HEADS, LEN_K, 1, dtype=torch.float64)
-    v = torch.eye(LEN_K, dtype=torch.float64).expand(BATCH, HEADS, -1, -1)
-    return (regard.attention(q, k, v, dropout_p=p, seed=seed) > 0).double() / (1 - p)
-
-
 def make(name):
     """(modifier, its parameter or None, what to add to a Formula)."""
     formula = Formula()
@@ -98,7 +92,7 @@ def make(name):
         formula.weights.append(lambda p: p * torch.exp(-((torch.arange(LEN_K) - centre[..., None]) ** 2) / (2 * 2.5**2)))
         return regard.gaussian(centre, 2.5), centre, formula
     assert name == "dropout"
-    mask = kept(0.3, 77)
+    mask = kept(0.3, 77, BATCH, HEADS, LEN_Q, LEN_K)
     formula.weights.append(lambda p: p * mask)
     return dropout(0.3, 77), None, formula
 
@@ -233,6 +227,11 @@ def test_dropout_replays_under_checkpointing_and_compile():
 
     for a, b in zip(gradients(f), gradients(lambda *x: checkpoint(f, *x, use_reentrant=False)), strict=True):
         assert torch.equal(a, b)
+    compiled = torch.compile(f, fullgraph=True)
+    gradients(compiled)
+    for a, b in zip(gradients(f), gradients(compiled), strict=True):
+        assert torch.equal(a, b)
+    assert not torch.equal(compiled(q, k, v), compiled(q, k, v))  # each call draws a seed of its own
     compiled = torch.compile(lambda q, k, v, seed: regard.attention(q, k, v, dropout_p=0.5, seed=seed), fullgraph=True)
     seed = torch.tensor([8])
     assert torch.equal(compiled(q, k, v, seed), regard.attention(q, k, v, dropout_p=0.5, seed=seed))

@@ -7,6 +7,7 @@ import oracle
 import pytest
 import regard
 import torch
+from dropout_masks import kept
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers.models.t5.modeling_t5 import T5Attention
@@ -17,13 +18,6 @@ EXACT = {torch.float64: 1e-11, torch.float32: 1e-5}
 
 def edges(length, at):
     return list(itertools.pairwise(sorted({0, length, *(min(x, length) for x in at)})))
-
-
-def kept(p, seed, len_q, len_k):
-    """What dropout multiplies each weight with, seen through one-hot values."""
-    q, k = torch.zeros(BATCH, HEADS, len_q, 1, dtype=torch.float64), torch.zeros(BATCH, HEADS, len_k, 1, dtype=torch.float64)
-    v = torch.eye(len_k, dtype=torch.float64).expand(BATCH, HEADS, -1, -1)
-    return (regard.attention(q, k, v, dropout_p=p, seed=seed) > 0).double() / (1 - p)
 
 
 def formula(q, k, v, slopes, sinks, allowed, softcap, weights):
@@ -97,7 +91,7 @@ def test_any_cut_is_the_whole(mask, heads_kv, len_q, len_k, query_cuts, key_cuts
     got = [torch.cat(x, 2) for x in zip(*rows, strict=True)]
 
     exact = [x.detach().double().requires_grad_() for x in leaves]
-    expected = formula(*exact, allowed, softcap, kept(dropout, 5, len_q, len_k) if dropout else None)
+    expected = formula(*exact, allowed, softcap, kept(dropout, 5, BATCH, HEADS, len_q, len_k) if dropout else None)
     d = [torch.randn_like(x) for x in expected]
     found = torch.autograd.grad(got, leaves, [x.to(dtype) for x in d])
     for a, b in zip((*got, *found), (*expected, *torch.autograd.grad(expected, exact, d)), strict=True):
