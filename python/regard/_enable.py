@@ -14,6 +14,7 @@ from torch._C import DispatchKey
 from . import _ops_library as ops
 from ._attention import _grad_enabled, _transforms, general, with_gradients
 from .masks import causal, tensor
+from .modifiers import dropout
 
 _sdpa = torch.ops.aten.scaled_dot_product_attention.default
 _top_left = causal(0)
@@ -83,7 +84,8 @@ def _original(reason, *arguments, **keywords):
 
 def _route(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, *, scale=None, enable_gqa=False):
     kind = type(query)
-    if kind is torch.Tensor and type(key) is kind and type(value) is kind and not dropout_p and not _transforms():
+    plain = kind is torch.Tensor and type(key) is kind and type(value) is kind
+    if plain and not dropout_p and not _transforms():
         # The shortest way, for what most calls are. What the operators refuse finds its reason below.
         a, b = query.shape, key.shape
         if len(a) == 4 and len(b) == 4 and (a[1] == b[1] or (enable_gqa and b[1] == value.size(-3))):
@@ -98,9 +100,10 @@ def _route(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, *,
     if reason is not None:
         return _original(reason, query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa)
     _served["calls"] += 1
+    records = (dropout(dropout_p),) if dropout_p else ()  # draws a seed: only where the call is served
     if attn_mask is not None:
-        return _masked(query, key, value, attn_mask, scale)
-    return general(query, key, value, _top_left if is_causal else None, scale, 0.0, None, "bhsd", None, False)
+        return _masked(query, key, value, attn_mask, scale, records)
+    return general(query, key, value, _top_left if is_causal else None, scale, 0.0, None, "bhsd", None, False, records)
 
 
 def _plain_call(query, key, value, attn_mask, is_causal, scale, a, b):
@@ -117,9 +120,9 @@ def _plain_call(query, key, value, attn_mask, is_causal, scale, a, b):
     return None
 
 
-def _masked(query, key, value, attn_mask, scale):
+def _masked(query, key, value, attn_mask, scale, records=()):
     mask, bias = (tensor(attn_mask), None) if attn_mask.dtype is torch.bool else (None, attn_mask)
-    return general(query, key, value, mask, scale, 0.0, bias, "bhsd", None, False)
+    return general(query, key, value, mask, scale, 0.0, bias, "bhsd", None, False, records)
 
 
 _dtypes = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
@@ -139,10 +142,10 @@ def _covered(query, key, value, a, b, c):
 
 
 def _why_not(query, key, value, attn_mask, dropout_p, is_causal, enable_gqa):
-    if dropout_p:
-        return "dropout"
     if _transforms():
         return "inside a torch.func transform"
+    if not 0.0 <= dropout_p <= 1.0:
+        return "dropout_p outside 0 to 1"
     inputs = [x for x in (query, key, value, attn_mask) if x is not None]
     if any(x.is_nested or x.layout is not torch.strided for x in inputs):
         return "nested or sparse tensors"

@@ -10,8 +10,9 @@ import torch
 EPS = {torch.float32: 2.0**-23, torch.bfloat16: 2.0**-7, torch.float16: 2.0**-10, torch.float64: 2.0**-52}
 
 
-def attention(q, k, v, allowed=None, bias=None, scale=None, softcap=0.0):
-    """(out, lse) for (batch, heads, seq, dim). Differentiable; whatever the inputs' dtype, computed in float64."""
+def attention(q, k, v, allowed=None, bias=None, scale=None, softcap=0.0, kept=None):
+    """(out, lse) for (batch, heads, seq, dim). Differentiable; whatever the inputs' dtype, computed in float64. `kept` is what dropout
+    multiplies each weight with."""
     q, k, v = q.double(), k.double(), v.double()
     group = q.shape[1] // k.shape[1] if k.shape[1] else 1
     k, v = (x.repeat_interleave(group, 1) for x in (k, v))
@@ -30,12 +31,12 @@ def attention(q, k, v, allowed=None, bias=None, scale=None, softcap=0.0):
     total = weights.sum(-1, keepdim=True)
     seen = total > 0
     safe = torch.where(seen, total, 1.0)
-    out = (weights / safe) @ v
+    out = (weights / safe * (1.0 if kept is None else kept)) @ v
     lse = torch.where(seen, torch.log(safe) + maximum, -math.inf)
     return out, lse[..., 0]
 
 
-def standard(q, k, v, allowed=None, bias=None, scale=None, softcap=0.0):
+def standard(q, k, v, allowed=None, bias=None, scale=None, softcap=0.0, kept=None):
     """What one writes in PyTorch, in the inputs' own dtype: its error is the yardstick."""
     group = q.shape[1] // k.shape[1] if k.shape[1] else 1
     k, v = (x.repeat_interleave(group, 1) for x in (k, v))
@@ -46,7 +47,8 @@ def standard(q, k, v, allowed=None, bias=None, scale=None, softcap=0.0):
         scores = scores + bias.to(scores.dtype)
     if allowed is not None:
         scores = scores.masked_fill(~allowed, -math.inf)
-    return torch.softmax(scores, -1).nan_to_num(0.0) @ v
+    weights = torch.softmax(scores, -1).nan_to_num(0.0)
+    return (weights if kept is None else weights * kept.to(weights.dtype)) @ v
 
 
 def causal(len_q, len_k, offset=None):
@@ -179,7 +181,7 @@ def check_gradients(actual, inputs, d_out, make):
         assert error <= bar, f"gradient of {name}: error {error:.3g} above the bar {bar:.3g} (standard attention: {usual_error:.3g})"
 
 
-def _gradient_terms(q, k, v, d_out, allowed=None, bias=None, scale=None, softcap=0.0):
+def _gradient_terms(q, k, v, d_out, allowed=None, bias=None, scale=None, softcap=0.0, kept=None):
     """For query, key and value the largest sum of absolute terms in an element of the gradient; for a bias those of a dense one."""
     q, k, v, d_out = (x.detach().double() for x in (q, k, v, d_out))
     columns = torch.eye(k.shape[2], dtype=torch.float64).expand(*k.shape[:2], -1, -1)
@@ -187,7 +189,8 @@ def _gradient_terms(q, k, v, d_out, allowed=None, bias=None, scale=None, softcap
     heads_kv = k.shape[1]
     group = q.shape[1] // heads_kv
     k, v = (x.repeat_interleave(group, 1).abs() for x in (k, v))
-    d_weights = d_out.abs() @ v.transpose(-1, -2)
+    kept = 1.0 if kept is None else kept
+    d_weights = d_out.abs() @ v.transpose(-1, -2) * kept
     d_scores = weights * (d_weights + (weights * d_weights).sum(-1, keepdim=True))
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else abs(scale)
 
@@ -196,7 +199,7 @@ def _gradient_terms(q, k, v, d_out, allowed=None, bias=None, scale=None, softcap
 
     dq = d_scores @ k * scale
     dk = grouped(d_scores.transpose(-1, -2) @ q.abs()) * scale
-    dv = grouped(weights.transpose(-1, -2) @ d_out.abs())
+    dv = grouped((weights * kept).transpose(-1, -2) @ d_out.abs())
     return _largest(dq), _largest(dk), _largest(dv), d_scores
 
 
