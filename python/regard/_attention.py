@@ -1,6 +1,7 @@
 """regard.attention: which road a call takes, decided in as few steps as possible (a call below 16 positions lasts 6 microseconds)."""
 
 import torch
+from torch.autograd import forward_ad
 from torch.compiler import is_dynamo_compiling
 
 from . import _ops_library as ops
@@ -74,6 +75,7 @@ def attention(
         and not is_dynamo_compiling()
         and not _transforms()
         and not _any_autocast()
+        and forward_ad._current_level < 0
     ):
         code = 0 if mask is None else mask.code
         try:
@@ -102,6 +104,8 @@ def prepared(query, key, value, mask, scale, softcap, bias, layout, records):
     """(query, key, value, ints, floats, tensors, order) as the operators take them, and what brings results back to the leading dimensions
     that they had, or None."""
     check_tensors(query, key, value)
+    if not is_dynamo_compiling() and forward_ad._current_level >= 0:
+        _refuse_tangents(query, key, value, bias, *(x for record in records for x in record.tensors))
     order = AXIS_ORDERS.get(layout)
     if order is None:
         raise ValueError(f"layout: {layout!r}; expected one of {', '.join(map(repr, AXIS_ORDERS))}")
@@ -119,6 +123,12 @@ def prepared(query, key, value, mask, scale, softcap, bias, layout, records):
         else:
             leading = None
     return query, key, value, ints, floats, tensors, order, leading
+
+
+def _refuse_tangents(*inputs):
+    """Without gradients forward-mode differentiation passes the operators by: tangents would be lost without a word."""
+    if any(x is not None and forward_ad.unpack_dual(x).tangent is not None for x in inputs):
+        raise RuntimeError("regard.attention: forward-mode differentiation is not supported")
 
 
 def _run(query, key, value, ints, floats, tensors, order, plan, return_lse):

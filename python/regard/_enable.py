@@ -10,6 +10,7 @@ import contextlib
 
 import torch
 from torch._C import DispatchKey
+from torch.autograd import forward_ad
 
 from . import _ops_library as ops
 from ._attention import _grad_enabled, _transforms, general, with_gradients
@@ -85,7 +86,7 @@ def _original(reason, *arguments, **keywords):
 def _route(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, *, scale=None, enable_gqa=False):
     kind = type(query)
     plain = kind is torch.Tensor and type(key) is kind and type(value) is kind
-    if plain and not dropout_p and not _transforms():
+    if plain and not dropout_p and not _transforms() and forward_ad._current_level < 0:
         # The shortest way, for what most calls are. What the operators refuse finds its reason below.
         a, b = query.shape, key.shape
         if len(a) == 4 and len(b) == 4 and (a[1] == b[1] or (enable_gqa and b[1] == value.size(-3))):
@@ -144,6 +145,8 @@ def _covered(query, key, value, a, b, c):
 def _why_not(query, key, value, attn_mask, dropout_p, is_causal, enable_gqa):
     if _transforms():
         return "inside a torch.func transform"
+    if forward_ad._current_level >= 0:
+        return "inside forward-mode differentiation"
     if not 0.0 <= dropout_p <= 1.0:
         return "dropout_p outside 0 to 1"
     inputs = [x for x in (query, key, value, attn_mask) if x is not None]

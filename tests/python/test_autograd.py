@@ -1,8 +1,9 @@
-"""Autograd's own checks: gradcheck in float64, double backward, checkpointing, saved-tensor hooks, no_grad, inference mode."""
+"""Autograd's own checks: gradcheck, double backward, forward mode, checkpointing, saved-tensor hooks, no_grad, inference mode."""
 
 import pytest
 import regard
 import torch
+from torch.autograd import forward_ad
 from torch.utils.checkpoint import checkpoint
 
 
@@ -63,6 +64,19 @@ def test_checkpointing(name, reentrant):
     checkpoint(block, *leaves, use_reentrant=reentrant).square().sum().backward()
     for leaf, gradient in zip(leaves, expected, strict=True):
         assert torch.equal(leaf.grad, gradient)
+
+
+@pytest.mark.parametrize("options", [{}, dict(softcap=2.0)], ids=str)
+def test_forward_mode_is_an_error(options):
+    """Not a tangent that is lost."""
+    q, k, v = (x.detach() for x in draw())
+    with forward_ad.dual_level():
+        regard.attention(q, k, v, **options)
+        dual = forward_ad.make_dual(k, torch.ones_like(k))
+        with pytest.raises(RuntimeError, match="regard.attention: forward-mode differentiation is not supported"):
+            regard.attention(q, dual, v, **options)
+        with pytest.raises(RuntimeError, match="forward-mode"):
+            regard.attention(q, k, v, modifiers=regard.sinks(forward_ad.make_dual(torch.zeros(4), torch.ones(4))), **options)
 
 
 def test_saved_tensors_may_be_moved_away():

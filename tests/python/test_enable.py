@@ -9,6 +9,7 @@ import regard
 import torch
 import torch.nn.functional as F
 from kernel_calls import kernel_calls
+from torch.autograd import forward_ad
 from torch.utils.checkpoint import checkpoint
 
 INPUTS = {  # query, key, value, attn_mask
@@ -106,6 +107,22 @@ def test_torch_func_stays_with_pytorch_and_keeps_its_gradients():
         assert regard.report() == (0, {"inside a torch.func transform": 1})
         batched = torch.func.vmap(torch.func.grad(loss, (0, 1, 2)))(q, k, v)
     torch.testing.assert_close(batched, expected)
+
+
+def test_forward_mode_stays_with_pytorch():
+    """Regard's operators have no tangents: served here, the call would lose them without an error."""
+    q, k, v, _ = (x if x is None else x.detach() for x in draw("plain"))
+    tangent, bias = torch.randn_like(q), torch.zeros(9, 13, dtype=q.dtype, requires_grad=True)  # with which PyTorch has forward mode
+
+    def derivative():
+        with forward_ad.dual_level():
+            return forward_ad.unpack_dual(sdpa(forward_ad.make_dual(q, tangent), k, v, bias)).tangent.detach()
+
+    expected = derivative()
+    regard.report(reset=True)
+    with regard.enabled():
+        torch.testing.assert_close(derivative(), expected)
+        assert regard.report() == (0, {"inside forward-mode differentiation": 1})
 
 
 def test_no_grad_and_inference_mode():
