@@ -1,27 +1,28 @@
-"""Masks of transformers as masks of Regard: causal, sliding windows and padding keep their parameters, and no n x n matrix is made."""
+"""Masks of transformers as masks of Regard: causal, sliding windows, padding and packed sequences keep their parameters, and no n x n
+matrix is made."""
 
 import torch
 from transformers import masking_utils
 from transformers.masking_utils import sdpa_mask
 
-from .masks import NONE, causal, key_lengths, tensor, window
+from .masks import NONE, causal, documents, key_lengths, tensor, window
 
 
 class CarriedMask:
     """Passes through a model's layers in the place of a (batch, 1, len_q, len_k) mask. Code that would take it apart fails loudly."""
 
-    def __init__(self, mask, arguments):
+    def __init__(self, mask, batch_size, q_length, kv_length):
         self.mask = mask
-        self.arguments = arguments
-        self.shape = (arguments["batch_size"], 1, arguments["q_length"], arguments["kv_length"])
+        self.shape = (batch_size, 1, q_length, kv_length)
         self.ndim = 4
-
-    def dense(self):
-        """The boolean tensor, for the calls that PyTorch's own attention serves."""
-        return sdpa_mask(**{**self.arguments, "allow_is_causal_skip": False, "allow_is_bidirectional_skip": False})
 
     def dim(self):
         return 4
+
+    def __getitem__(self, _):
+        raise NotImplementedError(
+            'attn_implementation="regard": a model that takes its attention mask apart is not supported; use "eager" or "sdpa"'
+        )
 
     def to(self, *_, **__):
         return self
@@ -39,6 +40,9 @@ def _parts(function):
     """The functions that an expression of and_masks joins."""
     if function.__qualname__ == "and_masks.<locals>.and_mask":
         return [part for each in _closure(function)["mask_functions"] for part in _parts(each)]
+    if function.__qualname__ == "remap_positions_for_packed_sequence.<locals>.inner_mask":
+        # Beside the function of the packed sequences: there masks of Regard count within each document of themselves.
+        return _parts(_closure(function)["mask_function"])
     return [function]
 
 
@@ -53,7 +57,17 @@ def _as_mask(function, offset):
     if function.__qualname__ == "sliding_window_bidirectional_overlay.<locals>.inner_mask":
         size = int(_closure(function)["sliding_window"])
         return window(size, size, offset)
+    if function.__qualname__ == "packed_sequence_mask_function.<locals>.inner_mask":
+        return _documents(_closure(function)["packed_sequence_mask"])
     return None
+
+
+def _documents(numbers):
+    """(1, seq), each token's sequence by number, as a mask; None for a batch, whose rows are packed each in its own way."""
+    if numbers.shape[0] != 1:
+        return None
+    (starts,) = torch.nonzero(torch.diff(numbers[0]), as_tuple=True)
+    return documents([0, *(starts + 1).tolist(), numbers.shape[1]])
 
 
 def _padding(attention_mask, kv_length, kv_offset):
@@ -80,7 +94,7 @@ def regard_mask(
     **kwargs,
 ):
     """What transformers asks for a mask. None where "no mask" and `is_causal` say it all, else a CarriedMask, else (custom functions,
-    packed or blockwise patterns, compiled models, static caches) a boolean tensor."""
+    blockwise patterns, batches of packed rows, compiled models, static caches) a boolean tensor."""
     if isinstance(attention_mask, CarriedMask):  # generate() makes a static cache's masks ahead of the model
         return attention_mask
     arguments = dict(
@@ -111,7 +125,7 @@ def regard_mask(
     whole = masks[0]
     for mask in masks[1:]:
         whole = whole & mask
-    return CarriedMask(whole, arguments)
+    return CarriedMask(whole, batch_size, q_length, kv_length)
 
 
 def _says_nothing(mask_function, masks, q_length, kv_length, offset, kwargs):
