@@ -16,3 +16,8 @@ def kept(p, seed, *shape):
 def drawn_seed():
     """The seed that the next call without one draws. It is drawn here: start over from the same random state to get it there."""
     return torch.empty(1, dtype=torch.int64).random_()
+
+
+def drop_alike(weights, p=0.5, training=True, inplace=False):
+    """In the place of torch.nn.functional.dropout: drops the weights of an attention that Regard drops with the next seed."""
+    return weights * kept(p, drawn_seed(), *weights.shape).to(weights.dtype) if training and p else weights

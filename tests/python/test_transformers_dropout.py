@@ -4,7 +4,7 @@ that outputs and gradients must be equal, whatever it meets: softcap, sinks, win
 import pytest
 import torch
 import torch.nn.functional as F
-from dropout_masks import drawn_seed, kept
+from dropout_masks import drop_alike
 from kernel_calls import kernel_calls
 
 pytest.importorskip("transformers")
@@ -17,11 +17,6 @@ NAMES = [
     "bert", "bert-padded", "gemma2", "gemma2-left-padded", "gpt2", "gpt-oss", "gpt-oss-packed", "gpt-oss-left-padded", "llama-left-padded",
     "mistral", "mistral-packed", "t5", "t5-padded", "vit", "whisper",
 ]  # fmt: skip
-
-
-def _drop_alike(weights, p=0.5, training=True, inplace=False):
-    """torch.nn.functional.dropout, with the mask that Regard makes of the next seed."""
-    return weights * kept(p, drawn_seed(), *weights.shape).to(weights.dtype) if training and p else weights
 
 
 def _steps(model, inputs, weight):
@@ -43,7 +38,7 @@ def test_outputs_and_gradients_are_those_of_the_same_mask(name, monkeypatch):
         whole = result(ours.eval(), inputs)
     weight = meaningful(inputs, whole)
     out, gradients = _steps(ours.train(), inputs, weight)
-    monkeypatch.setattr(F, "dropout", _drop_alike)
+    monkeypatch.setattr(F, "dropout", drop_alike)
     expected, wanted = _steps(eager, inputs, weight)
     assert (out - whole * weight).abs().max() > 1e-3
     torch.testing.assert_close(out, expected, rtol=rtol, atol=atol)
