@@ -1,6 +1,7 @@
 """Dropout under regard.enable(): the seed follows torch's default generator on every road; values and gradients are those of the mask that
 the seed stands for."""
 
+import math
 import subprocess
 import sys
 import textwrap
@@ -70,6 +71,31 @@ def test_bias_and_its_gradient():
     oracle.check_gradients(gradients, inputs, d_out, lambda q, k, v, bias, f: f(q, k, v, bias=bias, kept=mask))
 
 
+RANKS = {  # query, key, value, and the scores that they broadcast to
+    "rank 2": ((9, 8), (13, 8), (13, 6), (9, 13)),
+    "rank 3": ((4, 9, 8), (4, 13, 8), (4, 13, 8), (4, 9, 13)),
+    "rank 5": ((3, 2, 4, 9, 8), (3, 2, 4, 13, 8), (3, 2, 4, 13, 8), (3, 2, 4, 9, 13)),
+    "broadcast": ((4, 9, 8), (2, 1, 13, 8), (2, 4, 13, 8), (2, 4, 9, 13)),
+}
+
+
+@pytest.mark.parametrize("name", RANKS)
+def test_ranks(name):
+    *shapes, scores = RANKS[name]
+    inputs = [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
+    torch.manual_seed(5)
+    mask = kept(P, drawn_seed(), *scores)
+    torch.manual_seed(5)
+    with regard.enabled(), kernel_calls() as calls:
+        out = sdpa(*inputs)
+        gradients = torch.autograd.grad(out.square().sum(), inputs)
+    assert calls.forward == 1 and calls.backward == 1 and calls.pytorch == 0
+    q, k, v = inputs
+    expected = (torch.softmax(q @ k.mT / math.sqrt(8), -1) * mask) @ v
+    torch.testing.assert_close(out, expected)
+    torch.testing.assert_close(gradients, torch.autograd.grad(expected.square().sum(), inputs))
+
+
 def test_the_generator_decides():
     inputs = draw()
 
@@ -134,16 +160,10 @@ def test_autocast():
         assert a.dtype == torch.float32 and torch.equal(a, b)
 
 
-def steps(function, inputs, seed=7):
-    torch.manual_seed(seed)
-    out = function(*inputs)
-    return out, *torch.autograd.grad(out.square().sum(), inputs)
-
-
-def steps_backward(function, inputs, seed=7):
-    """The same by backward(), which reentrant checkpoints need."""
+def steps(function, inputs):
+    """The output, and the gradients by backward(), which reentrant checkpoints need."""
     leaves = [x.detach().requires_grad_() for x in inputs]
-    torch.manual_seed(seed)
+    torch.manual_seed(7)
     out = function(*leaves)
     out.square().sum().backward()
     return out, *(x.grad for x in leaves)
@@ -152,12 +172,12 @@ def steps_backward(function, inputs, seed=7):
 @pytest.mark.parametrize("reentrant", [False, True])
 def test_checkpointing_replays(reentrant):
     """The forward pass runs again in backward, with the mask that it had: else gradients would be those of another one."""
-    inputs = [x.requires_grad_() for x in draw()]
+    inputs = draw()
     regard.report(reset=True)
     with regard.enabled():
-        expected = steps_backward(sdpa, inputs)
+        expected = steps(sdpa, inputs)
         with kernel_calls() as calls:
-            actual = steps_backward(lambda *x: checkpoint(sdpa, *x, use_reentrant=reentrant), inputs)
+            actual = steps(lambda *x: checkpoint(sdpa, *x, use_reentrant=reentrant), inputs)
     assert calls.forward == 2 and calls.backward == 1 and calls.pytorch == 0
     assert regard.report() == (3, {})
     assert all(torch.equal(a, e) for a, e in zip(actual, expected, strict=True))

@@ -66,3 +66,21 @@ def test_it_runs_here_and_follows_the_generator(name):
     assert calls.forward == 4 and calls.backward == 2
     assert torch.equal(again, first)
     assert all(torch.equal(replayed[where], gradient) for where, gradient in gradients.items())
+
+
+@pytest.mark.parametrize("name", ["gemma2", "gpt-oss", "t5"])
+def test_compiled_models_drop_what_eager_ones_drop(name):
+    make, draw = CASES[name]
+    _, ours = twins(lambda: make(P), torch.float32)
+    inputs = dict(draw(), use_cache=False)
+    expected, wanted = _steps(ours, inputs, 1)
+    torch._dynamo.reset()
+    compiled = torch.compile(ours, backend="aot_eager")
+    result(compiled, inputs)
+    ours.zero_grad()
+    with kernel_calls() as calls:
+        actual, gradients = _steps(compiled, inputs, 1)
+    assert calls.forward >= 2 and calls.backward >= 2 and calls.pytorch == 0
+    torch.testing.assert_close(actual, expected)
+    for where, gradient in wanted.items():
+        torch.testing.assert_close(gradients[f"_orig_mod.{where}"], gradient)

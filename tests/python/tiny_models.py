@@ -110,9 +110,11 @@ def _seq2seq(side):
     return lambda: dict(_text(side)(), decoder_input_ids=ids(3, 7))
 
 
-def _packed():
-    """Three sequences in one row: positions start over."""
-    return dict(input_ids=ids(1, 11), use_cache=False, position_ids=torch.tensor([[0, 1, 2, 0, 1, 2, 3, 4, 5, 6, 0]]))
+PACKED = [[0, 1, 2, 0, 1, 2, 3, 4, 5, 6, 0], [0, 1, 2, 3, 4, 5, 6, 0, 1, 0, 1]]  # several sequences in a row: positions start over
+
+
+def _packed(rows):
+    return lambda: dict(input_ids=ids(rows, 11), use_cache=False, position_ids=torch.tensor(PACKED[:rows]))
 
 
 CASES = {
@@ -125,14 +127,15 @@ CASES = {
     "gpt-oss": (gpt_oss, _text(None)),
     "gpt-oss-padded": (gpt_oss, _text("right")),
     "gpt-oss-left-padded": (gpt_oss, _text("left")),
-    "gpt-oss-packed": (gpt_oss, _packed),
+    "gpt-oss-packed": (gpt_oss, _packed(1)),
     "llama": (llama, _text(None)),
     "llama-padded": (llama, _text("right")),
     "llama-left-padded": (llama, _text("left")),
-    "llama-packed": (llama, _packed),
+    "llama-packed": (llama, _packed(1)),
     "mistral": (mistral, _text(None)),
     "mistral-left-padded": (mistral, _text("left")),
-    "mistral-packed": (mistral, _packed),
+    "mistral-packed": (mistral, _packed(1)),
+    "mistral-packed-batch": (mistral, _packed(2)),
     "t5": (t5, _seq2seq(None)),
     "t5-padded": (t5, _seq2seq("right")),
     "vit": (vit, lambda: dict(pixel_values=torch.randn(2, 3, 16, 16))),
