@@ -73,7 +73,7 @@ class AdditiveGradient {
                    std::size_t panel_stride) {
     const T* pointers[kWidth<T>];
     PointAtExponentials(q, first, n, kWidth<T>, dim_, scratch, query_kinds_ + lane, pointers);
-    PackLanes(pointers, dim_, lanes);
+    PackLanes(pointers, dim_, T{1}, lanes);
     ClearColumns(lanes, dim_, inner_, kWidth<T>);
     PackPanels(pointers, n, dim_, panel_stride, panels);
     some_query_is_wide_ |= SomeWide(query_kinds_ + lane, n);

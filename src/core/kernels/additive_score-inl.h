@@ -98,7 +98,7 @@ class AdditiveScore {
   void PackKeys(const Head& k, std::int64_t first, std::size_t n, std::size_t lane, const RowScratch<T>& scratch, T* to) {
     const T* rows[kWidth<T>];
     PointAtExponentials(k, first, n, kWidth<T>, dim_, scratch, key_kinds_ + lane, rows);
-    PackLanes(rows, dim_, to);
+    PackLanes(rows, dim_, T{1}, to);
     ClearColumns(to, dim_, inner_, kWidth<T>);
     chunk_keys_ = {k, first - static_cast<std::int64_t>(lane)};
   }

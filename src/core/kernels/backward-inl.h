@@ -16,6 +16,7 @@
 
 #include "core/kernels/backward_tile-inl.h"
 #include "core/kernels/backward_tiles-inl.h"
+#include "core/kernels/backward_visits.h"
 #include "core/kernels/carve.h"
 #include "core/kernels/kernels.h"
 #include "core/kernels/ops-inl.h"
@@ -110,8 +111,6 @@ class Backward {
     WriteKeys(kv_head, own_end);
   }
 
-  std::int64_t Chunks() const { return (sequence_->len_q + kQueryChunk - 1) / kQueryChunk; }
-
   RowScratch<T> Scratch() const { return {copies_, copy_stride_, zeros_}; }
 
   // Where a product finds the panels of `n` rows: in the tensor itself, or in `memory`, where they are to be packed.
@@ -124,7 +123,7 @@ class Backward {
     const Head k = KeyHead(task_.inputs.k, kv_head), v = KeyHead(task_.inputs.v, kv_head);
     block_groups_ = (keys_ + kRows - 1) / kRows;
     for (std::size_t g = 0; g < block_groups_; ++g) {
-      value_rows_[g] = Ops::RowsOf(v, key_begin_ + static_cast<std::int64_t>(g * kRows), std::min(kRows, keys_ - g * kRows), dim_v_,
+      value_rows_[g] = Ops::RowsOf(v, key_begin_ + static_cast<std::int64_t>(g * kRows), std::min(kRows, keys_ - g * kRows), dim_v_, T{1},
                                    Scratch(), value_row_memory_ + g * kRows * RowStride(inner_v_), RowStride(inner_v_));
     }
     const bool in_place = InPlace(k, keys_, dim_);
@@ -138,34 +137,17 @@ class Backward {
   std::size_t KeyPanelStride() const { return most_keys_ / kPair * kWidth<T>; }
   static constexpr std::size_t QueryPanelStride() { return kQueries / kPair * kWidth<T>; }
 
-  std::size_t MaskPlace() const {
-    return sequence_index_ * static_cast<std::size_t>(task_.layout->mask_heads) + static_cast<std::size_t>(task_.layout->mask_head(head_));
-  }
-  // The chunks that may see this block, and those that may see the next.
-  BackwardTask::Run ChunksOf(std::int64_t block) const {
-    const std::int64_t blocks = (sequence_->len_k + block_keys_ - 1) / block_keys_;
-    if (block >= blocks) return {0, 0};
-    if (task_.run_offsets.empty()) return {0, static_cast<std::int32_t>(Chunks())};
-    return task_.block_chunks[static_cast<std::size_t>(task_.first_block[MaskPlace()] + block)];
-  }
-  // The blocks that a chunk's rows see.
-  std::span<const BackwardTask::Run> RunsOf(std::int64_t chunk) const {
-    if (task_.run_offsets.empty()) return {&all_blocks_, all_blocks_.begin < all_blocks_.end ? std::size_t{1} : std::size_t{0}};
-    const std::int64_t* offset = task_.run_offsets.data() + task_.first_chunk[MaskPlace()] + chunk;
-    return {task_.chunk_runs.data() + offset[0], static_cast<std::size_t>(offset[1] - offset[0])};
-  }
-
   // First the chunks that the next block sees too, from the last to the first, so that its item, which starts soon after, need not wait:
   // under a causal mask all blocks start together at the last chunk. Then the rest, upwards, in the order in which later blocks will need
   // them.
   void RunChunks() {
-    all_blocks_ = {0, static_cast<std::int32_t>((sequence_->len_k + block_keys_ - 1) / block_keys_)};
+    visits_ = BackwardVisits(task_, sequence_index_, head_, block_keys_);
     if (block_ == 0) {
-      for (std::int64_t chunk = 0; chunk < Chunks(); ++chunk) {
-        if (RunsOf(chunk).empty()) ClearQueries(chunk);
+      for (std::int64_t chunk = 0; chunk < visits_.chunks(); ++chunk) {
+        if (visits_.blocks_of(chunk).empty()) ClearQueries(chunk);
       }
     }
-    const BackwardTask::Run own = ChunksOf(block_), next = ChunksOf(block_ + 1);
+    const BackwardTask::Run own = visits_.chunks_of(block_), next = visits_.chunks_of(block_ + 1);
     const std::int64_t turn = next.begin == next.end ? own.end : std::clamp(next.end, own.begin, own.end);
     for (std::int64_t chunk = turn - 1; chunk >= own.begin; --chunk) RunChunk(chunk);
     for (std::int64_t chunk = turn; chunk < own.end; ++chunk) RunChunk(chunk);
@@ -184,12 +166,8 @@ class Backward {
   }
 
   void RunChunk(std::int64_t chunk) {
-    const auto runs = RunsOf(chunk);
-    const auto run = std::partition_point(runs.begin(), runs.end(), [this](const BackwardTask::Run& r) { return r.end <= block_; });
-    if (run == runs.end() || run->begin > block_) return;
-    Turn turn;
-    turn.before = static_cast<std::int32_t>(block_ > run->begin ? block_ : run == runs.begin() ? 0 : (run - 1)->end);
-    turn.last = block_ + 1 == run->end && run + 1 == runs.end();
+    BackwardTurn turn;
+    if (!visits_.meet(chunk, block_, &turn)) return;
     SelectChunk(chunk);
     ReadMaxima();
     gradient_.StartChunk(HeadOf(task_.inputs.q), query_);
@@ -214,7 +192,7 @@ class Backward {
     const Head q = HeadOf(in.q), d_out = HeadOf(in.d_out);
     const std::size_t at = p * kWidth<T>, n = std::min(kWidth<T>, queries_ - at);
     const std::int64_t i = query_ + static_cast<std::int64_t>(at);
-    Ops::PackLanesOf(d_out, i, n, dim_v_, Scratch(), d_out_lanes_ + at * inner_v_);
+    Ops::PackLanesOf(d_out, i, n, dim_v_, T{1}, Scratch(), d_out_lanes_ + at * inner_v_);
     queries_finite_ &=
         gradient_.PackQueries(q, i, n, at, Scratch(), query_lanes_ + at * inner_,
                               queries_in_place_ ? nullptr : query_panel_memory_ + at / kPair * kWidth<T>, QueryPanelStride());
@@ -421,19 +399,13 @@ class Backward {
 
   static bool NarrowTail(std::size_t panel, std::size_t dim) { return dim - panel * kWidth<T> <= kLanes<T>; }
 
-  // Where a block stands among those that add to a chunk's dq: `before` is 1 + the one whose turn is just before it, or 0.
-  struct Turn {
-    std::int32_t before = 0;
-    bool last = false;
-  };
-
   // Adds the chunk's dq to the sum over blocks when its turn has come; the last block writes the result.
-  void AddQueries(std::int64_t chunk, const Turn& turn) {
+  void AddQueries(std::int64_t chunk, const BackwardTurn& turn) {
     if (!task_.gradients.dq.given()) return;
     const bool first = turn.before == 0, last = turn.last;
     std::atomic<std::int32_t>* ticket = nullptr;
     if (!first || !last) {
-      ticket = task_.tickets + task_.first_ticket[sequence_index_] + head_ * Chunks() + chunk;
+      ticket = task_.tickets + task_.first_ticket[sequence_index_] + head_ * visits_.chunks() + chunk;
       while (!first && ticket->load(std::memory_order_acquire) != turn.before) std::this_thread::yield();
     }
     const Head to = HeadOf(task_.gradients.dq);
@@ -499,7 +471,7 @@ class Backward {
   const plan::Sequence* sequence_ = nullptr;
   std::int64_t block_ = 0, block_keys_ = 0, key_begin_ = 0, query_ = 0;
   std::int32_t head_ = 0;
-  BackwardTask::Run all_blocks_{0, 0};  // what every chunk sees where nothing is hidden
+  BackwardVisits visits_;  // of the head
   bool keys_finite_ = true, queries_finite_ = true, some_row_is_dead_ = false, queries_in_place_ = false, d_outs_in_place_ = false;
   bool packed_[kPanels];
   Tiles tiles_;

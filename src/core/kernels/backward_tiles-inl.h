@@ -33,7 +33,7 @@ template <typename T>
 struct BackwardTiles {
   static constexpr std::size_t kQueries = static_cast<std::size_t>(kQueryChunk);
   static constexpr std::size_t kPanels = kQueries / kWidth<T>;  // query panels of a chunk
-  static constexpr std::size_t kSubKeys = 96;                   // keys whose P and dS are at hand at a time
+  static constexpr std::size_t kSubKeys = 108;                  // keys whose P and dS are at hand at a time, at the most; words cover 128
   static constexpr std::size_t kSubGroups = kSubKeys / kRows;
   static constexpr std::size_t kUnits = kQueries / static_cast<std::size_t>(plan::kRowUnit);
   static_assert(kQueries % kWidth<T> == 0 && kSubKeys % kRows == 0 && kQueries % plan::kRowUnit == 0);

@@ -24,6 +24,7 @@ struct Bf16PairOps {
   using T = float;
   using Packed = std::uint32_t;
   static constexpr std::size_t kPair = 2;
+  static constexpr bool kScaleWhilePacking = false;  // folded in, the scale would be rounded to bfloat16
   static constexpr bool kSeparateByQuery = true;
   static constexpr const char* kTarget = "avx512_bf16";
 
@@ -84,13 +85,13 @@ struct Bf16PairOps {
     }
   }
 
-  static HWY_INLINE void PackLanesOf(const Head& head, std::int64_t first, std::size_t n, std::size_t cols,
+  static HWY_INLINE void PackLanesOf(const Head& head, std::int64_t first, std::size_t n, std::size_t cols, float /*scale*/,
                                      const RowScratch<float>& scratch, Packed* HWY_RESTRICT to) {
     const Packed* rows[kWidth<float>];
     PointAtPairs(head, first, n, kWidth<float>, cols, scratch, rows);
-    PackLanes(rows, (cols + 1) / 2, to);
+    PackLanes(rows, (cols + 1) / 2, Packed{1}, to);
   }
-  static HWY_INLINE Rows<Packed> RowsOf(const Head& head, std::int64_t first, std::size_t n, std::size_t cols,
+  static HWY_INLINE Rows<Packed> RowsOf(const Head& head, std::int64_t first, std::size_t n, std::size_t cols, float /*scale*/,
                                         const RowScratch<float>& scratch, Packed* HWY_RESTRICT to, std::size_t stride) {
     const Packed* rows[kRows];
     PointAtPairs(head, first, n, kRows, cols, scratch, rows);

@@ -20,8 +20,9 @@ inline constexpr std::size_t ChunkKeys(std::size_t dim, std::size_t dim_v) {
 // Elements between rows that were copied out of a tensor: room for whole vectors behind the last column.
 inline constexpr std::size_t CopyStride(std::size_t cols) { return RoundUp(cols, 32) + 32; }
 
-// Elements between rows that were copied to be broadcast: not all of them at the same places of L1.
-inline constexpr std::size_t RowStride(std::size_t inner) { return RoundUp(inner, 16) + 16; }
+// Elements between rows that were copied to be broadcast. Caches are cut into banks by the last bits of an address: elements of one column
+// lie in different ones.
+inline constexpr std::size_t RowStride(std::size_t inner) { return RoundUp(inner, 16) + 5; }
 
 class Carve {
  public:

@@ -37,11 +37,11 @@ class DotScore {
   // Rows [first, first + n) of a query head, as a tile reads them; `index` counts the item's rows, `to` is memory for kRows of them.
   Rows<Packed> PackQueries(const Head& q, std::int64_t first, std::size_t n, std::size_t /*index*/, const RowScratch<T>& scratch,
                            Packed* to) {
-    return Ops::RowsOf(q, first, n, dim_, scratch, to, RowStride(inner_));
+    return Ops::RowsOf(q, first, n, dim_, Ops::kScaleWhilePacking ? factor_ : T{1}, scratch, to, RowStride(inner_));
   }
   // Keys [first, first + n) of the kv head; `lane` counts the chunk's keys.
   void PackKeys(const Head& k, std::int64_t first, std::size_t n, std::size_t /*lane*/, const RowScratch<T>& scratch, Packed* to) {
-    Ops::PackLanesOf(k, first, n, dim_, scratch, to);
+    Ops::PackLanesOf(k, first, n, dim_, T{1}, scratch, to);
   }
   // Fills tile.data. The tile's first row is row `row` of the item, its first lane lane `lane` of the chunk.
   void Tile(const ScoreTile<T>& tile, std::size_t /*row*/, std::size_t /*lane*/, Rows<Packed> q, const Packed* k) const {
@@ -71,7 +71,7 @@ class DotGradient {
   bool PackKeys(const Head& k, std::int64_t first, std::size_t n, const RowScratch<T>& scratch, Rows<Packed>* rows, Packed* row_memory,
                 Packed* panels, std::size_t panel_stride) {
     for (std::size_t at = 0; at < n; at += kRows) {
-      rows[at / kRows] = Ops::RowsOf(k, first + static_cast<std::int64_t>(at), std::min(kRows, n - at), dim_, scratch,
+      rows[at / kRows] = Ops::RowsOf(k, first + static_cast<std::int64_t>(at), std::min(kRows, n - at), dim_, T{1}, scratch,
                                      row_memory + at * RowStride(inner_), RowStride(inner_));
     }
     if (panels == nullptr) return Ops::FiniteInPlace(k, first, n, dim_);
@@ -82,7 +82,8 @@ class DotGradient {
   // A panel of them, as lanes and, unless `panels` is null, as a panel; `lane` counts the chunk's queries. Returns whether all is finite.
   bool PackQueries(const Head& q, std::int64_t first, std::size_t n, std::size_t /*lane*/, const RowScratch<T>& scratch, Packed* lanes,
                    Packed* panels, std::size_t panel_stride) {
-    Ops::PackLanesOf(q, first, n, dim_, scratch, lanes);
+    // The scale goes where the forward pass put it: the scores then have the same bits, and the weights add up to 1.
+    Ops::PackLanesOf(q, first, n, dim_, Ops::kScaleWhilePacking ? factor_ : T{1}, scratch, lanes);
     if (panels == nullptr) return Ops::FiniteInPlace(q, first, n, dim_);
     return Ops::PackPanelsOf(q, first, n, RoundUp(n, Ops::kPair), dim_, panel_stride, scratch, panels);
   }

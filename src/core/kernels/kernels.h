@@ -129,8 +129,15 @@ inline constexpr std::int64_t block_keys(std::int64_t dim, std::int64_t dim_v, s
   const std::int64_t most = most_block_keys(dim, dim_v);
   if (keys <= most) return most;
   const std::int64_t wanted = most * 3 / 4, blocks = (keys + wanted - 1) / wanted, step = blocks > 6 ? 4 : 2;
-  const std::int64_t even = (blocks + step - 1) / step * step;
-  return ((keys + even - 1) / even + plan::kRowUnit - 1) / plan::kRowUnit * plan::kRowUnit;
+  std::int64_t size = most;
+  // Whole row units may leave one block less than was meant: then larger blocks, as long as they fit.
+  for (std::int64_t count = (blocks + step - 1) / step * step; count > 1; count -= 2) {
+    const std::int64_t even = ((keys + count - 1) / count + plan::kRowUnit - 1) / plan::kRowUnit * plan::kRowUnit;
+    if (even > most) break;
+    size = even;
+    if ((keys + size - 1) / size % 2 == 0) break;
+  }
+  return size;
 }
 
 // The sets of one instruction set, by Highway's number for it.

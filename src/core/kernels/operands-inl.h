@@ -41,7 +41,7 @@ struct Panels {
 
 // As many bytes of a tensor are read panel by panel where they lie; of more, the lines of one panel would not stay in L1, and packing them
 // pays.
-inline constexpr std::size_t kMostInPlace = 16384;
+inline constexpr std::size_t kMostInPlace = 32768;
 
 }  // namespace HWY_NAMESPACE
 }  // namespace regard::kernels

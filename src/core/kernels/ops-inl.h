@@ -36,7 +36,9 @@ struct PlainOps {
   template <class Sums>
   static HWY_INLINE void Settle(Sums& /*acc*/) {}
 
-  static HWY_INLINE Vec<T> ScoreOf(Vec<T> acc, T factor) { return hn::Mul(acc, hn::Set(Tag<T>(), factor)); }
+  // Scores come out of the product finished: the scale was folded into the queries while they were packed.
+  static constexpr bool kScaleWhilePacking = true;
+  static HWY_INLINE Vec<T> ScoreOf(Vec<T> acc, T /*factor*/) { return acc; }
 
   // MulAcc where b may be NaN or infinite in what this row does not see: there a is 0, and b counts as 0.
   static HWY_INLINE Vec<T> MulAccSelecting(Vec<T> acc, Packed a, const Packed* HWY_RESTRICT b) {
@@ -46,24 +48,25 @@ struct PlainOps {
 
   // Operands of `n` rows of a head, from `first` on. What a tile or panel lacks in rows counts as zeros.
   //
-  // Rows become lanes of a panel, [cols][kWidth].
-  static HWY_INLINE void PackLanesOf(const Head& head, std::int64_t first, std::size_t n, std::size_t cols, const RowScratch<T>& scratch,
-                                     Packed* HWY_RESTRICT to) {
+  // Rows become lanes of a panel, [cols][kWidth], scaled.
+  static HWY_INLINE void PackLanesOf(const Head& head, std::int64_t first, std::size_t n, std::size_t cols, T scale,
+                                     const RowScratch<T>& scratch, Packed* HWY_RESTRICT to) {
     const T* rows[kWidth<T>];
     std::fill_n(rows, kWidth<T>, scratch.zeros);
     PointAtRows(head, first, n, cols, scratch.copies, scratch.stride, rows);
-    PackLanes(rows, cols, to);
+    PackLanes(rows, cols, scale, to);
   }
-  // Up to kRows rows: in the tensor itself where they lie so, else copied to `to`, [kRows][stride]. A tile keeps its rows in L1 while it
-  // passes over lanes; at some distances they would all want the same few places there.
-  static HWY_INLINE Rows<Packed> RowsOf(const Head& head, std::int64_t first, std::size_t n, std::size_t cols,
+  // Up to kRows rows, copied to `to`, [kRows][stride], scaled.
+  static HWY_INLINE Rows<Packed> RowsOf(const Head& head, std::int64_t first, std::size_t n, std::size_t cols, T scale,
                                         const RowScratch<T>& /*scratch*/, Packed* HWY_RESTRICT to, std::size_t stride) {
-    if (n == kRows && LiesReady(head) && head.InOrder(first, n) && head.row * static_cast<std::int64_t>(sizeof(T)) % 4096 != 0) {
-      return {static_cast<const T*>(head.base) + head.At(first), head.row};
-    }
     if (HWY_UNLIKELY(head.order != nullptr)) PrefetchRows(head, first, n, cols);
-    for (std::size_t r = 0; r < n; ++r) CopyRow(head, first + static_cast<std::int64_t>(r), cols, to + r * stride);
-    for (std::size_t r = n; r < kRows; ++r) std::fill_n(to + r * stride, cols, T{0});
+    for (std::size_t r = 0; r < kRows; ++r) {
+      if (r < n) {
+        CopyScaledRow(head, first + static_cast<std::int64_t>(r), cols, scale, to + r * stride);
+      } else {
+        std::fill_n(to + r * stride, cols, T{0});
+      }
+    }
     return {to, static_cast<std::int64_t>(stride)};
   }
   // Whether columns can be read from the tensor, by whole vectors, and are few enough for it.

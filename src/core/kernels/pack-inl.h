@@ -13,6 +13,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <type_traits>
 
 #include "core/kernels/simd-inl.h"
 
@@ -22,6 +23,16 @@ namespace HWY_NAMESPACE {
 
 template <typename T>
 inline constexpr std::size_t kBlock = kLanes<T> < 16 / sizeof(T) ? kLanes<T> : 16 / sizeof(T);  // elements of 128 bits (1 where portable)
+
+// Whole numbers are bit patterns (pairs of bfloat16): they are moved, never multiplied.
+template <class V, typename T>
+HWY_INLINE V Scaled(V v, V factor, T) {
+  if constexpr (std::is_floating_point_v<T>) {
+    return hn::Mul(v, factor);
+  } else {
+    return v;
+  }
+}
 
 // One element of a row that may lie anywhere: pairs of bfloat16 start at any even address.
 template <typename T>
@@ -71,13 +82,14 @@ HWY_INLINE void TransposeBlocks(D d, V* v) {
 
 #endif  // HWY_TARGET != HWY_SCALAR
 
-// to[c * kWidth + r] = rows[r][c] for kWidth rows. Rows that do not exist point at zeros.
+// to[c * kWidth + r] = rows[r][c], scaled, for kWidth rows. Rows that do not exist point at zeros.
 template <typename T>
-HWY_NOINLINE void PackLanes(const T* const* rows, std::size_t cols, T* HWY_RESTRICT to) {
+HWY_NOINLINE void PackLanes(const T* const* rows, std::size_t cols, T scale, T* HWY_RESTRICT to) {
   std::size_t c = 0;
 #if HWY_TARGET != HWY_SCALAR
   {
     const Tag<T> d;
+    const auto factor = hn::Set(d, scale);
     for (; c + kBlock<T> <= cols; c += kBlock<T>) {
 #pragma GCC unroll 2
       for (std::size_t half = 0; half < 2; ++half) {
@@ -86,13 +98,14 @@ HWY_NOINLINE void PackLanes(const T* const* rows, std::size_t cols, T* HWY_RESTR
         for (std::size_t i = 0; i < kBlock<T>; ++i) v[i] = LoadBlocks<T>(rows + half * kLanes<T> + i, c);
         TransposeBlocks(d, v);
 #pragma GCC unroll 4
-        for (std::size_t i = 0; i < kBlock<T>; ++i) hn::Store(v[i], d, to + (c + i) * kWidth<T> + half * kLanes<T>);
+        for (std::size_t i = 0; i < kBlock<T>; ++i) hn::Store(Scaled(v[i], factor, T{}), d, to + (c + i) * kWidth<T> + half * kLanes<T>);
       }
     }
   }
 #endif
   for (; c < cols; ++c) {
-    for (std::size_t r = 0; r < kWidth<T>; ++r) to[c * kWidth<T> + r] = Element(rows[r] + c);
+    for (std::size_t r = 0; r < kWidth<T>; ++r)
+      to[c * kWidth<T> + r] = std::is_floating_point_v<T> ? Element(rows[r] + c) * scale : Element(rows[r] + c);
   }
 }
 

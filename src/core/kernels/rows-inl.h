@@ -209,6 +209,23 @@ HWY_NOINLINE void CopyRow(const Head& head, std::int64_t i, std::size_t cols, T*
   for (; c < cols; ++c) to[c] = ElementAs<T>(head.dtype, head.base, at + static_cast<std::int64_t>(c) * head.col);
 }
 
+// Row i, times a factor.
+template <typename T>
+HWY_NOINLINE void CopyScaledRow(const Head& head, std::int64_t i, std::size_t cols, T factor, T* HWY_RESTRICT to) {
+  const Tag<T> d;
+  const auto times = hn::Set(d, factor);
+  std::size_t c = 0;
+  if (head.dtype == OwnDType<T>() && head.col == 1) {
+    const T* HWY_RESTRICT from = static_cast<const T*>(head.base) + head.At(i);
+    for (; c + kLanes<T> <= cols; c += kLanes<T>) hn::StoreU(hn::Mul(hn::LoadU(d, from + c), times), d, to + c);
+    for (; c < cols; ++c) to[c] = from[c] * factor;
+    return;
+  }
+  CopyRow(head, i, cols, to);
+  for (; c + kLanes<T> <= cols; c += kLanes<T>) hn::StoreU(hn::Mul(hn::LoadU(d, to + c), times), d, to + c);
+  for (; c < cols; ++c) to[c] *= factor;
+}
+
 // Row i of a head in whole vectors, with zeros behind its last column: in the tensor itself, or in `copy`, which has room for it.
 template <typename T>
 HWY_INLINE const T* RowInVectors(const Head& head, std::int64_t i, std::size_t cols, T* HWY_RESTRICT copy) {

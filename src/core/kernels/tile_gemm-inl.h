@@ -137,13 +137,13 @@ HWY_INLINE void AddRows(const T* HWY_RESTRICT tile, std::size_t rows, T* HWY_RES
     hn::Store(hn::Add(hn::Load(d, tile + i), hn::Load(d, sums + i)), d, sums + i);
 }
 
-// Which of the packed elements that a product sums over there are, of the key groups of a sub-block or the query panels of a chunk: 96 rows
-// in tiles of two or more.
+// Which of the packed elements that a product sums over there are, of the key groups of a sub-block or the query panels of a chunk: at most
+// 108 rows in tiles of two or more.
 struct Stretches {
   struct Stretch {
     std::size_t from, size;
   };
-  Stretch list[96 / 2 / 2 + 1];
+  Stretch list[108 / 2 / 2 + 1];
   std::size_t count = 0;
 
   void Add(std::size_t from, std::size_t size) {

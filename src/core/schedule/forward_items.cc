@@ -14,25 +14,28 @@ constexpr std::int64_t kSmallestItem = 24;
 // What a unit costs beside its keys, in keys: its queries and outputs.
 constexpr std::int64_t kUnitKeys = 64;
 
-// Keys that the rows of each unit see, one after another.
+// What the units of a head cost: the keys that their rows see. All alike where nothing is hidden.
 class UnitCosts {
  public:
-  UnitCosts(const plan::Layout& layout, std::size_t s, std::int32_t head) {
-    thread_local std::vector<std::int64_t> sums;
-    sums_ = &sums;
-    sums.assign(1, 0);
+  UnitCosts(const plan::Layout& layout, std::size_t s, std::int32_t head) : alike_(layout.mask == nullptr) {
+    if (alike_) return;
+    sums().assign(1, 0);
     for (std::int64_t u = 0; u < layout.units(s); ++u) {
       std::int64_t keys = kUnitKeys;
       for (const plan::Interval& interval : layout.unit(s, head, u)) keys += interval.end - interval.begin;
-      sums.push_back(sums.back() + keys);
+      sums().push_back(sums().back() + keys);
     }
   }
   std::int64_t of(std::int64_t begin, std::int64_t end) const {
-    return (*sums_)[static_cast<std::size_t>(end)] - (*sums_)[static_cast<std::size_t>(begin)];
+    return alike_ ? end - begin : sums()[static_cast<std::size_t>(end)] - sums()[static_cast<std::size_t>(begin)];
   }
 
  private:
-  const std::vector<std::int64_t>* sums_;
+  static std::vector<std::int64_t>& sums() {
+    thread_local std::vector<std::int64_t> memory;
+    return memory;
+  }
+  const bool alike_;
 };
 
 }  // namespace
