@@ -134,7 +134,9 @@ def _between(path: Path, text_: str, begin: str, end: str, content: str) -> str:
 
 
 def write_readme(readme: Path, document: dict) -> None:
-    readme.write_text(_between(readme, readme.read_text(), _BEGIN, _END, f"\n{markdown(document)}\n"))
+    """Writes the table of the run's instruction set, and leaves the others as they were measured."""
+    begin = f"<!-- measured, {document['machine']['target']}: begin -->"
+    readme.write_text(_between(readme, readme.read_text(), begin, _END, f"\n{markdown(document)}\n"))
 
 
 # --- docs/mechanisms.md -----------------------------------------------------------------------------------------------------

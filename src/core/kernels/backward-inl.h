@@ -38,7 +38,10 @@ class Backward {
 
  public:
   static std::size_t ScratchBytes(const BackwardTask& task) { return Backward(task, nullptr).bytes_; }
-  static void Run(const BackwardTask& task, std::size_t item, std::byte* scratch) { Backward(task, scratch).RunItem(task.items[item]); }
+  static void Run(const BackwardTask& task, std::size_t item, std::byte* scratch) {
+    if (item + 1 < task.items.size()) PrefetchItem(task, task.items[item + 1]);
+    Backward(task, scratch).RunItem(task.items[item]);
+  }
 
  private:
   Backward(const BackwardTask& task, std::byte* scratch) : Backward(task, Carve(scratch)) {}
@@ -82,6 +85,17 @@ class Backward {
     copies_ = carve.Take<T>(std::max(kWidth<T>, kRows) * copy_stride_);
     zeros_ = carve.Take<T>(copy_stride_);
     bytes_ = carve.bytes();
+  }
+
+  static void PrefetchItem(const BackwardTask& task, const BackwardItem& item) {
+    const plan::Sequence& sequence = task.layout->sequences[static_cast<std::size_t>(item.sequence_begin)];
+    PrefetchHead(task.inputs.k, sequence.batch, item.kv_begin, sequence.k_begin, sequence.len_k);
+    PrefetchHead(task.inputs.v, sequence.batch, item.kv_begin, sequence.k_begin, sequence.len_k);
+    for (std::int64_t head = item.kv_begin * task.group; head < (item.kv_begin + 1) * task.group; ++head) {
+      PrefetchHead(task.inputs.q, sequence.batch, head, sequence.q_begin, sequence.len_q);
+      PrefetchHead(task.inputs.out, sequence.batch, head, sequence.q_begin, sequence.len_q);
+      PrefetchHead(task.inputs.d_out, sequence.batch, head, sequence.q_begin, sequence.len_q);
+    }
   }
 
   void RunItem(const BackwardItem& item) {

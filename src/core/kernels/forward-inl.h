@@ -46,7 +46,10 @@ class Forward {
     Forward f(task, nullptr);
     return f.bytes_;
   }
-  static void Run(const ForwardTask& task, std::size_t item, std::byte* scratch) { Forward(task, scratch).RunItem(task.items[item]); }
+  static void Run(const ForwardTask& task, std::size_t item, std::byte* scratch) {
+    if (item + 1 < task.items.size()) PrefetchItem(task, task.items[item + 1]);
+    Forward(task, scratch).RunItem(task.items[item]);
+  }
 
  private:
   Forward(const ForwardTask& task, std::byte* scratch) : Forward(task, Carve(scratch)) {}
@@ -123,6 +126,15 @@ class Forward {
       }
     }
   }
+  static void PrefetchItem(const ForwardTask& task, const ForwardItem& item) {
+    const plan::Sequence& sequence = task.layout->sequences[static_cast<std::size_t>(item.sequence)];
+    for (std::int32_t head = item.head_begin; head < item.head_end; ++head) {
+      PrefetchHead(task.inputs.q, sequence.batch, head, sequence.q_begin, sequence.len_q);
+    }
+    PrefetchHead(task.inputs.k, sequence.batch, item.kv_head, sequence.k_begin, sequence.len_k);
+    PrefetchHead(task.inputs.v, sequence.batch, item.kv_head, sequence.k_begin, sequence.len_k);
+  }
+
   std::span<const plan::Interval> Intervals(const RowGroup& group) const {
     return task_.layout->unit(static_cast<std::size_t>(item_->sequence), group.head, group.unit);
   }
