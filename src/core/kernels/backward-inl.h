@@ -21,6 +21,7 @@
 #include "core/kernels/kernels.h"
 #include "core/kernels/ops-inl.h"
 #include "core/kernels/panels-inl.h"
+#include "core/kernels/prefetch-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace regard::kernels {
@@ -39,7 +40,7 @@ class Backward {
  public:
   static std::size_t ScratchBytes(const BackwardTask& task) { return Backward(task, nullptr).bytes_; }
   static void Run(const BackwardTask& task, std::size_t item, std::byte* scratch) {
-    if (item + 1 < task.items.size()) PrefetchItem(task, task.items[item + 1]);
+    PrefetchNext(task, item);
     Backward(task, scratch).RunItem(task.items[item]);
   }
 
@@ -85,17 +86,6 @@ class Backward {
     copies_ = carve.Take<T>(std::max(kWidth<T>, kRows) * copy_stride_);
     zeros_ = carve.Take<T>(copy_stride_);
     bytes_ = carve.bytes();
-  }
-
-  static void PrefetchItem(const BackwardTask& task, const BackwardItem& item) {
-    const plan::Sequence& sequence = task.layout->sequences[static_cast<std::size_t>(item.sequence_begin)];
-    PrefetchHead(task.inputs.k, sequence.batch, item.kv_begin, sequence.k_begin, sequence.len_k);
-    PrefetchHead(task.inputs.v, sequence.batch, item.kv_begin, sequence.k_begin, sequence.len_k);
-    for (std::int64_t head = item.kv_begin * task.group; head < (item.kv_begin + 1) * task.group; ++head) {
-      PrefetchHead(task.inputs.q, sequence.batch, head, sequence.q_begin, sequence.len_q);
-      PrefetchHead(task.inputs.out, sequence.batch, head, sequence.q_begin, sequence.len_q);
-      PrefetchHead(task.inputs.d_out, sequence.batch, head, sequence.q_begin, sequence.len_q);
-    }
   }
 
   void RunItem(const BackwardItem& item) {
@@ -299,9 +289,7 @@ class Backward {
     tile.lanes = {maximum_ + first_query, inverse_sum_ + first_query, shift_ + first_query};
     tile.words = nullptr;
     if (tiles_.states[p][g] == TileState::kPartial) {
-      const std::uint64_t* words = tiles_.words + p * 2 * kWidth<T>;
-      for (std::size_t i = 0; i < kWidth<T>; ++i)
-        tile_words_[i] = static_cast<Unsigned<T>>(Tiles::GroupBits(words[i], words[kWidth<T> + i], g));
+      tiles_.WordsOf(p, g, tile_words_);
       tile.words = tile_words_;
     }
     const std::size_t at = (g * kRows * kQueries + first_query) / kPair;
@@ -352,22 +340,25 @@ class Backward {
 
   // dv += P^T dO and, where the score is a product, dk += dS^T Q, over the query panels that a key group sees.
   void GatherKeys(bool select) {
+    Stretches queries[kSubGroups];
     for (std::size_t g = 0; g < sub_groups_; ++g) {
-      Stretches queries;
       for (std::size_t p = 0; p < kPanels; ++p) {
         if (tiles_.states[p][g] == TileState::kAbsent) continue;
-        queries.Add(p * kWidth<T> / kPair, (std::min((p + 1) * kWidth<T>, RoundUp(queries_, kPair)) - p * kWidth<T>) / kPair);
+        queries[g].Add(p * kWidth<T> / kPair, (std::min((p + 1) * kWidth<T>, RoundUp(queries_, kPair)) - p * kWidth<T>) / kPair);
       }
-      if (queries.count == 0) continue;
-      const std::size_t group = sub_group_ + g, at = g * kRows * kQueries / kPair;
-      for (std::size_t c = 0; c < panels_v_; ++c) {
-        AddProduct<Ops, kQueries / kPair, 1>(weights_ + at, d_out_panels_.at(c), queries, RowsIn(g), NarrowTail(c, dim_v_), select,
-                                             dv_ + (group * panels_v_ + c) * kRows * kWidth<T>);
-      }
-      if constexpr (!Gradient::kIsProduct) continue;
-      for (std::size_t c = 0; c < panels_; ++c) {
-        AddProduct<Ops, kQueries / kPair, 1>(d_scores_ + at, query_panels_.at(c), queries, RowsIn(g), NarrowTail(c, dim_), select,
-                                             dk_ + (group * panels_ + c) * kRows * kWidth<T>);
+    }
+    AddToKeys(weights_, d_out_panels_, queries, dim_v_, select, dv_);
+    if constexpr (Gradient::kIsProduct) AddToKeys(d_scores_, query_panels_, queries, dim_, select, dk_);
+  }
+
+  // Column panel by column panel: one of them stays in L1 while all key groups pass.
+  void AddToKeys(const Packed* rows, const Panels<Packed>& columns, const Stretches* queries, std::size_t dim, bool select, T* sums) {
+    const std::size_t panels = (dim + kWidth<T> - 1) / kWidth<T>;
+    for (std::size_t c = 0; c < panels; ++c) {
+      for (std::size_t g = 0; g < sub_groups_; ++g) {
+        if (queries[g].count == 0) continue;
+        AddProduct<Ops, kQueries / kPair, 1>(rows + g * kRows * kQueries / kPair, columns.at(c), queries[g], RowsIn(g), NarrowTail(c, dim),
+                                             select, sums + ((sub_group_ + g) * panels + c) * kRows * kWidth<T>);
       }
     }
   }
@@ -388,21 +379,22 @@ class Backward {
     }
   }
 
-  // dq += dS K, over the key groups that a query panel sees.
+  // dq += dS K, over the key groups that a query panel sees; neighbours that see the same go together, in tiles without gaps.
   void GatherQueries(bool select) {
-    for (std::size_t p = 0; p < kPanels; ++p) {
+    const Panels<Packed> panels = key_panels_.from(sub_key_ / kPair);
+    for (std::size_t p = 0, end; p < kPanels; p = end) {
       Stretches keys;
       for (std::size_t g = 0; g < sub_groups_; ++g) {
-        if (tiles_.states[p][g] == TileState::kAbsent) continue;
-        keys.Add(g * kRows / kPair, (RowsIn(g) + kPair - 1) / kPair);
+        if (tiles_.states[p][g] != TileState::kAbsent) keys.Add(g * kRows / kPair, (RowsIn(g) + kPair - 1) / kPair);
+      }
+      for (end = p + 1; end < kPanels && tiles_.SeeTheSame(p, end, sub_groups_); ++end) {
       }
       if (keys.count == 0) continue;
-      const Panels<Packed> panels = key_panels_.from(sub_key_ / kPair);
-      const std::size_t last = std::min((p + 1) * kWidth<T>, queries_);
-      for (std::size_t i = p * kWidth<T>; i < last; i += kRows) {
-        const std::size_t rows = std::min(kRows, last - i);
-        for (std::size_t c = 0; c < panels_; ++c) {
-          AddProduct<Ops, 1, kQueries>(d_scores_by_query_ + i, panels.at(c), keys, rows, NarrowTail(c, dim_), select, DqTile(i, c));
+      const std::size_t last = std::min(end * kWidth<T>, queries_);
+      for (std::size_t c = 0; c < panels_; ++c) {
+        for (std::size_t i = p * kWidth<T>; i < last; i += kRows) {
+          AddProduct<Ops, 1, kQueries>(d_scores_by_query_ + i, panels.at(c), keys, std::min(kRows, last - i), NarrowTail(c, dim_), select,
+                                       DqTile(i, c));
         }
       }
     }

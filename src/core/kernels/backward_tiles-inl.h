@@ -118,6 +118,19 @@ struct BackwardTiles {
     return (shift == 0 ? low : shift < 64 ? (low >> shift | high << (64 - shift)) : high >> (shift - 64)) & kAllRows;
   }
 
+  // The keys of group g that each query of panel p sees, where that tile is partial.
+  template <typename Word>
+  void WordsOf(std::size_t p, std::size_t g, Word* HWY_RESTRICT to) const {
+    const std::uint64_t* own = words + p * 2 * kWidth<T>;
+    for (std::size_t i = 0; i < kWidth<T>; ++i) to[i] = static_cast<Word>(GroupBits(own[i], own[kWidth<T> + i], g));
+  }
+
+  // Whether two query panels have tiles with the same key groups.
+  bool SeeTheSame(std::size_t p, std::size_t other, std::size_t groups) const {
+    return std::equal(states[p], states[p] + groups, states[other],
+                      [](TileState a, TileState b) { return (a == TileState::kAbsent) == (b == TileState::kAbsent); });
+  }
+
   // Visible keys [place.key, place.key + 128) of the queries of panel p.
   void MakeWords(const plan::Layout& layout, const BackwardPlace& place, const T* dead_maxima, std::size_t p) {
     std::uint64_t* own = words + p * 2 * kWidth<T>;

@@ -17,6 +17,7 @@
 #include "core/kernels/kernels.h"
 #include "core/kernels/ops-inl.h"
 #include "core/kernels/panels-inl.h"
+#include "core/kernels/prefetch-inl.h"
 #include "core/kernels/sinks-inl.h"
 #include "core/kernels/softmax-inl.h"
 #include "core/kernels/stages-inl.h"
@@ -47,7 +48,7 @@ class Forward {
     return f.bytes_;
   }
   static void Run(const ForwardTask& task, std::size_t item, std::byte* scratch) {
-    if (item + 1 < task.items.size()) PrefetchItem(task, task.items[item + 1]);
+    PrefetchNext(task, item);
     Forward(task, scratch).RunItem(task.items[item]);
   }
 
@@ -126,15 +127,6 @@ class Forward {
       }
     }
   }
-  static void PrefetchItem(const ForwardTask& task, const ForwardItem& item) {
-    const plan::Sequence& sequence = task.layout->sequences[static_cast<std::size_t>(item.sequence)];
-    for (std::int32_t head = item.head_begin; head < item.head_end; ++head) {
-      PrefetchHead(task.inputs.q, sequence.batch, head, sequence.q_begin, sequence.len_q);
-    }
-    PrefetchHead(task.inputs.k, sequence.batch, item.kv_head, sequence.k_begin, sequence.len_k);
-    PrefetchHead(task.inputs.v, sequence.batch, item.kv_head, sequence.k_begin, sequence.len_k);
-  }
-
   std::span<const plan::Interval> Intervals(const RowGroup& group) const {
     return task_.layout->unit(static_cast<std::size_t>(item_->sequence), group.head, group.unit);
   }

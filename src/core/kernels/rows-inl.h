@@ -196,20 +196,6 @@ inline HWY_NOINLINE void PrefetchRows(const Head& head, std::int64_t first, std:
   }
 }
 
-// Asks for rows that the next item will read, where they are few: between two heads the processor sees no pattern either.
-template <class View>
-HWY_INLINE void PrefetchHead(const View& view, std::int64_t batch, std::int64_t head, std::int64_t first_row, std::int64_t rows) {
-  constexpr std::int64_t kMostBytes = 16384;  // what lies in L2 and does not drive out much
-  if (!view.given() || view.strides[3] != 1) return;
-  const Head from = Head::of(view, batch, head, first_row);
-  const std::int64_t bytes = view.shape[3] * static_cast<std::int64_t>(size_of(view.dtype));
-  if (rows * bytes > kMostBytes) return;
-  for (std::int64_t r = 0; r < rows; ++r) {
-    const char* row = static_cast<const char*>(from.base) + r * from.row * static_cast<std::int64_t>(size_of(view.dtype));
-    for (std::int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(row + at, 0, 2);
-  }
-}
-
 // Copies `cols` elements of row i into `to`.
 template <typename T>
 HWY_NOINLINE void CopyRow(const Head& head, std::int64_t i, std::size_t cols, T* HWY_RESTRICT to) {
