@@ -58,7 +58,7 @@ class AdditiveGradient {
     }
     for (std::size_t p = 0; p < panels_; ++p) std::fill_n(d_keys_ + p * most_keys_ * kWidth<T>, n * kWidth<T>, T{0});
     std::fill_n(d_v_, panels_ * kWidth<T>, T{0});
-    sum_ = 0;
+    sum_ = carry_ = 0;
     some_key_is_wide_ = SomeWide(key_kinds_, n);
     key_head_ = k;
     first_key_ = first;
@@ -116,7 +116,7 @@ class AdditiveGradient {
     for (std::size_t j = 0; j < keys; ++j) {
       T sum = 0;
       for (std::size_t i = 0; i < queries; ++i) sum += d_scores[j * kQueries + i];
-      sum_ += sum;
+      AddToSum(sum);
     }
     if (HWY_UNLIKELY(mend)) AddCarefully(query, queries, key, keys, d_scores, d_queries, d_keys);
   }
@@ -141,7 +141,7 @@ class AdditiveGradient {
     T* to = static_cast<T*>(task_.d_additive) + slot * task_.additive.stride;
     for (std::size_t c = 0; c < dim_; ++c) to[c] = sum_ - 2 * d_v_[c];
     std::fill_n(d_v_, panels_ * kWidth<T>, T{0});
-    sum_ = 0;
+    sum_ = carry_ = 0;
   }
 
   void FinishQuery(T* row, std::int64_t batch, std::int64_t head) const {
@@ -150,6 +150,12 @@ class AdditiveGradient {
   }
 
  private:
+  // dS of all pairs, which nearly cancel, enter every element of the gradient of v: what a sum rounds off is carried on.
+  void AddToSum(T x) {
+    const T y = x - carry_, sum = sum_ + y;
+    carry_ = (sum - sum_) - y;
+    sum_ = sum;
+  }
   bool NeedsCare(std::size_t query, std::size_t key) const { return query_kinds_[query] + key_kinds_[key] >= 2; }
 
   // Pairs that the exponentials do not serve.
@@ -170,7 +176,7 @@ class AdditiveGradient {
   const std::size_t dim_, inner_, panels_, stride_, most_keys_;
   std::uint8_t *key_kinds_, *query_kinds_;
   T *d_keys_, *d_v_, *pair_rows_, *narrow_;
-  T sum_ = 0;
+  T sum_ = 0, carry_ = 0;
   bool some_key_is_wide_ = false, some_query_is_wide_ = false;
   // Where the chunk's queries and the block's keys lie.
   Head query_head_, key_head_;
