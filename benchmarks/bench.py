@@ -111,7 +111,7 @@ def _measure(arguments: argparse.Namespace) -> dict:
         print(report.text(done[-1]), flush=True)
     print(report.verdict(done), f"Measured in {(time.perf_counter() - start) / 60:.1f} minutes.")
     path = arguments.json or Path(os.environ.get("TMPDIR", "/tmp")) / "regard-bench.json"
-    report.write_json(path, described, arguments.level, done)
+    report.write_json(path, described, arguments.level, len(names) == len(GROUPS), done)
     print(f"All figures: {path}")
     return json.loads(path.read_text())
 

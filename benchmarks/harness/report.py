@@ -65,10 +65,12 @@ def heading(machine: dict) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_json(path: Path, machine: dict, level: str, groups: list[Group]) -> None:
+def write_json(path: Path, machine: dict, level: str, whole: bool, groups: list[Group]) -> None:
+    """`whole`: whether every group was asked for."""
     document = {
         "machine": machine,
         "level": level,
+        "whole": whole,
         "groups": [{"name": g.name, "about": g.about, "notes": g.notes, "rows": [r.as_json() for r in g.rows]} for g in groups],
     }
     path.write_text(json.dumps(document, indent=1, default=str) + "\n")
@@ -103,12 +105,23 @@ def _small_lines(rows: list[dict]) -> list[str]:
     return lines
 
 
+def command(document: dict) -> str:
+    """What a reader types to measure the same."""
+    machine = document["machine"]
+    names = [g["name"] for g in document["groups"]]
+    parts = ["./dev bench", *([] if document["whole"] else names)]
+    if machine["threads"] != machine["cores"]:
+        parts.append(f"--threads {machine['threads']}")
+    return " ".join(parts) + f"{_FLAGS[document['level']]} --readme"
+
+
 def markdown(document: dict) -> str:
     """A short, honest table: every kind of case, wins and losses."""
     machine = document["machine"]
+    busy = f", while others used it (load average {machine['load_average']:.0f})" if machine["load_average"] > 0.5 else ""
     lines = [
-        f"`./dev bench{_FLAGS[document['level']]} --readme`: {machine['processor']}, {machine['cores']} cores, target "
-        f"`{machine['target']}`, PyTorch {machine['torch']}, {machine['date']}. 8 heads; times are medians of interleaved runs, the call "
+        f"`{command(document)}`: {machine['processor']}, {machine['cores']} cores, target "
+        f"`{machine['target']}`, PyTorch {machine['torch']}, {machine['date']}{busy}. 8 heads; times are medians of interleaved runs, the call "
         "from Python included (one thread: its processor's time); the share is of the multiply-add (bf16: bf16 dot product) peak measured "
         "beside each run.",
         "",
