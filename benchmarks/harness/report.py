@@ -122,7 +122,8 @@ def markdown(document: dict) -> str:
     lines = [
         f"`{command(document)}`: {machine['processor']}, {machine['cores']} cores, target "
         f"`{machine['target']}`, PyTorch {machine['torch']}, {machine['date']}{busy}. 8 heads; times are medians of interleaved runs, the "
-        "call from Python included (one thread: its processor's time); the share is of the multiply-add (bf16: bf16 dot product) peak measured "
+        "call from Python included (one thread: its processor's time); the share is of the multiply-add (bf16: bf16 "
+        "dot product) peak measured "
         "beside each run.",
         "",
         "| case | Regard | PyTorch | faster | of peak |",
