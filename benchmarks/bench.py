@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-GROUPS = ("forward", "backward", "bf16", "threads", "small", "ragged", "windows", "memory", "overhead", "mechanisms")
+GROUPS = ("forward", "backward", "bf16", "threads", "small", "ragged", "windows", "memory", "overhead", "steps", "mechanisms")
 
 
 def _arguments() -> argparse.Namespace:
@@ -77,7 +77,7 @@ class Progress:
 def _measure(arguments: argparse.Namespace) -> dict:
     import regard
     import torch
-    from groups import dense, mechanisms, memory, overhead, ragged, small, threads, windows
+    from groups import dense, mechanisms, memory, overhead, ragged, small, steps, threads, windows
     from groups.settings import Settings
     from harness import machine, report
     from harness.peak import Peak
@@ -99,7 +99,7 @@ def _measure(arguments: argparse.Namespace) -> dict:
     functions = {
         "forward": dense.forward, "backward": dense.backward, "bf16": dense.bf16, "threads": threads.threads, "small": small.small,
         "ragged": ragged.ragged, "windows": windows.windows, "memory": memory.memory, "overhead": overhead.overhead,
-        "mechanisms": mechanisms.mechanisms,
+        "steps": steps.steps, "mechanisms": mechanisms.mechanisms,
     }  # fmt: skip
     start = time.perf_counter()
     done = []

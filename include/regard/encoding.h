@@ -28,6 +28,7 @@
 //   29 multiplier   (none)                      takes one floating tensor
 //   30 gaussian     (none)                      takes one float, sigma, and one floating tensor, centre
 //   40 additive     (none)                      takes one floating tensor: v
+//   41 prepared_keys    (none)                  takes one float32 or float64 tensor: what prepare_keys() made; follows additive
 //   50 part         query_begin, key_begin, len_q, len_k
 //
 // Shapes of tensors are those of regard/modifier.h and regard/mask.h. Floats and tensors are taken from their lists in order. One mask, or
@@ -72,6 +73,7 @@ enum class Record : std::int64_t {
   kMultiplier = 29,
   kGaussian = 30,
   kAdditive = 40,
+  kPreparedKeys = 41,
   kPart = 50,
 };
 

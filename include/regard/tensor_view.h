@@ -17,7 +17,18 @@ namespace regard {
 enum class DType : std::uint8_t { kFloat32 = 0, kBFloat16 = 1, kFloat16 = 2, kFloat64 = 3, kBool = 4, kInt32 = 5, kInt64 = 6 };
 
 // Bytes of one element.
-std::size_t size_of(DType dtype);
+constexpr std::size_t size_of(DType dtype) {
+  switch (dtype) {
+    case DType::kBool: return 1;
+    case DType::kBFloat16:
+    case DType::kFloat16: return 2;
+    case DType::kFloat32:
+    case DType::kInt32: return 4;
+    case DType::kFloat64:
+    case DType::kInt64: return 8;
+  }
+  return 0;
+}
 // "float32", "bfloat16", ...
 const char* name_of(DType dtype);
 

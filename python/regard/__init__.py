@@ -48,7 +48,7 @@ from .modifiers import (
     t5_bias,
     temperature,
 )
-from .score import Score, additive
+from .score import PreparedKeys, Score, additive, prepare_keys
 from .states import State, attention_state, finish, merge
 
 __all__ = [
@@ -56,6 +56,7 @@ __all__ = [
     "Modifier",
     "Part",
     "Plan",
+    "PreparedKeys",
     "Score",
     "State",
     "additive",
@@ -92,6 +93,7 @@ __all__ = [
     "part",
     "plan",
     "prefix",
+    "prepare_keys",
     "relative_bias",
     "report",
     "set_target",

@@ -11,6 +11,7 @@ from ._axes import Leading, agree, check_tensors
 from ._functional import Functional
 from ._options import AXIS_ORDERS, all_records, as_mask, encode
 from .masks import Mask
+from .score import PreparedKeys, Score
 
 _any_autocast = getattr(torch._C, "_is_any_autocast_enabled", lambda: torch.is_autocast_enabled("cpu"))
 _transforms = torch._C._are_functorch_transforms_active
@@ -45,7 +46,8 @@ def attention(
     memory. The value's dim may differ.
     mask: ``regard.causal()``, ``regard.window(left, right)``, ... composed with ``&``, ``|``, ``~``; or a boolean tensor, True where
     attended.
-    score: None for the scaled dot product above, or ``regard.additive(v)``: scale * v . tanh(query + key).
+    score: None for the scaled dot product above, or ``regard.additive(v)``: scale * v . tanh(query + key). The key may then be what
+    ``regard.prepare_keys(key)`` made of it.
     scale: 1 / sqrt(dim) unless given (1 with an additive score). softcap: ``cap * tanh(s / cap)`` on the scaled scores; 0 is none.
     bias: any floating tensor that broadcasts to (..., heads, len_q, len_k), added to the scores; it gets a gradient of its own shape.
     modifiers: ``regard.alibi(slopes)``, ``regard.sinks(logits)``, ... (see regard.modifiers); their tensors get gradients.
@@ -103,12 +105,14 @@ def general(query, key, value, mask, scale, softcap, bias, layout, plan, return_
 def prepared(query, key, value, mask, scale, softcap, bias, layout, records):
     """(query, key, value, ints, floats, tensors, order) as the operators take them, and what brings results back to the leading dimensions
     that they had, or None."""
-    check_tensors(query, key, value)
-    if not is_dynamo_compiling() and forward_ad._current_level >= 0:
-        _refuse_tangents(query, key, value, bias, *(x for record in records for x in record.tensors))
     order = AXIS_ORDERS.get(layout)
     if order is None:
         raise ValueError(f"layout: {layout!r}; expected one of {', '.join(map(repr, AXIS_ORDERS))}")
+    if isinstance(key, PreparedKeys):
+        key, records = _unprepared(key, records, order)
+    check_tensors(query, key, value)
+    if not is_dynamo_compiling() and forward_ad._current_level >= 0:
+        _refuse_tangents(query, key, value, bias, *(x for record in records for x in record.tensors))
     mask = as_mask(mask)
     if _any_autocast() and not is_dynamo_compiling():
         query, key, value = lowered(query, key, value)
@@ -123,6 +127,12 @@ def prepared(query, key, value, mask, scale, softcap, bias, layout, records):
         else:
             leading = None
     return query, key, value, ints, floats, tensors, order, leading
+
+
+def _unprepared(prepared_keys, records, order):
+    if not records or not isinstance(records[0], Score):
+        raise ValueError("key: keys are prepared for an additive score; expected score=regard.additive(v), or the keys themselves")
+    return prepared_keys.key, (records[0], prepared_keys.record(order), *records[1:])
 
 
 def _refuse_tangents(*inputs):

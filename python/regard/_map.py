@@ -12,6 +12,7 @@ from . import _ops_library as ops
 from ._attention import prepared
 from ._axes import check_tensors
 from ._options import all_records
+from .score import PreparedKeys
 
 _WEIGHTS, _PICTURE, _ENTROPY, _TOP, _COLUMN_SUMS = range(5)  # as src/torch_ops/map.cc numbers them
 _POOLINGS = {"max": 0, "mean": 1, "sum": 2}
@@ -69,12 +70,12 @@ class _Look:
             if mask is not None and mask is not plan.mask:
                 raise ValueError("plan: a plan carries its own mask; give one of mask and plan")
             mask = plan.mask
-        check_tensors(query, key, key)
+        values = key.key if isinstance(key, PreparedKeys) else key  # keys are values that fit
+        check_tensors(query, values, values)
         records = all_records(score, modifiers, dropout_p, seed, part)
-        query, key = query.detach(), key.detach()
-        # Keys are values that fit.
+        query, key, values = query.detach(), key.detach(), values.detach()
         self.query, self.key, _, self.ints, self.floats, tensors, self.order, self.leading = prepared(
-            query, key, key, mask, scale, softcap, bias, layout, records
+            query, key, values, mask, scale, softcap, bias, layout, records
         )
         self.tensors = [x.detach() for x in tensors]
         self.plan = plan

@@ -31,6 +31,7 @@ set_target = _overload("_set_target")
 # What compilers see.
 attention = torch.ops.regard.attention.default
 attention_backward = torch.ops.regard.attention_backward.default
+prepare_keys = torch.ops.regard.prepare_keys.default
 attention_map = torch.ops.regard._map.default
 attention_state = torch.ops.regard.attention_state.default
 merge_states = torch.ops.regard.merge_states.default

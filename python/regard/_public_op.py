@@ -88,12 +88,24 @@ def _autocast(query, key, value, ints, floats, tensors, order):
         return ops.attention(*inputs, ints, floats, tensors, order)
 
 
+def _fake_prepare_keys(key):
+    return torch.empty(key.shape, dtype=torch.float64 if key.dtype == torch.float64 else torch.float32, device=key.device)
+
+
+def _vmap_prepare_keys(info, in_dims, key):
+    key = key.movedim(in_dims[0], 0)
+    flat = key.flatten(0, 1) if key.dim() > 4 else key  # element by element: which axis is which does not matter
+    return ops.prepare_keys(flat).view(key.shape), 0
+
+
 def _no_double_backward(ctx, *_):
     raise RuntimeError(DOUBLE_BACKWARD)
 
 
 torch.library.register_fake("regard::attention", fake_attention)
 torch.library.register_fake("regard::attention_backward", _fake_backward)
+torch.library.register_fake("regard::prepare_keys", _fake_prepare_keys)
+torch.library.register_vmap("regard::prepare_keys", _vmap_prepare_keys)
 # The private operators have shapes too, for tensors on the meta device.
 torch.library.register_fake("regard::_forward", _fake_forward)
 torch.library.register_fake("regard::_backward", _fake_backward)

@@ -8,9 +8,10 @@ Formulas and sources: include/regard/score.h.
 
 import torch
 
+from . import _ops_library as ops
 from ._record import Record
 
-_ADDITIVE = 40  # as include/regard/encoding.h numbers it
+_ADDITIVE, _PREPARED_KEYS = 40, 41  # as include/regard/encoding.h numbers them
 
 
 class Score(Record):
@@ -33,3 +34,49 @@ def additive(v):
     if v.dim() not in (1, 2):
         raise ValueError(f"additive: v has shape {tuple(v.shape)}; expected (dim,) or (heads, dim)")
     return Score("additive", _ADDITIVE, tensors=(v.reshape(1, -1, 1, v.shape[-1]),))
+
+
+class PreparedKeys:
+    """Keys that many calls share, and their exponentials, taken once: what prepare_keys made. It stands in for the key."""
+
+    __slots__ = ("exponentials", "key")
+
+    def __init__(self, key, exponentials):
+        self.key = key
+        self.exponentials = exponentials
+
+    def __repr__(self):
+        return f"regard.PreparedKeys({tuple(self.key.shape)}, {self.key.dtype})"
+
+    def __getitem__(self, index):
+        """The same part of both, for example prepared[:, :, :length]: all of an axis, or a slice of it."""
+        return PreparedKeys(self.key[index], self.exponentials[index])
+
+    def detach(self):
+        return PreparedKeys(self.key.detach(), self.exponentials)
+
+    def record(self, order):
+        """What tells the operators about it; `order` is that of the key's axes (AXIS_ORDERS)."""
+        heads_first = self.exponentials if order == 0 else self.exponentials.transpose(-3, -2)
+        return Record("prepared_keys", _PREPARED_KEYS, tensors=(heads_first,))
+
+
+def prepare_keys(key):
+    """Prepares keys for many calls with an additive score, as when a decoder takes a step a call and looks at the same encoder each time:
+
+        keys = regard.prepare_keys(U(h))
+        for s in steps:
+            context = regard.attention(W(s), keys, h, score=regard.additive(v))
+
+    key: (..., heads, seq, dim), or as ``layout`` of the calls says; floating, on the CPU. It takes e^(2 key) once (float32; float64 for
+    float64), as much memory as the key; results have the same bits as with the key itself, and gradients go to it. What is made does not
+    follow later changes of the key in place.
+    """
+    if not isinstance(key, torch.Tensor) or not key.is_floating_point():
+        what = key.dtype if isinstance(key, torch.Tensor) else type(key).__name__
+        raise ValueError(f"prepare_keys: key is {what}; expected a floating-point tensor (..., heads, seq, dim)")
+    if key.dim() < 2:
+        raise ValueError(f"prepare_keys: key has shape {tuple(key.shape)}; expected (..., heads, seq, dim)")
+    with torch.no_grad():
+        flat = key.detach().flatten(0, -4) if key.dim() > 4 else key.detach()
+        return PreparedKeys(key, ops.prepare_keys(flat).view(key.shape))

@@ -78,6 +78,16 @@ inline void store(const MutableTensorView& view, Index b, Index h, Index i, Inde
   }
 }
 
+// A view of the full shape, of one that broadcasts to it.
+template <class View>
+View broadcast_to(View view, const Shape& full) {
+  for (std::size_t axis = 0; axis < 4; ++axis) {
+    if (view.shape[axis] == 1) view.strides[axis] = 0;
+    view.shape[axis] = full[axis];
+  }
+  return view;
+}
+
 // Where the element of the full shape lies in one that broadcasts to it.
 template <typename Pointer>
 Shape broadcast_index(const BasicTensorView<Pointer>& view, Index b, Index h, Index i, Index j) {

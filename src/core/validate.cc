@@ -69,7 +69,18 @@ Status check_qkv(const TensorView& q, const TensorView& k, const TensorView& v, 
   return check_shape("value", v.shape, {k.shape[0], k.shape[1], k.shape[2], v.shape[3]}, "batch, heads and length of key");
 }
 
-Status check_score(const Additive& score, const TensorView& q) {
+// float64 inputs are computed in float64, all others in float32.
+DType statistics_dtype(DType inputs) { return inputs == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32; }
+
+Status check_score(const Additive& score, const TensorView& q, const TensorView& k) {
+  if (score.prepared_keys.given()) {
+    const TensorView& prepared = score.prepared_keys;
+    REGARD_RETURN_IF_ERROR(check_view("score.prepared_keys", prepared));
+    REGARD_RETURN_IF_ERROR(check_dtype("score.prepared_keys", prepared.dtype, statistics_dtype(q.dtype), "as prepare_keys() makes them"));
+    if (!broadcasts(prepared.shape, k.shape)) {
+      return invalid("score.prepared_keys", "shape " + text(prepared.shape) + "; expected that of key, " + text(k.shape));
+    }
+  }
   const TensorView& v = score.v;
   REGARD_RETURN_IF_ERROR(check_view("score.v", v));
   if (!is_floating(v.dtype)) {
@@ -81,7 +92,7 @@ Status check_score(const Additive& score, const TensorView& q) {
 }
 
 Status check_options(const Options& options, const TensorView& q, const TensorView& k) {
-  if (options.score) REGARD_RETURN_IF_ERROR(check_score(*options.score, q));
+  if (options.score) REGARD_RETURN_IF_ERROR(check_score(*options.score, q, k));
   if (options.scale && !std::isfinite(*options.scale)) {
     return invalid("scale", std::to_string(*options.scale) + "; expected a finite number");
   }
@@ -93,9 +104,6 @@ Status check_options(const Options& options, const TensorView& q, const TensorVi
   return options.mask.node()->check(
       {scores[0], scores[1], whole ? scores[2] : options.part->len_q, whole ? scores[3] : options.part->len_k});
 }
-
-// float64 inputs are computed in float64, all others in float32.
-DType statistics_dtype(DType inputs) { return inputs == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32; }
 
 Shape shape_of_out(const TensorView& q, const TensorView& v) { return {q.shape[0], q.shape[1], q.shape[2], v.shape[3]}; }
 Shape shape_of_statistics(const TensorView& q) { return {q.shape[0], q.shape[1], q.shape[2], 1}; }
@@ -162,6 +170,18 @@ Status validate_backward(const BackwardInputs& inputs, const Options& options, c
     REGARD_RETURN_IF_ERROR(check_gradient("d_score_v", gradients.d_score_v, options.score->v, "as score.v"));
   }
   return check_modifier_gradients(gradients.d_modifiers, options.modifiers);
+}
+
+Status validate_prepare_keys(const TensorView& k, const MutableTensorView& prepared) {
+  REGARD_RETURN_IF_ERROR(kernels::target_status());
+  REGARD_RETURN_IF_ERROR(check_view("key", k));
+  if (!is_floating(k.dtype)) {
+    return invalid("key", std::string("dtype ") + name_of(k.dtype) + "; expected float32, bfloat16, float16 or float64");
+  }
+  REGARD_RETURN_IF_ERROR(check_dim("key", k, kMaxAdditiveDim));
+  REGARD_RETURN_IF_ERROR(check_output("prepared", prepared));
+  REGARD_RETURN_IF_ERROR(check_shape("prepared", prepared.shape, k.shape, "that of key"));
+  return check_dtype("prepared", prepared.dtype, statistics_dtype(k.dtype), "as scores are computed");
 }
 
 Status validate_scores(const TensorView& q, const TensorView& k, const Options& options, const TensorView& maximum,

@@ -58,4 +58,12 @@ std::tuple<Tensor, Tensor, Tensor> attention_op(Tensor query, Tensor key, Tensor
   return {out, lse, statistics};
 }
 
+Tensor prepare_keys_op(Tensor key) {
+  const Described described(key, "key");
+  const TensorView k = as_const(broadcast_view(described, "key"));
+  Tensor prepared = make_tensor(described.sizes, described.rank, k.dtype == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32);
+  raise_if_failed(prepare_keys(k, broadcast_view(Described(prepared, "prepared"), "prepared"), TorchExecutor()));
+  return prepared;
+}
+
 }  // namespace regard::torch_ops

@@ -25,6 +25,7 @@ STABLE_TORCH_LIBRARY(regard, library) {
   library.def(
       "attention_state(Tensor query, Tensor key, Tensor value, int[] ints, float[] floats, Tensor[] tensors, int order)"
       " -> (Tensor, Tensor, Tensor)");
+  library.def("prepare_keys(Tensor key) -> Tensor");
   library.def("merge_states(Tensor[] outs, Tensor[] maxima, Tensor[] log_sums, int order) -> (Tensor, Tensor, Tensor)");
   library.def(
       "merge_states_backward(Tensor d_out, Tensor? d_log_sum, Tensor[] outs, Tensor[] maxima, Tensor[] log_sums, Tensor[] whole, int order,"
@@ -50,6 +51,7 @@ STABLE_TORCH_LIBRARY_IMPL(regard, CPU, library) {
   library.impl("attention", TORCH_BOX(&attention_op));
   library.impl("attention_backward", TORCH_BOX(&backward_op));
   library.impl("attention_state", TORCH_BOX(&attention_state));
+  library.impl("prepare_keys", TORCH_BOX(&prepare_keys_op));
   library.impl("merge_states", TORCH_BOX(&merge_states));
   library.impl("merge_states_backward", TORCH_BOX(&merge_states_backward));
 }

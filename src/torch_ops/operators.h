@@ -37,6 +37,9 @@ std::tuple<Tensor, Tensor, Tensor> attention_op(Tensor query, Tensor key, Tensor
 Tensors backward_op(Tensor d_out, std::optional<Tensor> d_lse, Tensor query, Tensor key, Tensor value, Tensor out, Tensor statistics,
                     Ints ints, Floats floats, Tensors tensors, std::int64_t order, std::int64_t plan, std::int64_t wanted);
 
+// What regard/score.h makes of keys, once for many calls: contiguous, of the key's shape.
+Tensor prepare_keys_op(Tensor key);
+
 // States (regard/state.h): out in float32 (float64 for float64), maximum, log-sum, each a tensor of its own.
 std::tuple<Tensor, Tensor, Tensor> attention_state(Tensor query, Tensor key, Tensor value, Ints ints, Floats floats, Tensors tensors,
                                                    std::int64_t order);

@@ -1,5 +1,7 @@
 #include "torch_ops/tensors.h"
 
+#include <sys/mman.h>
+
 #include <array>
 #include <new>
 #include <stdexcept>
@@ -58,6 +60,22 @@ void put(const Described& tensor, MutableTensorView& view, int to, std::int64_t 
 }
 
 MutableTensorView unit_view(const Described& tensor) { return {tensor.data, tensor.dtype, {1, 1, 1, 1}, {0, 0, 0, 0}}; }
+
+// Large outputs are written once, right after they were allocated: where the system hands out pages by 2 MiB on request, that is several
+// times as fast as by 4 KiB. All of the memory asked for will be written, so that nothing is wasted.
+void ask_for_huge_pages(const std::int64_t* sizes, std::int64_t rank, DType dtype, AtenTensorHandle handle) {
+#ifdef MADV_HUGEPAGE
+  constexpr std::uintptr_t kHugePage = std::uintptr_t{1} << 21;
+  std::uintptr_t bytes = size_of(dtype);
+  for (std::int64_t i = 0; i < rank; ++i) bytes *= static_cast<std::uintptr_t>(sizes[i]);
+  if (bytes < 2 * kHugePage) return;
+  void* data = nullptr;
+  check(aoti_torch_get_data_ptr(handle, &data), "read a tensor's address");
+  const std::uintptr_t first = reinterpret_cast<std::uintptr_t>(data), begin = (first + kHugePage - 1) / kHugePage * kHugePage;
+  const std::uintptr_t end = (first + bytes) / kHugePage * kHugePage;
+  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);  // a wish: it may be refused
+#endif
+}
 
 }  // namespace
 
@@ -125,7 +143,9 @@ Tensor make_tensor(const std::int64_t* sizes, std::int64_t rank, DType dtype, co
   // Straight to the allocator: through the dispatcher (aten::empty by name) the same costs a microsecond.
   AtenTensorHandle handle = nullptr;
   check(aoti_torch_empty_strided(rank, sizes, strides, code_of(dtype), aoti_torch_device_type_cpu(), 0, &handle), "allocate a tensor");
-  return Tensor(handle);
+  Tensor made(handle);
+  ask_for_huge_pages(sizes, rank, dtype, handle);
+  return made;
 }
 
 void raise_if_failed(const Status& status) {

@@ -59,6 +59,10 @@ TEST_P(AdditiveTest, AnySize) {
     const Problem p = additive_problem(random, dtype(), {1, 1, 1, 1 + dim % 29, 40, dim, 1 + dim % 40});
     ASSERT_EQ(errors_of(p, run(p)), "") << "dim " << dim;
   }
+  for (const std::int64_t dim : {1, 7, 8, 9, 16, 20, 24, 33, 48, 63, 130}) {  // a decoder's step
+    const Problem p = additive_problem(random, dtype(), {2, 1, 2, 1 + dim % 4, 100, dim, 131 - dim});
+    ASSERT_EQ(errors_of(p, run(p)), "") << "few queries, dim " << dim;
+  }
   for (const std::int64_t len_q : {1, 2, 11, 13, 24, 33, 97}) {
     for (const std::int64_t len_k : {1, 2, 12, 13, 31, 33, 96, 130}) {
       const Problem p = additive_problem(random, dtype(), {1, 1, 1, len_q, len_k, 6, 5});
@@ -228,32 +232,103 @@ TEST_P(AdditiveTest, HiddenKeysNeverLeak) {
   }
 }
 
+// Rows of `sizes[n]` queries at a time against the same rows all together. Few queries are summed in another order than many.
 TEST_P(AdditiveTest, ARowAloneIsTheRowAmongNeighbours) {
   Random random(13);
-  for (const bool modified : {false, true}) {
-    Problem together = additive_problem(random, dtype(), {1, 1, 1, 31, 150, 70, 20});
-    // Neighbours of every kind: wide ones, NaN, infinite.
-    for (std::int64_t d = 0; d < 70; ++d) {
-      together.q.set(0, 0, 4, d, d % 2 ? 60 : -60);
-      together.q.set(0, 0, 9, d, 1e4);
-      for (std::int64_t j = 0; j < 150; j += 7) together.k.set(0, 0, j, d, d % 2 ? -61 : 60);
-    }
-    together.q.set(0, 0, 17, 3, std::nan(""));
-    together.q.set(0, 0, 18, 3, kInfinity);
-    if (modified) {
-      together.softcap = 3;
-      together.biases.push_back({Tensor(kF32, {1, 1, 31, 150}), false});
-      together.biases.back().values.fill_normal(random);
-    }
-    for (const bool is_causal : {false, true}) {
-      if (is_causal) together.rule = see_causal(60);
-      const Results all = run(together);
-      for (std::int64_t i = 0; i < 31; ++i) {
-        Problem alone = together.rows(i, 1);
-        if (is_causal) alone.rule = see_causal(60 + i);
-        ASSERT_TRUE(same_bits(all.slice(2, i, 1), run(alone))) << "row " << i << (is_causal ? ", causal" : "");
+  for (const bool few : {false, true}) {
+    const std::int64_t rows = few ? 4 : 31, size = few ? 1 : 5;
+    for (const bool modified : {false, true}) {
+      Problem together = additive_problem(random, dtype(), {1, 1, 1, rows, 150, 70, 20});
+      // Neighbours of every kind: wide ones, NaN, infinite.
+      for (std::int64_t d = 0; d < 70; ++d) {
+        together.q.set(0, 0, 1, d, d % 2 ? 60 : -60);
+        together.q.set(0, 0, few ? 2 : 9, d, 1e4);
+        for (std::int64_t j = 0; j < 150; j += 7) together.k.set(0, 0, j, d, d % 2 ? -61 : 60);
+      }
+      together.q.set(0, 0, few ? 3 : 17, 3, std::nan(""));
+      if (!few) together.q.set(0, 0, 18, 3, kInfinity);
+      if (modified) {
+        together.softcap = 3;
+        together.biases.push_back({Tensor(kF32, {1, 1, rows, 150}), false});
+        together.biases.back().values.fill_normal(random);
+      }
+      for (const bool is_causal : {false, true}) {
+        if (is_causal) together.rule = see_causal(60);
+        const Results all = run(together);
+        for (std::int64_t i = 0; i + size <= rows; ++i) {
+          Problem alone = together.rows(i, size);
+          if (is_causal) alone.rule = see_causal(60 + i);
+          ASSERT_TRUE(same_bits(all.slice(2, i, size), run(alone))) << "row " << i << " of " << rows << (is_causal ? ", causal" : "");
+        }
       }
     }
+  }
+}
+
+// The problem with its keys prepared, lying as `lie` says.
+Problem with_prepared_keys(Problem p, Lie lie = Lie::kBhsd) {
+  Tensor prepared(p.statistics_dtype(), p.k.shape(), lie);
+  const Status status = prepare_keys(p.k.view(), prepared.mutable_view());
+  EXPECT_TRUE(status.ok()) << status.message();
+  p.prepared_keys = prepared;
+  return p;
+}
+
+TEST_P(AdditiveTest, PreparedKeysGiveTheSameBits) {
+  Random random(31);
+  for (const std::int64_t dim : {1, 37, 64}) {
+    for (const std::int64_t len_q : {1, 4, 20}) {
+      Problem p = additive_problem(random, dtype(), {2, 2, 2, len_q, 130, dim, 12});
+      // Wide keys and queries too, which cancel.
+      for (std::int64_t d = 0; d < dim; ++d) {
+        p.q.set(0, 0, 0, d, 60);
+        p.k.set(0, 0, 3, d, -60.5);
+        p.k.set(1, 1, 129, d, 500);
+      }
+      const std::string what = std::to_string(len_q) + " queries, dim " + std::to_string(dim);
+      for (const char* mask : {"", "w20:5"}) {
+        p.rule = parse_rule(mask, 2, 4, len_q, 130);
+        const Results plain = run(p);
+        if (*mask == 0) EXPECT_EQ(errors_of(p, plain), "") << what;
+        EXPECT_TRUE(same_bits(plain, run(with_prepared_keys(p)))) << what << ", mask '" << mask << "'";
+        for (int lie = 1; *mask == 0 && lie < kOutputLies; ++lie)
+          EXPECT_TRUE(same_bits(plain, run(with_prepared_keys(p, static_cast<Lie>(lie))))) << what << ", lying in way " << lie;
+      }
+    }
+  }
+}
+
+// A key that is NaN is known from what was prepared of it: NaN where it is seen, and nowhere else.
+TEST_P(AdditiveTest, PreparedNanStaysWhereItIsSeen) {
+  Random random(32);
+  for (const std::int64_t len_q : {2, 14}) {
+    Problem p = additive_problem(random, dtype(), {1, 1, 1, len_q, 45, 64, 4});
+    p.k.set(0, 0, 41, 7, std::nan(""));
+    const Problem prepared = with_prepared_keys(p);
+    const Results seen = run(prepared);
+    for (std::int64_t i = 0; i < len_q; ++i) EXPECT_TRUE(std::isnan(seen.out.at(0, 0, i, 0))) << len_q << " queries, row " << i;
+    for (Problem hidden : {prepared, p}) {
+      hidden.rule = see_lengths({41});
+      const Results r = run(hidden);
+      for_each_index(r.dq.shape(), [&](auto b, auto h, auto i, auto d) { ASSERT_FALSE(std::isnan(r.dq.at(b, h, i, d))); });
+      for_each_index(r.dk.shape(), [&](auto b, auto h, auto j, auto d) { ASSERT_FALSE(std::isnan(r.dk.at(b, h, j, d))); });
+      for_each_index(r.d_score_v.shape(), [&](auto b, auto h, auto i, auto d) { ASSERT_FALSE(std::isnan(r.d_score_v.at(b, h, i, d))); });
+    }
+  }
+}
+
+// A slice of prepared keys serves the same slice of keys, and one of batch size 1 serves a batch of equal keys.
+TEST_P(AdditiveTest, PreparedKeysAreATensorLikeTheKeys) {
+  Random random(33);
+  for (const std::int64_t len_q : {1, 20}) {
+    const Problem p = additive_problem(random, dtype(), {2, 1, 1, len_q, 90, 64, 8});
+    const Problem some = p.keys(17, 40);
+    EXPECT_TRUE(same_bits(run(with_prepared_keys(p).keys(17, 40)), run(some))) << len_q << " queries";
+    Problem equal = p;
+    for_each_index({1, 1, 90, 64}, [&](auto, auto, auto j, auto d) { equal.k.set(1, 0, j, d, p.k.at(0, 0, j, d)); });
+    Problem broadcast = with_prepared_keys(equal);
+    broadcast.prepared_keys = broadcast.prepared_keys.slice(0, 0, 1);
+    EXPECT_TRUE(same_bits(run(broadcast), run(equal))) << len_q << " queries, broadcast";
   }
 }
 
@@ -279,6 +354,17 @@ TEST(AdditiveValidation, NamesWhatIsWrong) {
             "forward(): score.v: shape (1, 2, 1, 7); expected one that broadcasts to (batch, heads, 1, dim) of query, (1, 2, 1, 8)");
   p.score_v = Tensor(DType::kInt32, {1, 2, 1, 8});
   EXPECT_EQ(error_of(p), "forward(): score.v: dtype int32; expected float32, bfloat16, float16 or float64");
+  p = additive_problem(random, kF32, {1, 2, 1, 3, 4, 8, 8});
+  p.prepared_keys = Tensor(kF32, {1, 2, 5, 8});
+  EXPECT_EQ(error_of(p), "forward(): score.prepared_keys: shape (1, 2, 5, 8); expected that of key, (1, 2, 4, 8)");
+  p.prepared_keys = Tensor(kF64, {1, 2, 4, 8});
+  EXPECT_EQ(error_of(p), "forward(): score.prepared_keys: dtype float64; expected float32, as prepare_keys() makes them");
+  EXPECT_EQ(prepare_keys(p.k.view(), Tensor(kF32, {1, 2, 4, 7}).mutable_view()).message(),
+            "prepared: shape (1, 2, 4, 7); expected (1, 2, 4, 8), that of key");
+  EXPECT_EQ(prepare_keys(p.k.view(), p.prepared_keys.mutable_view()).message(),
+            "prepared: dtype float64; expected float32, as scores are computed");
+  EXPECT_EQ(prepare_keys(Tensor(DType::kInt32, {1, 2, 4, 8}).view(), p.prepared_keys.mutable_view()).message(),
+            "key: dtype int32; expected float32, bfloat16, float16 or float64");
   p = additive_problem(random, kF32, {1, 1, 1, 1, 1, 2049, 8});
   EXPECT_EQ(error_of(p), "forward(): query: shape (1, 1, 1, 2049) has dim 2049; expected 1 to 2048");
   p.score_v = Tensor();

@@ -165,6 +165,7 @@ TEST(Encoding, ListsThatDoNotMatch) {
   expect_error({{1, 2, 0, 0, 11, 0}}, "options: or takes 2 masks; found 1");
   expect_error({{12, 0}}, "options: not takes 1 masks; found 0");
   expect_error({{1, 2, 0, 0, 1, 2, 0, 0}}, "options: 1 masks that nothing joins left over after the last record");
+  expect_error({{41, 0}, {}, {kRow}}, "options: prepared_keys without a score; keys are prepared for an additive one");
   expect_error({{20, 0}}, "options: scale takes 1 floats; found 0");
   expect_error({{20, 0, 20, 0}, {1, 2}}, "options: scale is given twice");
   expect_error({{}, {1.0}}, "options: 1 floats left over after the last record");

@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "core/element.h"
+
 namespace regard {
 namespace {
 
@@ -57,11 +59,13 @@ const kernels::KernelSet& set_for(const Options& options, DType dtype) {
   return options.score ? kernels::additive_set_for(dtype) : kernels::set_for(dtype);
 }
 
-Status AdditiveMemory::prepare(const Options& options, const kernels::KernelSet& set, DType own, double scale,
+Status AdditiveMemory::prepare(const Options& options, const Shape& k, const kernels::KernelSet& set, DType own, double scale,
                                kernels::AdditiveVectors& vectors) {
   vectors.v = nullptr;
   vectors.heads.clear();
+  vectors.prepared_keys = {};
   if (!options.score) return {};
+  if (options.score->prepared_keys.given()) vectors.prepared_keys = broadcast_to(options.score->prepared_keys, k);
   const TensorView& v = options.score->v;
   const auto count = static_cast<std::size_t>(v.shape[0] * v.shape[1]), dim = static_cast<std::size_t>(v.shape[3]);
   vectors.inner = round_up(dim, 4);

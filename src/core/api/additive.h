@@ -21,8 +21,9 @@ const kernels::KernelSet& set_for(const Options& options, DType dtype);
 // What the kernels read of Additive::v, for the time of one call.
 class AdditiveMemory {
  public:
-  // Fills `vectors`; where scores are dot products it says so.
-  Status prepare(const Options& options, const kernels::KernelSet& set, DType own, double scale, kernels::AdditiveVectors& vectors);
+  // Fills `vectors`; where scores are dot products it says so. `k` is the shape of the keys.
+  Status prepare(const Options& options, const Shape& k, const kernels::KernelSet& set, DType own, double scale,
+                 kernels::AdditiveVectors& vectors);
   // Memory for what each key block, sequence and head adds to the gradient of v.
   Status prepare_gradient(kernels::BackwardTask& task, DType own);
   // Their sum, in their order, into the gradient.

@@ -66,6 +66,8 @@ Status backward(const BackwardInputs& inputs, const Options& options, const Grad
   task.scale = scale_of(options, q[3]);
   task.group = inputs.k.shape[1] == 0 ? 1 : q[1] / inputs.k.shape[1];
 
+  AdditiveMemory additive;
+  if (Status status = additive.prepare(options, inputs.k.shape, set, own, task.scale, task.additive); !status.ok()) return status;
   schedule::count_blocks(task);
   call->modifiers.clear();
   const Shape full{q[0], q[1], q[2], inputs.k.shape[2]};
@@ -73,8 +75,6 @@ Status backward(const BackwardInputs& inputs, const Options& options, const Grad
     return status;
 
   const std::int64_t tickets = schedule::cut_backward(task);
-  AdditiveMemory additive;
-  if (Status status = additive.prepare(options, set, own, task.scale, task.additive); !status.ok()) return status;
   if (Status status = additive.prepare_gradient(task, own); !status.ok()) return status;
   std::optional<schedule::Scratch> dq_copy;
   task.dq_sum = {};

@@ -2,19 +2,6 @@
 
 namespace regard {
 
-std::size_t size_of(DType dtype) {
-  switch (dtype) {
-    case DType::kBool: return 1;
-    case DType::kBFloat16:
-    case DType::kFloat16: return 2;
-    case DType::kFloat32:
-    case DType::kInt32: return 4;
-    case DType::kFloat64:
-    case DType::kInt64: return 8;
-  }
-  return 0;
-}
-
 const char* name_of(DType dtype) {
   switch (dtype) {
     case DType::kFloat32: return "float32";

@@ -37,6 +37,7 @@ std::string name_of(Record record) {
     case Record::kMultiplier: return "multiplier";
     case Record::kGaussian: return "gaussian";
     case Record::kAdditive: return "additive";
+    case Record::kPreparedKeys: return "prepared_keys";
     case Record::kPart: return "part";
   }
   return "kind " + std::to_string(static_cast<std::int64_t>(record));
@@ -154,7 +155,8 @@ class Decoder {
       case Record::kFunction: *needs = {.ints = 3}; return true;
       case Record::kDropout:
       case Record::kGaussian: *needs = {.floats = 1, .tensors = 1}; return true;
-      case Record::kAdditive: *needs = {.tensors = 1}; return true;
+      case Record::kAdditive:
+      case Record::kPreparedKeys: *needs = {.tensors = 1}; return true;
     }
     return false;
   }
@@ -204,6 +206,10 @@ class Decoder {
         if (options_.score) return Status::invalid("options: a score is given twice");
         if (differentiable_ != nullptr) differentiable_->score_v = given_ - tensors_.size();
         options_.score = Additive{take_tensor()};
+        break;
+      case Record::kPreparedKeys:
+        if (!options_.score) return Status::invalid("options: prepared_keys without a score; keys are prepared for an additive one");
+        options_.score->prepared_keys = take_tensor();
         break;
     }
     return {};

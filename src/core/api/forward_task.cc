@@ -17,7 +17,7 @@ Status prepare_forward(const Inputs& inputs, const Options& options, const Outpu
   task.set = &set_for(options, inputs.q.dtype);
   modifiers.clear();
   if (Status status = modifiers.prepare(options, {q[0], q[1], q[2], inputs.k.shape[2]}, kernels_own, task); !status.ok()) return status;
-  return additive.prepare(options, *task.set, kernels_own, task.scale, task.additive);
+  return additive.prepare(options, inputs.k.shape, *task.set, kernels_own, task.scale, task.additive);
 }
 
 double work_of_pair(const kernels::ForwardTask& task) {

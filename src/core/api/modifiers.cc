@@ -11,15 +11,6 @@ namespace {
 
 using kernels::Stage;
 
-template <class View>
-View spread(View view, const Shape& full) {
-  for (std::size_t axis = 0; axis < 4; ++axis) {
-    if (view.shape[axis] == 1) view.strides[axis] = 0;
-    view.shape[axis] = full[axis];
-  }
-  return view;
-}
-
 std::size_t elements(const Shape& shape) { return static_cast<std::size_t>(shape[0] * shape[1] * shape[2] * shape[3]); }
 
 MutableTensorView contiguous(void* data, DType dtype, const Shape& shape) {
@@ -107,7 +98,7 @@ Status ModifierMemory::list(const Options& options, const Shape& full, DType own
       part.stage.query_begin = options.part->query_begin;
       part.stage.key_begin = options.part->key_begin;
     }
-    if (tensor != nullptr) part.stage.tensor = spread(*tensor, full);
+    if (tensor != nullptr) part.stage.tensor = broadcast_to(*tensor, full);
     if (const auto* softcap = std::get_if<Softcap>(&modifier)) part.stage.value = softcap->cap;
     if (const auto* gaussian = std::get_if<Gaussian>(&modifier)) part.stage.value = gaussian->sigma;
     if (const auto* function = std::get_if<Function>(&modifier)) part.stage.function = function;
@@ -164,7 +155,7 @@ void ModifierMemory::place(kernels::Carve& carve, const Shape& full, DType own, 
       // A gradient starts at 0: pairs that no tile holds add nothing.
       part.copied = part.gradient.dtype != own;
       part.sums = part.copied ? contiguous(take(elements(part.gradient.shape) * size, true), own, part.gradient.shape) : part.gradient;
-      part.stage.gradient = spread(part.sums, full);
+      part.stage.gradient = broadcast_to(part.sums, full);
     }
   }
 }

@@ -21,19 +21,41 @@ namespace HWY_NAMESPACE {
 // elements are all within kNarrow: |a + b| >= kMost - kNarrow, where tanh is 1 in T. Only where both rows of a pair go beyond kNarrow (a =
 // 60, b = -60) is the product of the exponentials not what was asked for; such pairs are computed from a + b. Four joined denominators,
 // each at most kDenominator, do not overflow; a term that is clamped there is 2 / kDenominator, far below eps.
+// NaN becomes kNanExponential, above all others: pairs with it are computed from a + b too, but its products stay finite.
 template <typename T>
 struct AdditiveLimits;
 template <>
 struct AdditiveLimits<float> {
-  static constexpr float kMost = 43.0f, kNarrow = 33.0f, kDenominator = 2147483648.0f;  // 2^31
+  static constexpr float kMost = 43.0f, kDenominator = 2147483648.0f;                                          // 2^31
+  static constexpr float kNarrowMost = 4.6071866e28f, kNarrowLeast = 2.1705220e-29f, kNanExponential = 3e38f;  // kNarrow = 33
 };
 template <>
 struct AdditiveLimits<double> {
-  static constexpr double kMost = 350.0, kNarrow = 330.0, kDenominator = 0x1p200;
+  static constexpr double kMost = 350.0, kDenominator = 0x1p200;
+  static constexpr double kNarrowMost = 4.308817e286, kNarrowLeast = 2.320823e-287, kNanExponential = 1.7e308;  // kNarrow = 330
 };
 
 // What a row holds decides which of its pairs need care: those whose kinds add up to 2 or more.
 enum RowKind : std::uint8_t { kNarrowRow = 0, kWideRow = 1, kNanRow = 2 };
+
+// The least and the most of a row's exponentials, which say its kind.
+template <typename T>
+struct ExponentialRange {
+  Vec<T> least, most;
+
+  static HWY_INLINE ExponentialRange Nothing() { return {hn::Set(Tag<T>(), T{1}), hn::Set(Tag<T>(), T{1})}; }
+  HWY_INLINE void See(Vec<T> exponentials) {
+    least = hn::Min(least, exponentials);
+    most = hn::Max(most, exponentials);
+  }
+  HWY_INLINE RowKind Kind() const {
+    const Tag<T> d;
+    using Limits = AdditiveLimits<T>;
+    if (!hn::AllFalse(d, hn::Ge(most, hn::Set(d, Limits::kNanExponential)))) return kNanRow;
+    const auto wide = hn::Or(hn::Gt(most, hn::Set(d, Limits::kNarrowMost)), hn::Lt(least, hn::Set(d, Limits::kNarrowLeast)));
+    return hn::AllFalse(d, wide) ? kNarrowRow : kWideRow;
+  }
+};
 
 // |x| <= kMost; relative error about 1e-7. ln 2 is split in two, so that the reduced argument is as exact as x: with log2(e) as one float
 // the error is 2.7e-6 at |2x| = 80.
@@ -51,24 +73,52 @@ HWY_INLINE Vec<float> ExpTwice(Vec<float> x) {
 }
 HWY_INLINE Vec<double> ExpTwice(Vec<double> x) { return hn::Exp(Tag<double>(), hn::Add(x, x)); }
 
-// row[c] <- e^{2 row[c]} for `cols` elements; there is room for whole vectors behind them. Whatever the row holds, its exponentials are
-// finite and above 0. Returns its kind.
 template <typename T>
-HWY_NOINLINE RowKind ExponentiateRow(T* HWY_RESTRICT row, std::size_t cols) {
+HWY_INLINE Vec<T> Exponentials(Vec<T> x) {
   const Tag<T> d;
   using Limits = AdditiveLimits<T>;
-  const auto most = hn::Set(d, Limits::kMost), narrow = hn::Set(d, Limits::kNarrow);
-  for (std::size_t c = cols; c % kLanes<T> != 0; ++c) row[c] = T{0};
-  auto wide = hn::IsNaN(hn::Zero(d)), nan = wide;  // none yet
-  for (std::size_t c = 0; c < cols; c += kLanes<T>) {
-    const auto x = hn::LoadU(d, row + c);
-    const auto not_a_number = hn::IsNaN(x);
-    nan = hn::Or(nan, not_a_number);
-    wide = hn::Or(wide, hn::Gt(hn::Abs(x), narrow));
-    const auto clamped = hn::Max(hn::Neg(most), hn::Min(most, hn::IfThenZeroElse(not_a_number, x)));
-    hn::StoreU(ExpTwice(clamped), d, row + c);
+  const auto most = hn::Set(d, Limits::kMost);
+  const auto nan = hn::IsNaN(x);
+  const auto clamped = hn::Max(hn::Neg(most), hn::Min(most, hn::IfThenZeroElse(nan, x)));
+  return hn::IfThenElse(nan, hn::Set(d, Limits::kNanExponential), ExpTwice(clamped));
+}
+
+// Reads the last `n` elements of a row, fewer than a vector, with `rest` behind them.
+template <typename T>
+HWY_INLINE Vec<T> LoadTail(const T* from, std::size_t n, T rest) {
+  HWY_ALIGN T some[kLanes<T>];
+  for (std::size_t c = 0; c < kLanes<T>; ++c) some[c] = c < n ? from[c] : rest;
+  return hn::Load(Tag<T>(), some);
+}
+
+// to[c] <- e^{2 from[c]} (or from[c], where that has been made already) for `cols` elements, and zeros up to the next whole panel, for
+// which there is room. `to` may be `from`. Whatever the row holds, its exponentials are finite and above 0. Returns its kind.
+template <typename T, bool kMade>
+HWY_NOINLINE RowKind MakeExponentials(const T* from, std::size_t cols, T* to) {
+  const Tag<T> d;
+  auto range = ExponentialRange<T>::Nothing();
+  std::size_t c = 0;
+  for (; c + kLanes<T> <= cols; c += kLanes<T>) {
+    const auto x = hn::LoadU(d, from + c), e = kMade ? x : Exponentials<T>(x);
+    range.See(e);
+    hn::StoreU(e, d, to + c);
   }
-  return !hn::AllFalse(d, nan) ? kNanRow : !hn::AllFalse(d, wide) ? kWideRow : kNarrowRow;
+  if (c < cols) {
+    const auto x = LoadTail(from + c, cols - c, kMade ? T{1} : T{0}), e = kMade ? x : Exponentials<T>(x);
+    range.See(e);
+    hn::StoreU(hn::IfThenElseZero(hn::FirstN(d, cols - c), e), d, to + c);
+    c += kLanes<T>;
+  }
+  if (c % kWidth<T> != 0) hn::StoreU(hn::Zero(d), d, to + c);
+  return range.Kind();
+}
+
+// The kind of a row of exponentials of whole vectors.
+template <typename T>
+HWY_NOINLINE RowKind KindOfExponentials(const T* HWY_RESTRICT row, std::size_t cols) {
+  auto range = ExponentialRange<T>::Nothing();
+  for (std::size_t c = 0; c < cols; c += kLanes<T>) range.See(hn::LoadU(Tag<T>(), row + c));
+  return range.Kind();
 }
 
 }  // namespace HWY_NAMESPACE

@@ -39,65 +39,86 @@ class AdditiveGradient {
     key_kinds_ = carve.Take<std::uint8_t>(RoundUp(most_keys, kRows));
     query_kinds_ = carve.Take<std::uint8_t>(kQueries);
     d_keys_ = carve.Take<T>(panels_ * most_keys * kWidth<T>);
+    if (task.group > 1) group_keys_ = carve.Take<T>(panels_ * most_keys * kWidth<T>);
     d_v_ = carve.Take<T>(panels_ * kWidth<T>);
     pair_rows_ = carve.Take<T>(2 * stride_);
     narrow_ = carve.Take<T>(most_keys);
   }
 
-  bool PackKeys(const Head& k, std::int64_t first, std::size_t n, const RowScratch<T>& scratch, Rows<T>* rows, T* row_memory, T* panels,
+  void Start(const plan::Sequence& sequence, const Head& k, std::int64_t kv_head) {
+    few_ = few_queries(sequence);
+    keys_ = {k, PreparedHead(task_.additive, sequence, k, kv_head)};
+  }
+  bool PackKeys(const Head& /*k*/, std::int64_t first, std::size_t n, const RowScratch<T>& scratch, Rows<T>* rows, T* row_memory, T* panels,
                 std::size_t panel_stride) {
-    for (std::size_t at = 0; at < n; at += kRows) {
-      const T* pointers[kRows];
-      PointAtExponentials(k, first + static_cast<std::int64_t>(at), std::min(kRows, n - at), kRows, dim_, scratch, key_kinds_ + at,
-                          pointers);
-      T* to = row_memory + at * RowStride(inner_);
-      rows[at / kRows] = {to, 1, kRows};
-      PackRows(pointers, dim_, to);
-      ClearColumns(to, dim_, inner_, kRows);
-      PackPanels(pointers, std::min(kRows, n - at), dim_, panel_stride, panels + at * kWidth<T>);
+    keys_ = keys_.from(first);
+    if (few_) {
+      const Rows<T> lie = ExponentialRowsAt(keys_, n, dim_, key_kinds_, panels, panels_ * kWidth<T>);
+      for (std::size_t at = 0; at < n; at += kRows) rows[at / kRows] = lie.row(static_cast<std::int64_t>(at));
+      key_rows_ = {lie.data, kWidth<T>, static_cast<std::size_t>(lie.stride)};
+    } else {
+      key_rows_ = {panels, panel_stride};
+      for (std::size_t at = 0; at < n; at += kRows) {
+        const T* pointers[kRows];
+        PointAtExponentials(keys_.from(first + static_cast<std::int64_t>(at)), std::min(kRows, n - at), kRows, dim_, scratch,
+                            key_kinds_ + at, pointers);
+        T* to = row_memory + at * RowStride(inner_);
+        rows[at / kRows] = {to, 1, kRows};
+        PackRows(pointers, dim_, to);
+        ClearColumns(to, dim_, inner_, kRows);
+        PackPanels(pointers, std::min(kRows, n - at), dim_, panel_stride, panels + at * kWidth<T>);
+      }
     }
-    for (std::size_t p = 0; p < panels_; ++p) std::fill_n(d_keys_ + p * most_keys_ * kWidth<T>, n * kWidth<T>, T{0});
+    for (std::size_t p = 0; p < panels_; ++p) Clear(d_keys_ + p * most_keys_ * kWidth<T>, n * kWidth<T>);
     std::fill_n(d_v_, panels_ * kWidth<T>, T{0});
     sum_ = carry_ = 0;
     some_key_is_wide_ = SomeWide(key_kinds_, n);
-    key_head_ = k;
-    first_key_ = first;
     return true;  // exponentials always are
   }
   void StartChunk(const Head& q, std::int64_t first) {
     some_query_is_wide_ = false;
-    query_head_ = q;
-    first_query_ = first;
+    queries_ = {q, {}, first};
   }
   bool PackQueries(const Head& q, std::int64_t first, std::size_t n, std::size_t lane, const RowScratch<T>& scratch, T* lanes, T* panels,
                    std::size_t panel_stride) {
-    const T* pointers[kWidth<T>];
-    PointAtExponentials(q, first, n, kWidth<T>, dim_, scratch, query_kinds_ + lane, pointers);
-    PackLanes(pointers, dim_, T{1}, lanes);
-    ClearColumns(lanes, dim_, inner_, kWidth<T>);
-    PackPanels(pointers, n, dim_, panel_stride, panels);
+    const ExponentialRows from{q, {}, first};
+    if (few_) {
+      const std::size_t stride = panels_ * kWidth<T>;
+      T* const memory = panels - lane * kWidth<T>;
+      ExponentialRowsAt(from, n, dim_, query_kinds_ + lane, memory + lane * stride, stride);
+      query_rows_ = {memory, kWidth<T>, stride};
+    } else {
+      const T* pointers[kWidth<T>];
+      PointAtExponentials(from, n, kWidth<T>, dim_, scratch, query_kinds_ + lane, pointers);
+      PackLanes(pointers, dim_, T{1}, lanes);
+      ClearColumns(lanes, dim_, inner_, kWidth<T>);
+      PackPanels(pointers, n, dim_, panel_stride, panels);
+      query_rows_ = {panels - lane * kWidth<T>, panel_stride};
+    }
     some_query_is_wide_ |= SomeWide(query_kinds_ + lane, n);
     return true;
   }
 
   void Tile(const ScoreTile<T>& tile, std::size_t row, std::size_t lane, Rows<T> k, const T* q) const {
     const AdditiveVector<T> v(task_.additive, tile.batch, tile.head);
-    if (FewLanes<T>(tile.lanes)) {
+    if (few_) {
+      const Rows<T> queries{query_rows_.row(lane).data, static_cast<std::int64_t>(query_rows_.step)};
+      AdditivePairs(k, tile.rows, queries, tile.lanes, RoundUp(dim_, kLanes<T>), v, tile.data);
+    } else if (FewLanes<T>(tile.lanes)) {
       AdditiveTileOfFewLanes(k.data, q, tile.lanes, v, tile.data);
     } else {
       AdditiveTile(k.data, q, tile.rows, v, tile.data);
     }
     if (HWY_UNLIKELY(some_key_is_wide_ || some_query_is_wide_)) {
-      const RowsFrom keys{key_head_, first_key_ + static_cast<std::int64_t>(row)},
-          queries{query_head_, first_query_ + static_cast<std::int64_t>(lane)};
-      MendTile(tile, keys, queries, dim_, key_kinds_ + row, query_kinds_ + lane, v, pair_rows_, stride_);
+      MendTile(tile, keys_.from(keys_.first + static_cast<std::int64_t>(row)),
+               queries_.from(queries_.first + static_cast<std::int64_t>(lane)), dim_, key_kinds_ + row, query_kinds_ + lane, v, pair_rows_,
+               stride_);
     }
   }
 
   // Queries [query, query + queries) of the chunk against keys [key, key + keys) of the block; dS of the first pair is *d_scores, keys are
   // kQueries apart.
-  void AddPairs(std::size_t query, std::size_t queries, std::size_t key, std::size_t keys, const T* d_scores, PanelRows<const T> query_rows,
-                PanelRows<const T> key_rows, PanelRows<T> d_queries) {
+  void AddPairs(std::size_t query, std::size_t queries, std::size_t key, std::size_t keys, const T* d_scores, PanelRows<T> d_queries) {
     const PanelRows<T> d_keys{d_keys_, most_keys_ * kWidth<T>};
     const bool mend = some_key_is_wide_ || some_query_is_wide_;
     for (std::size_t p = 0; p < panels_; p += 2) {
@@ -110,7 +131,7 @@ class AdditiveGradient {
           step = 1;
         }
         const auto add = p + 1 < panels_ ? &AddAdditiveGradients<T, 2> : &AddAdditiveGradients<T, 1>;
-        add(query_rows.row(query + i), key_rows.row(key), ds, step, keys, p, d_queries.row(query + i), d_keys.row(key), d_v_);
+        add(query_rows_.row(query + i), key_rows_.row(key), ds, step, keys, p, d_queries.row(query + i), d_keys.row(key), d_v_);
       }
     }
     for (std::size_t j = 0; j < keys; ++j) {
@@ -121,27 +142,33 @@ class AdditiveGradient {
     if (HWY_UNLIKELY(mend)) AddCarefully(query, queries, key, keys, d_scores, d_queries, d_keys);
   }
 
-  // After all queries of a head: what its keys gathered goes to dk (as Backward keeps it, tiles of kRows keys), what v gathered to its
-  // slot.
-  void EndHead(std::int64_t batch, std::int64_t head, std::size_t slot, std::size_t keys, T* dk) {
-    const Tag<T> d;
+  // After all queries of head `of_group` of its group: what its keys gathered joins the group's, what v gathered goes to its slot.
+  void EndHead(std::int64_t batch, std::int64_t head, std::int64_t of_group, std::size_t slot, std::size_t keys) {
     const AdditiveVector<T> v(task_.additive, batch, head);
-    const auto factor = hn::Set(d, 4 * v.unit);
-    for (std::size_t p = 0; p < panels_; ++p) {
-      for (std::size_t c = 0; c < kWidth<T>; c += kLanes<T>) {
-        const auto times = hn::Mul(hn::Load(d, v.v + p * kWidth<T> + c), factor);
-        for (std::size_t j = 0; j < keys; ++j) {
-          T* from = d_keys_ + (p * most_keys_ + j) * kWidth<T> + c;
-          T* to = dk + ((j / kRows * panels_ + p) * kRows + j % kRows) * kWidth<T> + c;
-          hn::Store(hn::MulAdd(times, hn::Load(d, from), hn::Load(d, to)), d, to);
-          hn::Store(hn::Zero(d), d, from);
-        }
-      }
-    }
+    if (task_.group > 1) AddKeysOfHead(v, of_group == 0, keys);
     T* to = static_cast<T*>(task_.d_additive) + slot * task_.additive.stride;
     for (std::size_t c = 0; c < dim_; ++c) to[c] = sum_ - 2 * d_v_[c];
     std::fill_n(d_v_, panels_ * kWidth<T>, T{0});
     sum_ = carry_ = 0;
+  }
+
+  // Writes the gradients of the block's keys; of a group's, where it has more than one head, EndHead has made the sum.
+  void WriteKeys(const Head& to, std::int64_t first, std::size_t keys, std::int64_t batch, std::int64_t head, T* HWY_RESTRICT row) const {
+    const Tag<T> d;
+    const AdditiveVector<T> v(task_.additive, batch, head);
+    const auto factor = hn::Set(d, 4 * v.unit);
+    const bool summed = task_.group > 1;
+    for (std::size_t j = 0; j < keys; ++j) {
+      const std::int64_t key = first + static_cast<std::int64_t>(j);
+      if (to.col == 1 && j + kRowsAhead < keys) PrefetchRow<true>(to, key + static_cast<std::int64_t>(kRowsAhead), dim_);
+      const T* HWY_RESTRICT from = (summed ? group_keys_ : d_keys_) + j * kWidth<T>;
+      for (std::size_t c = 0; c < panels_ * kWidth<T>; c += kLanes<T>) {
+        const auto x = hn::Load(d, from + c / kWidth<T> * most_keys_ * kWidth<T> + c % kWidth<T>);
+        // Never -0, whose sign would tell who shared the tile.
+        hn::Store(summed ? x : hn::MulAdd(x, hn::Mul(hn::Load(d, v.v + c), factor), hn::Zero(d)), d, row + c);
+      }
+      WriteRow(row, to, key, dim_);
+    }
   }
 
   void FinishQuery(T* row, std::int64_t batch, std::int64_t head) const {
@@ -150,6 +177,22 @@ class AdditiveGradient {
   }
 
  private:
+  // Adds 4 v times what a head's keys gathered to the group's sums, and clears it for the next head.
+  void AddKeysOfHead(const AdditiveVector<T>& v, bool first, std::size_t keys) {
+    const Tag<T> d;
+    const auto factor = hn::Set(d, 4 * v.unit), zero = hn::Zero(d);
+    for (std::size_t p = 0; p < panels_; ++p) {
+      const Vec<T> times[2] = {hn::Mul(hn::Load(d, v.v + p * kWidth<T>), factor),
+                               hn::Mul(hn::Load(d, v.v + p * kWidth<T> + kLanes<T>), factor)};
+      T* HWY_RESTRICT from = d_keys_ + p * most_keys_ * kWidth<T>;
+      T* HWY_RESTRICT to = group_keys_ + p * most_keys_ * kWidth<T>;
+      for (std::size_t i = 0; i < 2 * keys; ++i, from += kLanes<T>, to += kLanes<T>) {
+        hn::Store(hn::MulAdd(times[i % 2], hn::Load(d, from), first ? zero : hn::Load(d, to)), d, to);
+        hn::Store(zero, d, from);
+      }
+    }
+  }
+
   // dS of all pairs, which nearly cancel, enter every element of the gradient of v: what a sum rounds off is carried on.
   void AddToSum(T x) {
     const T y = x - carry_, sum = sum_ + y;
@@ -165,8 +208,8 @@ class AdditiveGradient {
       for (std::size_t j = key; j < key + keys; ++j) {
         const T ds = d_scores[(j - key) * kQueries + (i - query)];
         if (!NeedsCare(i, j) || ds == T{0}) continue;
-        CopyPlainRow(query_head_, first_query_ + static_cast<std::int64_t>(i), dim_, pair_rows_);
-        CopyPlainRow(key_head_, first_key_ + static_cast<std::int64_t>(j), dim_, pair_rows_ + stride_);
+        CopyPlainRow(queries_.head, queries_.first + static_cast<std::int64_t>(i), dim_, pair_rows_);
+        CopyPlainRow(keys_.head, keys_.first + static_cast<std::int64_t>(j), dim_, pair_rows_ + stride_);
         AddAdditivePairGradient(pair_rows_, pair_rows_ + stride_, dim_, ds, d_queries.row(i), d_keys.row(j), d_v_);
       }
     }
@@ -175,12 +218,13 @@ class AdditiveGradient {
   const BackwardTask& task_;
   const std::size_t dim_, inner_, panels_, stride_, most_keys_;
   std::uint8_t *key_kinds_, *query_kinds_;
-  T *d_keys_, *d_v_, *pair_rows_, *narrow_;
+  T *d_keys_, *d_v_, *pair_rows_, *narrow_;  // d_keys_: of the head at hand, without 4 v
+  T* group_keys_ = nullptr;                  // of all heads of a group, where it has several
   T sum_ = 0, carry_ = 0;
   bool some_key_is_wide_ = false, some_query_is_wide_ = false;
-  // Where the chunk's queries and the block's keys lie.
-  Head query_head_, key_head_;
-  std::int64_t first_query_ = 0, first_key_ = 0;
+  ExponentialRows queries_, keys_;  // of the chunk and the block
+  PanelRows<const T> query_rows_{}, key_rows_{};
+  bool few_ = false;  // rows are kept as they lie, and scored pair by pair
 };
 
 }  // namespace HWY_NAMESPACE

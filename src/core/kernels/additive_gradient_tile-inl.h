@@ -11,6 +11,8 @@
 #define REGARD_KERNELS_ADDITIVE_GRADIENT_TILE_INL_H_
 #endif
 
+#include <type_traits>
+
 #include "core/kernels/additive_exp-inl.h"
 #include "core/kernels/softcap-inl.h"
 
@@ -18,13 +20,13 @@ HWY_BEFORE_NAMESPACE();
 namespace regard::kernels {
 namespace HWY_NAMESPACE {
 
-// Rows of exponentials or sums as panels: column panel p of a row is at `data + p * panel_stride`, kWidth columns; row i + 1 is kWidth
-// behind row i.
+// Rows of exponentials or sums by panels of kWidth columns: panel p of row i is at `data + p * panel_stride + i * step`. Packed panel by
+// panel, or rows as they lie.
 template <typename T>
 struct PanelRows {
   T* data;
-  std::size_t panel_stride;
-  PanelRows row(std::size_t i) const { return {data + i * kWidth<T>, panel_stride}; }
+  std::size_t panel_stride, step = kWidth<std::remove_const_t<T>>;
+  PanelRows row(std::size_t i) const { return {data + i * step, panel_stride, step}; }
 };
 
 // One query against `keys` keys whose dS are `d_score_stride` apart, in P panels of columns from panel `first` on (2 where there are two
@@ -44,17 +46,17 @@ HWY_NOINLINE void AddAdditiveGradients(PanelRows<const T> query, PanelRows<const
     of_query[i] = (first + i / 2) * query.panel_stride + half;
     of_key[i] = (first + i / 2) * key.panel_stride + half;
     of_sum[i] = (first + i / 2) * d_key.panel_stride + half;
-    a[i] = hn::Load(d, query.data + of_query[i]);
+    a[i] = hn::LoadU(d, query.data + of_query[i]);
     of_a[i] = hn::Zero(d);
     of_v[i] = hn::Zero(d);
   }
   const T* HWY_RESTRICT b = key.data;
   T* HWY_RESTRICT of_b = d_key.data;
-  for (std::size_t j = 0; j < keys; ++j, b += kWidth<T>, of_b += kWidth<T>, d_scores += d_score_stride) {
+  for (std::size_t j = 0; j < keys; ++j, b += key.step, of_b += d_key.step, d_scores += d_score_stride) {
     const auto ds = hn::Set(d, *d_scores);
     Vec<T> x[V], y[V];
 #pragma GCC unroll 4
-    for (std::size_t i = 0; i < V; ++i) x[i] = hn::Min(most, hn::MulAdd(a[i], hn::Load(d, b + of_key[i]), one));
+    for (std::size_t i = 0; i < V; ++i) x[i] = hn::Min(most, hn::MulAdd(a[i], hn::LoadU(d, b + of_key[i]), one));
     const auto x01 = hn::Mul(x[0], x[1]);
     if constexpr (P == 2) {
       const auto x23 = hn::Mul(x[2], x[3]);

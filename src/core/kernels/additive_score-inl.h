@@ -10,6 +10,8 @@
 
 #include <algorithm>
 
+#include "core/kernels/additive_pairs-inl.h"
+#include "core/kernels/additive_rows-inl.h"
 #include "core/kernels/additive_tile-inl.h"
 #include "core/kernels/carve.h"
 #include "core/kernels/kernels.h"
@@ -21,20 +23,10 @@ HWY_BEFORE_NAMESPACE();
 namespace regard::kernels {
 namespace HWY_NAMESPACE {
 
-// The exponentials of `n` rows of a head, in copies; what a tile or panel lacks in rows points at zeros. `kinds` gets one entry a row.
-template <typename T>
-HWY_INLINE void PointAtExponentials(const Head& head, std::int64_t first, std::size_t n, std::size_t most, std::size_t cols,
-                                    const RowScratch<T>& scratch, std::uint8_t* HWY_RESTRICT kinds, const T** rows) {
-  for (std::size_t r = 0; r < n; ++r) {
-    T* row = scratch.copies + r * scratch.stride;
-    CopyRow(head, first + static_cast<std::int64_t>(r), cols, row);
-    kinds[r] = ExponentiateRow(row, cols);
-    rows[r] = row;
-  }
-  for (std::size_t r = n; r < most; ++r) {
-    rows[r] = scratch.zeros;
-    kinds[r] = kNarrowRow;
-  }
+// Where the exponentials of a head's keys lie ready; no base where they do not.
+inline Head PreparedHead(const AdditiveVectors& additive, const plan::Sequence& sequence, const Head& k, std::int64_t kv_head) {
+  if (!additive.prepared_keys.given()) return {};
+  return Head::of(additive.prepared_keys, sequence.batch, kv_head, sequence.k_begin, k.order);
 }
 
 // Columns that fill up the last quad count as 0 on both sides.
@@ -43,15 +35,9 @@ HWY_INLINE void ClearColumns(T* HWY_RESTRICT packed, std::size_t dim, std::size_
   std::fill(packed + dim * width, packed + inner * width, T{0});
 }
 
-// Rows of a head, from one on: the head itself knows in which order they lie.
-struct RowsFrom {
-  Head head;
-  std::int64_t first = 0;
-};
-
 // Writes over a tile's pairs that the exponentials do not serve (see additive_exp-inl.h): one pair at a time, from the tensors' own rows.
 template <typename T>
-HWY_NOINLINE void MendTile(const ScoreTile<T>& tile, const RowsFrom& rows, const RowsFrom& lanes, std::size_t dim,
+HWY_NOINLINE void MendTile(const ScoreTile<T>& tile, const ExponentialRows& rows, const ExponentialRows& lanes, std::size_t dim,
                            const std::uint8_t* row_kinds, const std::uint8_t* lane_kinds, const AdditiveVector<T>& v,
                            T* HWY_RESTRICT pair_rows, std::size_t stride) {
   for (std::size_t r = 0; r < tile.rows; ++r) {
@@ -66,10 +52,6 @@ HWY_NOINLINE void MendTile(const ScoreTile<T>& tile, const RowsFrom& rows, const
   }
 }
 
-inline bool SomeWide(const std::uint8_t* kinds, std::size_t n) {
-  return std::any_of(kinds, kinds + n, [](std::uint8_t kind) { return kind != kNarrowRow; });
-}
-
 template <typename Float>
 class AdditiveScore {
  public:
@@ -78,36 +60,64 @@ class AdditiveScore {
   using Packed = Float;
   static constexpr bool kInRegisters = false;
 
-  static std::size_t Inner(std::size_t dim) { return RoundUp(dim, 4); }
+  // Room for a row in whole quads, or in whole panels.
+  static std::size_t Inner(std::size_t dim) { return RoundUp(dim, std::max<std::size_t>(4, kWidth<T>)); }
   AdditiveScore(const ForwardTask& task, Carve& carve)
       : task_(task), dim_(static_cast<std::size_t>(task.inputs.q.shape[3])), inner_(Inner(dim_)), stride_(CopyStride(dim_)) {
     query_kinds_ = carve.Take<std::uint8_t>(kMaxUnits * static_cast<std::size_t>(plan::kRowUnit));
     key_kinds_ = carve.Take<std::uint8_t>(ChunkKeys(dim_, static_cast<std::size_t>(task.inputs.v.shape[3])));
     pair_rows_ = carve.Take<T>(2 * stride_);
-    query_rows_ = carve.Take<RowsFrom>(kMaxUnits * static_cast<std::size_t>(plan::kRowUnit) / kRows);
+    query_rows_ = carve.Take<ExponentialRows>(kMaxUnits * static_cast<std::size_t>(plan::kRowUnit) / kRows);
   }
 
+  void Start(const plan::Sequence& sequence, const Head& k, std::int64_t kv_head) {
+    few_ = few_queries(sequence);
+    keys_ = {k, PreparedHead(task_.additive, sequence, k, kv_head)};
+  }
   Rows<T> PackQueries(const Head& q, std::int64_t first, std::size_t n, std::size_t index, const RowScratch<T>& scratch, T* to) {
+    const ExponentialRows from{q, {}, first};
+    query_rows_[index / kRows] = from;
+    if (few_) return ExponentialRowsAt(from, n, dim_, query_kinds_ + index, to, inner_);
     const T* rows[kRows];
-    PointAtExponentials(q, first, n, kRows, dim_, scratch, query_kinds_ + index, rows);
+    PointAtExponentials(from, n, kRows, dim_, scratch, query_kinds_ + index, rows);
     PackRows(rows, dim_, to);
     ClearColumns(to, dim_, inner_, kRows);
-    query_rows_[index / kRows] = {q, first};
     return {to, 1, kRows};
   }
-  void PackKeys(const Head& k, std::int64_t first, std::size_t n, std::size_t lane, const RowScratch<T>& scratch, T* to) {
+  void PackKeys(const Head& /*k*/, std::int64_t first, std::size_t n, std::size_t lane, const RowScratch<T>& scratch, T* to) {
+    const ExponentialRows from = keys_.from(first);
+    chunk_begin_ = first - static_cast<std::int64_t>(lane);
+    if (few_) {
+      ExponentialRowsAt(from, n, dim_, key_kinds_ + lane, to, inner_);
+      return;
+    }
     const T* rows[kWidth<T>];
-    PointAtExponentials(k, first, n, kWidth<T>, dim_, scratch, key_kinds_ + lane, rows);
+    PointAtExponentials(from, n, kWidth<T>, dim_, scratch, key_kinds_ + lane, rows);
     PackLanes(rows, dim_, T{1}, to);
     ClearColumns(to, dim_, inner_, kWidth<T>);
-    chunk_keys_ = {k, first - static_cast<std::int64_t>(lane)};
   }
   void Tile(const ScoreTile<T>& tile, std::size_t row, std::size_t lane, Rows<T> q, const T* k) const {
     const AdditiveVector<T> v(task_.additive, tile.batch, tile.head);
-    AdditiveTile(q.data, k, tile.rows, v, tile.data);
+    const ExponentialRows keys = keys_.from(chunk_begin_ + static_cast<std::int64_t>(lane));
+    if (few_) {
+      const Rows<T> lanes = keys.InPlace<T>(dim_) ? keys.At<T>(0) : Rows<T>{k, static_cast<std::int64_t>(inner_)};
+      AdditivePairs(q, tile.rows, lanes, tile.lanes, RoundUp(dim_, kLanes<T>), v, tile.data);
+    } else {
+      AdditiveTile(q.data, k, tile.rows, v, tile.data);
+    }
     if (HWY_UNLIKELY(SomeWide(query_kinds_ + row, tile.rows) || SomeWide(key_kinds_ + lane, tile.lanes))) {
-      const RowsFrom keys{chunk_keys_.head, chunk_keys_.first + static_cast<std::int64_t>(lane)};
       MendTile(tile, query_rows_[row / kRows], keys, dim_, query_kinds_ + row, key_kinds_ + lane, v, pair_rows_, stride_);
+    }
+  }
+
+  // What prepare_keys() makes of one head.
+  static void PrepareKeys(const TensorView& k, const MutableTensorView& prepared, std::int64_t batch, std::int64_t head, T* row) {
+    const ExponentialRows from{Head::of(k, batch, head, 0)};
+    const Head to = Head::of(prepared, batch, head, 0);
+    const auto cols = static_cast<std::size_t>(k.shape[3]);
+    for (std::int64_t i = 0; i < k.shape[2]; ++i) {
+      from.Copy(static_cast<std::size_t>(i), cols, row);
+      WriteRow(row, to, i, cols);
     }
   }
 
@@ -116,8 +126,10 @@ class AdditiveScore {
   const std::size_t dim_, inner_, stride_;
   std::uint8_t *query_kinds_, *key_kinds_;
   T* pair_rows_;
-  RowsFrom* query_rows_;  // of each group of rows
-  RowsFrom chunk_keys_;
+  ExponentialRows* query_rows_;  // of each group of rows
+  ExponentialRows keys_;
+  std::int64_t chunk_begin_ = 0;
+  bool few_ = false;  // rows are kept as they lie, and scored pair by pair
 };
 
 }  // namespace HWY_NAMESPACE

@@ -39,15 +39,15 @@ struct AdditiveVector {
 // Columns whose quotients are summed by themselves: a long sum rounds less in pieces, and the exponentials of a block stay in L1.
 inline constexpr std::size_t kAdditiveBlock = 64;
 
-// The sum over four columns of v / (1 + a b).
+// The sum of four quotients v / (1 + a b).
 template <typename T>
-HWY_INLINE Vec<T> FourQuotients(const Vec<T>* a, const Vec<T>* b, const T* HWY_RESTRICT v) {
+HWY_INLINE Vec<T> FourQuotients(const Vec<T>* a, const Vec<T>* b, const Vec<T>* v) {
   const Tag<T> d;
   const auto one = hn::Set(d, T{1}), most = hn::Set(d, AdditiveLimits<T>::kDenominator);
   const auto x0 = hn::Min(most, hn::MulAdd(a[0], b[0], one)), x1 = hn::Min(most, hn::MulAdd(a[1], b[1], one));
   const auto x2 = hn::Min(most, hn::MulAdd(a[2], b[2], one)), x3 = hn::Min(most, hn::MulAdd(a[3], b[3], one));
-  const auto n01 = hn::MulAdd(hn::Set(d, v[0]), x1, hn::Mul(hn::Set(d, v[1]), x0));
-  const auto n23 = hn::MulAdd(hn::Set(d, v[2]), x3, hn::Mul(hn::Set(d, v[3]), x2));
+  const auto n01 = hn::MulAdd(v[0], x1, hn::Mul(v[1], x0));
+  const auto n23 = hn::MulAdd(v[2], x3, hn::Mul(v[3], x2));
   const auto d01 = hn::Mul(x0, x1), d23 = hn::Mul(x2, x3);
   return hn::Div(hn::MulAdd(n01, d23, hn::Mul(n23, d01)), hn::Mul(d01, d23));
 }
@@ -59,9 +59,12 @@ HWY_INLINE void SumQuotients(const T* HWY_RESTRICT a, std::size_t a_step, const 
   const Tag<T> d;
   for (std::size_t i = 0; i < V; ++i) sums[i] = hn::Zero(d);
   for (std::size_t c = 0; c < n; c += 4, a += 4 * a_step, b += 4 * b_step) {
-    Vec<T> row[4];
+    Vec<T> row[4], of_v[4];
 #pragma GCC unroll 4
-    for (std::size_t k = 0; k < 4; ++k) row[k] = hn::Set(d, a[k * a_step]);
+    for (std::size_t k = 0; k < 4; ++k) {
+      row[k] = hn::Set(d, a[k * a_step]);
+      of_v[k] = hn::Set(d, v[c + k]);
+    }
 #pragma GCC unroll 4
     for (std::size_t i = 0; i < V; ++i) {
       Vec<T> lanes[4];
@@ -70,7 +73,7 @@ HWY_INLINE void SumQuotients(const T* HWY_RESTRICT a, std::size_t a_step, const 
         const T* at = b + k * b_step + i * kLanes<T>;
         lanes[k] = kAligned ? hn::Load(d, at) : hn::LoadU(d, at);
       }
-      sums[i] = hn::Add(sums[i], FourQuotients<T>(row, lanes, v + c));
+      sums[i] = hn::Add(sums[i], FourQuotients<T>(row, lanes, of_v));
     }
   }
 }

@@ -14,6 +14,7 @@
 #include <cmath>
 #include <thread>
 
+#include "core/kernels/backward_statistics-inl.h"
 #include "core/kernels/backward_tile-inl.h"
 #include "core/kernels/backward_tiles-inl.h"
 #include "core/kernels/backward_visits.h"
@@ -64,7 +65,7 @@ class Backward {
     key_row_memory_ = carve.Take<Packed>(most_keys_ * RowStride(inner_));
     value_row_memory_ = carve.Take<Packed>(most_keys_ * RowStride(inner_v_));
     key_panel_memory_ = carve.Take<Packed>(panels_ * (most_keys_ / kPair) * kWidth<T>);
-    dk_ = carve.Take<T>(groups_ * panels_ * kRows * kWidth<T>);
+    dk_ = Gradient::kIsProduct ? carve.Take<T>(groups_ * panels_ * kRows * kWidth<T>) : nullptr;
     dv_ = carve.Take<T>(groups_ * panels_v_ * kRows * kWidth<T>);
     query_lanes_ = carve.Take<Packed>(kQueries * inner_);
     d_out_lanes_ = carve.Take<Packed>(kQueries * inner_v_);
@@ -74,9 +75,7 @@ class Backward {
     d_scores_ = carve.Take<Packed>(kSubKeys * kQueries / kPair);
     d_scores_by_query_ = Ops::kSeparateByQuery ? carve.Take<Packed>(kSubKeys * kQueries / kPair) : d_scores_;
     dq_ = carve.Take<T>(kQueries * panels_ * kWidth<T>);
-    maximum_ = carve.Take<T>(kQueries);
-    inverse_sum_ = carve.Take<T>(kQueries);
-    shift_ = carve.Take<T>(kQueries);
+    statistics_.Take(carve, kQueries);
     tiles_.words = carve.Take<std::uint64_t>(kPanels * 2 * kWidth<T>);
     tile_words_ = carve.Take<Unsigned<T>>(kWidth<T>);
     staged_.tile = carve.Take<T>(kRows * kWidth<T>);
@@ -101,7 +100,8 @@ class Backward {
     sequence_index_ = static_cast<std::size_t>(s);
     sequence_ = &task_.layout->sequences[sequence_index_];
     block_ = block;
-    block_keys_ = block_keys(task_.inputs.q.shape[3], task_.inputs.v.shape[3], sequence_->k_rows);
+    block_keys_ = block_keys(task_, *sequence_);
+    few_ = !Gradient::kIsProduct && few_queries(*sequence_);
     key_begin_ = block * block_keys_;
     const std::int64_t own_end = std::min(key_begin_ + block_keys_, sequence_->k_rows);
     if (key_begin_ > 0 && key_begin_ >= sequence_->k_rows) return;
@@ -110,7 +110,7 @@ class Backward {
     for (std::int64_t head = kv_head * task_.group; head < (kv_head + 1) * task_.group; ++head) {
       head_ = static_cast<std::int32_t>(head);
       RunChunks();
-      if constexpr (!Gradient::kIsProduct) gradient_.EndHead(sequence_->batch, head_, Slot(), keys_, dk_);
+      if constexpr (!Gradient::kIsProduct) gradient_.EndHead(sequence_->batch, head_, head % task_.group, Slot(), keys_);
     }
     WriteKeys(kv_head, own_end);
   }
@@ -126,16 +126,25 @@ class Backward {
   void PackKeys(std::int32_t kv_head) {
     const Head k = KeyHead(task_.inputs.k, kv_head), v = KeyHead(task_.inputs.v, kv_head);
     block_groups_ = (keys_ + kRows - 1) / kRows;
-    for (std::size_t g = 0; g < block_groups_; ++g) {
-      value_rows_[g] = Ops::RowsOf(v, key_begin_ + static_cast<std::int64_t>(g * kRows), std::min(kRows, keys_ - g * kRows), dim_v_, T{1},
-                                   Scratch(), value_row_memory_ + g * kRows * RowStride(inner_v_), RowStride(inner_v_));
-    }
+    for (std::size_t g = 0; g < block_groups_; ++g) value_rows_[g] = ValueRows(v, g * kRows);
+    for (std::size_t j = 0; few_ && v.col == 1 && j < keys_; ++j) PrefetchRow<false>(v, key_begin_ + static_cast<std::int64_t>(j), dim_v_);
+    gradient_.Start(*sequence_, k, kv_head);
     const bool in_place = InPlace(k, keys_, dim_);
     key_panels_ = PanelsAt(in_place, k, key_begin_, key_panel_memory_, KeyPanelStride());
     keys_finite_ = gradient_.PackKeys(k, key_begin_, keys_, Scratch(), key_rows_, key_row_memory_, in_place ? nullptr : key_panel_memory_,
                                       KeyPanelStride());
-    Clear(dk_, block_groups_ * panels_ * kRows * kWidth<T>);
+    if (Gradient::kIsProduct) Clear(dk_, block_groups_ * panels_ * kRows * kWidth<T>);
     Clear(dv_, block_groups_ * panels_v_ * kRows * kWidth<T>);
+  }
+
+  Rows<Packed> ValueRows(const Head& v, std::size_t at) {
+    const std::int64_t first = key_begin_ + static_cast<std::int64_t>(at);
+    const std::size_t n = std::min(kRows, keys_ - at);
+    Packed* to = value_row_memory_ + at * RowStride(inner_v_);
+    if constexpr (!Gradient::kIsProduct) {
+      if (few_) return RowsInVectors(v, first, n, dim_v_, to, RoundUp(dim_v_, kLanes<T>));
+    }
+    return Ops::RowsOf(v, first, n, dim_v_, T{1}, Scratch(), to, RowStride(inner_v_));
   }
 
   std::size_t KeyPanelStride() const { return most_keys_ / kPair * kWidth<T>; }
@@ -173,7 +182,7 @@ class Backward {
     BackwardTurn turn;
     if (!visits_.meet(chunk, block_, &turn)) return;
     SelectChunk(chunk);
-    ReadMaxima();
+    statistics_.ReadMaxima(HeadOf(task_.inputs.maximum), query_, queries_);
     gradient_.StartChunk(HeadOf(task_.inputs.q), query_);
     queries_finite_ = true;
     // Sub-blocks of about one size.
@@ -196,7 +205,7 @@ class Backward {
     const Head q = HeadOf(in.q), d_out = HeadOf(in.d_out);
     const std::size_t at = p * kWidth<T>, n = std::min(kWidth<T>, queries_ - at);
     const std::int64_t i = query_ + static_cast<std::int64_t>(at);
-    Ops::PackLanesOf(d_out, i, n, dim_v_, T{1}, Scratch(), d_out_lanes_ + at * inner_v_);
+    PackGradients(d_out, at, n);
     queries_finite_ &=
         gradient_.PackQueries(q, i, n, at, Scratch(), query_lanes_ + at * inner_,
                               queries_in_place_ ? nullptr : query_panel_memory_ + at / kPair * kWidth<T>, QueryPanelStride());
@@ -206,34 +215,24 @@ class Backward {
     ReadStatistics(at, n);
   }
 
-  void ReadStatistics(std::size_t first, std::size_t n) {
-    const BackwardInputs& in = task_.inputs;
-    const Head d_out = HeadOf(in.d_out), out = HeadOf(in.out), log_sum = HeadOf(in.log_sum),
-               d_lse = in.d_lse.given() ? HeadOf(in.d_lse) : Head{};
-    std::fill_n(inverse_sum_ + first, kWidth<T>, T{0});
-    std::fill_n(shift_ + first, kWidth<T>, T{0});
-    for (std::size_t i = 0; i < n; ++i) {
-      const std::int64_t row = query_ + static_cast<std::int64_t>(first + i);
-      inverse_sum_[first + i] = static_cast<const T*>(log_sum.base)[log_sum.At(row)];
-      if (d_lse.base != nullptr) shift_[first + i] = static_cast<const T*>(d_lse.base)[d_lse.At(row)];
+  // The gradients that meet the values of a tile: as lanes, or as rows where they are few.
+  void PackGradients(const Head& d_out, std::size_t at, std::size_t n) {
+    const std::int64_t i = query_ + static_cast<std::int64_t>(at);
+    if constexpr (!Gradient::kIsProduct) {
+      if (few_) {
+        const std::size_t stride = RoundUp(dim_v_, kLanes<T>);
+        d_out_rows_ = RowsInVectors(d_out, i, n, dim_v_, d_out_lanes_ + at * stride, stride).row(-static_cast<std::int64_t>(at));
+        return;
+      }
     }
-    // The forward pass divided by the sum itself.
-    ExpOfNegated(inverse_sum_ + first, n);
-    PrefetchRows(out, query_ + static_cast<std::int64_t>(first), n, dim_v_);
-    for (std::size_t i = 0; i < n; ++i) {
-      shift_[first + i] -=
-          RowProduct<T>(out, d_out, query_ + static_cast<std::int64_t>(first + i), dim_v_, copies_, copies_ + copy_stride_);
-    }
+    Ops::PackLanesOf(d_out, i, n, dim_v_, T{1}, Scratch(), d_out_lanes_ + at * inner_v_);
   }
 
-  void ReadMaxima() {
-    const Head maximum = HeadOf(task_.inputs.maximum);
-    some_row_is_dead_ = false;
-    std::fill_n(maximum_, kQueries, T{0});
-    for (std::size_t i = 0; i < queries_; ++i) {
-      maximum_[i] = static_cast<const T*>(maximum.base)[maximum.At(query_ + static_cast<std::int64_t>(i))];
-      some_row_is_dead_ |= Dead(i);
-    }
+  void ReadStatistics(std::size_t at, std::size_t n) {
+    const BackwardInputs& in = task_.inputs;
+    const StatisticsHeads heads{HeadOf(in.maximum), HeadOf(in.log_sum), HeadOf(in.out), HeadOf(in.d_out),
+                                in.d_lse.given() ? HeadOf(in.d_lse) : Head{}};
+    statistics_.Read(heads, query_, at, n, dim_v_, copies_, copies_ + copy_stride_);
   }
 
   template <class View>
@@ -245,8 +244,6 @@ class Backward {
     const auto first_head = static_cast<std::int32_t>(kv_head * task_.group);
     return Head::of(view, sequence_->batch, kv_head, sequence_->k_begin, task_.layout->key_rows(sequence_index_, first_head));
   }
-  // A row that sees no key has no maximum and no gradient.
-  bool Dead(std::size_t query) const { return maximum_[query] == -std::numeric_limits<T>::infinity(); }
 
   // P and dS of the chunk and groups [begin, end) of the block's keys, and what they add to dv, dk and dq.
   void RunSubBlock(std::size_t begin, std::size_t end) {
@@ -256,7 +253,7 @@ class Backward {
     if (!tiles_.Find(*task_.layout,
                      {sequence_index_, head_, query_, queries_, key_begin_ + static_cast<std::int64_t>(sub_key_),
                       RoundUp(std::min(sub_groups_ * kRows, keys_ - sub_key_), kPair), sub_groups_},
-                     some_row_is_dead_ ? maximum_ : nullptr))
+                     statistics_.dead_rows()))
       return;
     bool some_partial = false;
     for (std::size_t p = 0; p < kPanels; ++p) {
@@ -283,10 +280,12 @@ class Backward {
     tile.values = value_rows_[group];
     tile.queries = query_lanes_ + first_query * inner_;
     tile.d_outs = d_out_lanes_ + first_query * inner_v_;
+    tile.few = few_;
+    tile.d_out_rows = d_out_rows_.row(static_cast<std::int64_t>(first_query));
     tile.inner = inner_;
     tile.inner_v = inner_v_;
     tile.score_factor = static_cast<T>(task_.scale);
-    tile.lanes = {maximum_ + first_query, inverse_sum_ + first_query, shift_ + first_query};
+    tile.lanes = statistics_.lanes(first_query);
     tile.words = nullptr;
     if (tiles_.states[p][g] == TileState::kPartial) {
       tiles_.WordsOf(p, g, tile_words_);
@@ -373,7 +372,7 @@ class Backward {
         while (end < sub_groups_ && tiles_.states[p][end] != TileState::kAbsent) ++end;
         const std::size_t key = sub_key_ + g * kRows, last = std::min(sub_key_ + end * kRows, keys_);
         gradient_.AddPairs(query, std::min(kWidth<T>, queries_ - query), key, last - key, d_scores_ + g * kRows * kQueries + query,
-                           {query_panel_memory_, QueryPanelStride()}, {key_panel_memory_, KeyPanelStride()}, {dq_, kQueries * kWidth<T>});
+                           {dq_, kQueries * kWidth<T>});
         g = end;
       }
     }
@@ -443,15 +442,23 @@ class Backward {
   void WriteKeys(std::int32_t kv_head, std::int64_t own_end) {
     const Gradients& to = task_.gradients;
     const std::size_t owned = static_cast<std::size_t>(std::max<std::int64_t>(0, own_end - key_begin_));
-    if (to.dk.given()) {
-      WriteGradient(KeyHead(to.dk, kv_head), owned, dk_, panels_, dim_, Gradient::kIsProduct ? static_cast<T>(task_.scale) : T{1});
-    }
+    if (to.dk.given()) WriteGradientOfKeys(KeyHead(to.dk, kv_head), owned);
     if (to.dv.given()) WriteGradient(KeyHead(to.dv, kv_head), owned, dv_, panels_v_, dim_v_, T{1});
+  }
+
+  void WriteGradientOfKeys(const Head& to, std::size_t owned) {
+    if constexpr (Gradient::kIsProduct) {
+      WriteGradient(to, owned, dk_, panels_, dim_, static_cast<T>(task_.scale));
+    } else {
+      gradient_.WriteKeys(to, key_begin_, keys_, sequence_->batch, head_, copies_);
+      for (std::size_t j = keys_; j < owned; ++j) WriteRow(zeros_, to, key_begin_ + static_cast<std::int64_t>(j), dim_);
+    }
   }
 
   void WriteGradient(const Head& to, std::size_t owned, const T* tiles, std::size_t panels, std::size_t dim, T scale) {
     for (std::size_t j = 0; j < owned; ++j) {
       const std::int64_t key = key_begin_ + static_cast<std::int64_t>(j);
+      if (to.col == 1 && j + kRowsAhead < owned) PrefetchRow<true>(to, key + static_cast<std::int64_t>(kRowsAhead), dim);
       if (j < keys_) {
         WritePanelRow(tiles + (j / kRows * panels * kRows + j % kRows) * kWidth<T>, kRows * kWidth<T>, scale, to, key, dim);
       } else {
@@ -463,13 +470,15 @@ class Backward {
   const BackwardTask& task_;
   const std::size_t dim_, dim_v_, inner_, inner_v_, panels_, panels_v_, copy_stride_, most_keys_, groups_;
   Rows<Packed>*key_rows_, *value_rows_;  // of each group of the block
+  Rows<Packed> d_out_rows_{};            // where there are few
   Panels<Packed> key_panels_{}, query_panels_{}, d_out_panels_{};
   Packed *key_row_memory_, *value_row_memory_, *key_panel_memory_, *query_lanes_, *d_out_lanes_, *query_panel_memory_, *d_out_panel_memory_;
   Packed *weights_, *d_scores_, *d_scores_by_query_;
-  T *dk_, *dv_, *dq_, *maximum_, *inverse_sum_, *shift_, *copies_, *zeros_;
+  T *dk_, *dv_, *dq_, *copies_, *zeros_;
   Unsigned<T>* tile_words_;
   StagedScratch<T> staged_{};
   Gradient gradient_;
+  BackwardStatistics<T> statistics_;
   std::size_t bytes_ = 0;
 
   // The block, head, chunk and sub-block at hand.
@@ -478,7 +487,8 @@ class Backward {
   std::int64_t block_ = 0, block_keys_ = 0, key_begin_ = 0, query_ = 0;
   std::int32_t head_ = 0;
   BackwardVisits visits_;  // of the head
-  bool keys_finite_ = true, queries_finite_ = true, some_row_is_dead_ = false, queries_in_place_ = false, d_outs_in_place_ = false;
+  bool keys_finite_ = true, queries_finite_ = true, queries_in_place_ = false, d_outs_in_place_ = false;
+  bool few_ = false;  // queries of the sequence, and a score that is no product: operands are rows as they lie
   bool packed_[kPanels];
   Tiles tiles_;
 };

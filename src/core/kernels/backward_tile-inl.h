@@ -37,6 +37,8 @@ struct BackwardTile {
   Rows<Packed> keys, values;
   const Packed *queries, *d_outs;  // [inner][kWidth]
   std::size_t inner, inner_v;
+  bool few;  // queries: values and their gradients are rows of whole vectors, and products are taken pair by pair
+  Rows<Packed> d_out_rows;
   T score_factor;
   QueryLanes<T> lanes;
   const Unsigned<T>* words;   // per lane, bit r: row r is visible; null: all are
@@ -129,6 +131,21 @@ HWY_NOINLINE void AddFactorGradients(const std::vector<Stage>& stages, ScoreTile
   }
 }
 
+// dP = V dO^T of a tile. `memory` has room for it.
+template <class Gradient, class Sums>
+HWY_INLINE void MultiplyValues(const BackwardTile<typename Gradient::Ops>& tile,
+                               [[maybe_unused]] const ScoreTile<typename Gradient::T>& place,
+                               [[maybe_unused]] typename Gradient::T* HWY_RESTRICT memory, Sums& acc) {
+  if constexpr (!Gradient::kIsProduct) {
+    if (tile.few) {
+      RowProducts(tile.values, place.rows, tile.d_out_rows, place.lanes, tile.inner_v, memory);
+      LoadAcc(memory, acc);
+      return;
+    }
+  }
+  AccumulateScores(tile.values, tile.d_outs, tile.inner_v, acc);
+}
+
 // The staged way: scores in memory, stages, weights; then back through the stages. `row` and `lane_begin` say which keys of the block and
 // queries of the chunk the tile begins with.
 template <class Gradient>
@@ -151,7 +168,7 @@ HWY_NOINLINE void StagedBackwardTile(const BackwardTile<typename Gradient::Ops>&
   }
   const auto hidden = hn::Set(d, -std::numeric_limits<T>::infinity());
   Acc<Ops, M, 2> acc;
-  AccumulateScores(tile.values, tile.d_outs, tile.inner_v, acc);
+  MultiplyValues<Gradient>(tile, place, weights, acc);
   const bool factored = !weight_stages.empty();
   if (factored) {
     WeightFactors(weight_stages, weight_stages.size(), place, scratch.factors);

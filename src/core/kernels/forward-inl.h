@@ -98,6 +98,7 @@ class Forward {
     const std::int32_t* key_order = task_.layout->key_rows(static_cast<std::size_t>(item.sequence), item.head_begin);
     k_ = Head::of(task_.inputs.k, batch, item.kv_head, sequence_->k_begin, key_order);
     v_ = Head::of(task_.inputs.v, batch, item.kv_head, sequence_->k_begin, key_order);
+    score_.Start(*sequence_, k_, item.kv_head);
     std::fill_n(cursors_, kMaxUnits, std::size_t{0});
     FindGroups();
     for (std::size_t g = 0; g < groups_count_; ++g) {

@@ -47,13 +47,24 @@ void CopyView(const TensorView& from, const MutableTensorView& to) {
   }
 }
 
+template <class Score>
+void PrepareKeys(const TensorView& k, const MutableTensorView& prepared, std::int64_t batch, std::int64_t head, std::byte* row) {
+  if constexpr (!Score::kInRegisters) Score::PrepareKeys(k, prepared, batch, head, reinterpret_cast<typename Score::T*>(row));
+}
+
 template <class Score, class Gradient>
 const KernelSet* SetOf() {
   using Ops = typename Score::Ops;
-  static const KernelSet set = {
-      &Forward<Score>::ScratchBytes,   &Forward<Score>::Run,       &Backward<Gradient>::ScratchBytes,
-      &Backward<Gradient>::Run,        &MapScratch<Score>,         &RunMap<Score>,
-      &SinkGradients<typename Ops::T>, &CopyView<typename Ops::T>, Ops::kTarget != nullptr ? [] { return Ops::kTarget; } : &CompiledTarget};
+  static const KernelSet set = {&Forward<Score>::ScratchBytes,
+                                &Forward<Score>::Run,
+                                &Backward<Gradient>::ScratchBytes,
+                                &Backward<Gradient>::Run,
+                                &MapScratch<Score>,
+                                &RunMap<Score>,
+                                &SinkGradients<typename Ops::T>,
+                                &PrepareKeys<Score>,
+                                &CopyView<typename Ops::T>,
+                                Ops::kTarget != nullptr ? [] { return Ops::kTarget; } : &CompiledTarget};
   return &set;
 }
 

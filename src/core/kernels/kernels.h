@@ -36,6 +36,7 @@ struct AdditiveVectors {
   std::size_t inner = 0, stride = 0;  // dim in whole quads; in whole panels
   std::int64_t batch_step = 0, head_step = 0;  // vectors between batch entries and heads, 0 where they share one
   std::vector<Head> heads;                     // one entry a vector
+  TensorView prepared_keys = {};               // what prepare_keys() made of k, in its full shape; or not given
   std::size_t index(std::int64_t batch, std::int64_t head) const { return static_cast<std::size_t>(batch * batch_step + head * head_step); }
 };
 
@@ -110,9 +111,16 @@ struct KernelSet {
   void (*map)(const MapTask&, std::size_t item, std::byte* scratch);
   // What the rows of one (batch, head) add to sums[m], the gradient of the head's sinks.
   void (*sink_gradients)(const BackwardTask&, std::int64_t batch, std::int64_t head, std::byte* scratch, double* sums);
+  // Of one (batch, kv head), for additive scores (the other sets do nothing). `row` has room for CopyStride(dim) elements.
+  void (*prepare_keys)(const TensorView& k, const MutableTensorView& prepared, std::int64_t batch, std::int64_t head, std::byte* row);
   void (*copy)(const TensorView& from, const MutableTensorView& to);  // element by element; one of the two has the kernel's own type
   const char* (*target)();                                            // the instruction set that this code was compiled for
 };
+
+// A sequence with at most so many queries is scored pair by pair where scores are additive: its keys are read about once, and putting them
+// in order for tiles would not pay.
+inline constexpr std::int64_t kFewQueries = 4;
+inline bool few_queries(const plan::Sequence& sequence) { return sequence.len_q <= kFewQueries; }
 
 // Query rows of one chunk in the backward pass: whole row units, whole vectors.
 inline constexpr std::int64_t kQueryChunk = 96;
@@ -122,9 +130,8 @@ inline constexpr std::int64_t most_block_keys(std::int64_t dim, std::int64_t dim
   const std::int64_t larger = dim > dim_v ? dim : dim_v;
   return larger <= 128 ? 768 : larger <= 256 ? 384 : 192;
 }
-// Keys of one block of a sequence that owns `keys`: depends on nothing else, since the sums of dq are cut there. Short sequences are one
-// block; long ones are cut into an even number of blocks of one size (by fours where there are more than six), so that a few workers end
-// together.
+// Keys of one block of a sequence that owns `keys`. Short sequences are one block; long ones are cut into an even number of blocks of one
+// size (by fours where there are more than six), so that a few workers end together.
 inline constexpr std::int64_t block_keys(std::int64_t dim, std::int64_t dim_v, std::int64_t keys) {
   const std::int64_t most = most_block_keys(dim, dim_v);
   if (keys <= most) return most;
@@ -138,6 +145,13 @@ inline constexpr std::int64_t block_keys(std::int64_t dim, std::int64_t dim_v, s
     if ((keys + size - 1) / size % 2 == 0) break;
   }
   return size;
+}
+// The same for a sequence of a task: depends on its lengths and on nothing else, since the sums of dq are cut there.
+inline std::int64_t block_keys(const BackwardTask& task, const plan::Sequence& sequence) {
+  // Where every key meets a few queries, a block's gradients are written soon after they begin: what lies between should fit into L2.
+  constexpr std::int64_t kFewQueriesBlock = 96;
+  if (task.additive.v != nullptr && few_queries(sequence)) return kFewQueriesBlock;
+  return block_keys(task.inputs.q.shape[3], task.inputs.v.shape[3], sequence.k_rows);
 }
 
 // The sets of one instruction set, by Highway's number for it.

@@ -110,6 +110,7 @@ class MapTiles {
     head_ = head;
     std::fill_n(zeros_, copy_stride_, T{0});
     k_ = Head::of(task_.inputs.k, sequence_->batch, head / task_.group, sequence_->k_begin);
+    score_.Start(*sequence_, k_, head / task_.group);
   }
 
   std::span<const plan::Interval> Intervals(std::int64_t unit) const { return task_.layout->unit(sequence_index_, head_, unit); }

@@ -19,6 +19,7 @@ struct Rows {
   const Packed* data;
   std::int64_t stride;
   std::int64_t step = 1;
+  HWY_INLINE Rows row(std::int64_t r) const { return {data + r * stride, stride, step}; }
   HWY_INLINE Rows from(std::size_t c) const { return {data + static_cast<std::int64_t>(c) * step, stride, step}; }
 };
 

@@ -11,6 +11,7 @@
 #include <cstring>
 #include <type_traits>
 
+#include "core/kernels/operands-inl.h"
 #include "core/kernels/simd-inl.h"
 #include "hwy/cache_control.h"
 #include "regard/tensor_view.h"
@@ -185,15 +186,21 @@ struct RowScratch {
   const T* zeros;
 };
 
-// Asks for rows that will be read soon, where they do not lie side by side: the processor sees no pattern in them.
+// Rows between the one at hand and one that is asked for ahead.
+inline constexpr std::size_t kRowsAhead = 8;
+
+// Asks for a row that will be read, or written, soon.
+template <bool kWrite>
+HWY_INLINE void PrefetchRow(const Head& head, std::int64_t i, std::size_t cols) {
+  const char* row = static_cast<const char*>(head.base) + head.At(i) * static_cast<std::int64_t>(size_of(head.dtype));
+  const std::size_t bytes = cols * size_of(head.dtype);
+  for (std::size_t at = 0; at < bytes; at += 64) __builtin_prefetch(row + at, kWrite ? 1 : 0, 3);
+}
+
+// Asks for rows that do not lie side by side: the processor sees no pattern in them.
 inline HWY_NOINLINE void PrefetchRows(const Head& head, std::int64_t first, std::size_t n, std::size_t cols) {
   if (head.col != 1 || head.InOrder(first, n)) return;
-  const std::size_t bytes = cols * size_of(head.dtype);
-  for (std::size_t r = 0; r < n; ++r) {
-    const char* row = static_cast<const char*>(head.base) +
-                      head.At(first + static_cast<std::int64_t>(r)) * static_cast<std::int64_t>(size_of(head.dtype));
-    for (std::size_t at = 0; at < bytes; at += 64) hwy::Prefetch(row + at);
-  }
+  for (std::size_t r = 0; r < n; ++r) PrefetchRow<false>(head, first + static_cast<std::int64_t>(r), cols);
 }
 
 // Copies `cols` elements of row i into `to`.
@@ -243,6 +250,41 @@ HWY_NOINLINE T RowProduct(const Head& first, const Head& second, std::int64_t i,
   auto sum = hn::Zero(d);
   for (std::size_t c = 0; c < cols; c += kLanes<T>) sum = hn::MulAdd(hn::LoadU(d, x + c), hn::LoadU(d, y + c), sum);
   return hn::GetLane(hn::SumOfLanes(d, sum));
+}
+
+// Rows [first, first + n) of a head in whole vectors, with zeros behind their last column: in the tensor itself, or copied to `to`,
+// `stride` apart.
+template <typename T>
+HWY_INLINE Rows<T> RowsInVectors(const Head& head, std::int64_t first, std::size_t n, std::size_t cols, T* HWY_RESTRICT to,
+                                 std::size_t stride) {
+  const T* row = RowInVectors(head, first, cols, to);
+  if (row != to && head.order == nullptr) return {row, head.row};
+  for (std::size_t r = 0; r < n; ++r) {
+    T* HWY_RESTRICT copy = to + r * stride;
+    row = RowInVectors(head, first + static_cast<std::int64_t>(r), cols, copy);
+    if (row != copy) std::copy_n(row, cols, copy);
+  }
+  return {to, static_cast<std::int64_t>(stride)};
+}
+
+// to[r * kWidth + lane] = the inner product of row r of `rows` with row `lane` of `lanes`: `cols` columns, and zeros up to whole vectors.
+// Zeros in the lanes behind.
+template <typename T>
+HWY_NOINLINE void RowProducts(Rows<T> rows, std::size_t n, Rows<T> lanes, std::size_t count, std::size_t cols, T* HWY_RESTRICT to) {
+  const Tag<T> d;
+  for (std::size_t r = 0; r < n; ++r) {
+    const T* HWY_RESTRICT a = rows.row(static_cast<std::int64_t>(r)).data;
+    for (std::size_t lane = 0; lane < kWidth<T>; lane += kLanes<T>) hn::Store(hn::Zero(d), d, to + r * kWidth<T> + lane);
+    for (std::size_t lane = 0; lane < count; ++lane) {
+      const T* HWY_RESTRICT b = lanes.row(static_cast<std::int64_t>(lane)).data;
+      auto sum = hn::Zero(d), other = hn::Zero(d);
+      for (std::size_t c = 0; c < cols; c += 2 * kLanes<T>) {
+        sum = hn::MulAdd(hn::LoadU(d, a + c), hn::LoadU(d, b + c), sum);
+        if (c + kLanes<T> < cols) other = hn::MulAdd(hn::LoadU(d, a + c + kLanes<T>), hn::LoadU(d, b + c + kLanes<T>), other);
+      }
+      to[r * kWidth<T> + lane] = hn::GetLane(hn::SumOfLanes(d, hn::Add(sum, other)));
+    }
+  }
 }
 
 // Writes `cols` elements to row i of a view's head (the data behind it is mutable where this is called).

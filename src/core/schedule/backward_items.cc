@@ -9,10 +9,6 @@ namespace {
 
 using Run = kernels::BackwardTask::Run;
 
-std::int64_t block_size(const kernels::BackwardTask& task, const plan::Sequence& sequence) {
-  return kernels::block_keys(task.inputs.q.shape[3], task.inputs.v.shape[3], sequence.k_rows);
-}
-
 // The runs of key blocks that the rows of units [first, last) see.
 void find_runs(const plan::Layout& layout, std::size_t s, std::int32_t head, std::int64_t first, std::int64_t last, std::int64_t size,
                std::vector<Run>& runs) {
@@ -45,7 +41,7 @@ void find_chunk_runs(kernels::BackwardTask& task) {
   constexpr std::int64_t kUnits = kernels::kQueryChunk / plan::kRowUnit;
   task.run_offsets.push_back(0);
   for (std::size_t s = 0; s < layout.sequences.size(); ++s) {
-    const std::int64_t units = layout.units(s), size = block_size(task, layout.sequences[s]);
+    const std::int64_t units = layout.units(s), size = kernels::block_keys(task, layout.sequences[s]);
     const std::int64_t blocks = (layout.sequences[s].len_k + size - 1) / size;
     for (std::int32_t h = 0; h < layout.mask_heads; ++h) {
       task.first_chunk.push_back(static_cast<std::int64_t>(task.run_offsets.size()) - 1);
@@ -90,7 +86,7 @@ Summed summed_axes(const kernels::BackwardTask& task) {
 }
 
 std::int64_t key_blocks(const kernels::BackwardTask& task, const plan::Sequence& sequence) {
-  const std::int64_t size = block_size(task, sequence);
+  const std::int64_t size = kernels::block_keys(task, sequence);
   return std::max<std::int64_t>(1, (sequence.k_rows + size - 1) / size);
 }
 

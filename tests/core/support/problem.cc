@@ -8,6 +8,7 @@ Options Problem::options() const {
   Options options;
   options.scale = scale;
   if (score_v.given()) options.score = Additive{score_v.view()};
+  if (prepared_keys.given()) options.score->prepared_keys = prepared_keys.view();
   options.mask = rule.mask;
   // The list's order must not matter to the stages: the softcap goes between the biases.
   for (std::size_t n = 0; n < biases.size(); ++n) {
@@ -55,7 +56,7 @@ Problem Problem::rows(std::int64_t begin, std::int64_t size) const {
 
 Problem Problem::batch_entry(std::int64_t b) const {
   Problem part = *this;
-  for (Tensor* tensor : {&part.q, &part.k, &part.v, &part.score_v, &part.d_out, &part.d_lse})
+  for (Tensor* tensor : {&part.q, &part.k, &part.v, &part.score_v, &part.prepared_keys, &part.d_out, &part.d_lse})
     if (tensor->given()) *tensor = tensor->slice(0, b, 1);
   for (BiasTensor& bias : part.biases) bias.values = bias.values.slice(0, b, 1);
   return part;
@@ -67,6 +68,7 @@ Problem Problem::head(std::int64_t h) const {
     if (tensor->given()) *tensor = tensor->slice(1, h, 1);
   if (score_v.given()) part.score_v = score_v.slice(1, h, 1);
   part.k = k.slice(1, h / group(), 1);
+  if (prepared_keys.given()) part.prepared_keys = prepared_keys.slice(1, h / group(), 1);
   part.v = v.slice(1, h / group(), 1);
   for (BiasTensor& bias : part.biases) bias.values = bias.values.slice(1, h, 1);
   return part;
@@ -75,6 +77,7 @@ Problem Problem::head(std::int64_t h) const {
 Problem Problem::keys(std::int64_t begin, std::int64_t size) const {
   Problem part = *this;
   part.k = k.slice(2, begin, size);
+  if (prepared_keys.given()) part.prepared_keys = prepared_keys.slice(2, begin, size);
   part.v = v.slice(2, begin, size);
   for (BiasTensor& bias : part.biases) bias.values = bias.values.slice(3, begin, size);
   return part;

@@ -20,8 +20,9 @@ struct BiasTensor {
 
 struct Problem {
   Tensor q, k, v;
-  Tensor score_v;       // given: additive scores
-  Tensor d_out, d_lse;  // not given: no backward pass; no gradient through lse
+  Tensor score_v;        // given: additive scores
+  Tensor prepared_keys;  // given: what prepare_keys() made of k
+  Tensor d_out, d_lse;   // not given: no backward pass; no gradient through lse
   std::vector<BiasTensor> biases;
   std::optional<double> scale;
   double softcap = 0;
