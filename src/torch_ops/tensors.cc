@@ -61,14 +61,15 @@ void put(const Described& tensor, MutableTensorView& view, int to, std::int64_t 
 
 MutableTensorView unit_view(const Described& tensor) { return {tensor.data, tensor.dtype, {1, 1, 1, 1}, {0, 0, 0, 0}}; }
 
-// Large outputs are written once, right after they were allocated: where the system hands out pages by 2 MiB on request, that is several
-// times as fast as by 4 KiB. All of the memory asked for will be written, so that nothing is wasted.
+// An output of 32 MiB or more is memory that the system has just handed out (glibc keeps no freed block of that size), page by page as it
+// is written: by 2 MiB, where it does so on request, that is several times as fast as by 4 KiB. All of it will be written, so that nothing
+// is wasted. Smaller ones lie in memory that is kept, where pages of 2 MiB would be taken and given back with every call.
 void ask_for_huge_pages(const std::int64_t* sizes, std::int64_t rank, DType dtype, AtenTensorHandle handle) {
 #ifdef MADV_HUGEPAGE
   constexpr std::uintptr_t kHugePage = std::uintptr_t{1} << 21;
   std::uintptr_t bytes = size_of(dtype);
   for (std::int64_t i = 0; i < rank; ++i) bytes *= static_cast<std::uintptr_t>(sizes[i]);
-  if (bytes < 2 * kHugePage) return;
+  if (bytes < 16 * kHugePage) return;
   void* data = nullptr;
   check(aoti_torch_get_data_ptr(handle, &data), "read a tensor's address");
   const std::uintptr_t first = reinterpret_cast<std::uintptr_t>(data), begin = (first + kHugePage - 1) / kHugePage * kHugePage;

@@ -14,7 +14,6 @@
 #include <cmath>
 #include <thread>
 
-#include "core/kernels/backward_statistics-inl.h"
 #include "core/kernels/backward_tile-inl.h"
 #include "core/kernels/backward_tiles-inl.h"
 #include "core/kernels/backward_visits.h"
@@ -23,6 +22,7 @@
 #include "core/kernels/ops-inl.h"
 #include "core/kernels/panels-inl.h"
 #include "core/kernels/prefetch-inl.h"
+#include "core/kernels/statistics-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace regard::kernels {
@@ -88,7 +88,7 @@ class Backward {
   }
 
   void RunItem(const BackwardItem& item) {
-    std::fill_n(zeros_, copy_stride_, T{0});
+    Clear(zeros_, copy_stride_);
     for (std::int64_t block = item.block_begin; block < item.block_end; ++block) {
       for (std::int32_t s = item.sequence_begin; s < item.sequence_end; ++s) {
         for (std::int32_t kv = item.kv_begin; kv < item.kv_end; ++kv) RunBlock(block, s, kv);
@@ -175,6 +175,7 @@ class Backward {
     queries_in_place_ = InPlace(q, queries_, dim_);
     query_panels_ = PanelsAt(queries_in_place_, q, query_, query_panel_memory_, QueryPanelStride());
     d_outs_in_place_ = Ops::InPlace(d_out, queries_, dim_v_);
+    for (const Head& rows : {q, d_out}) PrefetchRows(rows, query_, static_cast<std::int64_t>(std::min(queries_, kWidth<T>)), dim_);
     d_out_panels_ = PanelsAt(d_outs_in_place_, d_out, query_, d_out_panel_memory_, QueryPanelStride());
   }
 
@@ -212,7 +213,8 @@ class Backward {
     queries_finite_ &= d_outs_in_place_ ? Ops::FiniteInPlace(d_out, i, n, dim_v_)
                                         : Ops::PackPanelsOf(d_out, i, n, RoundUp(n, kPair), dim_v_, QueryPanelStride(), Scratch(),
                                                             d_out_panel_memory_ + at / kPair * kWidth<T>);
-    ReadStatistics(at, n);
+    const Head d_lse = in.d_lse.given() ? HeadOf(in.d_lse) : Head{};
+    statistics_.Read({HeadOf(in.log_sum), HeadOf(in.out), d_out, d_lse}, query_, at, n, dim_v_, copies_, copies_ + copy_stride_);
   }
 
   // The gradients that meet the values of a tile: as lanes, or as rows where they are few.
@@ -226,13 +228,6 @@ class Backward {
       }
     }
     Ops::PackLanesOf(d_out, i, n, dim_v_, T{1}, Scratch(), d_out_lanes_ + at * inner_v_);
-  }
-
-  void ReadStatistics(std::size_t at, std::size_t n) {
-    const BackwardInputs& in = task_.inputs;
-    const StatisticsHeads heads{HeadOf(in.maximum), HeadOf(in.log_sum), HeadOf(in.out), HeadOf(in.d_out),
-                                in.d_lse.given() ? HeadOf(in.d_lse) : Head{}};
-    statistics_.Read(heads, query_, at, n, dim_v_, copies_, copies_ + copy_stride_);
   }
 
   template <class View>
@@ -422,7 +417,7 @@ class Backward {
     }
     const Head sum = first && last ? Head{} : HeadOf(task_.dq_sum);
     T* row = copies_;
-    if (!first) PrefetchRows(sum, query_, queries_, dim_);
+    if (!first) PrefetchRows(sum, query_, static_cast<std::int64_t>(queries_), dim_);
     for (std::size_t i = 0; i < queries_; ++i) {
       if (!packed_[i / kWidth<T>] && !first && !last) continue;  // adds nothing
       const std::int64_t at = query_ + static_cast<std::int64_t>(i);

@@ -95,7 +95,7 @@ struct Bf16PairOps {
                                         const RowScratch<float>& scratch, Packed* HWY_RESTRICT to, std::size_t stride) {
     const Packed* rows[kRows];
     PointAtPairs(head, first, n, kRows, cols, scratch, rows);
-    for (std::size_t r = 0; r < kRows; ++r) std::memcpy(to + r * stride, rows[r], (cols + 1) / 2 * sizeof(Packed));
+    for (std::size_t r = 0; r < kRows; ++r) CopyPairs(rows[r], (cols + 1) / 2, to + r * stride);
     return {to, static_cast<std::int64_t>(stride)};
   }
   // Pairs of rows lie side by side in no tensor.
@@ -121,10 +121,17 @@ struct Bf16PairOps {
   }
 
  private:
+  static HWY_INLINE void CopyPairs(const Packed* from, std::size_t n, Packed* HWY_RESTRICT to) {
+    const Tag<Packed> d;
+    std::size_t c = 0;
+    for (; c + kLanes<float> <= n; c += kLanes<float>) hn::StoreU(hn::LoadU(d, from + c), d, to + c);
+    if (c < n) std::memcpy(to + c, from + c, (n - c) * sizeof(Packed));
+  }
+
   // `rows` pointers to bfloat16 rows, seen as pairs: into the tensor where it can be read so, else into copies, rounded and padded.
   static HWY_NOINLINE void PointAtPairs(const Head& head, std::int64_t first, std::size_t n, std::size_t rows, std::size_t cols,
                                         const RowScratch<float>& scratch, const Packed** pairs) {
-    if (HWY_UNLIKELY(head.order != nullptr)) PrefetchRows(head, first, n, cols);
+    PrefetchRows(head, first, static_cast<std::int64_t>(n), cols);
     const bool direct = head.dtype == DType::kBFloat16 && head.col == 1 && cols % 2 == 0;
     for (std::size_t r = 0; r < rows; ++r) {
       if (r >= n) {

@@ -21,6 +21,7 @@
 #include "core/kernels/sinks-inl.h"
 #include "core/kernels/softmax-inl.h"
 #include "core/kernels/stages-inl.h"
+#include "core/kernels/statistics-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace regard::kernels {
@@ -93,7 +94,7 @@ class Forward {
   void RunItem(const ForwardItem& item) {
     item_ = &item;
     sequence_ = &task_.layout->sequences[static_cast<std::size_t>(item.sequence)];
-    std::fill_n(zeros_, copy_stride_, T{0});
+    Clear(zeros_, copy_stride_);
     const std::int64_t batch = sequence_->batch;
     const std::int32_t* key_order = task_.layout->key_rows(static_cast<std::size_t>(item.sequence), item.head_begin);
     k_ = Head::of(task_.inputs.k, batch, item.kv_head, sequence_->k_begin, key_order);
@@ -133,7 +134,10 @@ class Forward {
   }
 
   void PackQueries(const RowGroup& group) {
-    queries_[group.index] = score_.PackQueries(QueryHead(task_.inputs.q, group), group.row, group.rows, group.index * kRows, Scratch(),
+    const Head q = QueryHead(task_.inputs.q, group);
+    const std::int64_t next = group.row + static_cast<std::int64_t>(kRows), left = sequence_->len_q - next;
+    PrefetchRows(q, next, std::min<std::int64_t>(kRows, left), dim_);
+    queries_[group.index] = score_.PackQueries(q, group.row, group.rows, group.index * kRows, Scratch(),
                                                query_memory_ + group.index * kRows * RowStride(inner_));
   }
   template <class View>
@@ -195,6 +199,9 @@ class Forward {
     for (std::size_t p = panel_begin; p < panel_end; ++p) {
       const std::int64_t key = chunk + static_cast<std::int64_t>(p * kWidth<T>);
       const std::size_t n = static_cast<std::size_t>(std::min<std::int64_t>(kWidth<T>, sequence_->len_k - key));
+      const std::int64_t next = key + static_cast<std::int64_t>(kWidth<T>);
+      if (p + 1 < panel_end) PrefetchRows(k_, next, std::min<std::int64_t>(kWidth<T>, sequence_->len_k - next), dim_);
+      PrefetchRows(v_, key, static_cast<std::int64_t>(n), dim_v_);
       score_.PackKeys(k_, key, n, p * kWidth<T>, Scratch(), keys_ + p * inner_ * kWidth<T>);
     }
     const std::int64_t key = chunk + static_cast<std::int64_t>(panel_begin * kWidth<T>);
@@ -434,6 +441,7 @@ class Forward {
   void Finish(const RowGroup& group) {
     const Tag<T> d;
     const Head out = QueryHead(task_.outputs.out, group);
+    PrefetchRows<true>(out, group.row, static_cast<std::int64_t>(group.rows), dim_v_);
     for (std::size_t r = 0; r < group.rows; ++r) {
       const std::size_t at = group.index * kRows + r;
       const bool nothing = !started_[group.index] || maxima_[at] == kMinusInfinity<T>;
@@ -449,29 +457,12 @@ class Forward {
       }
       totals_[r] = maxima_[at] == kMinusInfinity<T> ? T{1} : sum;
     }
-    WriteStatistics(group);
-  }
-
-  void WriteStatistics(const RowGroup& group) {
     const Outputs& to = task_.outputs;
     if (!to.maximum.given() && !to.log_sum.given() && !to.lse.given()) return;
-    const Tag<T> d;
-    for (std::size_t r = 0; r < group.rows; r += kLanes<T>) {
-      const auto sum = hn::Load(d, totals_ + r);
-      hn::Store(hn::IfThenElse(hn::IsNaN(sum), sum, hn::Log(d, sum)), d, logs_ + r);
-    }
-    const Head maximum = StatisticsHead(to.maximum, group), log_sum = StatisticsHead(to.log_sum, group),
-               lse = StatisticsHead(to.lse, group);
-    for (std::size_t r = 0; r < group.rows; ++r) {
-      const T m = maxima_[group.index * kRows + r];
-      const std::int64_t i = group.row + static_cast<std::int64_t>(r);
-      if (to.maximum.given()) Element(maximum, i) = m;
-      if (to.log_sum.given()) Element(log_sum, i) = logs_[r];
-      if (to.lse.given()) Element(lse, i) = m + logs_[r];
-    }
+    const WrittenStatistics heads{StatisticsHead(to.maximum, group), StatisticsHead(to.log_sum, group), StatisticsHead(to.lse, group)};
+    WriteStatistics(heads, group.row, group.rows, maxima_ + group.index * kRows, totals_, logs_);
   }
   Head StatisticsHead(const MutableTensorView& view, const RowGroup& group) const { return view.given() ? QueryHead(view, group) : Head{}; }
-  static T& Element(const Head& head, std::int64_t i) { return static_cast<T*>(const_cast<void*>(head.base))[head.At(i)]; }
 
   const ForwardTask& task_;
   const std::size_t dim_, dim_v_, inner_, value_panels_, chunk_, copy_stride_;

@@ -59,7 +59,7 @@ struct PlainOps {
   // Up to kRows rows, copied to `to`, [kRows][stride], scaled.
   static HWY_INLINE Rows<Packed> RowsOf(const Head& head, std::int64_t first, std::size_t n, std::size_t cols, T scale,
                                         const RowScratch<T>& /*scratch*/, Packed* HWY_RESTRICT to, std::size_t stride) {
-    if (HWY_UNLIKELY(head.order != nullptr)) PrefetchRows(head, first, n, cols);
+    PrefetchRows(head, first, static_cast<std::int64_t>(n), cols);
     for (std::size_t r = 0; r < kRows; ++r) {
       if (r < n) {
         CopyScaledRow(head, first + static_cast<std::int64_t>(r), cols, scale, to + r * stride);

@@ -169,10 +169,10 @@ struct Head {
   }
   std::int64_t At(std::int64_t i) const { return (order == nullptr ? i : order[i]) * row; }
   // Whether rows [first, first + n) lie one after another.
-  bool InOrder(std::int64_t first, std::size_t n) const {
+  bool InOrder(std::int64_t first, std::int64_t n) const {
     if (order == nullptr) return true;
-    for (std::size_t r = 1; r < n; ++r) {
-      if (order[first + static_cast<std::int64_t>(r)] != order[first] + static_cast<std::int32_t>(r)) return false;
+    for (std::int64_t i = first + 1; i < first + n; ++i) {
+      if (order[i] != order[i - 1] + 1) return false;
     }
     return true;
   }
@@ -197,10 +197,11 @@ HWY_INLINE void PrefetchRow(const Head& head, std::int64_t i, std::size_t cols) 
   for (std::size_t at = 0; at < bytes; at += 64) __builtin_prefetch(row + at, kWrite ? 1 : 0, 3);
 }
 
-// Asks for rows that do not lie side by side: the processor sees no pattern in them.
-inline HWY_NOINLINE void PrefetchRows(const Head& head, std::int64_t first, std::size_t n, std::size_t cols) {
-  if (head.col != 1 || head.InOrder(first, n)) return;
-  for (std::size_t r = 0; r < n; ++r) PrefetchRow<false>(head, first + static_cast<std::int64_t>(r), cols);
+// Asks for rows that do not lie side by side: the processor sees no pattern in them. `n` may be below 0.
+template <bool kWrite = false>
+HWY_INLINE void PrefetchRows(const Head& head, std::int64_t first, std::int64_t n, std::size_t cols) {
+  if (HWY_LIKELY(head.order == nullptr) || head.col != 1 || head.InOrder(first, n)) return;
+  for (std::int64_t i = first; i < first + n; ++i) PrefetchRow<kWrite>(head, i, cols);
 }
 
 // Copies `cols` elements of row i into `to`.
@@ -334,7 +335,7 @@ HWY_NOINLINE void WritePanelRow(const T* HWY_RESTRICT from, std::size_t panel, T
 template <typename T>
 HWY_INLINE void PointAtRows(const Head& head, std::int64_t first, std::size_t n, std::size_t cols, T* HWY_RESTRICT copies,
                             std::size_t stride, const T** rows) {
-  if (HWY_UNLIKELY(head.order != nullptr)) PrefetchRows(head, first, n, cols);
+  PrefetchRows(head, first, static_cast<std::int64_t>(n), cols);
   if (head.dtype == OwnDType<T>() && head.col == 1) {
     for (std::size_t r = 0; r < n; ++r) rows[r] = static_cast<const T*>(head.base) + head.At(first + static_cast<std::int64_t>(r));
     return;

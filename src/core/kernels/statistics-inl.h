@@ -1,10 +1,10 @@
-// What the backward pass needs to know of a chunk's rows: their maxima and sums from the forward pass, and dlse - delta.
+// Statistics of rows: their maxima and the logarithms of their sums, which the forward pass writes and the backward pass reads.
 
-#if defined(REGARD_KERNELS_BACKWARD_STATISTICS_INL_H_) == defined(HWY_TARGET_TOGGLE)
-#ifdef REGARD_KERNELS_BACKWARD_STATISTICS_INL_H_
-#undef REGARD_KERNELS_BACKWARD_STATISTICS_INL_H_
+#if defined(REGARD_KERNELS_STATISTICS_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef REGARD_KERNELS_STATISTICS_INL_H_
+#undef REGARD_KERNELS_STATISTICS_INL_H_
 #else
-#define REGARD_KERNELS_BACKWARD_STATISTICS_INL_H_
+#define REGARD_KERNELS_STATISTICS_INL_H_
 #endif
 
 #include <algorithm>
@@ -14,16 +14,43 @@
 #include "core/kernels/carve.h"
 #include "core/kernels/exp-inl.h"
 #include "core/kernels/rows-inl.h"
+#include "hwy/contrib/math/math-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace regard::kernels {
 namespace HWY_NAMESPACE {
 
-// The tensors they come from, of one head; `d_lse` may have no base.
-struct StatisticsHeads {
-  Head maximum, log_sum, out, d_out, d_lse;
+// Where the forward pass writes them, of one head; each may have no base.
+struct WrittenStatistics {
+  Head maximum, log_sum, lse;
 };
 
+// Of `n` rows from tensor row `first` on. `sums` and `logs` have room for whole vectors.
+template <typename T>
+HWY_INLINE void WriteStatistics(const WrittenStatistics& to, std::int64_t first, std::size_t n, const T* HWY_RESTRICT maxima,
+                                const T* HWY_RESTRICT sums, T* HWY_RESTRICT logs) {
+  const Tag<T> d;
+  for (std::size_t r = 0; r < n; r += kLanes<T>) {
+    const auto sum = hn::Load(d, sums + r);
+    hn::Store(hn::IfThenElse(hn::IsNaN(sum), sum, hn::Log(d, sum)), d, logs + r);
+  }
+  const auto put = [](const Head& head, std::int64_t i, T x) {
+    if (head.base != nullptr) static_cast<T*>(const_cast<void*>(head.base))[head.At(i)] = x;
+  };
+  for (std::size_t r = 0; r < n; ++r) {
+    const std::int64_t i = first + static_cast<std::int64_t>(r);
+    put(to.maximum, i, maxima[r]);
+    put(to.log_sum, i, logs[r]);
+    put(to.lse, i, maxima[r] + logs[r]);
+  }
+}
+
+// Where the backward pass reads them, and what dlse - delta comes from; `d_lse` may have no base.
+struct ReadStatistics {
+  Head log_sum, out, d_out, d_lse;
+};
+
+// Of a chunk's rows in the backward pass.
 template <typename T>
 class BackwardStatistics {
  public:
@@ -37,7 +64,7 @@ class BackwardStatistics {
   // Of all `n` rows of a chunk, from tensor row `first` on.
   void ReadMaxima(const Head& maximum, std::int64_t first, std::size_t n) {
     some_row_is_dead_ = false;
-    std::fill_n(maximum_, queries_, T{0});
+    Clear(maximum_, queries_);
     for (std::size_t i = 0; i < n; ++i) {
       maximum_[i] = static_cast<const T*>(maximum.base)[maximum.At(first + static_cast<std::int64_t>(i))];
       some_row_is_dead_ |= maximum_[i] == -std::numeric_limits<T>::infinity();
@@ -47,9 +74,9 @@ class BackwardStatistics {
   const T* dead_rows() const { return some_row_is_dead_ ? maximum_ : nullptr; }
 
   // The rest, of rows [at, at + n) of the chunk; `first` is the chunk's first tensor row. `row` and `other` have room for a row each.
-  void Read(const StatisticsHeads& heads, std::int64_t first, std::size_t at, std::size_t n, std::size_t dim_v, T* row, T* other) {
-    std::fill_n(inverse_sum_ + at, kWidth<T>, T{0});
-    std::fill_n(shift_ + at, kWidth<T>, T{0});
+  void Read(const ReadStatistics& heads, std::int64_t first, std::size_t at, std::size_t n, std::size_t dim_v, T* row, T* other) {
+    Clear(inverse_sum_ + at, kWidth<T>);
+    Clear(shift_ + at, kWidth<T>);
     first += static_cast<std::int64_t>(at);
     for (std::size_t i = 0; i < n; ++i) {
       const std::int64_t r = first + static_cast<std::int64_t>(i);
@@ -57,7 +84,7 @@ class BackwardStatistics {
       if (heads.d_lse.base != nullptr) shift_[at + i] = static_cast<const T*>(heads.d_lse.base)[heads.d_lse.At(r)];
     }
     ExpOfNegated(inverse_sum_ + at, n);  // the forward pass divided by the sum itself
-    PrefetchRows(heads.out, first, n, dim_v);
+    PrefetchRows(heads.out, first, static_cast<std::int64_t>(n), dim_v);
     for (std::size_t i = 0; i < n; ++i) {
       shift_[at + i] -= RowProduct<T>(heads.out, heads.d_out, first + static_cast<std::int64_t>(i), dim_v, row, other);
     }
