@@ -2,13 +2,14 @@
 itself is regard.attention(query, key, value, scale=1.0)."""
 
 from ._attention import attention
-from .score import additive
+from .score import PreparedKeys, additive
 
 
 def luong_general(query, key, value, weight, **options):
     """softmax(query . (weight key)) value: the "general" score of Luong et al. 2015 (arXiv 1508.04025). weight: (query's dim, key's dim).
 
     The queries are projected, of which a decoder has fewer than keys. options: those of regard.attention (scale is 1)."""
+    _check_key("luong_general", key)
     _check_weight("luong_general", weight, query.shape[-1], key.shape[-1])
     return attention(query @ weight, key, value, scale=1.0, **options)
 
@@ -17,6 +18,7 @@ def luong_concat(query, key, value, weight, v, **options):
     """softmax(v . tanh(weight [query; key])) value: the "concat" score of Luong et al. 2015 (arXiv 1508.04025), which is additive with the
     weight cut in two. weight: (hidden, query's dim + key's dim); v: (hidden,). options: those of regard.attention."""
     dim = query.shape[-1]
+    _check_key("luong_concat", key)
     _check_weight("luong_concat", weight, None, dim + key.shape[-1])
     return attention(query @ weight[:, :dim].t(), key @ weight[:, dim:].t(), value, score=additive(v), **options)
 
@@ -30,6 +32,12 @@ def luong_location(query, value, weight, **options):
         raise ValueError(f"luong_location: weight of shape {tuple(weight.shape)} has too few positions for {value.shape[-2]} values")
     rows = weight[: value.shape[-2]]
     return attention(query, rows.expand(*value.shape[:-2], *rows.shape), value, scale=1.0, **options)
+
+
+def _check_key(name, key):
+    """What is prepared is the projected key."""
+    if isinstance(key, PreparedKeys):
+        raise ValueError(f"{name}: key is PreparedKeys; expected a tensor (prepare the projected key for regard.additive instead)")
 
 
 def _check_weight(name, weight, rows, columns):

@@ -57,7 +57,8 @@ class PreparedKeys:
 
     def record(self, order):
         """What tells the operators about it; `order` is that of the key's axes (AXIS_ORDERS)."""
-        heads_first = self.exponentials if order == 0 else self.exponentials.transpose(-3, -2)
+        turned = order != 0 and self.exponentials.dim() > 2  # a key without heads is refused by itself
+        heads_first = self.exponentials.transpose(-3, -2) if turned else self.exponentials
         return Record("prepared_keys", _PREPARED_KEYS, tensors=(heads_first,))
 
 
@@ -68,9 +69,9 @@ def prepare_keys(key):
         for s in steps:
             context = regard.attention(W(s), keys, h, score=regard.additive(v))
 
-    key: (..., heads, seq, dim), or as ``layout`` of the calls says; floating, on the CPU. It takes e^(2 key) once (float32; float64 for
-    float64), as much memory as the key; results have the same bits as with the key itself, and gradients go to it. What is made does not
-    follow later changes of the key in place.
+    key: (..., heads, seq, dim), or as ``layout`` of the calls says; floating, on the CPU. It takes e^(2 key) of every element once, in
+    float32 (float64 for float64). Results have the same bits as with the key itself, and gradients go to it. What is made does not
+    follow later changes of the key in place; under autocast it is that of the key as it was prepared.
     """
     if not isinstance(key, torch.Tensor) or not key.is_floating_point():
         what = key.dtype if isinstance(key, torch.Tensor) else type(key).__name__

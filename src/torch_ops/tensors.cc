@@ -61,9 +61,10 @@ void put(const Described& tensor, MutableTensorView& view, int to, std::int64_t 
 
 MutableTensorView unit_view(const Described& tensor) { return {tensor.data, tensor.dtype, {1, 1, 1, 1}, {0, 0, 0, 0}}; }
 
-// An output of 32 MiB or more is memory that the system has just handed out (glibc keeps no freed block of that size), page by page as it
-// is written: by 2 MiB, where it does so on request, that is several times as fast as by 4 KiB. All of it will be written, so that nothing
-// is wasted. Smaller ones lie in memory that is kept, where pages of 2 MiB would be taken and given back with every call.
+// An output of 32 MiB or more is memory that the system has just handed out (where the allocator is glibc's, which keeps no freed block of
+// that size), page by page as it is written: by 2 MiB, where it does so on request, that is several times as fast as by 4 KiB. All of it
+// will be written, so that nothing is wasted. Smaller ones lie in memory that is kept, where pages of 2 MiB would be taken and given back
+// with every call.
 void ask_for_huge_pages(const std::int64_t* sizes, std::int64_t rank, DType dtype, AtenTensorHandle handle) {
 #ifdef MADV_HUGEPAGE
   constexpr std::uintptr_t kHugePage = std::uintptr_t{1} << 21;

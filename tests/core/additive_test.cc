@@ -317,6 +317,48 @@ TEST_P(AdditiveTest, PreparedNanStaysWhereItIsSeen) {
   }
 }
 
+// Several blocks of keys, whose gradients a group of heads shares.
+TEST_P(AdditiveTest, StepsOfAGroupOverManyKeys) {
+  Random random(34);
+  for (const std::int64_t len_k : {97, 300, 1700}) {
+    const Problem p = additive_problem(random, dtype(), {1, 2, 3, 2, len_k, 20, 24});
+    const Results plain = run(p);
+    ASSERT_EQ(errors_of(p, plain), "") << len_k << " keys";
+    EXPECT_TRUE(same_bits(plain, run(with_prepared_keys(p), CountingExecutor(3, std::chrono::microseconds(200))))) << len_k << " keys";
+  }
+}
+
+// Prepared keys whose rows run backwards, and are read where they lie.
+TEST_P(AdditiveTest, PreparedKeysBackwards) {
+  Random random(35);
+  const Problem p = additive_problem(random, dtype(), {1, 1, 1, 2, 130, 64, 8});
+  const Problem prepared = with_prepared_keys(p);
+  Tensor reversed = prepared.prepared_keys;
+  for_each_index(reversed.shape(),
+                 [&](auto, auto, auto j, auto d) { reversed.set(0, 0, 129 - j, d, prepared.prepared_keys.at(0, 0, j, d)); });
+  Options options = p.options();
+  TensorView view = reversed.view();
+  view.data = reversed.element(0, 0, 129, 0);
+  view.strides[2] = -view.strides[2];
+  options.score->prepared_keys = view;
+  const Results expected = run(p);
+  Tensor out = expected.out, dq = expected.dq, dk = expected.dk;
+  for (Tensor* tensor : {&out, &dq, &dk}) tensor->fill(7);
+  Outputs outputs;
+  outputs.out = out.mutable_view();
+  ASSERT_TRUE(forward({p.q.view(), p.k.view(), p.v.view()}, options, outputs).ok());
+  const BackwardInputs inputs{
+      p.q.view(),     p.k.view(),    p.v.view(), expected.out.view(), expected.maximum.view(), expected.log_sum.view(),
+      p.d_out.view(), p.d_lse.view()};
+  Gradients gradients;
+  gradients.dq = dq.mutable_view();
+  gradients.dk = dk.mutable_view();
+  ASSERT_TRUE(backward(inputs, options, gradients).ok());
+  EXPECT_EQ(out.values(), expected.out.values());
+  EXPECT_EQ(dq.values(), expected.dq.values());
+  EXPECT_EQ(dk.values(), expected.dk.values());
+}
+
 // A slice of prepared keys serves the same slice of keys, and one of batch size 1 serves a batch of equal keys.
 TEST_P(AdditiveTest, PreparedKeysAreATensorLikeTheKeys) {
   Random random(33);

@@ -271,6 +271,20 @@ def test_prepared_keys_in_any_layout(len_q):
     assert torch.equal(out, expected[0, 0])
 
 
+def test_prepared_keys_of_packed_sequences():
+    """Sequences with few and with many queries in one call."""
+    cu_q, cu_k = (torch.tensor(x, dtype=torch.int32) for x in ((0, 1, 12, 15, 15), (0, 7, 30, 160, 170)))
+    q, v = normal(15, HEADS, DIM, seed=1), normal(HEADS, DIM, seed=4)
+    k, value = normal(170, 2, DIM, seed=2), normal(170, 2, DIM_V, seed=3)
+    options = {"mask": regard.documents(cu_q, cu_k), "layout": "thd"}
+    assert_same_bits(_both(q, k, value, v, **options))
+    allowed = torch.zeros(15, 170, dtype=torch.bool)
+    for i in range(4):
+        allowed[cu_q[i] : cu_q[i + 1], cu_k[i] : cu_k[i + 1]] = True
+    expected = formula(*(x.transpose(0, 1) for x in (q, k, value)), v, allowed=allowed).transpose(0, 1)
+    same(regard.attention(q, regard.prepare_keys(k), value, score=regard.additive(v), **options), expected, (q, k, value, v))
+
+
 def test_prepared_keys_broadcast_and_are_cut():
     q, k, value = inputs()
     v = normal(DIM, seed=4)
@@ -302,6 +316,9 @@ def test_prepared_keys_compiled():
         keys = regard.prepare_keys(k)
         return sum(regard.attention(q[:, :, i : i + 1], keys, value, score=regard.additive(v)) for i in range(2))
 
+    keys = regard.prepare_keys(k)  # made outside
+    once = torch.compile(lambda q, keys, value, v: regard.attention(q, keys, value, score=regard.additive(v)), fullgraph=True)
+    same(once(q, keys, value, v), regard.attention(q, k, value, score=regard.additive(v)), (q, k, value, v), tolerance=0)
     compiled = torch.compile(steps, fullgraph=True)
     same(compiled(q, k, value, v), steps(q, k, value, v), (q, k, value, v), tolerance=0)
     opcheck = torch.library.opcheck(torch.ops.regard.prepare_keys.default, (k.detach(),))
@@ -341,6 +358,14 @@ def test_prepared_keys_errors():
     keys = regard.prepare_keys(k)
     with pytest.raises(ValueError, match=r"key: keys are prepared for an additive score; expected score=regard.additive\(v\)"):
         regard.attention(q, keys, value)
+    w = torch.ones(DIM, DIM, dtype=torch.float64)
+    with pytest.raises(ValueError, match=r"luong_general: key is PreparedKeys; expected a tensor"):
+        regard.luong_general(q, keys, value, w)
+    with pytest.raises(ValueError, match=r"luong_concat: key is PreparedKeys; expected a tensor"):
+        regard.luong_concat(q, keys, value, w, w[0])
+    flat = regard.prepare_keys(torch.ones(5, 3, dtype=torch.float64))
+    with pytest.raises(ValueError, match=r"key: shape \(5, 3\) has 2 dimensions, too few for layout bshd"):
+        regard.attention(q, flat, value, score=regard.additive(w[0]), layout="bshd")
     with pytest.raises(ValueError, match=r"prepare_keys: key is list; expected a floating-point tensor"):
         regard.prepare_keys([1.0])
     with pytest.raises(ValueError, match=r"prepare_keys: key is torch.int64; expected a floating-point tensor"):

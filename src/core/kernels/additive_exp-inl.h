@@ -21,7 +21,7 @@ namespace HWY_NAMESPACE {
 // elements are all within kNarrow: |a + b| >= kMost - kNarrow, where tanh is 1 in T. Only where both rows of a pair go beyond kNarrow (a =
 // 60, b = -60) is the product of the exponentials not what was asked for; such pairs are computed from a + b. Four joined denominators,
 // each at most kDenominator, do not overflow; a term that is clamped there is 2 / kDenominator, far below eps.
-// NaN becomes kNanExponential, above all others: pairs with it are computed from a + b too, but its products stay finite.
+// NaN becomes kNanExponential, above all others: pairs with it are computed from a + b too; denominators with it are clamped as all are.
 template <typename T>
 struct AdditiveLimits;
 template <>

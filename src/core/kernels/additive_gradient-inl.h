@@ -55,7 +55,7 @@ class AdditiveGradient {
     if (few_) {
       const Rows<T> lie = ExponentialRowsAt(keys_, n, dim_, key_kinds_, panels, panels_ * kWidth<T>);
       for (std::size_t at = 0; at < n; at += kRows) rows[at / kRows] = lie.row(static_cast<std::int64_t>(at));
-      key_rows_ = {lie.data, kWidth<T>, static_cast<std::size_t>(lie.stride)};
+      key_rows_ = {lie.data, kWidth<T>, lie.stride};
     } else {
       key_rows_ = {panels, panel_stride};
       for (std::size_t at = 0; at < n; at += kRows) {
@@ -86,7 +86,7 @@ class AdditiveGradient {
       const std::size_t stride = panels_ * kWidth<T>;
       T* const memory = panels - lane * kWidth<T>;
       ExponentialRowsAt(from, n, dim_, query_kinds_ + lane, memory + lane * stride, stride);
-      query_rows_ = {memory, kWidth<T>, stride};
+      query_rows_ = {memory, kWidth<T>, static_cast<std::int64_t>(stride)};
     } else {
       const T* pointers[kWidth<T>];
       PointAtExponentials(from, n, kWidth<T>, dim_, scratch, query_kinds_ + lane, pointers);
@@ -102,7 +102,7 @@ class AdditiveGradient {
   void Tile(const ScoreTile<T>& tile, std::size_t row, std::size_t lane, Rows<T> k, const T* q) const {
     const AdditiveVector<T> v(task_.additive, tile.batch, tile.head);
     if (few_) {
-      const Rows<T> queries{query_rows_.row(lane).data, static_cast<std::int64_t>(query_rows_.step)};
+      const Rows<T> queries{query_rows_.row(lane).data, query_rows_.step};
       AdditivePairs(k, tile.rows, queries, tile.lanes, RoundUp(dim_, kLanes<T>), v, tile.data);
     } else if (FewLanes<T>(tile.lanes)) {
       AdditiveTileOfFewLanes(k.data, q, tile.lanes, v, tile.data);

@@ -25,8 +25,9 @@ namespace HWY_NAMESPACE {
 template <typename T>
 struct PanelRows {
   T* data;
-  std::size_t panel_stride, step = kWidth<std::remove_const_t<T>>;
-  PanelRows row(std::size_t i) const { return {data + i * step, panel_stride, step}; }
+  std::size_t panel_stride;
+  std::int64_t step = static_cast<std::int64_t>(kWidth<std::remove_const_t<T>>);
+  PanelRows row(std::size_t i) const { return {data + static_cast<std::int64_t>(i) * step, panel_stride, step}; }
 };
 
 // One query against `keys` keys whose dS are `d_score_stride` apart, in P panels of columns from panel `first` on (2 where there are two

@@ -36,16 +36,18 @@ struct ExponentialRows {
     return {static_cast<const T*>(made.base) + made.At(first + static_cast<std::int64_t>(r)), made.row};
   }
 
-  // Copies row r, with zeros up to the next whole panel, for which there is room.
+  // What is read: the exponentials, or what they are made of.
+  const Head& source() const { return made.base != nullptr ? made : head; }
+
+  // Row r's exponentials, with zeros up to the next whole panel, for which there is room.
   template <typename T>
-  RowKind Copy(std::size_t r, std::size_t cols, T* HWY_RESTRICT to) const {
+  RowKind Make(std::size_t r, std::size_t cols, T* HWY_RESTRICT to) const {
     const std::int64_t i = first + static_cast<std::int64_t>(r);
-    const Head& source = made.base != nullptr ? made : head;
     const T* from = to;
-    if (source.dtype == OwnDType<T>() && source.col == 1) {
-      from = static_cast<const T*>(source.base) + source.At(i);
+    if (source().dtype == OwnDType<T>() && source().col == 1) {
+      from = static_cast<const T*>(source().base) + source().At(i);
     } else {
-      CopyRow(source, i, cols, to);
+      CopyRow(source(), i, cols, to);
     }
     return made.base != nullptr ? MakeExponentials<T, true>(from, cols, to) : MakeExponentials<T, false>(from, cols, to);
   }
@@ -63,7 +65,7 @@ HWY_INLINE void PointAtExponentials(const ExponentialRows& from, std::size_t n, 
       kinds[r] = KindOfExponentials(rows[r], cols);
     } else {
       T* row = scratch.copies + r * scratch.stride;
-      kinds[r] = from.Copy(r, cols, row);
+      kinds[r] = from.Make(r, cols, row);
       rows[r] = row;
     }
   }
@@ -82,9 +84,9 @@ HWY_INLINE Rows<T> ExponentialRowsAt(const ExponentialRows& from, std::size_t n,
     return from.At<T>(0);
   }
   for (std::size_t r = 0; r < n; ++r) {
-    if (from.head.col == 1 && r + kRowsAhead < n)
-      PrefetchRow<false>(from.head, from.first + static_cast<std::int64_t>(r + kRowsAhead), cols);
-    kinds[r] = from.Copy(r, cols, to + r * stride);
+    if (from.source().col == 1 && r + kRowsAhead < n)
+      PrefetchRow<false>(from.source(), from.first + static_cast<std::int64_t>(r + kRowsAhead), cols);
+    kinds[r] = from.Make(r, cols, to + r * stride);
   }
   return {to, static_cast<std::int64_t>(stride)};
 }

@@ -70,9 +70,10 @@ class AdditiveScore {
     query_rows_ = carve.Take<ExponentialRows>(kMaxUnits * static_cast<std::size_t>(plan::kRowUnit) / kRows);
   }
 
-  void Start(const plan::Sequence& sequence, const Head& k, std::int64_t kv_head) {
+  Head Start(const plan::Sequence& sequence, const Head& k, std::int64_t kv_head) {
     few_ = few_queries(sequence);
     keys_ = {k, PreparedHead(task_.additive, sequence, k, kv_head)};
+    return keys_.source();
   }
   Rows<T> PackQueries(const Head& q, std::int64_t first, std::size_t n, std::size_t index, const RowScratch<T>& scratch, T* to) {
     const ExponentialRows from{q, {}, first};
@@ -116,7 +117,7 @@ class AdditiveScore {
     const Head to = Head::of(prepared, batch, head, 0);
     const auto cols = static_cast<std::size_t>(k.shape[3]);
     for (std::int64_t i = 0; i < k.shape[2]; ++i) {
-      from.Copy(static_cast<std::size_t>(i), cols, row);
+      from.Make(static_cast<std::size_t>(i), cols, row);
       WriteRow(row, to, i, cols);
     }
   }

@@ -103,7 +103,7 @@ HWY_NOINLINE void AdditiveTile(const T* HWY_RESTRICT rows, const T* HWY_RESTRICT
   for (std::size_t i = 0; i < n * kWidth<T>; i += kLanes<T>) hn::Store(ScoreOfQuotients(hn::Load(d, scores + i), v), d, scores + i);
 }
 
-// The same scores where few lanes are in use (the queries of a decoder's step, in the backward pass): the kRows rows become the lanes, and
+// The same scores where few lanes are in use (the last queries of a chunk, in the backward pass): the kRows rows become the lanes, and
 // `n` lanes of the panel are broadcast one after another. Each pair goes through the same operations as above.
 template <typename T>
 HWY_NOINLINE void AdditiveTileOfFewLanes(const T* HWY_RESTRICT rows, const T* HWY_RESTRICT lanes, std::size_t n, const AdditiveVector<T>& v,

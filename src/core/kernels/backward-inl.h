@@ -11,7 +11,6 @@
 #endif
 
 #include <algorithm>
-#include <cmath>
 #include <thread>
 
 #include "core/kernels/backward_tile-inl.h"
@@ -126,8 +125,8 @@ class Backward {
   void PackKeys(std::int32_t kv_head) {
     const Head k = KeyHead(task_.inputs.k, kv_head), v = KeyHead(task_.inputs.v, kv_head);
     block_groups_ = (keys_ + kRows - 1) / kRows;
-    for (std::size_t g = 0; g < block_groups_; ++g) value_rows_[g] = ValueRows(v, g * kRows);
     for (std::size_t j = 0; few_ && v.col == 1 && j < keys_; ++j) PrefetchRow<false>(v, key_begin_ + static_cast<std::int64_t>(j), dim_v_);
+    for (std::size_t g = 0; g < block_groups_; ++g) value_rows_[g] = ValueRows(v, g * kRows);
     gradient_.Start(*sequence_, k, kv_head);
     const bool in_place = InPlace(k, keys_, dim_);
     key_panels_ = PanelsAt(in_place, k, key_begin_, key_panel_memory_, KeyPanelStride());
@@ -175,7 +174,8 @@ class Backward {
     queries_in_place_ = InPlace(q, queries_, dim_);
     query_panels_ = PanelsAt(queries_in_place_, q, query_, query_panel_memory_, QueryPanelStride());
     d_outs_in_place_ = Ops::InPlace(d_out, queries_, dim_v_);
-    for (const Head& rows : {q, d_out}) PrefetchRows(rows, query_, static_cast<std::int64_t>(std::min(queries_, kWidth<T>)), dim_);
+    PrefetchRows(q, query_, static_cast<std::int64_t>(std::min(queries_, kWidth<T>)), dim_);
+    PrefetchRows(d_out, query_, static_cast<std::int64_t>(std::min(queries_, kWidth<T>)), dim_v_);
     d_out_panels_ = PanelsAt(d_outs_in_place_, d_out, query_, d_out_panel_memory_, QueryPanelStride());
   }
 

@@ -34,8 +34,8 @@ class DotScore {
   DotScore(const ForwardTask& task, Carve& /*carve*/)
       : dim_(static_cast<std::size_t>(task.inputs.q.shape[3])), inner_(Inner(dim_)), factor_(static_cast<T>(task.scale)) {}
 
-  // Called before any other for a sequence and kv head.
-  void Start(const plan::Sequence& /*sequence*/, const Head& /*k*/, std::int64_t /*kv_head*/) {}
+  // Called before any other for a sequence and kv head. Returns the rows that PackKeys will read.
+  Head Start(const plan::Sequence& /*sequence*/, const Head& k, std::int64_t /*kv_head*/) { return k; }
   // Rows [first, first + n) of a query head, as a tile reads them; `index` counts the item's rows, `to` is memory for kRows of them.
   Rows<Packed> PackQueries(const Head& q, std::int64_t first, std::size_t n, std::size_t /*index*/, const RowScratch<T>& scratch,
                            Packed* to) {

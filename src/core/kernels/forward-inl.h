@@ -99,7 +99,7 @@ class Forward {
     const std::int32_t* key_order = task_.layout->key_rows(static_cast<std::size_t>(item.sequence), item.head_begin);
     k_ = Head::of(task_.inputs.k, batch, item.kv_head, sequence_->k_begin, key_order);
     v_ = Head::of(task_.inputs.v, batch, item.kv_head, sequence_->k_begin, key_order);
-    score_.Start(*sequence_, k_, item.kv_head);
+    key_source_ = score_.Start(*sequence_, k_, item.kv_head);
     std::fill_n(cursors_, kMaxUnits, std::size_t{0});
     FindGroups();
     for (std::size_t g = 0; g < groups_count_; ++g) {
@@ -200,7 +200,7 @@ class Forward {
       const std::int64_t key = chunk + static_cast<std::int64_t>(p * kWidth<T>);
       const std::size_t n = static_cast<std::size_t>(std::min<std::int64_t>(kWidth<T>, sequence_->len_k - key));
       const std::int64_t next = key + static_cast<std::int64_t>(kWidth<T>);
-      if (p + 1 < panel_end) PrefetchRows(k_, next, std::min<std::int64_t>(kWidth<T>, sequence_->len_k - next), dim_);
+      if (p + 1 < panel_end) PrefetchRows(key_source_, next, std::min<std::int64_t>(kWidth<T>, sequence_->len_k - next), dim_);
       PrefetchRows(v_, key, static_cast<std::int64_t>(n), dim_v_);
       score_.PackKeys(k_, key, n, p * kWidth<T>, Scratch(), keys_ + p * inner_ * kWidth<T>);
     }
@@ -481,7 +481,7 @@ class Forward {
   PanelUse* uses_;
   const ForwardItem* item_ = nullptr;
   const plan::Sequence* sequence_ = nullptr;
-  Head k_, v_;
+  Head k_, v_, key_source_;
 };
 
 }  // namespace HWY_NAMESPACE

@@ -49,7 +49,7 @@ void CopyView(const TensorView& from, const MutableTensorView& to) {
 
 template <class Score>
 void PrepareKeys(const TensorView& k, const MutableTensorView& prepared, std::int64_t batch, std::int64_t head, std::byte* row) {
-  if constexpr (!Score::kInRegisters) Score::PrepareKeys(k, prepared, batch, head, reinterpret_cast<typename Score::T*>(row));
+  if constexpr (requires { &Score::PrepareKeys; }) Score::PrepareKeys(k, prepared, batch, head, reinterpret_cast<typename Score::T*>(row));
 }
 
 template <class Score, class Gradient>

@@ -1,6 +1,7 @@
 // The border between the kernels and the rest of the core: plain data in, a table of functions per instruction set. No SIMD here.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <vector>
@@ -148,10 +149,13 @@ inline constexpr std::int64_t block_keys(std::int64_t dim, std::int64_t dim_v, s
 }
 // The same for a sequence of a task: depends on its lengths and on nothing else, since the sums of dq are cut there.
 inline std::int64_t block_keys(const BackwardTask& task, const plan::Sequence& sequence) {
-  // Where every key meets a few queries, a block's gradients are written soon after they begin: what lies between should fit into L2.
-  constexpr std::int64_t kFewQueriesBlock = 96;
-  if (task.additive.v != nullptr && few_queries(sequence)) return kFewQueriesBlock;
-  return block_keys(task.inputs.q.shape[3], task.inputs.v.shape[3], sequence.k_rows);
+  const std::int64_t dim = task.inputs.q.shape[3], dim_v = task.inputs.v.shape[3], keys = sequence.k_rows;
+  if (task.additive.v == nullptr || !few_queries(sequence)) return block_keys(dim, dim_v, keys);
+  // Where every key meets a few queries, a block's gradients are written soon after they begin: what lies between should fit into L2. But
+  // no more than sixteen such blocks: each has sums of its own.
+  constexpr std::int64_t kLeast = 96, kBlocks = 16;
+  const std::int64_t size = ((keys + kBlocks - 1) / kBlocks + plan::kRowUnit - 1) / plan::kRowUnit * plan::kRowUnit;
+  return std::clamp(size, kLeast, most_block_keys(dim, dim_v));
 }
 
 // The sets of one instruction set, by Highway's number for it.

@@ -13,7 +13,6 @@
 
 #include "core/kernels/operands-inl.h"
 #include "core/kernels/simd-inl.h"
-#include "hwy/cache_control.h"
 #include "regard/tensor_view.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -234,10 +233,16 @@ HWY_NOINLINE void CopyScaledRow(const Head& head, std::int64_t i, std::size_t co
   for (; c < cols; ++c) to[c] *= factor;
 }
 
+// Whether a head's rows lie in whole vectors.
+template <typename T>
+HWY_INLINE bool InVectors(const Head& head, std::size_t cols) {
+  return head.dtype == OwnDType<T>() && head.col == 1 && cols % kLanes<T> == 0;
+}
+
 // Row i of a head in whole vectors, with zeros behind its last column: in the tensor itself, or in `copy`, which has room for it.
 template <typename T>
 HWY_INLINE const T* RowInVectors(const Head& head, std::int64_t i, std::size_t cols, T* HWY_RESTRICT copy) {
-  if (head.dtype == OwnDType<T>() && head.col == 1 && cols % kLanes<T> == 0) return static_cast<const T*>(head.base) + head.At(i);
+  if (InVectors<T>(head, cols)) return static_cast<const T*>(head.base) + head.At(i);
   CopyRow(head, i, cols, copy);
   for (std::size_t c = cols; c % kLanes<T> != 0; ++c) copy[c] = T{0};
   return copy;
@@ -258,12 +263,11 @@ HWY_NOINLINE T RowProduct(const Head& first, const Head& second, std::int64_t i,
 template <typename T>
 HWY_INLINE Rows<T> RowsInVectors(const Head& head, std::int64_t first, std::size_t n, std::size_t cols, T* HWY_RESTRICT to,
                                  std::size_t stride) {
-  const T* row = RowInVectors(head, first, cols, to);
-  if (row != to && head.order == nullptr) return {row, head.row};
+  if (InVectors<T>(head, cols) && head.order == nullptr) return {static_cast<const T*>(head.base) + head.At(first), head.row};
   for (std::size_t r = 0; r < n; ++r) {
     T* HWY_RESTRICT copy = to + r * stride;
-    row = RowInVectors(head, first + static_cast<std::int64_t>(r), cols, copy);
-    if (row != copy) std::copy_n(row, cols, copy);
+    CopyRow(head, first + static_cast<std::int64_t>(r), cols, copy);
+    for (std::size_t c = cols; c % kLanes<T> != 0; ++c) copy[c] = T{0};
   }
   return {to, static_cast<std::int64_t>(stride)};
 }

@@ -25,7 +25,7 @@ struct WrittenStatistics {
   Head maximum, log_sum, lse;
 };
 
-// Of `n` rows from tensor row `first` on. `sums` and `logs` have room for whole vectors.
+// Of `n` rows from row of the sequence `first` on. `sums` and `logs` have room for whole vectors.
 template <typename T>
 HWY_INLINE void WriteStatistics(const WrittenStatistics& to, std::int64_t first, std::size_t n, const T* HWY_RESTRICT maxima,
                                 const T* HWY_RESTRICT sums, T* HWY_RESTRICT logs) {
@@ -61,7 +61,7 @@ class BackwardStatistics {
     shift_ = carve.Take<T>(queries);
   }
 
-  // Of all `n` rows of a chunk, from tensor row `first` on.
+  // Of all `n` rows of a chunk, from row of the sequence `first` on.
   void ReadMaxima(const Head& maximum, std::int64_t first, std::size_t n) {
     some_row_is_dead_ = false;
     Clear(maximum_, queries_);
@@ -73,7 +73,8 @@ class BackwardStatistics {
   // A row that sees no key has no maximum and no gradient. The maxima, where there are such rows; else null.
   const T* dead_rows() const { return some_row_is_dead_ ? maximum_ : nullptr; }
 
-  // The rest, of rows [at, at + n) of the chunk; `first` is the chunk's first tensor row. `row` and `other` have room for a row each.
+  // The rest, of rows [at, at + n) of the chunk; `first` is the chunk's first row of the sequence. `row` and `other` have room for a row
+  // each.
   void Read(const ReadStatistics& heads, std::int64_t first, std::size_t at, std::size_t n, std::size_t dim_v, T* row, T* other) {
     Clear(inverse_sum_ + at, kWidth<T>);
     Clear(shift_ + at, kWidth<T>);
