@@ -59,7 +59,7 @@ def _rows(keys: int, settings: Settings) -> list[Row]:
         settings.say(f"{keys} keys, {words}")
         _check(step, direction)
         names = ("keys", "prepared", "PyTorch")
-        contenders = [Contender(name, lambda name=name: step.run(name, direction), settings.threads) for name in names]
+        contenders = [Contender(name, lambda name=name, direction=direction: step.run(name, direction), settings.threads) for name in names]
         *ours, theirs = interleave(
             contenders, settings.pick(9, 21, 41), settings.peak, most_seconds=settings.pick(2, 8, 20), peak_each=False
         )

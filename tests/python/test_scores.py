@@ -231,8 +231,8 @@ def test_errors():
 def _both(query, key, value, v, **options):
     """Results and gradients with the key itself, and with what was prepared of it."""
     found = []
-    for given in (key, regard.prepare_keys(key)):
-        out = regard.attention(query, given, value, score=regard.additive(v), **options)
+    for form in (key, regard.prepare_keys(key)):
+        out = regard.attention(query, form, value, score=regard.additive(v), **options)
         d_out = normal(*out.shape, seed=9).detach().to(out.dtype)
         found.append((out, *torch.autograd.grad(out, (query, key, value, v), d_out)))
     return found

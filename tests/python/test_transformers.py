@@ -11,9 +11,10 @@ from regard import _transformers_masks  # noqa: E402
 from regard.transformers import regard_attention  # noqa: E402
 from tiny_models import CASES, cast, ids, llama, meaningful, result, twins, whisper  # noqa: E402
 
-# The models run in float64, but eager takes several models' softmax in float32: that is the difference allowed. (Where whole rows are
+# The models run in float64, but eager takes several models' softmax in float32: that is the difference allowed (gradients of gemma2 differ
+# by 5e-6 on some processors). (Where whole rows are
 # padding, that cast makes eager's finfo.min -inf and its rows NaN: those run in float32.)
-CLOSE = {torch.float64: dict(rtol=1e-4, atol=2e-6), torch.float32: dict(rtol=1e-3, atol=2e-5)}
+CLOSE = {torch.float64: dict(rtol=1e-4, atol=1e-5), torch.float32: dict(rtol=1e-3, atol=2e-5)}
 
 
 def _dtype(name):
