@@ -65,7 +65,7 @@ class AdditiveGradient {
         T* to = row_memory + at * RowStride(inner_);
         rows[at / kRows] = {to, 1, kRows};
         PackRows(pointers, dim_, to);
-        ClearColumns(to, dim_, inner_, kRows);
+        ClearColumns(to, dim_, kRows);
         PackPanels(pointers, std::min(kRows, n - at), dim_, panel_stride, panels + at * kWidth<T>);
       }
     }
@@ -91,7 +91,7 @@ class AdditiveGradient {
       const T* pointers[kWidth<T>];
       PointAtExponentials(from, n, kWidth<T>, dim_, scratch, query_kinds_ + lane, pointers);
       PackLanes(pointers, dim_, T{1}, lanes);
-      ClearColumns(lanes, dim_, inner_, kWidth<T>);
+      ClearColumns(lanes, dim_, kWidth<T>);
       PackPanels(pointers, n, dim_, panel_stride, panels);
       query_rows_ = {panels - lane * kWidth<T>, panel_stride};
     }

@@ -31,8 +31,8 @@ inline Head PreparedHead(const AdditiveVectors& additive, const plan::Sequence& 
 
 // Columns that fill up the last quad count as 0 on both sides.
 template <typename T>
-HWY_INLINE void ClearColumns(T* HWY_RESTRICT packed, std::size_t dim, std::size_t inner, std::size_t width) {
-  std::fill(packed + dim * width, packed + inner * width, T{0});
+HWY_INLINE void ClearColumns(T* HWY_RESTRICT packed, std::size_t dim, std::size_t width) {
+  std::fill(packed + dim * width, packed + RoundUp(dim, 4) * width, T{0});
 }
 
 // Writes over a tile's pairs that the exponentials do not serve (see additive_exp-inl.h): one pair at a time, from the tensors' own rows.
@@ -82,7 +82,7 @@ class AdditiveScore {
     const T* rows[kRows];
     PointAtExponentials(from, n, kRows, dim_, scratch, query_kinds_ + index, rows);
     PackRows(rows, dim_, to);
-    ClearColumns(to, dim_, inner_, kRows);
+    ClearColumns(to, dim_, kRows);
     return {to, 1, kRows};
   }
   void PackKeys(const Head& /*k*/, std::int64_t first, std::size_t n, std::size_t lane, const RowScratch<T>& scratch, T* to) {
@@ -95,7 +95,7 @@ class AdditiveScore {
     const T* rows[kWidth<T>];
     PointAtExponentials(from, n, kWidth<T>, dim_, scratch, key_kinds_ + lane, rows);
     PackLanes(rows, dim_, T{1}, to);
-    ClearColumns(to, dim_, inner_, kWidth<T>);
+    ClearColumns(to, dim_, kWidth<T>);
   }
   void Tile(const ScoreTile<T>& tile, std::size_t row, std::size_t lane, Rows<T> q, const T* k) const {
     const AdditiveVector<T> v(task_.additive, tile.batch, tile.head);
