@@ -11,10 +11,9 @@ from regard import _transformers_masks  # noqa: E402
 from regard.transformers import regard_attention  # noqa: E402
 from tiny_models import CASES, cast, ids, llama, meaningful, result, twins, whisper  # noqa: E402
 
-# The models run in float64, but eager takes several models' softmax in float32: that is the difference allowed (gradients of gemma2 differ
-# by 5e-6 on some processors). (Where whole rows are
+# The models run in float64, but eager takes several models' softmax in float32: that is the difference allowed. (Where whole rows are
 # padding, that cast makes eager's finfo.min -inf and its rows NaN: those run in float32.)
-CLOSE = {torch.float64: dict(rtol=1e-4, atol=1e-5), torch.float32: dict(rtol=1e-3, atol=2e-5)}
+CLOSE = {torch.float64: dict(rtol=1e-4, atol=2e-6), torch.float32: dict(rtol=1e-3, atol=2e-5)}
 
 
 def _dtype(name):
@@ -48,11 +47,14 @@ def test_forward_and_gradients_equal_eager(name, calls):
     direction = torch.randn_like(expected) * weight
     (expected * direction).sum().backward()
     (actual * direction).sum().backward()
+    close = CLOSE[dtype]
+    if name == "gemma2":  # its float32 softmax and norms leave gradients 5e-6 apart on some processors
+        close = dict(close, atol=1e-5)
     for (where, a), b in zip(eager.named_parameters(), ours.parameters(), strict=True):
         if a.grad is None:
             assert b.grad is None, where
         else:
-            torch.testing.assert_close(b.grad, a.grad, **CLOSE[dtype], msg=lambda text, where=where: f"{where}: {text}")
+            torch.testing.assert_close(b.grad, a.grad, **close, msg=lambda text, where=where: f"{where}: {text}")
 
 
 GENERATE = [
