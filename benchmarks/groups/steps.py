@@ -27,14 +27,14 @@ class _Step:
         x["w"] /= math.sqrt(_DIM)
         self.plain = SimpleNamespace(**x)
         self.leaves = SimpleNamespace(**{name: t.clone().requires_grad_() for name, t in x.items()})
-        self.prepared = {id(y): regard.prepare_keys(y.k) for y in (self.plain, self.leaves)}
+        self.exponentials = regard.prepare_keys(x["k"]).exponentials
         self.d_out = torch.randn_like(x["q"])
         self._theirs = RIVALS["additive"].make(self.plain)
 
     def call(self, whose: str, x: SimpleNamespace) -> torch.Tensor:
         if whose == "PyTorch":
             return self._theirs(x)
-        key = self.prepared[id(x)] if whose == "prepared" else x.k
+        key = regard.PreparedKeys(x.k, self.exponentials) if whose == "prepared" else x.k
         return regard.attention(x.q, key, x.v, score=regard.additive(x.w))
 
     def run(self, whose: str, direction: str):
