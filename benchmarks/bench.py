@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How fast Regard is, beside PyTorch and beside what the processor can do, all in one run.
 
-./dev bench                     every group, some twenty minutes
+./dev bench                     every group, some twenty-five minutes
 ./dev bench forward small       some groups
 ./dev bench --quick             fewer cases and repetitions, a minute or two
 ./dev bench --full              every case of the grid of short sequences, and the longest ones: hours
@@ -19,7 +19,21 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-GROUPS = ("forward", "backward", "bf16", "threads", "small", "ragged", "windows", "memory", "overhead", "steps", "mechanisms")
+GROUPS = (
+    "forward",
+    "backward",
+    "bf16",
+    "threads",
+    "small",
+    "ragged",
+    "windows",
+    "sparse",
+    "maps",
+    "memory",
+    "overhead",
+    "steps",
+    "mechanisms",
+)
 
 
 def _arguments() -> argparse.Namespace:
@@ -77,7 +91,7 @@ class Progress:
 def _measure(arguments: argparse.Namespace) -> dict:
     import regard
     import torch
-    from groups import dense, mechanisms, memory, overhead, ragged, small, steps, threads, windows
+    from groups import dense, maps, mechanisms, memory, overhead, ragged, small, sparse, steps, threads, windows
     from groups.settings import Settings
     from harness import machine, report
     from harness.peak import Peak
@@ -98,8 +112,8 @@ def _measure(arguments: argparse.Namespace) -> dict:
     settings = Settings(peak, count, arguments.level, progress)
     functions = {
         "forward": dense.forward, "backward": dense.backward, "bf16": dense.bf16, "threads": threads.threads, "small": small.small,
-        "ragged": ragged.ragged, "windows": windows.windows, "memory": memory.memory, "overhead": overhead.overhead,
-        "steps": steps.steps, "mechanisms": mechanisms.mechanisms,
+        "ragged": ragged.ragged, "windows": windows.windows, "sparse": sparse.sparse, "maps": maps.maps, "memory": memory.memory,
+        "overhead": overhead.overhead, "steps": steps.steps, "mechanisms": mechanisms.mechanisms,
     }  # fmt: skip
     start = time.perf_counter()
     done = []

@@ -17,6 +17,7 @@
 #include "core/kernels/backward_tiles-inl.h"
 #include "core/kernels/backward_visits.h"
 #include "core/kernels/carve.h"
+#include "core/kernels/gradient_sums-inl.h"
 #include "core/kernels/kernels.h"
 #include "core/kernels/ops-inl.h"
 #include "core/kernels/panels-inl.h"
@@ -64,8 +65,8 @@ class Backward {
     key_row_memory_ = carve.Take<Packed>(most_keys_ * RowStride(inner_));
     value_row_memory_ = carve.Take<Packed>(most_keys_ * RowStride(inner_v_));
     key_panel_memory_ = carve.Take<Packed>(panels_ * (most_keys_ / kPair) * kWidth<T>);
-    dk_ = Gradient::kIsProduct ? carve.Take<T>(groups_ * panels_ * kRows * kWidth<T>) : nullptr;
-    dv_ = carve.Take<T>(groups_ * panels_v_ * kRows * kWidth<T>);
+    if (Gradient::kIsProduct) dk_.Take(carve, groups_, panels_);
+    dv_.Take(carve, groups_, panels_v_);
     query_lanes_ = carve.Take<Packed>(kQueries * inner_);
     d_out_lanes_ = carve.Take<Packed>(kQueries * inner_v_);
     query_panel_memory_ = carve.Take<Packed>(panels_ * (kQueries / kPair) * kWidth<T>);
@@ -73,7 +74,7 @@ class Backward {
     weights_ = carve.Take<Packed>(kSubKeys * kQueries / kPair);
     d_scores_ = carve.Take<Packed>(kSubKeys * kQueries / kPair);
     d_scores_by_query_ = Ops::kSeparateByQuery ? carve.Take<Packed>(kSubKeys * kQueries / kPair) : d_scores_;
-    dq_ = carve.Take<T>(kQueries * panels_ * kWidth<T>);
+    dq_.Take(carve, kQueries, panels_);
     statistics_.Take(carve, kQueries);
     tiles_.words = carve.Take<std::uint64_t>(kPanels * 2 * kWidth<T>);
     tile_words_ = carve.Take<Unsigned<T>>(kWidth<T>);
@@ -132,8 +133,15 @@ class Backward {
     key_panels_ = PanelsAt(in_place, k, key_begin_, key_panel_memory_, KeyPanelStride());
     keys_finite_ = gradient_.PackKeys(k, key_begin_, keys_, Scratch(), key_rows_, key_row_memory_, in_place ? nullptr : key_panel_memory_,
                                       KeyPanelStride());
-    if (Gradient::kIsProduct) Clear(dk_, block_groups_ * panels_ * kRows * kWidth<T>);
-    Clear(dv_, block_groups_ * panels_v_ * kRows * kWidth<T>);
+    // Sums are needed where more than one product comes to a gradient.
+    one_sub_block_ = block_groups_ <= kSubGroups;
+    const bool at_once = one_sub_block_ && task_.group == 1 && sequence_->len_q <= kQueryChunk;
+    if (Gradient::kIsProduct) dk_.Start(RowsOfKeys(task_.gradients.dk, kv_head, dim_, task_.scale), block_groups_, at_once);
+    dv_.Start(RowsOfKeys(task_.gradients.dv, kv_head, dim_v_, 1), block_groups_, at_once);
+  }
+
+  GradientRows<T> RowsOfKeys(const MutableTensorView& view, std::int32_t kv_head, std::size_t dim, double factor) const {
+    return {view.given() ? KeyHead(view, kv_head) : Head{}, key_begin_, dim, static_cast<T>(factor)};
   }
 
   Rows<Packed> ValueRows(const Head& v, std::size_t at) {
@@ -165,11 +173,14 @@ class Backward {
     for (std::int64_t chunk = turn; chunk < own.end; ++chunk) RunChunk(chunk);
   }
 
-  void SelectChunk(std::int64_t chunk) {
+  void SelectChunk(std::int64_t chunk, const BackwardTurn& turn) {
     query_ = chunk * kQueryChunk;
     queries_ = static_cast<std::size_t>(std::min(kQueryChunk, sequence_->len_q - query_));
-    for (std::size_t c = 0; c < panels_; ++c) Clear(DqTile(0, c), queries_ * kWidth<T>);
-    std::fill_n(packed_, kPanels, false);
+    const MutableTensorView& to = task_.gradients.dq;
+    dq_.Start({to.given() ? HeadOf(to) : Head{}, query_, dim_, static_cast<T>(task_.scale)},
+              turn.before == 0 && turn.last && one_sub_block_);
+    if (!Gradient::kIsProduct) dq_.StartAll(queries_);
+    for (std::size_t p = 0; p < kPanels; ++p) packed_[p] = false;
     const Head q = HeadOf(task_.inputs.q), d_out = HeadOf(task_.inputs.d_out);
     queries_in_place_ = InPlace(q, queries_, dim_);
     query_panels_ = PanelsAt(queries_in_place_, q, query_, query_panel_memory_, QueryPanelStride());
@@ -182,7 +193,7 @@ class Backward {
   void RunChunk(std::int64_t chunk) {
     BackwardTurn turn;
     if (!visits_.meet(chunk, block_, &turn)) return;
-    SelectChunk(chunk);
+    SelectChunk(chunk, turn);
     statistics_.ReadMaxima(HeadOf(task_.inputs.maximum), query_, queries_);
     gradient_.StartChunk(HeadOf(task_.inputs.q), query_);
     queries_finite_ = true;
@@ -194,7 +205,7 @@ class Backward {
 
   // Rows that see nothing have gradient 0.
   void ClearQueries(std::int64_t chunk) {
-    SelectChunk(chunk);
+    SelectChunk(chunk, {0, true});
     AddQueries(chunk, {0, true});
   }
 
@@ -262,7 +273,7 @@ class Backward {
     const bool zeros_may_meet_nan = some_partial || Staged();
     GatherKeys(!queries_finite_ && zeros_may_meet_nan);
     if constexpr (Gradient::kIsProduct) {
-      if (task_.gradients.dq.given()) GatherQueries(!keys_finite_ && zeros_may_meet_nan);
+      if (dq_.wanted()) GatherQueries(!keys_finite_ && zeros_may_meet_nan);
     } else {
       GatherPairs();
     }
@@ -341,19 +352,23 @@ class Backward {
         queries[g].Add(p * kWidth<T> / kPair, (std::min((p + 1) * kWidth<T>, RoundUp(queries_, kPair)) - p * kWidth<T>) / kPair);
       }
     }
-    AddToKeys(weights_, d_out_panels_, queries, dim_v_, select, dv_);
-    if constexpr (Gradient::kIsProduct) AddToKeys(d_scores_, query_panels_, queries, dim_, select, dk_);
+    AddToKeys(weights_, d_out_panels_, queries, select, dv_);
+    if constexpr (Gradient::kIsProduct) AddToKeys(d_scores_, query_panels_, queries, select, dk_);
   }
 
   // Column panel by column panel: one of them stays in L1 while all key groups pass.
-  void AddToKeys(const Packed* rows, const Panels<Packed>& columns, const Stretches* queries, std::size_t dim, bool select, T* sums) {
-    const std::size_t panels = (dim + kWidth<T> - 1) / kWidth<T>;
-    for (std::size_t c = 0; c < panels; ++c) {
+  void AddToKeys(const Packed* rows, const Panels<Packed>& columns, const Stretches* queries, bool select, KeySums<T>& sums) {
+    if (!sums.wanted()) return;
+    for (std::size_t c = 0; c * kWidth<T> < sums.dim(); ++c) {
       for (std::size_t g = 0; g < sub_groups_; ++g) {
         if (queries[g].count == 0) continue;
-        AddProduct<Ops, kQueries / kPair, 1>(rows + g * kRows * kQueries / kPair, columns.at(c), queries[g], RowsIn(g), NarrowTail(c, dim),
-                                             select, sums + ((sub_group_ + g) * panels + c) * kRows * kWidth<T>);
+        const std::size_t n = RowsIn(g);
+        AddProduct<Ops, kQueries / kPair, 1>(rows + g * kRows * kQueries / kPair, columns.at(c), queries[g], n, NarrowTail(c, sums.dim()),
+                                             select, sums.End(sub_group_ + g, c, n));
       }
+    }
+    for (std::size_t g = 0; g < sub_groups_; ++g) {
+      if (queries[g].count != 0) sums.Start(sub_group_ + g);
     }
   }
 
@@ -367,7 +382,7 @@ class Backward {
         while (end < sub_groups_ && tiles_.states[p][end] != TileState::kAbsent) ++end;
         const std::size_t key = sub_key_ + g * kRows, last = std::min(sub_key_ + end * kRows, keys_);
         gradient_.AddPairs(query, std::min(kWidth<T>, queries_ - query), key, last - key, d_scores_ + g * kRows * kQueries + query,
-                           {dq_, kQueries * kWidth<T>});
+                           {dq_.Row(0), dq_.panel_step()});
         g = end;
       }
     }
@@ -381,47 +396,44 @@ class Backward {
       for (std::size_t g = 0; g < sub_groups_; ++g) {
         if (tiles_.states[p][g] != TileState::kAbsent) keys.Add(g * kRows / kPair, (RowsIn(g) + kPair - 1) / kPair);
       }
-      for (end = p + 1; end < kPanels && tiles_.SeeTheSame(p, end, sub_groups_); ++end) {
+      for (end = p + 1; end < kPanels && tiles_.SeeTheSame(p, end, sub_groups_) && dq_.started(p) == dq_.started(end); ++end) {
       }
       if (keys.count == 0) continue;
       const std::size_t last = std::min(end * kWidth<T>, queries_);
       for (std::size_t c = 0; c < panels_; ++c) {
         for (std::size_t i = p * kWidth<T>; i < last; i += kRows) {
-          AddProduct<Ops, 1, kQueries>(d_scores_by_query_ + i, panels.at(c), keys, std::min(kRows, last - i), NarrowTail(c, dim_), select,
-                                       DqTile(i, c));
+          const std::size_t n = std::min(kRows, last - i);
+          AddProduct<Ops, 1, kQueries>(d_scores_by_query_ + i, panels.at(c), keys, n, NarrowTail(c, dim_), select, dq_.End(p, i, c, n));
         }
       }
+      for (std::size_t done = p; done < end; ++done) dq_.Start(done);
     }
   }
-
-  // Rows of dq from query i on; tiles of a dim panel follow one another, so that a tile may begin at any row.
-  T* DqTile(std::size_t i, std::size_t panel) const { return dq_ + (panel * kQueries + i) * kWidth<T>; }
 
   static bool NarrowTail(std::size_t panel, std::size_t dim) { return dim - panel * kWidth<T> <= kLanes<T>; }
 
   // Adds the chunk's dq to the sum over blocks when its turn has come; the last block writes the result.
   void AddQueries(std::int64_t chunk, const BackwardTurn& turn) {
-    if (!task_.gradients.dq.given()) return;
+    if (!dq_.wanted()) return;
     const bool first = turn.before == 0, last = turn.last;
     std::atomic<std::int32_t>* ticket = nullptr;
     if (!first || !last) {
       ticket = task_.tickets + task_.first_ticket[sequence_index_] + head_ * visits_.chunks() + chunk;
       while (!first && ticket->load(std::memory_order_acquire) != turn.before) std::this_thread::yield();
     }
-    const Head to = HeadOf(task_.gradients.dq);
     if (Gradient::kIsProduct && first && last) {
-      for (std::size_t i = 0; i < queries_; ++i) {
-        WritePanelRow(DqTile(i, 0), kQueries * kWidth<T>, static_cast<T>(task_.scale), to, query_ + static_cast<std::int64_t>(i), dim_);
-      }
+      dq_.Write(queries_, zeros_);
       return;
     }
+    dq_.StartAll(queries_);
+    const Head to = HeadOf(task_.gradients.dq);
     const Head sum = first && last ? Head{} : HeadOf(task_.dq_sum);
     T* row = copies_;
     if (!first) PrefetchRows(sum, query_, static_cast<std::int64_t>(queries_), dim_);
     for (std::size_t i = 0; i < queries_; ++i) {
       if (!packed_[i / kWidth<T>] && !first && !last) continue;  // adds nothing
       const std::int64_t at = query_ + static_cast<std::int64_t>(i);
-      for (std::size_t c = 0; c < panels_; ++c) std::copy_n(DqTile(i, c), kWidth<T>, row + c * kWidth<T>);
+      for (std::size_t c = 0; c < panels_; ++c) std::copy_n(dq_.Row(i) + c * dq_.panel_step(), kWidth<T>, row + c * kWidth<T>);
       gradient_.FinishQuery(row, sequence_->batch, head_);
       if (!first) {
         T* before = copies_ + copy_stride_;
@@ -435,30 +447,14 @@ class Backward {
 
   // Writes dk and dv of the block; keys that nobody may read have none.
   void WriteKeys(std::int32_t kv_head, std::int64_t own_end) {
-    const Gradients& to = task_.gradients;
     const std::size_t owned = static_cast<std::size_t>(std::max<std::int64_t>(0, own_end - key_begin_));
-    if (to.dk.given()) WriteGradientOfKeys(KeyHead(to.dk, kv_head), owned);
-    if (to.dv.given()) WriteGradient(KeyHead(to.dv, kv_head), owned, dv_, panels_v_, dim_v_, T{1});
-  }
-
-  void WriteGradientOfKeys(const Head& to, std::size_t owned) {
+    dv_.Write(keys_, owned, zeros_);
     if constexpr (Gradient::kIsProduct) {
-      WriteGradient(to, owned, dk_, panels_, dim_, static_cast<T>(task_.scale));
-    } else {
+      dk_.Write(keys_, owned, zeros_);
+    } else if (task_.gradients.dk.given()) {
+      const Head to = KeyHead(task_.gradients.dk, kv_head);
       gradient_.WriteKeys(to, key_begin_, keys_, sequence_->batch, head_, copies_);
       for (std::size_t j = keys_; j < owned; ++j) WriteRow(zeros_, to, key_begin_ + static_cast<std::int64_t>(j), dim_);
-    }
-  }
-
-  void WriteGradient(const Head& to, std::size_t owned, const T* tiles, std::size_t panels, std::size_t dim, T scale) {
-    for (std::size_t j = 0; j < owned; ++j) {
-      const std::int64_t key = key_begin_ + static_cast<std::int64_t>(j);
-      if (to.col == 1 && j + kRowsAhead < owned) PrefetchRow<true>(to, key + static_cast<std::int64_t>(kRowsAhead), dim);
-      if (j < keys_) {
-        WritePanelRow(tiles + (j / kRows * panels * kRows + j % kRows) * kWidth<T>, kRows * kWidth<T>, scale, to, key, dim);
-      } else {
-        WriteRow(zeros_, to, key, dim);
-      }
     }
   }
 
@@ -469,7 +465,9 @@ class Backward {
   Panels<Packed> key_panels_{}, query_panels_{}, d_out_panels_{};
   Packed *key_row_memory_, *value_row_memory_, *key_panel_memory_, *query_lanes_, *d_out_lanes_, *query_panel_memory_, *d_out_panel_memory_;
   Packed *weights_, *d_scores_, *d_scores_by_query_;
-  T *dk_, *dv_, *dq_, *copies_, *zeros_;
+  KeySums<T> dk_, dv_;
+  QuerySums<T> dq_;
+  T *copies_, *zeros_;
   Unsigned<T>* tile_words_;
   StagedScratch<T> staged_{};
   Gradient gradient_;
@@ -483,7 +481,8 @@ class Backward {
   std::int32_t head_ = 0;
   BackwardVisits visits_;  // of the head
   bool keys_finite_ = true, queries_finite_ = true, queries_in_place_ = false, d_outs_in_place_ = false;
-  bool few_ = false;  // queries of the sequence, and a score that is no product: operands are rows as they lie
+  bool one_sub_block_ = false;  // holds all keys of the block
+  bool few_ = false;            // queries of the sequence, and a score that is no product: operands are rows as they lie
   bool packed_[kPanels];
   Tiles tiles_;
 };

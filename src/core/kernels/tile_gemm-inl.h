@@ -137,6 +137,59 @@ HWY_INLINE void AddRows(const T* HWY_RESTRICT tile, std::size_t rows, T* HWY_RES
     hn::Store(hn::Add(hn::Load(d, tile + i), hn::Load(d, sums + i)), d, sums + i);
 }
 
+// What becomes of a product's tile.
+template <typename T>
+struct TileEnd {
+  T* to;                // sums, [row][kWidth]; or the tile's place in a tensor
+  std::int64_t stride;  // between its rows
+  std::size_t rows;     // how many are written to a tensor; 0: the tile goes to the sums
+  T factor;             // of what is written to a tensor
+  bool add;             // to the sums that are there
+};
+
+// Rows of a tensor. Never -0, whose sign would tell who shared the tile.
+template <class Ops, std::size_t M, std::size_t V>
+HWY_INLINE void WriteAcc(const Acc<Ops, M, V>& acc, const TileEnd<typename Ops::T>& end) {
+  const Tag<typename Ops::T> d;
+  const auto factor = hn::Set(d, end.factor), zero = hn::Zero(d);
+#pragma GCC unroll 12
+  for (std::size_t r = 0; r < M; ++r) {
+    if (r >= end.rows) return;
+#pragma GCC unroll 2
+    for (std::size_t v = 0; v < V; ++v) {
+      hn::StoreU(hn::MulAdd(acc.v[r][v], factor, zero), d,
+                 end.to + static_cast<std::int64_t>(r) * end.stride + v * kLanes<typename Ops::T>);
+    }
+  }
+}
+
+template <class Ops, std::size_t M, std::size_t V>
+HWY_INLINE void EndTile(Acc<Ops, M, V>& acc, const TileEnd<typename Ops::T>& end) {
+  if (end.rows != 0) {
+    WriteAcc(acc, end);
+    return;
+  }
+  if (end.add) AddAcc(end.to, acc);
+  StoreAcc(acc, end.to);
+}
+
+// The same for `n` rows of a tile in memory.
+template <typename T>
+HWY_NOINLINE void EndRows(const T* HWY_RESTRICT tile, std::size_t n, bool narrow, const TileEnd<T>& end) {
+  const Tag<T> d;
+  for (std::size_t r = 0; r < n; ++r) {
+    for (std::size_t lane = 0; lane < (narrow ? kLanes<T> : kWidth<T>); lane += kLanes<T>) {
+      const auto x = hn::Load(d, tile + r * kWidth<T> + lane);
+      T* to = end.to + static_cast<std::int64_t>(r) * end.stride + lane;
+      if (end.rows != 0) {
+        if (r < end.rows) hn::StoreU(hn::MulAdd(x, hn::Set(d, end.factor), hn::Zero(d)), d, to);
+      } else {
+        hn::Store(end.add ? hn::Add(x, hn::Load(d, to)) : x, d, to);
+      }
+    }
+  }
+}
+
 // Which of the packed elements that a product sums over there are, of the key groups of a sub-block or the query panels of a chunk: at most
 // 108 rows in tiles of two or more.
 struct Stretches {
@@ -158,28 +211,27 @@ struct Stretches {
 // One sum from 0 goes through all stretches, so that a row's bits do not tell which gaps its neighbours leave.
 template <class Ops, std::size_t M, std::size_t V>
 HWY_INLINE void AddTile(Rows<typename Ops::Packed> rows, Columns<typename Ops::Packed> columns, const Stretches& inner,
-                        typename Ops::T* HWY_RESTRICT sums) {
+                        const TileEnd<typename Ops::T>& end) {
   Acc<Ops, M, V> acc;
   ZeroAcc(acc);
   for (std::size_t s = 0; s < inner.count; ++s) {
     const auto [from, size] = inner.list[s];
     Accumulate<Ops, M, V>(rows.from(from), columns.from(from), size, acc);
   }
-  AddAcc(sums, acc);
-  StoreAcc(acc, sums);
+  EndTile(acc, end);
 }
 // The same with strides that the compiler knows.
 template <class Ops, std::size_t M, std::size_t V, std::int64_t kStride, std::int64_t kStep>
 HWY_NOINLINE void AddTileOf(const typename Ops::Packed* rows, Columns<typename Ops::Packed> columns, const Stretches& inner,
-                            typename Ops::T* HWY_RESTRICT sums) {
-  AddTile<Ops, M, V>({rows, kStride, kStep}, columns, inner, sums);
+                            const TileEnd<typename Ops::T>& end) {
+  AddTile<Ops, M, V>({rows, kStride, kStep}, columns, inner, end);
 }
 
-// sums += the product of `n` rows (kStride apart, their elements kStep apart) and columns, of which there is one vector only where
-// `narrow`. `select`: the columns may hold NaN or infinity in what a row does not see.
+// The product of `n` rows (kStride apart, their elements kStep apart) and columns, of which there is one vector only where `narrow`.
+// `select`: the columns may hold NaN or infinity in what a row does not see.
 template <class Ops, std::int64_t kStride, std::int64_t kStep>
 HWY_INLINE void AddProduct(const typename Ops::Packed* rows, Columns<typename Ops::Packed> columns, const Stretches& inner, std::size_t n,
-                           bool narrow, bool select, typename Ops::T* sums) {
+                           bool narrow, bool select, const TileEnd<typename Ops::T>& end) {
   using T = typename Ops::T;
   if (HWY_UNLIKELY(select)) {
     HWY_ALIGN T tile[kRows * kWidth<T>] = {};
@@ -187,11 +239,11 @@ HWY_INLINE void AddProduct(const typename Ops::Packed* rows, Columns<typename Op
       const auto [from, size] = inner.list[s];
       AccumulateSelecting<Ops>(Rows<typename Ops::Packed>{rows, kStride, kStep}.from(from), columns.from(from), size, n, narrow, tile);
     }
-    AddRows(tile, n, sums);
+    EndRows(tile, n, narrow, end);
   } else if (narrow) {
-    REGARD_FOR_ROWS(n, (AddTileOf<Ops, M, 1, kStride, kStep>(rows, columns, inner, sums)));
+    REGARD_FOR_ROWS(n, (AddTileOf<Ops, M, 1, kStride, kStep>(rows, columns, inner, end)));
   } else {
-    REGARD_FOR_ROWS(n, (AddTileOf<Ops, M, 2, kStride, kStep>(rows, columns, inner, sums)));
+    REGARD_FOR_ROWS(n, (AddTileOf<Ops, M, 2, kStride, kStep>(rows, columns, inner, end)));
   }
 }
 

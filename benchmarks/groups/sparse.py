@@ -1,0 +1,99 @@
+"""Sparse masks on a long sequence: what an allowed pair costs, against a pair of the dense kernel; and planning a very long one."""
+
+import os
+import time
+from pathlib import Path
+from statistics import median
+
+import regard
+import torch
+from harness.attention import Case, Tensors, contender
+from harness.rows import Group, Row
+from harness.timing import Contender, interleave
+
+from groups.settings import Settings
+
+_DIM = 64
+_GOAL = 1.4  # times the dense kernel's time for a pair
+_PLAN_ROWS, _PLAN_GOAL = 1 << 20, 0.050  # seconds
+_PLAN_BYTES_A_ROW = 64  # memory in proportion to the rows
+
+
+def _masks(n: int) -> dict:
+    near = regard.window(128, 128)
+    return {
+        "window of 256 keys": regard.window(255, 0),
+        "window of 128 keys on both sides": near,
+        "window of 256 keys, dilation 4": regard.dilated(255, 0, 4),
+        "16 global tokens": regard.global_tokens(torch.arange(16)) | near,
+        "16 global tokens, scattered": regard.global_tokens(torch.arange(16) * (n // 16) + 7) | near,
+        "BigBird, blocks of 64": regard.bigbird(64),
+    }
+
+
+def _pairs(mask, n: int) -> float:
+    """How many pairs a mask allows: where all scores are 0, a row's sum counts the keys that it sees."""
+    q = torch.zeros(1, 1, n, 1, dtype=torch.float64)
+    with torch.no_grad():
+        _, lse = regard.attention(q, q, q, mask=mask, return_lse=True)
+    return lse.exp().sum().item()
+
+
+def _contender(mask, case: Case, tensors: Tensors, pairs: float) -> Contender:
+    flops = 4.0 * pairs * case.d * (2.5 if case.direction == "backward" else 1.0)
+    if case.direction == "forward":
+
+        def call():
+            with torch.no_grad():
+                return regard.attention(tensors.q, tensors.k, tensors.v, mask=mask)
+
+        return Contender("regard.attention", call, 1, flops)
+    out = regard.attention(*tensors.leaves, mask=mask)
+    return Contender("regard.attention", lambda: torch.autograd.grad(out, tensors.leaves, tensors.d_out, retain_graph=True), 1, flops)
+
+
+def _rows(name: str, mask, n: int, dense: Case, settings: Settings) -> list[Row]:
+    rows, case, pairs = [], Case(n, _DIM, heads=1), _pairs(mask, n)
+    for direction in ("forward", "backward"):
+        settings.say(f"{direction}, {name}")
+        case, dense = case.but(direction=direction), dense.but(direction=direction)
+        torch.set_num_threads(1)
+        all_pairs = contender("regard.attention", dense, Tensors(dense), 1)
+        ours, whole = interleave([_contender(mask, case, Tensors(case), pairs), all_pairs], settings.pick(3, 7, 15), settings.peak)
+        cost = median((a / pairs) / (b / dense.pairs) for a, b in zip(ours.seconds, whole.seconds, strict=True))
+        rows.append(
+            Row("sparse", f"{direction} fp32, n={n}, {name}", ours.time, rate=ours.rate, peak=ours.peak, share=ours.share,
+                goal=f"a pair at most {_GOAL}x the dense kernel's", reached=f"{cost:.2f}x", met=cost <= _GOAL,
+                values={"n": n, "mask": name, "direction": direction, "pairs": pairs, "cost": cost})
+        )  # fmt: skip
+    return rows
+
+
+def _resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _planning(settings: Settings) -> Row:
+    settings.say(f"planning {_PLAN_ROWS} rows")
+    seconds, kept, before = [], [], _resident()
+    for _ in range(5):
+        start = time.perf_counter()
+        kept.append(regard.plan(regard.window(255, 0), len_q=_PLAN_ROWS, len_k=_PLAN_ROWS))
+        seconds.append(time.perf_counter() - start)
+    bytes_a_row = (_resident() - before) / len(kept) / _PLAN_ROWS
+    spent = median(seconds)
+    return Row(
+        "sparse", f"planning n={_PLAN_ROWS}, window of 256 keys", spent,
+        goal=f"about {_PLAN_GOAL * 1e3:g} ms, at most {_PLAN_BYTES_A_ROW} bytes a row", reached=f"{bytes_a_row:.1f} bytes a row",
+        met=spent <= _PLAN_GOAL and bytes_a_row <= _PLAN_BYTES_A_ROW, values={"n": _PLAN_ROWS, "bytes_a_row": bytes_a_row},
+    )  # fmt: skip
+
+
+def sparse(settings: Settings) -> Group:
+    n = settings.pick(16384, 65536)
+    dense = Case(settings.pick(4096, 8192), _DIM, heads=1)
+    rows = [row for name, mask in _masks(n).items() for row in _rows(name, mask, n, dense, settings)]
+    notes = [f"A pair of the dense kernel: all pairs of n={dense.n}, in the same round. Every query sees its own key."]
+    return Group(
+        "sparse", f"float32, 1 head, d={_DIM}, 1 thread: time for each pair that the mask allows", [*rows, _planning(settings)], notes
+    )
