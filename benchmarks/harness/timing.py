@@ -21,6 +21,7 @@ class Contender:
     kind: str = "fma"  # which peak it is compared with
     context: Callable = nullcontext  # entered around the calls, outside the time that counts
     wall: bool = False  # by the clock on the wall, also where there is one thread
+    short: bool = False  # found out by calls_for: whoever runs first after a pause would pay for waking threads and caches
 
 
 @dataclass
@@ -71,8 +72,8 @@ def _sample(contender: Contender, calls: int) -> tuple[float, float]:
     alone = contender.threads == 1 and not contender.wall
     clock = time.thread_time if alone else time.perf_counter
     with contender.context():
-        if calls > 1:
-            call()  # short calls: wakes the threads and the caches, after the peak has run
+        if contender.short:
+            call()  # wakes the threads and the caches, after the peak has run
         wall, processors, start = time.perf_counter(), time.process_time(), clock()
         for _ in range(calls):
             call()
@@ -86,13 +87,17 @@ def _with_threads(contender: Contender) -> None:
         torch.set_num_threads(contender.threads)
 
 
+_SHORT = 0.02  # seconds; waking up is nothing beside a longer call
+
+
 def calls_for(contender: Contender, least_seconds: float) -> int:
     """How many calls make a sample at least so long. Warms the contender up."""
     _with_threads(contender)
     first, _ = _sample(contender, 1)
-    if first > 50 * least_seconds:
+    if first > max(50 * least_seconds, 2 * _SHORT):
         return 1
     once = min(_sample(contender, 1)[0] for _ in range(2))
+    contender.short = once < _SHORT
     return max(1, min(2000, round(least_seconds / once)))
 
 

@@ -9,6 +9,12 @@ if not _file.exists():
     raise ImportError(f"{_file} is missing: build the target regard_torch (./dev build regard_torch)")
 torch.ops.load_library(str(_file))
 
+# Gradients of these come from _autograd.py and _functional.py alone: autograd need not look at their arguments, for a microsecond or two a
+# call.
+_without_autograd = torch.library.Library("regard", "IMPL")
+for _name in ("_attend", "_attend_for_gradients", "_attend_backward", "_forward", "_backward", "_map"):
+    _without_autograd.impl(_name, torch.library.fallthrough_kernel, "AutogradCPU")
+
 
 def _overload(name):
     # `_op` is what OpOverload.__call__ calls in its turn; without it the call is only a little slower.
