@@ -41,6 +41,13 @@ class Or final : public Binary {
   std::uint64_t bits(const Place& place, std::int64_t i, std::int64_t j0) const override {
     return a()->bits(place, i, j0) | b()->bits(place, i, j0);
   }
+
+  void words(const Place& place, std::int64_t i, int rows, std::int64_t j0, std::uint64_t* words) const override {
+    std::uint64_t others[kMostRows];
+    a()->words(place, i, rows, j0, words);
+    b()->words(place, i, rows, j0, others);
+    for (int r = 0; r < rows; ++r) words[r] |= others[r];
+  }
 };
 
 class Not final : public MaskNode {
@@ -68,6 +75,12 @@ class Not final : public MaskNode {
   }
 
   std::uint64_t bits(const Place& place, std::int64_t i, std::int64_t j0) const override { return ~a_->bits(place, i, j0); }
+
+  void words(const Place& place, std::int64_t i, int rows, std::int64_t j0, std::uint64_t* words) const override {
+    a_->words(place, i, rows, j0, words);
+    for (int r = 0; r < rows; ++r) words[r] = ~words[r];
+  }
+
   bool varies_by_head() const override { return a_->varies_by_head(); }
   bool varies_by_batch() const override { return a_->varies_by_batch(); }
   bool varies_by_position() const override { return a_->varies_by_position(); }
@@ -121,6 +134,13 @@ void And::intervals(const Place& place, std::int64_t i0, std::int64_t i1, std::v
   b()->intervals(place, i0, i1, *in_b);
   combine(
       *in_a, *in_b, place.sequence->len_k, [](Seen x, Seen y) { return std::min(x, y); }, out);
+}
+
+void And::words(const Place& place, std::int64_t i, int rows, std::int64_t j0, std::uint64_t* words) const {
+  std::uint64_t others[kMostRows];
+  a()->words(place, i, rows, j0, words);
+  b()->words(place, i, rows, j0, others);
+  for (int r = 0; r < rows; ++r) words[r] &= others[r];
 }
 
 }  // namespace plan

@@ -39,6 +39,7 @@ class And final : public Binary {
   std::uint64_t bits(const Place& place, std::int64_t i, std::int64_t j0) const override {
     return a()->bits(place, i, j0) & b()->bits(place, i, j0);
   }
+  void words(const Place& place, std::int64_t i, int rows, std::int64_t j0, std::uint64_t* words) const override;
 };
 
 }  // namespace regard::plan

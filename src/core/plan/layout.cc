@@ -204,13 +204,11 @@ void Layout::bits(std::size_t s, std::int32_t head, std::int64_t i0, int rows, s
   const Sequence& sequence = sequences[s];
   const Place place{&sequence, mask_head(head), 1, order(s, head)};
   const std::uint64_t inside = range_bits(0, sequence.len_k, j0);
-  for (int r = 0; r < rows; ++r) {
-    if (inside == 0 || i0 + r >= sequence.len_q) {
-      words[r] = 0;
-    } else {
-      words[r] = mask == nullptr ? inside : mask->bits(place, i0 + r, j0) & inside;
-    }
+  const int real = inside == 0 ? 0 : static_cast<int>(std::clamp<std::int64_t>(sequence.len_q - i0, 0, rows));
+  for (int r = 0; mask != nullptr && r < real; r += MaskNode::kMostRows) {
+    mask->words(place, i0 + r, std::min(MaskNode::kMostRows, real - r), j0, words + r);
   }
+  for (int r = 0; r < rows; ++r) words[r] = r >= real ? 0 : mask == nullptr ? inside : words[r] & inside;
 }
 
 }  // namespace regard::plan

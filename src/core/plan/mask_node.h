@@ -62,6 +62,12 @@ class MaskNode {
   // j0 itself is inside.
   virtual std::uint64_t bits(const Place& place, std::int64_t i, std::int64_t j0) const = 0;
 
+  // The same for rows i ... i + rows - 1, at most kMostRows of them: masks that are asked often have what neighbours share in common.
+  static constexpr int kMostRows = 64;
+  virtual void words(const Place& place, std::int64_t i, int rows, std::int64_t j0, std::uint64_t* words) const {
+    for (int r = 0; r < rows; ++r) words[r] = bits(place, i + r, j0);
+  }
+
   // Where each row sees one stretch of keys, [*begin, *end) of row i; false where rows may see anything.
   virtual bool stretch(const Place& /*place*/, std::int64_t /*i*/, std::int64_t* /*begin*/, std::int64_t* /*end*/) const { return false; }
 

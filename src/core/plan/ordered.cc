@@ -115,6 +115,22 @@ class OrderedDilated final : public Ordered {
            class_bits(keys, begin, end, q0, meets);
   }
 
+  // A row of the same class sees the same stretch, a place later.
+  void words(const Place& place, std::int64_t p, int rows, std::int64_t q0, std::uint64_t* words) const override {
+    if (place.order == nullptr || !place.order->queries.even() || !place.order->keys.even())
+      return MaskNode::words(place, p, rows, q0, words);
+    const AxisOrder &queries = place.order->queries, &keys = place.order->keys;
+    const Dilated::Comb comb = dilated().comb(place);
+    if (comb.step != keys.classes()) return MaskNode::words(place, p, rows, q0, words);
+    for (int r = 0, end; r < rows; r = end) {
+      end = static_cast<int>(std::min<std::int64_t>(rows, queries.class_begin(queries.class_at(p + r) + 1) - p));
+      const std::int64_t i = queries.row(p + r), c = modulo(comb.residue + i, comb.step);
+      const std::int64_t first = keys.class_begin(c), last = keys.class_begin(c + 1);
+      const std::int64_t low = first + steps_up(i + comb.low - c, comb.step), high = first + steps_up(i + comb.high - c, comb.step);
+      for (int k = 0; k < end - r; ++k) words[r + k] = range_bits(std::max(low + k, first), std::min(high + k, last), q0);
+    }
+  }
+
  protected:
   void see(const Place& place, std::int64_t i0, std::int64_t i1, std::vector<Interval>& out) const override {
     if (!fits(place)) return Ordered::see(place, i0, i1, out);
@@ -135,6 +151,10 @@ class OrderedDilated final : public Ordered {
 
  private:
   const Dilated& dilated() const { return static_cast<const Dilated&>(*mask_); }
+  // distance / step, rounded up.
+  static std::int64_t steps_up(std::int64_t distance, std::int64_t step) {
+    return distance > 0 ? (distance + step - 1) / step : -(-distance / step);
+  }
   bool fits(const Place& place) const { return place.order->keys.classes() % dilated().dilation(place.head) == 0; }
 };
 
@@ -149,6 +169,12 @@ class OrderedGlobalTokens final : public Ordered {
     if (p < place.order->queries.front() && global.is_global(place, place.order->queries.row(p))) return ~std::uint64_t{0};
     const std::vector<std::int64_t>& tokens = global.tokens(place);
     return front_bits(place.order->keys, q0, [&](std::int64_t key) { return std::binary_search(tokens.begin(), tokens.end(), key); });
+  }
+
+  // Rows behind the front see one and the same.
+  void words(const Place& place, std::int64_t p, int rows, std::int64_t q0, std::uint64_t* words) const override {
+    if (place.order == nullptr || p < place.order->queries.front()) return MaskNode::words(place, p, rows, q0, words);
+    std::fill_n(words, rows, bits(place, p, q0));
   }
 
  protected:

@@ -38,6 +38,11 @@ class Window final : public MaskNode {
     return range_bits(i + low, i + high, j0);
   }
 
+  void words(const Place& place, std::int64_t i, int rows, std::int64_t j0, std::uint64_t* words) const override {
+    const auto [low, high] = bounds(*place.sequence);
+    for (int r = 0; r < rows; ++r) words[r] = range_bits(i + r + low, i + r + high, j0);
+  }
+
   bool stretch(const Place& place, std::int64_t i, std::int64_t* begin, std::int64_t* end) const override {
     const auto [low, high] = bounds(*place.sequence);
     *begin = i + low;

@@ -78,10 +78,15 @@ void cut_forward(kernels::ForwardTask& task) {
       end -= size;
     }
     if (layout.mask == nullptr) continue;
+    const std::int32_t* rows = layout.query_rows(static_cast<std::size_t>(s), kv * group);
     std::sort(task.items.begin() + static_cast<std::ptrdiff_t>(first_item), task.items.end(),
               [&](const kernels::ForwardItem& x, const kernels::ForwardItem& y) {
                 const std::int64_t cost_x = costs.of(x.unit_begin, x.unit_end), cost_y = costs.of(y.unit_begin, y.unit_end);
                 if (cost_x != cost_y) return cost_x > cost_y;
+                if (rows != nullptr) {
+                  const auto rx = rows[x.unit_begin * plan::kRowUnit], ry = rows[y.unit_begin * plan::kRowUnit];
+                  if (rx != ry) return rx > ry;
+                }
                 return x.unit_end != y.unit_end ? x.unit_end > y.unit_end : x.head_begin < y.head_begin;
               });
   }
