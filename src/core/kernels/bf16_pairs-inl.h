@@ -85,20 +85,24 @@ struct Bf16PairOps {
     }
   }
 
-  static HWY_INLINE void PackLanesOf(const Head& head, std::int64_t first, std::size_t n, std::size_t cols, float /*scale*/,
+  template <bool kCheck = false>
+  static HWY_INLINE bool PackLanesOf(const Head& head, std::int64_t first, std::size_t n, std::size_t cols, float /*scale*/,
                                      const RowScratch<float>& scratch, Packed* HWY_RESTRICT to) {
     const Packed* rows[kWidth<float>];
     PointAtPairs(head, first, n, kWidth<float>, cols, scratch, rows);
-    PackLanes(rows, (cols + 1) / 2, Packed{1}, to);
+    static_assert(!kCheck, "panels are always packed, and looked at then");
+    return PackLanes(rows, (cols + 1) / 2, Packed{1}, to);
   }
   static HWY_INLINE Rows<Packed> RowsOf(const Head& head, std::int64_t first, std::size_t n, std::size_t cols, float /*scale*/,
-                                        const RowScratch<float>& scratch, Packed* HWY_RESTRICT to, std::size_t stride) {
+                                        const RowScratch<float>& scratch, Packed* HWY_RESTRICT to, std::size_t stride,
+                                        bool* /*finite*/ = nullptr) {
     const Packed* rows[kRows];
     PointAtPairs(head, first, n, kRows, cols, scratch, rows);
     for (std::size_t r = 0; r < kRows; ++r) CopyPairs(rows[r], (cols + 1) / 2, to + r * stride);
     return {to, static_cast<std::int64_t>(stride)};
   }
   // Pairs of rows lie side by side in no tensor.
+  static constexpr bool kReadsInPlace = false;
   static HWY_INLINE bool InPlace(const Head& /*head*/, std::size_t /*n*/, std::size_t /*cols*/) { return false; }
   static HWY_INLINE Panels<Packed> PanelsInPlace(const Head& /*head*/, std::int64_t /*first*/) { return {}; }
   static HWY_INLINE bool FiniteInPlace(const Head& /*head*/, std::int64_t /*first*/, std::size_t /*n*/, std::size_t /*cols*/) {

@@ -73,11 +73,12 @@ class DotGradient {
   // panels, unless `panels` is null because they lie ready. Returns whether all is finite.
   bool PackKeys(const Head& k, std::int64_t first, std::size_t n, const RowScratch<T>& scratch, Rows<Packed>* rows, Packed* row_memory,
                 Packed* panels, std::size_t panel_stride) {
+    bool finite = true;
     for (std::size_t at = 0; at < n; at += kRows) {
       rows[at / kRows] = Ops::RowsOf(k, first + static_cast<std::int64_t>(at), std::min(kRows, n - at), dim_, T{1}, scratch,
-                                     row_memory + at * RowStride(inner_), RowStride(inner_));
+                                     row_memory + at * RowStride(inner_), RowStride(inner_), &finite);
     }
-    if (panels == nullptr) return Ops::FiniteInPlace(k, first, n, dim_);
+    if (panels == nullptr) return finite;
     return Ops::PackPanelsOf(k, first, n, RoundUp(n, Ops::kPair), dim_, panel_stride, scratch, panels);
   }
   // Queries from `first` on are about to be packed, for pairs with the block's keys.
@@ -86,8 +87,11 @@ class DotGradient {
   bool PackQueries(const Head& q, std::int64_t first, std::size_t n, std::size_t /*lane*/, const RowScratch<T>& scratch, Packed* lanes,
                    Packed* panels, std::size_t panel_stride) {
     // The scale goes where the forward pass put it: the scores then have the same bits, and the weights add up to 1.
-    Ops::PackLanesOf(q, first, n, dim_, Ops::kScaleWhilePacking ? factor_ : T{1}, scratch, lanes);
-    if (panels == nullptr) return Ops::FiniteInPlace(q, first, n, dim_);
+    const T factor = Ops::kScaleWhilePacking ? factor_ : T{1};
+    if constexpr (Ops::kReadsInPlace) {
+      if (panels == nullptr) return Ops::template PackLanesOf<true>(q, first, n, dim_, factor, scratch, lanes);
+    }
+    Ops::PackLanesOf(q, first, n, dim_, factor, scratch, lanes);
     return Ops::PackPanelsOf(q, first, n, RoundUp(n, Ops::kPair), dim_, panel_stride, scratch, panels);
   }
 

@@ -48,28 +48,26 @@ struct PlainOps {
 
   // Operands of `n` rows of a head, from `first` on. What a tile or panel lacks in rows counts as zeros.
   //
-  // Rows become lanes of a panel, [cols][kWidth], scaled.
-  static HWY_INLINE void PackLanesOf(const Head& head, std::int64_t first, std::size_t n, std::size_t cols, T scale,
+  // Rows become lanes of a panel, [cols][kWidth], scaled. Returns, where kCheck, whether all is finite.
+  template <bool kCheck = false>
+  static HWY_INLINE bool PackLanesOf(const Head& head, std::int64_t first, std::size_t n, std::size_t cols, T scale,
                                      const RowScratch<T>& scratch, Packed* HWY_RESTRICT to) {
     const T* rows[kWidth<T>];
     std::fill_n(rows, kWidth<T>, scratch.zeros);
     PointAtRows(head, first, n, cols, scratch.copies, scratch.stride, rows);
-    PackLanes(rows, cols, scale, to);
+    return PackLanes<kCheck>(rows, cols, scale, to);
   }
-  // Up to kRows rows, copied to `to`, [kRows][stride], scaled.
+  // Up to kRows rows, copied to `to`, [kRows][stride], scaled. `finite` becomes false where something is not.
   static HWY_INLINE Rows<Packed> RowsOf(const Head& head, std::int64_t first, std::size_t n, std::size_t cols, T scale,
-                                        const RowScratch<T>& /*scratch*/, Packed* HWY_RESTRICT to, std::size_t stride) {
+                                        const RowScratch<T>& /*scratch*/, Packed* HWY_RESTRICT to, std::size_t stride,
+                                        bool* finite = nullptr) {
     PrefetchRows(head, first, static_cast<std::int64_t>(n), cols);
-    for (std::size_t r = 0; r < kRows; ++r) {
-      if (r < n) {
-        CopyScaledRow(head, first + static_cast<std::int64_t>(r), cols, scale, to + r * stride);
-      } else {
-        std::fill_n(to + r * stride, cols, T{0});
-      }
-    }
+    const bool all = CopyScaledRows(head, first, n, cols, scale, to, stride);
+    if (finite != nullptr) *finite &= all;
     return {to, static_cast<std::int64_t>(stride)};
   }
   // Whether columns can be read from the tensor, by whole vectors, and are few enough for it.
+  static constexpr bool kReadsInPlace = true;
   static HWY_INLINE bool InPlace(const Head& head, std::size_t n, std::size_t cols) {
     return LiesReady(head) && head.order == nullptr && cols % kLanes<T> == 0 && n * cols * sizeof(T) <= kMostInPlace;
   }

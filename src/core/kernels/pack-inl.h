@@ -82,10 +82,12 @@ HWY_INLINE void TransposeBlocks(D d, V* v) {
 
 #endif  // HWY_TARGET != HWY_SCALAR
 
-// to[c * kWidth + r] = rows[r][c], scaled, for kWidth rows. Rows that do not exist point at zeros.
-template <typename T>
-HWY_NOINLINE void PackLanes(const T* const* rows, std::size_t cols, T scale, T* HWY_RESTRICT to) {
+// to[c * kWidth + r] = rows[r][c], scaled, for kWidth rows. Rows that do not exist point at zeros. Returns, where kCheck, whether all that
+// was stored is finite.
+template <bool kCheck = false, typename T>
+HWY_NOINLINE bool PackLanes(const T* const* rows, std::size_t cols, T scale, T* HWY_RESTRICT to) {
   std::size_t c = 0;
+  [[maybe_unused]] auto seen = hn::Zero(Tag<T>());
 #if HWY_TARGET != HWY_SCALAR
   {
     const Tag<T> d;
@@ -98,7 +100,11 @@ HWY_NOINLINE void PackLanes(const T* const* rows, std::size_t cols, T scale, T* 
         for (std::size_t i = 0; i < kBlock<T>; ++i) v[i] = LoadBlocks<T>(rows + half * kLanes<T> + i, c);
         TransposeBlocks(d, v);
 #pragma GCC unroll 4
-        for (std::size_t i = 0; i < kBlock<T>; ++i) hn::Store(Scaled(v[i], factor, T{}), d, to + (c + i) * kWidth<T> + half * kLanes<T>);
+        for (std::size_t i = 0; i < kBlock<T>; ++i) {
+          const auto x = Scaled(v[i], factor, T{});
+          if constexpr (kCheck) seen = See<T>(seen, x);
+          hn::Store(x, d, to + (c + i) * kWidth<T> + half * kLanes<T>);
+        }
       }
     }
   }
@@ -106,7 +112,11 @@ HWY_NOINLINE void PackLanes(const T* const* rows, std::size_t cols, T scale, T* 
   for (; c < cols; ++c) {
     for (std::size_t r = 0; r < kWidth<T>; ++r)
       to[c * kWidth<T> + r] = std::is_floating_point_v<T> ? Element(rows[r] + c) * scale : Element(rows[r] + c);
+    if constexpr (kCheck)
+      seen = See<T>(See<T>(seen, hn::Load(Tag<T>(), to + c * kWidth<T>)), hn::Load(Tag<T>(), to + c * kWidth<T> + kLanes<T>));
   }
+  if constexpr (kCheck) return AllFinite<T>(seen);
+  return true;
 }
 
 // to[c * kRows + r] = rows[r][c] for kRows rows; up to three elements behind the end are overwritten.

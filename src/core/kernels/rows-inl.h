@@ -216,21 +216,35 @@ HWY_NOINLINE void CopyRow(const Head& head, std::int64_t i, std::size_t cols, T*
   for (; c < cols; ++c) to[c] = ElementAs<T>(head.dtype, head.base, at + static_cast<std::int64_t>(c) * head.col);
 }
 
-// Row i, times a factor.
+// Rows [first, first + n), times a factor, and zeros for the rest of kRows rows, `stride` apart, which has room for whole vectors. Returns
+// whether all is finite.
 template <typename T>
-HWY_NOINLINE void CopyScaledRow(const Head& head, std::int64_t i, std::size_t cols, T factor, T* HWY_RESTRICT to) {
+HWY_NOINLINE bool CopyScaledRows(const Head& head, std::int64_t first, std::size_t n, std::size_t cols, T factor, T* to,
+                                 std::size_t stride) {
   const Tag<T> d;
   const auto times = hn::Set(d, factor);
-  std::size_t c = 0;
-  if (head.dtype == OwnDType<T>() && head.col == 1) {
-    const T* HWY_RESTRICT from = static_cast<const T*>(head.base) + head.At(i);
-    for (; c + kLanes<T> <= cols; c += kLanes<T>) hn::StoreU(hn::Mul(hn::LoadU(d, from + c), times), d, to + c);
-    for (; c < cols; ++c) to[c] = from[c] * factor;
-    return;
+  const bool own = head.dtype == OwnDType<T>() && head.col == 1;
+  auto seen = hn::Zero(d);
+  bool tails_finite = true;
+  for (std::size_t r = 0; r < n; ++r, to += stride) {
+    const std::int64_t i = first + static_cast<std::int64_t>(r);
+    if (!own) CopyRow(head, i, cols, to);
+    const T* from = own ? static_cast<const T*>(head.base) + head.At(i) : to;
+    std::size_t c = 0;
+    for (; c + kLanes<T> <= cols; c += kLanes<T>) {
+      const auto x = hn::Mul(hn::LoadU(d, from + c), times);
+      seen = See<T>(seen, x);
+      hn::StoreU(x, d, to + c);
+    }
+    for (; c < cols; ++c) {
+      to[c] = from[c] * factor;
+      tails_finite &= to[c] - to[c] == T{0};
+    }
   }
-  CopyRow(head, i, cols, to);
-  for (; c + kLanes<T> <= cols; c += kLanes<T>) hn::StoreU(hn::Mul(hn::LoadU(d, to + c), times), d, to + c);
-  for (; c < cols; ++c) to[c] *= factor;
+  for (std::size_t r = n; r < kRows; ++r, to += stride) {
+    for (std::size_t c = 0; c < cols; c += kLanes<T>) hn::StoreU(hn::Zero(d), d, to + c);
+  }
+  return tails_finite && AllFinite<T>(seen);
 }
 
 // Whether a head's rows lie in whole vectors.
@@ -248,14 +262,18 @@ HWY_INLINE const T* RowInVectors(const Head& head, std::int64_t i, std::size_t c
   return copy;
 }
 
-// The inner product of row i of two heads. `a` and `b` have room for a row each, in whole vectors.
+// from[i] -= the inner product of rows first + i of two heads, for i < n. `a` and `b` have room for a row each, in whole vectors.
 template <typename T>
-HWY_NOINLINE T RowProduct(const Head& first, const Head& second, std::int64_t i, std::size_t cols, T* HWY_RESTRICT a, T* HWY_RESTRICT b) {
+HWY_NOINLINE void SubtractRowProducts(const Head& x, const Head& y, std::int64_t first, std::size_t n, std::size_t cols, T* HWY_RESTRICT a,
+                                      T* HWY_RESTRICT b, T* HWY_RESTRICT from) {
   const Tag<T> d;
-  const T *x = RowInVectors(first, i, cols, a), *y = RowInVectors(second, i, cols, b);
-  auto sum = hn::Zero(d);
-  for (std::size_t c = 0; c < cols; c += kLanes<T>) sum = hn::MulAdd(hn::LoadU(d, x + c), hn::LoadU(d, y + c), sum);
-  return hn::GetLane(hn::SumOfLanes(d, sum));
+  for (std::size_t i = 0; i < n; ++i) {
+    const std::int64_t row = first + static_cast<std::int64_t>(i);
+    const T *left = RowInVectors(x, row, cols, a), *right = RowInVectors(y, row, cols, b);
+    auto sum = hn::Zero(d);
+    for (std::size_t c = 0; c < cols; c += kLanes<T>) sum = hn::MulAdd(hn::LoadU(d, left + c), hn::LoadU(d, right + c), sum);
+    from[i] -= hn::GetLane(hn::SumOfLanes(d, sum));
+  }
 }
 
 // Rows [first, first + n) of a head in whole vectors, with zeros behind their last column: in the tensor itself, or copied to `to`,

@@ -86,9 +86,7 @@ class BackwardStatistics {
     }
     ExpOfNegated(inverse_sum_ + at, n);  // the forward pass divided by the sum itself
     PrefetchRows(heads.out, first, static_cast<std::int64_t>(n), dim_v);
-    for (std::size_t i = 0; i < n; ++i) {
-      shift_[at + i] -= RowProduct<T>(heads.out, heads.d_out, first + static_cast<std::int64_t>(i), dim_v, row, other);
-    }
+    SubtractRowProducts<T>(heads.out, heads.d_out, first, n, dim_v, row, other, shift_ + at);
   }
 
   QueryLanes<T> lanes(std::size_t first) const { return {maximum_ + first, inverse_sum_ + first, shift_ + first}; }
