@@ -1,6 +1,7 @@
 // Where tensors lie in memory changes no bit of any result, and nothing is written between the elements asked for.
 #include <gtest/gtest.h>
 
+#include "tests/core/support/error_bar.h"
 #include "tests/core/support/problem.h"
 
 namespace regard::testing {
@@ -51,6 +52,25 @@ TEST_P(Strides, OutputsMayLieAnywhere) {
     Request request;
     request.out_lie = request.gradient_lie = static_cast<Lie>(lie);
     EXPECT_TRUE(same_bits(expected, run(p, serial_executor(), request))) << "layout " << lie;
+  }
+}
+
+// Gradients of short sequences come all at once, and are written where they belong as they come.
+TEST_P(Strides, GradientsOfShortSequencesMayLieAnywhere) {
+  Random random(4);
+  for (const Rule& rule : {Rule{}, see_causal(), see_window(3, 2), see_lengths({70, 9})}) {
+    Problem p = random_problem(random, GetParam(), {2, 3, 1, 27, 70, 16, 24});
+    p.rule = rule;
+    const Results expected = run(p);
+    EXPECT_EQ(errors_of(p, expected), "");
+    for (int lie = 0; lie < kOutputLies; ++lie) {
+      Request request;
+      request.out_lie = request.gradient_lie = static_cast<Lie>(lie);
+      EXPECT_TRUE(same_bits(expected, run(p, serial_executor(), request))) << "layout " << lie;
+    }
+    Request some;
+    some.dk = some.dv = false;
+    EXPECT_TRUE(same_bits(expected, run(p, serial_executor(), some)));
   }
 }
 
