@@ -2,6 +2,8 @@
 //
 // Whole squares of scores at n=262144 take minutes, so by default the longest cases are a causal window, and a few queries
 // before all keys (every chunk of keys then passes a dense row); --full computes the squares as well.
+#include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <string>
@@ -10,6 +12,7 @@
 #include "allocations.h"
 #include "pool.h"
 #include "problem.h"
+#include "regard/plan.h"
 
 namespace {
 
@@ -60,6 +63,24 @@ void measure(const Case& c) {
   twice("backward", [&] { problem.backward(pool); });
 }
 
+// Planning a window over so many rows: how long it takes, and what the plan keeps or needs meanwhile.
+void measure_plan(std::int64_t rows) {
+  std::vector<double> milliseconds;
+  std::int64_t bytes = 0;
+  for (int round = 0; round < 5; ++round) {
+    regard::Plan plan;
+    regard::bench::reset_allocations();
+    const auto start = std::chrono::steady_clock::now();
+    const regard::Status status = regard::Plan::make(regard::window(255, 0), {1, 1, rows, rows}, &plan);
+    milliseconds.push_back(std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count());
+    bytes = std::max(bytes, regard::bench::allocations().peak_bytes);
+    if (!status.ok()) std::fprintf(stderr, "%s\n", status.message().c_str());
+  }
+  std::sort(milliseconds.begin(), milliseconds.end());
+  std::printf("{\"case\": \"plan\", \"rows\": %lld, \"milliseconds\": %.3f, \"bytes\": %lld}\n", static_cast<long long>(rows),
+              milliseconds[milliseconds.size() / 2], static_cast<long long>(bytes));
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -76,5 +97,6 @@ int main(int argc, char** argv) {
     for (const std::int64_t n : {65536, 262144}) cases.push_back({"all pairs", n, n, false, 2});
   }
   for (const Case& c : cases) measure(c);
+  measure_plan(1 << 20);
   return 0;
 }

@@ -44,7 +44,8 @@ def _row(what: str, case: Case, mask, settings: Settings) -> Row:
     ours, pass_ = interleave(pair, settings.pick(3, 5, 9), settings.peak, most_seconds=settings.pick(4, 15, 600), peak_each=False)
     times = median(ratios(ours, pass_))
     return Row(
-        "maps", f"{case.dtype}, n={case.n} d={case.d}, {what}", ours.time, pass_.time, "the forward pass", disturbed=ours.disturbed,
+        "maps", f"{case.dtype}, n={case.n} d={case.d}, {what}", ours.time, pass_.time, "the forward pass",
+        disturbed=ours.disturbed or pass_.disturbed,
         goal=f"at most {_GOAL}x the forward pass", reached=f"{times:.2f}x", met=times <= _GOAL,
         values={"n": case.n, "d": case.d, "dtype": case.dtype, "what": what, "times": times},
     )  # fmt: skip

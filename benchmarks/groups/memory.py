@@ -11,6 +11,8 @@ from groups.settings import Settings
 _MIB = 1024 * 1024
 _GOAL = 16 * _MIB  # of scratch for a worker
 _COUNTERS = 0.1  # bytes a query
+_PLAN_GOAL = 0.050  # seconds for a million rows
+_PLAN_BYTES_A_ROW = 64  # so that memory grows with the rows, and not with tiles squared
 
 
 def _copy(line: dict) -> int:
@@ -38,6 +40,15 @@ def _row(line: dict, first: float) -> Row:
     )  # fmt: skip
 
 
+def _plan(line: dict) -> Row:
+    bytes_a_row = line["bytes"] / line["rows"]
+    return Row(
+        "memory", f"plan of n={line['rows']}, window of 256 keys", line["milliseconds"] * 1e-3,
+        goal=f"about {_PLAN_GOAL * 1e3:g} ms, at most {_PLAN_BYTES_A_ROW} bytes a row", reached=f"{bytes_a_row:.1f} bytes a row",
+        met=line["milliseconds"] * 1e-3 <= _PLAN_GOAL and bytes_a_row <= _PLAN_BYTES_A_ROW, values=line,
+    )  # fmt: skip
+
+
 def memory(settings: Settings) -> Group:
     settings.say("memory of C++ calls")
     command = [str(built("regard_memory_bench"))] + (["--full"] if settings.level == "full" else [])
@@ -45,7 +56,8 @@ def memory(settings: Settings) -> Group:
     if run.returncode != 0:
         raise SystemExit(f"{command[0]}: {run.stderr.strip() or f'ended with code {run.returncode}'}")
     lines = [json.loads(line) for line in run.stdout.splitlines()]
+    plans = [_plan(lines.pop(i)) for i in reversed(range(len(lines))) if lines[i]["case"] == "plan"]
     # "The same at every n": no case keeps more for a worker than the shortest one, but for a counter for each block of queries.
     first = {d: next(x["scratch_bytes"] for x in lines if x["direction"] == d) for d in ("forward", "backward")}
     rows = [_row(x, first[x["direction"]]) for x in lines]
-    return Group("memory", "scratch that a worker keeps, and what a call allocates besides", rows)
+    return Group("memory", "scratch that a worker keeps, what a call allocates besides, and planning a long sequence", rows + plans)

@@ -1,8 +1,5 @@
-"""Sparse masks on a long sequence: what an allowed pair costs, against a pair of the dense kernel; and planning a very long one."""
+"""Sparse masks on a long sequence: what an allowed pair costs, against a pair of the dense kernel."""
 
-import os
-import time
-from pathlib import Path
 from statistics import median
 
 import regard
@@ -15,8 +12,6 @@ from groups.settings import Settings
 
 _DIM = 64
 _GOAL = 1.4  # times the dense kernel's time for a pair
-_PLAN_ROWS, _PLAN_GOAL = 1 << 20, 0.050  # seconds
-_PLAN_BYTES_A_ROW = 64  # memory in proportion to the rows
 
 
 def _masks(n: int) -> dict:
@@ -69,31 +64,9 @@ def _rows(name: str, mask, n: int, dense: Case, settings: Settings) -> list[Row]
     return rows
 
 
-def _resident() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-def _planning(settings: Settings) -> Row:
-    settings.say(f"planning {_PLAN_ROWS} rows")
-    seconds, kept, before = [], [], _resident()
-    for _ in range(5):
-        start = time.perf_counter()
-        kept.append(regard.plan(regard.window(255, 0), len_q=_PLAN_ROWS, len_k=_PLAN_ROWS))
-        seconds.append(time.perf_counter() - start)
-    bytes_a_row = (_resident() - before) / len(kept) / _PLAN_ROWS
-    spent = median(seconds)
-    return Row(
-        "sparse", f"planning n={_PLAN_ROWS}, window of 256 keys", spent,
-        goal=f"about {_PLAN_GOAL * 1e3:g} ms, at most {_PLAN_BYTES_A_ROW} bytes a row", reached=f"{bytes_a_row:.1f} bytes a row",
-        met=spent <= _PLAN_GOAL and bytes_a_row <= _PLAN_BYTES_A_ROW, values={"n": _PLAN_ROWS, "bytes_a_row": bytes_a_row},
-    )  # fmt: skip
-
-
 def sparse(settings: Settings) -> Group:
     n = settings.pick(16384, 65536)
     dense = Case(settings.pick(4096, 8192), _DIM, heads=1)
     rows = [row for name, mask in _masks(n).items() for row in _rows(name, mask, n, dense, settings)]
     notes = [f"A pair of the dense kernel: all pairs of n={dense.n}, in the same round. Every query sees its own key."]
-    return Group(
-        "sparse", f"float32, 1 head, d={_DIM}, 1 thread: time for each pair that the mask allows", [*rows, _planning(settings)], notes
-    )
+    return Group("sparse", f"float32, 1 head, d={_DIM}, 1 thread: time for each pair that the mask allows", rows, notes)

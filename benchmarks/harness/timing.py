@@ -21,7 +21,7 @@ class Contender:
     kind: str = "fma"  # which peak it is compared with
     context: Callable = nullcontext  # entered around the calls, outside the time that counts
     wall: bool = False  # by the clock on the wall, also where there is one thread
-    short: bool = False  # found out by calls_for: whoever runs first after a pause would pay for waking threads and caches
+    short: bool = False  # found out by calls_for: waking threads and caches after a pause would be a good part of its time
 
 
 @dataclass
@@ -94,10 +94,11 @@ def calls_for(contender: Contender, least_seconds: float) -> int:
     """How many calls make a sample at least so long. Warms the contender up."""
     _with_threads(contender)
     first, _ = _sample(contender, 1)
-    if first > max(50 * least_seconds, 2 * _SHORT):
+    second, _ = _sample(contender, 1)  # the first may have compiled something
+    contender.short = min(first, second) < _SHORT
+    if min(first, second) > 50 * least_seconds:
         return 1
-    once = min(_sample(contender, 1)[0] for _ in range(2))
-    contender.short = once < _SHORT
+    once = min(second, _sample(contender, 1)[0])
     return max(1, min(2000, round(least_seconds / once)))
 
 
@@ -113,6 +114,9 @@ def interleave(
     contenders then use the same threads and peak)."""
     start = time.perf_counter()
     calls = [calls_for(c, least_seconds) if warm else 1 for c in contenders]
+    warmed = any(c.short for c in contenders)  # all of them or none: they stand beside one another
+    for c in contenders:
+        c.short = warmed
     timings = [Timing(c) for c in contenders]
     collected = gc.isenabled()
     gc.collect()

@@ -65,7 +65,7 @@ struct BackwardInputs {
 // The gradients that are wanted; a view that is not given is not computed. Each has its input's shape; its dtype is the
 // input's, or float32. d_modifiers has one entry for each of Options::modifiers that holds a
 // differentiable tensor (all but Softcap, Function and Dropout), in their order, each with that tensor's own (broadcast) shape; the
-// list may be shorter. d_score_v is that of Additive::v.
+// list may be shorter. d_score_v is that of Additive::v. None may lie over an input, or over another.
 struct Gradients {
   MutableTensorView dq, dk, dv;
   std::vector<MutableTensorView> d_modifiers;

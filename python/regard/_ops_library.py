@@ -9,8 +9,8 @@ if not _file.exists():
     raise ImportError(f"{_file} is missing: build the target regard_torch (./dev build regard_torch)")
 torch.ops.load_library(str(_file))
 
-# Gradients of these come from _autograd.py and _functional.py alone: autograd need not look at their arguments, for a microsecond or two a
-# call.
+# These are called where autograd has been dealt with (_autograd.py), or where there are no gradients: it need not look at their arguments,
+# for a microsecond or two a call.
 _without_autograd = torch.library.Library("regard", "IMPL")
 for _name in ("_attend", "_attend_for_gradients", "_attend_backward", "_forward", "_backward", "_map"):
     _without_autograd.impl(_name, torch.library.fallthrough_kernel, "AutogradCPU")

@@ -37,6 +37,9 @@ std::vector<MapProblem> several(DType dtype) {
   std::vector<MapProblem> all{problem(dtype), problem(dtype, see_causal(-20), 2),
                               problem(dtype, see_window(9, 2) | see_global_tokens({{3}}), 3),
                               problem(dtype, see_documents({0, 7, 30, 61}, {0, 33, 34, 90}, see_causal()), 4)};
+  // Rows that are taken in another order.
+  all.push_back(problem(dtype, see_dilated(6, 4, {3, 3, 2, 2}), 9));
+  all.push_back(problem(dtype, see_dilated(-1, 2, {4}) | see_global_tokens({{3, 40, 59}}), 10));
   all.push_back(problem(dtype, see_window(40, 9), 5));
   all.back().sinks = normal(kF32, {1, kHeads, 1, 2}, 6);
   all.back().dropout = Dropout{0.3, 11};
@@ -96,11 +99,13 @@ TEST_P(MapAnswers, PicturesPoolTheCells) {
 }
 
 TEST_P(MapAnswers, APictureOfEveryPairIsTheMap) {
-  const MapProblem p = problem(GetParam(), see_causal());
-  Tensor picture(p.dtype(), {kBatch, kHeads, kRows, kKeys}), weights = picture;
-  ASSERT_TRUE(attention_picture(p.inputs(), p.options(), {}, Pooling::kMax, picture.mutable_view()).ok());
-  ASSERT_TRUE(attention_weights(p.inputs(), p.options(), {}, weights.mutable_view()).ok());
-  EXPECT_TRUE(same_bits(picture, weights));
+  for (const Rule& rule : {see_causal(), see_dilated(5, 5, {3, 3, 2, 2}), see_window(2, 2) | see_global_tokens({{7, 50}})}) {
+    const MapProblem p = problem(GetParam(), rule);
+    Tensor picture(p.dtype(), {kBatch, kHeads, kRows, kKeys}), weights = picture;
+    ASSERT_TRUE(attention_picture(p.inputs(), p.options(), {}, Pooling::kMax, picture.mutable_view()).ok());
+    ASSERT_TRUE(attention_weights(p.inputs(), p.options(), {}, weights.mutable_view()).ok());
+    EXPECT_TRUE(same_bits(picture, weights));
+  }
 }
 
 TEST_P(MapAnswers, TopKeysAreTheLargestWeights) {

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "core/api/forward_task.h"
+#include "core/api/plan_for.h"
 #include "core/kernels/map_task.h"
 #include "core/schedule/borrow.h"
 #include "core/schedule/map_items.h"
@@ -132,6 +133,8 @@ Status run_map(MapCall& call, const MapInputs& inputs, const Options& options, c
     schedule::cut_statistics(task);
     if (Status status = run_forward(task.pass, executor); !status.ok()) return status;
   }
+  // Pictures can be made of rows in any order; means are made of heads that may differ in it.
+  if (task.kind == MapTask::Kind::kPicture && !task.mean) task.pass.layout = &in_best_order(*task.pass.layout, options, pass);
   schedule::cut_map(task);
   const MapRegion& region = task.region;
   const double pairs = static_cast<double>((region.batch_end - region.batch_begin) * (region.head_end - region.head_begin)) *

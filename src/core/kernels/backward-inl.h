@@ -179,7 +179,7 @@ class Backward {
     const MutableTensorView& to = task_.gradients.dq;
     dq_.Start({to.given() ? HeadOf(to) : Head{}, query_, dim_, static_cast<T>(task_.scale)},
               turn.before == 0 && turn.last && one_sub_block_);
-    if (!Gradient::kIsProduct) dq_.StartAll(queries_);
+    if (!Gradient::kIsProduct) dq_.FillUp(queries_);
     for (std::size_t p = 0; p < kPanels; ++p) packed_[p] = false;
     const Head q = HeadOf(task_.inputs.q), d_out = HeadOf(task_.inputs.d_out);
     queries_in_place_ = InPlace(q, queries_, dim_);
@@ -373,7 +373,7 @@ class Backward {
       }
     }
     for (std::size_t g = 0; g < sub_groups_; ++g) {
-      if (queries[g].count != 0) sums.Start(sub_group_ + g);
+      if (queries[g].count != 0) sums.MarkStarted(sub_group_ + g);
     }
   }
 
@@ -411,7 +411,7 @@ class Backward {
           AddProduct<Ops, 1, kQueries>(d_scores_by_query_ + i, panels.at(c), keys, n, NarrowTail(c, dim_), select, dq_.End(p, i, c, n));
         }
       }
-      for (std::size_t done = p; done < end; ++done) dq_.Start(done);
+      for (std::size_t done = p; done < end; ++done) dq_.MarkStarted(done);
     }
   }
 
@@ -430,7 +430,7 @@ class Backward {
       dq_.Write(queries_, zeros_);
       return;
     }
-    dq_.StartAll(queries_);
+    dq_.FillUp(queries_);
     const Head to = HeadOf(task_.gradients.dq);
     const Head sum = first && last ? Head{} : HeadOf(task_.dq_sum);
     T* row = copies_;

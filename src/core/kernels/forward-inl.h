@@ -433,8 +433,7 @@ class Forward {
     for (std::size_t u = 0; u < uses_count_; ++u) {
       AccumulateSelecting<Ops>(WeightsOf(u), ValuesOf(u, values), KeysOf(u), group.rows, narrow, tile);
     }
-    if (!started_[group.index]) std::fill_n(out, kRows * kWidth<T>, T{0});
-    AddRows(tile, group.rows, out);
+    EndRows(tile, group.rows, narrow, TileEnd<T>{out, kWidth<T>, 0, T{1}, started_[group.index]});
   }
 
   // Divides by the sum, and writes the rows and their statistics.

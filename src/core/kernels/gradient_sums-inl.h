@@ -64,7 +64,7 @@ class KeySums {
     return {sums_ + (g * panels_ + c) * kRows * kWidth<T>, kWidth<T>, 0, T{1}, started_[g]};
   }
   // Group g has been added to, all its panels.
-  void Start(std::size_t g) { started_[g] = true; }
+  void MarkStarted(std::size_t g) { started_[g] = true; }
 
   // Writes the gradients of the block's `keys` keys, and zeros for those behind, of which nobody reads anything, up to `owned`.
   void Write(std::size_t keys, std::size_t owned, const T* zeros) const {
@@ -117,15 +117,17 @@ class QuerySums {
     if (in_place_) return rows_.End(query, c, n);
     return {sums_ + (c * queries_ + query) * kWidth<T>, kWidth<T>, 0, T{1}, started_[p]};
   }
-  void Start(std::size_t p) { started_[p] = true; }
+  void MarkStarted(std::size_t p) { started_[p] = true; }
 
-  // Where row `query` begins, its panels panel_step() apart; zeros where nothing has come.
+  // Where row `query` begins, its panels panel_step() apart.
   T* Row(std::size_t query) const { return sums_ + query * kWidth<T>; }
   std::size_t panel_step() const { return queries_ * kWidth<T>; }
-  // For sums that are added to row by row.
-  void StartAll(std::size_t queries) {
+  // Zeros where nothing has come, for sums that are added to or read row by row.
+  void FillUp(std::size_t queries) {
     for (std::size_t p = 0; p * kWidth<T> < queries; ++p) {
-      if (!started_[p]) StartPanel(p);
+      if (started_[p]) continue;
+      for (std::size_t c = 0; c < panels_; ++c) Clear(sums_ + (c * queries_ + p * kWidth<T>)*kWidth<T>, kWidth<T> * kWidth<T>);
+      started_[p] = true;
     }
   }
   // Writes `queries` rows, all of which has come.
@@ -140,11 +142,6 @@ class QuerySums {
   }
 
  private:
-  void StartPanel(std::size_t p) {
-    for (std::size_t c = 0; c < panels_; ++c) Clear(sums_ + (c * queries_ + p * kWidth<T>)*kWidth<T>, kWidth<T> * kWidth<T>);
-    started_[p] = true;
-  }
-
   std::size_t queries_ = 0, panels_ = 0;
   T* sums_ = nullptr;
   bool* started_ = nullptr;

@@ -36,12 +36,16 @@ class PictureSink {
     row_ = -1;
   }
 
-  void Take(const MapStrip<T>& strip, std::int64_t chunk_key) {
-    chunk_key_ = chunk_key;
+  void BeginChunk(const MapAxis& keys, std::int64_t count) {
+    keys_ = keys;
+    keys_count_ = count;
+  }
+
+  void Take(const MapStrip<T>& strip) {
     for (std::size_t r = strip.begin; r < strip.end;) {
-      const std::int64_t row = CellRow(strip.row + static_cast<std::int64_t>(r));
+      const std::int64_t row = CellRow(strip.rows.At(static_cast<std::int64_t>(r)));
       std::size_t end = r + 1;
-      while (end < strip.end && CellRow(strip.row + static_cast<std::int64_t>(end)) == row) ++end;
+      while (end < strip.end && CellRow(strip.rows.At(static_cast<std::int64_t>(end))) == row) ++end;
       if (row != row_) Flush();
       if (row_ < 0) low_ = strip.panels[0], high_ = low_;
       row_ = row;
@@ -55,17 +59,16 @@ class PictureSink {
   // Pools the strip into its row of cells.
   void Flush() {
     if (row_ < 0) return;
-    const MapRegion& region = task_.region;
-    const std::int64_t begin = std::max(chunk_key_ + static_cast<std::int64_t>(low_ * kWidth<T>), region.key_begin);
-    const std::int64_t end = std::min(chunk_key_ + static_cast<std::int64_t>(high_ * kWidth<T>), region.key_end);
+    const std::int64_t end = std::min(keys_count_, static_cast<std::int64_t>(high_ * kWidth<T>));
     double* cells = cells_ + (row_ - first_) * Width();
-    const std::int64_t keys = region.key_end - region.key_begin;
-    for (std::int64_t key = begin; key < end;) {
-      const std::int64_t cell = (key - region.key_begin) * Width() / keys;
-      const std::int64_t last = std::min(end, region.key_begin + CeilDiv((cell + 1) * keys, Width()));
-      const T* HWY_RESTRICT from = strip_ + (key - chunk_key_);
-      cells[cell] = task_.pooling == Pooling::kMax ? Largest(cells[cell], from, last - key) : cells[cell] + Sum(from, last - key);
-      key = last;
+    for (std::int64_t place = static_cast<std::int64_t>(low_ * kWidth<T>), last; place < end; place = last) {
+      const std::int64_t key = keys_.At(place) - task_.region.key_begin;
+      last = place + 1;
+      if (key < 0 || key >= Keys()) continue;
+      const std::int64_t cell = key * Width() / Keys();
+      last = SameCell(place, end, task_.region.key_begin + CeilDiv((cell + 1) * Keys(), Width()));
+      const T* HWY_RESTRICT from = strip_ + place;
+      cells[cell] = task_.pooling == Pooling::kMax ? Largest(cells[cell], from, last - place) : cells[cell] + Sum(from, last - place);
     }
     std::fill(strip_ + low_ * kWidth<T>, strip_ + high_ * kWidth<T>, T{0});
     row_ = -1;
@@ -85,6 +88,13 @@ class PictureSink {
 
  private:
   static std::int64_t CeilDiv(std::int64_t x, std::int64_t y) { return (x + y - 1) / y; }
+  // Where the keys from `place` on, up to `end`, reach key `bound` of the tensors or, in another order, begin again before it.
+  std::int64_t SameCell(std::int64_t place, std::int64_t end, std::int64_t bound) const {
+    if (keys_.order == nullptr) return std::min(end, bound - keys_.first);
+    std::int64_t last = place + 1;
+    while (last < end && keys_.order[last] > keys_.order[last - 1] && keys_.At(last) < bound) ++last;
+    return last;
+  }
   std::int64_t Height() const { return task_.out.shape[2]; }
   std::int64_t Width() const { return task_.out.shape[3]; }
   std::int64_t Rows() const { return task_.region.row_end - task_.region.row_begin; }
@@ -131,7 +141,9 @@ class PictureSink {
   double* cells_ = nullptr;
   std::size_t chunk_ = 0, low_ = 0, high_ = 0;  // panels of the strip that hold something
   std::int64_t first_ = 0, count_ = 0;          // rows of cells that the item owns
-  std::int64_t row_ = -1, chunk_key_ = 0;       // the row of cells that the strip belongs to; none
+  std::int64_t row_ = -1;                       // the row of cells that the strip belongs to; none
+  MapAxis keys_{};                              // of the chunk
+  std::int64_t keys_count_ = 0;
 };
 
 }  // namespace HWY_NAMESPACE

@@ -53,19 +53,39 @@ class MapRows {
       std::int64_t key = std::max<std::int64_t>(task_.region.key_begin - sequence.k_begin, 0);
       key -= key % static_cast<std::int64_t>(kWidth<T>);
       if (first >= end || key >= key_end) continue;
-      constexpr auto kStep = static_cast<std::int64_t>(kMaxUnits);
-      const std::int64_t unit_end = (end + plan::kRowUnit - 1) / plan::kRowUnit;
-      for (std::int64_t unit = first / plan::kRowUnit; unit < unit_end; unit += kStep) {
-        RunBlock(s, unit, std::min(unit + kStep, unit_end), first, end, key, key_end);
+      const plan::RowOrder* order = task_.pass.layout->order(s, item.head_begin);
+      if (order == nullptr) {
+        RunRows(s, first, end, key, key_end);
+      } else {
+        RunPlaces(s, order->queries, first, end);
       }
     }
     sink_.End(item);
+  }
+
+  // Rows [first, end) of a sequence in another order: those in front, and those of each class. The sink knows which keys it wants.
+  void RunPlaces(std::size_t s, const plan::AxisOrder& order, std::int64_t first, std::int64_t end) {
+    const std::int64_t keys = task_.pass.layout->sequences[s].len_k;
+    RunRows(s, order.front_place(first), order.front_place(end), 0, keys);
+    for (std::int64_t c = 0; c < order.classes(); ++c) RunRows(s, order.place(c, first), order.place(c, end), 0, keys);
+  }
+
+  // Rows [first, end) of a sequence, as the layout counts them, and keys [key, key_end).
+  void RunRows(std::size_t s, std::int64_t first, std::int64_t end, std::int64_t key, std::int64_t key_end) {
+    constexpr auto kStep = static_cast<std::int64_t>(kMaxUnits);
+    if (first >= end) return;
+    const std::int64_t unit_end = (end + plan::kRowUnit - 1) / plan::kRowUnit;
+    for (std::int64_t unit = first / plan::kRowUnit; unit < unit_end; unit += kStep) {
+      RunBlock(s, unit, std::min(unit + kStep, unit_end), first, end, key, key_end);
+    }
   }
 
   // Rows [first, end) of units [unit, unit_end) and keys [key, key_end).
   void RunBlock(std::size_t s, std::int64_t unit, std::int64_t unit_end, std::int64_t first, std::int64_t end, std::int64_t key,
                 std::int64_t key_end) {
     groups_ = 0;
+    first_ = first;
+    end_ = end;
     tiles_.Enter(s, item_->head_begin);
     for (std::size_t g = 0; g < static_cast<std::size_t>(unit_end - unit) * Tiles::kGroupsPerUnit; ++g) {
       const MapGroup group = tiles_.GroupAt(g, unit);
@@ -75,7 +95,7 @@ class MapRows {
     if (!task_.mean) PackAll();
     for (std::int64_t chunk = NextChunk(s, key, key_end); chunk < key_end;) {
       const std::int64_t chunk_end = std::min(chunk + static_cast<std::int64_t>(tiles_.chunk()), key_end);
-      sink_.BeginChunk(tiles_.sequence().k_begin + chunk);
+      sink_.BeginChunk(tiles_.KeysFrom(chunk), chunk_end - chunk);
       task_.mean ? RunMean(s, chunk, chunk_end) : RunHead(chunk, chunk_end);
       sink_.EndChunk();
       chunk = NextChunk(s, chunk_end, key_end);
@@ -116,13 +136,12 @@ class MapRows {
     }
   }
 
-  // Hands on rows of the item only.
+  // Hands on rows of the block only.
   void HandOn(const MapGroup& group, std::size_t count) {
     if (count == 0) return;
-    const std::int64_t row = tiles_.sequence().q_begin + group.row;
-    const auto begin = static_cast<std::size_t>(std::max<std::int64_t>(0, item_->begin - row));
-    const auto end = static_cast<std::size_t>(std::min<std::int64_t>(static_cast<std::int64_t>(group.rows), item_->end - row));
-    sink_.Take({row, begin, end, at_, panels_, count});
+    const auto begin = static_cast<std::size_t>(std::max<std::int64_t>(0, first_ - group.row));
+    const auto end = static_cast<std::size_t>(std::min<std::int64_t>(static_cast<std::int64_t>(group.rows), end_ - group.row));
+    sink_.Take({tiles_.RowsOf(group), begin, end, at_, panels_, count});
   }
 
   void RunHead(std::int64_t chunk, std::int64_t chunk_end) {
@@ -182,6 +201,7 @@ class MapRows {
   const MapItem* item_ = nullptr;
   MapGroup group_[kMostGroups];
   std::size_t groups_ = 0;
+  std::int64_t first_ = 0, end_ = 0;  // rows of the block at hand
 };
 
 }  // namespace HWY_NAMESPACE

@@ -34,7 +34,7 @@ class TileSink {
       const std::int64_t from = std::max(key, region.key_begin), to = std::min(key + static_cast<std::int64_t>(kWidth<T>), region.key_end);
       for (std::size_t r = strip.begin; r < strip.end && from < to; ++r) {
         Head place = head_;
-        place.base = &At(strip.row + static_cast<std::int64_t>(r), from - region.key_begin);
+        place.base = &At(strip.rows.At(static_cast<std::int64_t>(r)), from - region.key_begin);
         WriteRow(strip.tiles[u] + r * kWidth<T> + (from - key), place, 0, static_cast<std::size_t>(to - from));
       }
     }
@@ -68,7 +68,7 @@ class EntropySink {
           sum = hn::Add(sum, hn::IfThenZeroElse(hn::Eq(p, hn::Zero(d)), hn::Mul(p, Logarithm(p))));
         }
       }
-      sums_[strip.row + static_cast<std::int64_t>(r) - begin_] -= static_cast<double>(hn::GetLane(hn::SumOfLanes(d, sum)));
+      sums_[strip.rows.At(static_cast<std::int64_t>(r)) - begin_] -= static_cast<double>(hn::GetLane(hn::SumOfLanes(d, sum)));
     }
   }
   void End(const MapItem& item) {
@@ -107,11 +107,14 @@ class MapSink {
       default: return tiles_.Begin(item);
     }
   }
-  // Strips up to EndChunk() count their panels from this key of the tensors.
-  void BeginChunk(std::int64_t key) { chunk_key_ = key; }
+  // Strips up to EndChunk() count their panels from this chunk's first key. Only pictures are made of keys in another order.
+  void BeginChunk(const MapAxis& keys, std::int64_t count) {
+    chunk_key_ = keys.first;
+    if (task_.kind == MapTask::Kind::kPicture) picture_.BeginChunk(keys, count);
+  }
   void Take(const MapStrip<T>& strip) {
     switch (task_.kind) {
-      case MapTask::Kind::kPicture: return picture_.Take(strip, chunk_key_);
+      case MapTask::Kind::kPicture: return picture_.Take(strip);
       case MapTask::Kind::kEntropy: return entropy_.Take(strip);
       case MapTask::Kind::kTop: return top_.Take(strip, chunk_key_);
       default: return tiles_.Take(strip, chunk_key_);

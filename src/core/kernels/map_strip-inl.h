@@ -20,9 +20,16 @@ HWY_BEFORE_NAMESPACE();
 namespace regard::kernels {
 namespace HWY_NAMESPACE {
 
+// The rows or keys of a group or chunk, as tensors number them: one after another, or, where a sequence is taken in another order, by it.
+struct MapAxis {
+  std::int64_t first;                   // that of place 0, or what the order counts from
+  const std::int32_t* order = nullptr;  // from place 0 on
+  std::int64_t At(std::int64_t place) const { return first + (order == nullptr ? place : order[place]); }
+};
+
 template <typename T>
 struct MapStrip {
-  std::int64_t row;             // of the tensors, where the group begins
+  MapAxis rows;                 // from the group's first on
   std::size_t begin, end;       // its rows that the item owns
   const T* const* tiles;        // [kRows][kWidth] each, 0 where hidden; what no tile holds is 0
   const std::uint16_t* panels;  // which panel of the chunk a tile is; ascending

@@ -11,6 +11,7 @@
 #include <algorithm>
 
 #include "core/kernels/carve.h"
+#include "core/kernels/map_strip-inl.h"
 #include "core/kernels/map_task.h"
 #include "core/kernels/ops-inl.h"
 #include "core/kernels/panels-inl.h"
@@ -109,7 +110,7 @@ class MapTiles {
     sequence_ = &task_.layout->sequences[sequence];
     head_ = head;
     std::fill_n(zeros_, copy_stride_, T{0});
-    k_ = Head::of(task_.inputs.k, sequence_->batch, head / task_.group, sequence_->k_begin);
+    k_ = Head::of(task_.inputs.k, sequence_->batch, head / task_.group, sequence_->k_begin, task_.layout->key_rows(sequence, head));
     score_.Start(*sequence_, k_, head / task_.group);
   }
 
@@ -124,20 +125,20 @@ class MapTiles {
 
   // The group's queries and statistics.
   void PackQueries(const MapGroup& group) {
-    const Head q = Head::of(task_.inputs.q, sequence_->batch, head_, sequence_->q_begin);
+    const Head q = QueryHead(task_.inputs.q);
     queries_[group.index] = score_.PackQueries(q, group.row, group.rows, group.index * kRows, Scratch(),
                                                query_memory_ + group.index * kRows * RowStride(inner_));
-    const Head maximum = Head::of(task_.outputs.maximum, sequence_->batch, head_, sequence_->q_begin + group.row);
-    const Head log_sum = Head::of(task_.outputs.log_sum, sequence_->batch, head_, sequence_->q_begin + group.row);
+    const Head maximum = QueryHead(task_.outputs.maximum), log_sum = QueryHead(task_.outputs.log_sum);
     for (std::size_t r = 0; r < kRows; ++r) {
       const std::size_t at = group.index * kRows + r;
       maxima_[at] = log_sums_[at] = T{0};
       dead_[at] = false;
       if (r >= group.rows) continue;
-      const T own = static_cast<const T*>(maximum.base)[static_cast<std::int64_t>(r) * maximum.row];
+      const std::int64_t row = group.row + static_cast<std::int64_t>(r);
+      const T own = static_cast<const T*>(maximum.base)[maximum.At(row)];
       dead_[at] = own == kMinusInfinity<T>;
       if (!dead_[at]) maxima_[at] = own;
-      log_sums_[at] = static_cast<const T*>(log_sum.base)[static_cast<std::int64_t>(r) * log_sum.row];
+      log_sums_[at] = static_cast<const T*>(log_sum.base)[log_sum.At(row)];
     }
   }
 
@@ -170,8 +171,22 @@ class MapTiles {
   const PanelUse& use(std::size_t u) const { return uses_[u]; }
   const T* tile(std::size_t u) const { return weights_ + u * kTile; }
 
+  // The rows of a group and the keys from `chunk` on, as the tensors number them.
+  MapAxis RowsOf(const MapGroup& group) const {
+    const std::int32_t* order = task_.layout->query_rows(sequence_index_, head_);
+    return order == nullptr ? MapAxis{sequence_->q_begin + group.row} : MapAxis{sequence_->q_begin, order + group.row};
+  }
+  MapAxis KeysFrom(std::int64_t chunk) const {
+    const std::int32_t* order = task_.layout->key_rows(sequence_index_, head_);
+    return order == nullptr ? MapAxis{sequence_->k_begin + chunk} : MapAxis{sequence_->k_begin, order + chunk};
+  }
+
  private:
   RowScratch<T> Scratch() const { return {copies_, copy_stride_, zeros_}; }
+  template <class View>
+  Head QueryHead(const View& view) const {
+    return Head::of(view, sequence_->batch, head_, sequence_->q_begin, task_.layout->query_rows(sequence_index_, head_));
+  }
 
   void WeighPlain(const MapGroup& group, std::size_t u) {
     const PanelUse use = uses_[u];

@@ -35,7 +35,7 @@ class TopSink {
 
   void Take(const MapStrip<T>& strip, std::int64_t chunk_key) {
     for (std::size_t r = strip.begin; r < strip.end; ++r) {
-      const auto row = static_cast<std::size_t>(strip.row + static_cast<std::int64_t>(r) - begin_);
+      const auto row = static_cast<std::size_t>(strip.rows.At(static_cast<std::int64_t>(r)) - begin_);
       for (std::size_t u = 0; u < strip.count; ++u) {
         const T* HWY_RESTRICT weights = strip.tiles[u] + r * kWidth<T>;
         if (NothingAbove(weights, Bound(row))) continue;

@@ -129,14 +129,6 @@ HWY_NOINLINE void AccumulateSelecting(Rows<typename Ops::Packed> rows, Columns<t
   }
 }
 
-// sums += tile, for `rows` rows.
-template <typename T>
-HWY_INLINE void AddRows(const T* HWY_RESTRICT tile, std::size_t rows, T* HWY_RESTRICT sums) {
-  const Tag<T> d;
-  for (std::size_t i = 0; i < rows * kWidth<T>; i += kLanes<T>)
-    hn::Store(hn::Add(hn::Load(d, tile + i), hn::Load(d, sums + i)), d, sums + i);
-}
-
 // What becomes of a product's tile.
 template <typename T>
 struct TileEnd {
@@ -182,7 +174,7 @@ HWY_NOINLINE void EndRows(const T* HWY_RESTRICT tile, std::size_t n, bool narrow
       const auto x = hn::Load(d, tile + r * kWidth<T> + lane);
       T* to = end.to + static_cast<std::int64_t>(r) * end.stride + lane;
       if (end.rows != 0) {
-        if (r < end.rows) hn::StoreU(hn::MulAdd(x, hn::Set(d, end.factor), hn::Zero(d)), d, to);
+        hn::StoreU(hn::MulAdd(x, hn::Set(d, end.factor), hn::Zero(d)), d, to);
       } else {
         hn::Store(end.add ? hn::Add(x, hn::Load(d, to)) : x, d, to);
       }

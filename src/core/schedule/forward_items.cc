@@ -54,7 +54,8 @@ void cut_forward(kernels::ForwardTask& task) {
   }
   // One head after another: its keys and values stay in the caches that workers share. Within a head from the last rows to the first, so
   // that under a causal mask the long items come first; in the last heads they become small, so that workers finish together. Units that
-  // see far more than others (global tokens) are items of their own, and come first.
+  // see far more than others (global tokens) are items of their own, and come first. Where rows are taken in another order, items whose
+  // rows lie near one another in the tensors follow one another: they share pages.
   const std::int64_t smallest = std::min(largest, std::max<std::int64_t>(1, kSmallestItem / heads_of_item));
   const auto sequences = static_cast<std::int64_t>(layout.sequences.size());
   const std::int64_t all_heads = sequences * kv_heads;
