@@ -51,22 +51,20 @@ HWY_NOINLINE std::size_t UsePanels(const plan::Layout& layout, std::size_t seque
       }
     }
   }
-  std::size_t kept = 0, read_at = 0;
-  std::uint64_t read[kRows];  // 64 keys from read_at on, of each row: they serve several panels
-  bool has_read = false;
+  std::size_t kept = 0, read_end = 0;
+  std::uint64_t read[kRows];  // the 64 keys before read_end, of each row: they serve several panels
   for (std::size_t u = 0; u < count; ++u) {
     const PanelUse use = uses[u];
     if (use.partial) {
       std::uint64_t* out = words + kept * kRows;
       const std::size_t at = use.panel * kWidth<T>;
-      if (!has_read || at + kWidth < T >> read_at + 64) {
-        has_read = true;
-        read_at = at;
+      if (read_end < at + kWidth<T>) {
+        read_end = at + 64;
         layout.bits(sequence, head, row, static_cast<int>(rows), chunk + static_cast<std::int64_t>(at), read);
       }
       constexpr std::uint64_t kLow = kWidth<T> == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << kWidth<T>)-1;
       std::uint64_t any = 0;
-      for (std::size_t r = 0; r < rows; ++r) any |= out[r] = read[r] >> (at - read_at) & kLow;
+      for (std::size_t r = 0; r < rows; ++r) any |= out[r] = read[r] >> (at + 64 - read_end) & kLow;
       for (std::size_t r = rows; r < kRows; ++r) out[r] = 0;
       if (any == 0) continue;  // a unit may hold more rows than this group
     }

@@ -115,9 +115,9 @@ class OrderedDilated final : public Ordered {
            class_bits(keys, begin, end, q0, meets);
   }
 
-  // A row of the same class sees the same stretch, a place later.
+  // A row of the same class sees the same stretch, a place later; rows in front leave gaps in this.
   void words(const Place& place, std::int64_t p, int rows, std::int64_t q0, std::uint64_t* words) const override {
-    if (place.order == nullptr || !place.order->queries.even() || !place.order->keys.even())
+    if (place.order == nullptr || place.order->queries.front() != 0 || place.order->keys.front() != 0)
       return MaskNode::words(place, p, rows, q0, words);
     const AxisOrder &queries = place.order->queries, &keys = place.order->keys;
     const Dilated::Comb comb = dilated().comb(place);

@@ -33,8 +33,6 @@ class AxisOrder {
   std::int64_t class_at(std::int64_t place) const {
     return std::max<std::int64_t>(std::upper_bound(class_begin_.begin(), class_begin_.end(), place) - class_begin_.begin() - 1, 0);
   }
-  // Whether places of a class are one progression of rows, without gaps.
-  bool even() const { return front() == 0; }
   // The place of the first row of class c that is not before `row`.
   std::int64_t place(std::int64_t c, std::int64_t row) const;
 
