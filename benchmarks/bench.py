@@ -3,7 +3,7 @@
 
 ./dev bench                     every group, some twenty-five minutes
 ./dev bench forward small       some groups
-./dev bench --quick             fewer cases and repetitions, a minute or two
+./dev bench --quick             fewer cases and repetitions, a few minutes
 ./dev bench --full              every case of the grid of short sequences, and the longest ones: hours
 ./dev bench --json out.json     also writes everything measured
 ./dev bench --readme            also writes the README's table, and the speeds of docs/mechanisms.md

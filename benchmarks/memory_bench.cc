@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <string>
 #include <vector>
@@ -74,7 +75,10 @@ void measure_plan(std::int64_t rows) {
     const regard::Status status = regard::Plan::make(regard::window(255, 0), {1, 1, rows, rows}, &plan);
     milliseconds.push_back(std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count());
     bytes = std::max(bytes, regard::bench::allocations().peak_bytes);
-    if (!status.ok()) std::fprintf(stderr, "%s\n", status.message().c_str());
+    if (!status.ok()) {
+      std::fprintf(stderr, "%s\n", status.message().c_str());
+      std::exit(1);
+    }
   }
   std::sort(milliseconds.begin(), milliseconds.end());
   std::printf("{\"case\": \"plan\", \"rows\": %lld, \"milliseconds\": %.3f, \"bytes\": %lld}\n", static_cast<long long>(rows),

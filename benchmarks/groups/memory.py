@@ -56,7 +56,8 @@ def memory(settings: Settings) -> Group:
     if run.returncode != 0:
         raise SystemExit(f"{command[0]}: {run.stderr.strip() or f'ended with code {run.returncode}'}")
     lines = [json.loads(line) for line in run.stdout.splitlines()]
-    plans = [_plan(lines.pop(i)) for i in reversed(range(len(lines))) if lines[i]["case"] == "plan"]
+    plans = [_plan(line) for line in lines if line["case"] == "plan"]
+    lines = [line for line in lines if line["case"] != "plan"]
     # "The same at every n": no case keeps more for a worker than the shortest one, but for a counter for each block of queries.
     first = {d: next(x["scratch_bytes"] for x in lines if x["direction"] == d) for d in ("forward", "backward")}
     rows = [_row(x, first[x["direction"]]) for x in lines]

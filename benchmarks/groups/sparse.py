@@ -4,7 +4,7 @@ from statistics import median
 
 import regard
 import torch
-from harness.attention import Case, Tensors, contender
+from harness.attention import Case, Tensors, contender, contender_of
 from harness.rows import Group, Row
 from harness.timing import Contender, interleave
 
@@ -34,17 +34,10 @@ def _pairs(mask, n: int) -> float:
     return lse.exp().sum().item()
 
 
-def _contender(mask, case: Case, tensors: Tensors, pairs: float) -> Contender:
-    flops = 4.0 * pairs * case.d * (2.5 if case.direction == "backward" else 1.0)
-    if case.direction == "forward":
-
-        def call():
-            with torch.no_grad():
-                return regard.attention(tensors.q, tensors.k, tensors.v, mask=mask)
-
-        return Contender("regard.attention", call, 1, flops)
-    out = regard.attention(*tensors.leaves, mask=mask)
-    return Contender("regard.attention", lambda: torch.autograd.grad(out, tensors.leaves, tensors.d_out, retain_graph=True), 1, flops)
+def _contender(mask, case: Case, pairs: float) -> Contender:
+    made = contender_of("regard.attention", lambda q, k, v: regard.attention(q, k, v, mask=mask), case, Tensors(case), 1)
+    made.flops *= pairs / case.pairs
+    return made
 
 
 def _rows(name: str, mask, n: int, dense: Case, settings: Settings) -> list[Row]:
@@ -52,9 +45,8 @@ def _rows(name: str, mask, n: int, dense: Case, settings: Settings) -> list[Row]
     for direction in ("forward", "backward"):
         settings.say(f"{direction}, {name}")
         case, dense = case.but(direction=direction), dense.but(direction=direction)
-        torch.set_num_threads(1)
         all_pairs = contender("regard.attention", dense, Tensors(dense), 1)
-        ours, whole = interleave([_contender(mask, case, Tensors(case), pairs), all_pairs], settings.pick(3, 7, 15), settings.peak)
+        ours, whole = interleave([_contender(mask, case, pairs), all_pairs], settings.pick(3, 7, 15), settings.peak)
         cost = median((a / pairs) / (b / dense.pairs) for a, b in zip(ours.seconds, whole.seconds, strict=True))
         rows.append(
             Row("sparse", f"{direction} fp32, n={n}, {name}", ours.time, rate=ours.rate, peak=ours.peak, share=ours.share,

@@ -103,7 +103,11 @@ class Tensors:
 
 def contender(way: str, case: Case, tensors: Tensors, threads: int, kind: str = "fma") -> Contender:
     make, context = WAYS[way]
-    function = make(case)
+    return contender_of(way, make(case), case, tensors, threads, kind, context)
+
+
+def contender_of(name: str, function, case: Case, tensors: Tensors, threads: int, kind: str = "fma", context=nullcontext) -> Contender:
+    """Calls of `function`, which takes q, k and v, in the direction of the case."""
     leaves = tensors.leaves
     if case.direction == "forward":
 
@@ -124,4 +128,4 @@ def contender(way: str, case: Case, tensors: Tensors, threads: int, kind: str = 
         def call():
             return torch.autograd.grad(function(*leaves), leaves, tensors.d_out)
 
-    return Contender(way, call, threads, case.flops, kind, context)
+    return Contender(name, call, threads, case.flops, kind, context)
