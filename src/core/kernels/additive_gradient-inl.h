@@ -14,6 +14,7 @@
 
 #include "core/kernels/additive_gradient_tile-inl.h"
 #include "core/kernels/additive_score-inl.h"
+#include "core/kernels/gradient_sums-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace regard::kernels {
@@ -171,9 +172,20 @@ class AdditiveGradient {
     }
   }
 
-  void FinishQuery(T* row, std::int64_t batch, std::int64_t head) const {
+  // What was summed for the queries of a chunk -> their gradients.
+  void FinishQueries(const QuerySums<T>& sums, std::size_t queries, std::int64_t batch, std::int64_t head) const {
     const AdditiveVector<T> v(task_.additive, batch, head);
-    for (std::size_t c = 0; c < dim_; ++c) row[c] = row[c] * (v.v[c] * (4 * v.unit)) + T{0};
+    const Tag<T> d;
+    const auto factor = hn::Set(d, 4 * v.unit);
+    for (std::size_t p = 0; p < panels_; ++p) {
+      const Vec<T> times[2] = {hn::Mul(hn::Load(d, v.v + p * kWidth<T>), factor),
+                               hn::Mul(hn::Load(d, v.v + p * kWidth<T> + kLanes<T>), factor)};
+      for (std::size_t i = 0; i < queries; ++i) {
+        T* HWY_RESTRICT row = sums.Row(i) + p * sums.panel_step();
+        hn::Store(hn::Mul(hn::Load(d, row), times[0]), d, row);
+        hn::Store(hn::Mul(hn::Load(d, row + kLanes<T>), times[1]), d, row + kLanes<T>);
+      }
+    }
   }
 
  private:

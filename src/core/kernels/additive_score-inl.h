@@ -26,7 +26,7 @@ namespace HWY_NAMESPACE {
 // Where the exponentials of a head's keys lie ready; no base where they do not.
 inline Head PreparedHead(const AdditiveVectors& additive, const plan::Sequence& sequence, const Head& k, std::int64_t kv_head) {
   if (!additive.prepared_keys.given()) return {};
-  return Head::of(additive.prepared_keys, sequence.batch, kv_head, sequence.k_begin, k.order);
+  return Head::of(additive.prepared_keys, sequence.batch, kv_head, sequence.k_begin, k.order, k.far);
 }
 
 // Columns that fill up the last quad count as 0 on both sides.

@@ -102,6 +102,7 @@ class Backward {
     block_ = block;
     block_keys_ = block_keys(task_, *sequence_);
     few_ = !Gradient::kIsProduct && few_queries(*sequence_);
+    far_ = rows_are_far(*sequence_, std::max(dim_, dim_v_));
     key_begin_ = block * block_keys_;
     const std::int64_t own_end = std::min(key_begin_ + block_keys_, sequence_->k_rows);
     if (key_begin_ > 0 && key_begin_ >= sequence_->k_rows) return;
@@ -118,7 +119,9 @@ class Backward {
   RowScratch<T> Scratch() const { return {copies_, copy_stride_, zeros_}; }
 
   // Where a product finds the panels of `n` rows: in the tensor itself, or in `memory`, where they are to be packed.
-  static bool InPlace(const Head& head, std::size_t n, std::size_t cols) { return Gradient::kIsProduct && Ops::InPlace(head, n, cols); }
+  static bool InPlace(const Head& head, std::int64_t first, std::size_t n, std::size_t cols) {
+    return Gradient::kIsProduct && Ops::InPlace(head, first, n, cols);
+  }
   static Panels<Packed> PanelsAt(bool in_place, const Head& head, std::int64_t first, const Packed* memory, std::size_t panel_stride) {
     return in_place ? Ops::PanelsInPlace(head, first) : Panels<Packed>{memory, kWidth<T>, static_cast<std::int64_t>(panel_stride)};
   }
@@ -129,7 +132,7 @@ class Backward {
     for (std::size_t j = 0; few_ && v.col == 1 && j < keys_; ++j) PrefetchRow<false>(v, key_begin_ + static_cast<std::int64_t>(j), dim_v_);
     for (std::size_t g = 0; g < block_groups_; ++g) value_rows_[g] = ValueRows(v, g * kRows);
     gradient_.Start(*sequence_, k, kv_head);
-    const bool in_place = InPlace(k, keys_, dim_);
+    const bool in_place = InPlace(k, key_begin_, keys_, dim_);
     key_panels_ = PanelsAt(in_place, k, key_begin_, key_panel_memory_, KeyPanelStride());
     keys_finite_ = gradient_.PackKeys(k, key_begin_, keys_, Scratch(), key_rows_, key_row_memory_, in_place ? nullptr : key_panel_memory_,
                                       KeyPanelStride());
@@ -177,14 +180,14 @@ class Backward {
     query_ = chunk * kQueryChunk;
     queries_ = static_cast<std::size_t>(std::min(kQueryChunk, sequence_->len_q - query_));
     const MutableTensorView& to = task_.gradients.dq;
-    dq_.Start({to.given() ? HeadOf(to) : Head{}, query_, dim_, static_cast<T>(task_.scale)},
-              turn.before == 0 && turn.last && one_sub_block_);
+    dq_.Start({to.given() ? HeadOf(to) : Head{}, query_, dim_, Gradient::kIsProduct ? static_cast<T>(task_.scale) : T{1}},
+              Gradient::kIsProduct && turn.before == 0 && turn.last && one_sub_block_);
     if (!Gradient::kIsProduct) dq_.FillUp(queries_);
     for (std::size_t p = 0; p < kPanels; ++p) packed_[p] = false;
     const Head q = HeadOf(task_.inputs.q), d_out = HeadOf(task_.inputs.d_out);
-    queries_in_place_ = InPlace(q, queries_, dim_);
+    queries_in_place_ = InPlace(q, query_, queries_, dim_);
     query_panels_ = PanelsAt(queries_in_place_, q, query_, query_panel_memory_, QueryPanelStride());
-    d_outs_in_place_ = Ops::InPlace(d_out, queries_, dim_v_);
+    d_outs_in_place_ = Ops::InPlace(d_out, query_, queries_, dim_v_);
     PrefetchRows(q, query_, static_cast<std::int64_t>(std::min(queries_, kWidth<T>)), dim_);
     PrefetchRows(d_out, query_, static_cast<std::int64_t>(std::min(queries_, kWidth<T>)), dim_v_);
     d_out_panels_ = PanelsAt(d_outs_in_place_, d_out, query_, d_out_panel_memory_, QueryPanelStride());
@@ -248,12 +251,12 @@ class Backward {
 
   template <class View>
   Head HeadOf(const View& view) const {
-    return Head::of(view, sequence_->batch, head_, sequence_->q_begin, task_.layout->query_rows(sequence_index_, head_));
+    return Head::of(view, sequence_->batch, head_, sequence_->q_begin, task_.layout->query_rows(sequence_index_, head_), far_);
   }
   template <class View>
   Head KeyHead(const View& view, std::int32_t kv_head) const {
     const auto first_head = static_cast<std::int32_t>(kv_head * task_.group);
-    return Head::of(view, sequence_->batch, kv_head, sequence_->k_begin, task_.layout->key_rows(sequence_index_, first_head));
+    return Head::of(view, sequence_->batch, kv_head, sequence_->k_begin, task_.layout->key_rows(sequence_index_, first_head), far_);
   }
 
   // P and dS of the chunk and groups [begin, end) of the block's keys, and what they add to dv, dk and dq.
@@ -426,26 +429,17 @@ class Backward {
       ticket = task_.tickets + task_.first_ticket[sequence_index_] + head_ * visits_.chunks() + chunk;
       while (!first && ticket->load(std::memory_order_acquire) != turn.before) std::this_thread::yield();
     }
-    if (Gradient::kIsProduct && first && last) {
+    if constexpr (!Gradient::kIsProduct) gradient_.FinishQueries(dq_, queries_, sequence_->batch, head_);
+    if (first && last) {
       dq_.Write(queries_, zeros_);
       return;
     }
     dq_.FillUp(queries_);
-    const Head to = HeadOf(task_.gradients.dq);
-    const Head sum = first && last ? Head{} : HeadOf(task_.dq_sum);
-    T* row = copies_;
-    if (!first) PrefetchRows(sum, query_, static_cast<std::int64_t>(queries_), dim_);
+    const Head sum = HeadOf(task_.dq_sum), to = last ? HeadOf(task_.gradients.dq) : sum;
     for (std::size_t i = 0; i < queries_; ++i) {
       if (!packed_[i / kWidth<T>] && !first && !last) continue;  // adds nothing
-      const std::int64_t at = query_ + static_cast<std::int64_t>(i);
-      for (std::size_t c = 0; c < panels_; ++c) std::copy_n(dq_.Row(i) + c * dq_.panel_step(), kWidth<T>, row + c * kWidth<T>);
-      gradient_.FinishQuery(row, sequence_->batch, head_);
-      if (!first) {
-        T* before = copies_ + copy_stride_;
-        CopyRow(sum, at, dim_, before);
-        for (std::size_t c = 0; c < dim_; ++c) row[c] += before[c];
-      }
-      WriteRow(row, last ? to : sum, at, dim_);
+      if (i + kRowsAhead < queries_) dq_.PrefetchTo(to, i + kRowsAhead);
+      dq_.WriteOnto(i, first ? nullptr : &sum, to);
     }
     if (!last) ticket->store(static_cast<std::int32_t>(block_) + 1, std::memory_order_release);
   }
@@ -487,6 +481,7 @@ class Backward {
   BackwardVisits visits_;  // of the head
   bool keys_finite_ = true, queries_finite_ = true, queries_in_place_ = false, d_outs_in_place_ = false;
   bool one_sub_block_ = false;  // holds all keys of the block
+  bool far_ = false;            // rows of the sequence: they are asked for ahead
   bool few_ = false;            // queries of the sequence, and a score that is no product: operands are rows as they lie
   bool packed_[kPanels];
   Tiles tiles_;

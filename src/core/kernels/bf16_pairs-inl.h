@@ -103,7 +103,7 @@ struct Bf16PairOps {
   }
   // Pairs of rows lie side by side in no tensor.
   static constexpr bool kReadsInPlace = false;
-  static HWY_INLINE bool InPlace(const Head& /*head*/, std::size_t /*n*/, std::size_t /*cols*/) { return false; }
+  static HWY_INLINE bool InPlace(const Head& /*head*/, std::int64_t /*first*/, std::size_t /*n*/, std::size_t /*cols*/) { return false; }
   static HWY_INLINE Panels<Packed> PanelsInPlace(const Head& /*head*/, std::int64_t /*first*/) { return {}; }
   static HWY_INLINE bool FiniteInPlace(const Head& /*head*/, std::int64_t /*first*/, std::size_t /*n*/, std::size_t /*cols*/) {
     return false;
@@ -150,7 +150,7 @@ struct Bf16PairOps {
       HWY_ALIGN float wide[kMostDim];
       CopyRow(head, i, cols, wide);
       auto* copy = reinterpret_cast<std::uint16_t*>(scratch.copies + r * scratch.stride);
-      WriteRow(wide, Head{copy, DType::kBFloat16, 0, 1, nullptr}, 0, cols);
+      WriteRow(wide, Head{copy, DType::kBFloat16, false, 0, 1}, 0, cols);
       if (cols % 2 != 0) copy[cols] = 0;
       pairs[r] = reinterpret_cast<const Packed*>(copy);
     }

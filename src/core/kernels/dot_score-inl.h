@@ -100,11 +100,6 @@ class DotGradient {
     ScorePanel<Ops, kRows>(k, q, inner_, factor_, tile.data);
   }
 
-  // What was summed for a query -> its gradient. Never -0, whose sign would tell who shared the tile.
-  void FinishQuery(T* row, std::int64_t /*batch*/, std::int64_t /*head*/) const {
-    for (std::size_t c = 0; c < dim_; ++c) row[c] = row[c] * factor_ + T{0};
-  }
-
  private:
   const std::size_t dim_, inner_;
   const T factor_;

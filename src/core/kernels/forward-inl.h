@@ -94,11 +94,12 @@ class Forward {
   void RunItem(const ForwardItem& item) {
     item_ = &item;
     sequence_ = &task_.layout->sequences[static_cast<std::size_t>(item.sequence)];
+    far_ = rows_are_far(*sequence_, std::max(dim_, dim_v_));
     Clear(zeros_, copy_stride_);
     const std::int64_t batch = sequence_->batch;
     const std::int32_t* key_order = task_.layout->key_rows(static_cast<std::size_t>(item.sequence), item.head_begin);
-    k_ = Head::of(task_.inputs.k, batch, item.kv_head, sequence_->k_begin, key_order);
-    v_ = Head::of(task_.inputs.v, batch, item.kv_head, sequence_->k_begin, key_order);
+    k_ = Head::of(task_.inputs.k, batch, item.kv_head, sequence_->k_begin, key_order, far_);
+    v_ = Head::of(task_.inputs.v, batch, item.kv_head, sequence_->k_begin, key_order, far_);
     key_source_ = score_.Start(*sequence_, k_, item.kv_head);
     std::fill_n(cursors_, kMaxUnits, std::size_t{0});
     FindGroups();
@@ -143,7 +144,7 @@ class Forward {
   template <class View>
   Head QueryHead(const View& view, const RowGroup& group) const {
     const std::int32_t* order = task_.layout->query_rows(static_cast<std::size_t>(item_->sequence), group.head);
-    return Head::of(view, sequence_->batch, group.head, sequence_->q_begin, order);
+    return Head::of(view, sequence_->batch, group.head, sequence_->q_begin, order, far_);
   }
   RowScratch<T> Scratch() const { return {copies_, copy_stride_, zeros_}; }
 
@@ -176,7 +177,7 @@ class Forward {
       }
     }
     values_finite_ = true;
-    values_in_place_ = Ops::InPlace(v_, static_cast<std::size_t>(chunk_end - chunk), dim_v_);
+    values_in_place_ = Ops::InPlace(v_, chunk, static_cast<std::size_t>(chunk_end - chunk), dim_v_);
     values_ = values_in_place_ ? Ops::PanelsInPlace(v_, chunk) : Panels<Packed>{value_memory_, kWidth<T>, ValuePanelStride()};
     for (std::size_t begin = 0, end; begin < panels; begin = end + 1) {
       while (begin < panels && !wanted_[begin]) ++begin;
@@ -440,7 +441,8 @@ class Forward {
   void Finish(const RowGroup& group) {
     const Tag<T> d;
     const Head out = QueryHead(task_.outputs.out, group);
-    PrefetchRows<true>(out, group.row, static_cast<std::int64_t>(group.rows), dim_v_);
+    const std::int64_t next = group.row + static_cast<std::int64_t>(kRows), left = sequence_->len_q - next;
+    PrefetchRows<true>(out, next, std::min<std::int64_t>(kRows, left), dim_v_);
     for (std::size_t r = 0; r < group.rows; ++r) {
       const std::size_t at = group.index * kRows + r;
       const bool nothing = !started_[group.index] || maxima_[at] == kMinusInfinity<T>;
@@ -468,7 +470,7 @@ class Forward {
   Score score_;
   std::int64_t chunk_begin_ = 0;
   std::size_t bytes_ = 0, groups_count_ = 0, uses_count_ = 0;
-  bool values_finite_ = true, values_in_place_ = false;
+  bool far_ = false, values_finite_ = true, values_in_place_ = false;
   RowGroup* groups_;
   Rows<Packed>* queries_;  // of each group
   Panels<Packed> values_{};

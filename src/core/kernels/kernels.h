@@ -123,6 +123,12 @@ struct KernelSet {
 inline constexpr std::int64_t kFewQueries = 4;
 inline bool few_queries(const plan::Sequence& sequence) { return sequence.len_q <= kFewQueries; }
 
+// Whether the rows of a sequence's head are more than what is likely to be in a cache: then they are asked for ahead.
+inline bool rows_are_far(const plan::Sequence& sequence, std::size_t dim) {
+  constexpr std::size_t kNearElements = 65536;
+  return static_cast<std::size_t>(std::max(sequence.len_q, sequence.len_k)) * dim > kNearElements;
+}
+
 // Query rows of one chunk in the backward pass: whole row units, whole vectors.
 inline constexpr std::int64_t kQueryChunk = 96;
 

@@ -110,7 +110,8 @@ class MapTiles {
     sequence_ = &task_.layout->sequences[sequence];
     head_ = head;
     std::fill_n(zeros_, copy_stride_, T{0});
-    k_ = Head::of(task_.inputs.k, sequence_->batch, head / task_.group, sequence_->k_begin, task_.layout->key_rows(sequence, head));
+    far_ = rows_are_far(*sequence_, static_cast<std::size_t>(task_.inputs.q.shape[3]));
+    k_ = Head::of(task_.inputs.k, sequence_->batch, head / task_.group, sequence_->k_begin, task_.layout->key_rows(sequence, head), far_);
     score_.Start(*sequence_, k_, head / task_.group);
   }
 
@@ -185,7 +186,7 @@ class MapTiles {
   RowScratch<T> Scratch() const { return {copies_, copy_stride_, zeros_}; }
   template <class View>
   Head QueryHead(const View& view) const {
-    return Head::of(view, sequence_->batch, head_, sequence_->q_begin, task_.layout->query_rows(sequence_index_, head_));
+    return Head::of(view, sequence_->batch, head_, sequence_->q_begin, task_.layout->query_rows(sequence_index_, head_), far_);
   }
 
   void WeighPlain(const MapGroup& group, std::size_t u) {
@@ -248,6 +249,7 @@ class MapTiles {
   std::size_t sequence_index_ = 0;
   const plan::Sequence* sequence_ = nullptr;
   std::int32_t head_ = 0;
+  bool far_ = false;  // rows of the sequence: they are asked for ahead
   Head k_;
 };
 

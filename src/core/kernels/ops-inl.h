@@ -68,8 +68,9 @@ struct PlainOps {
   }
   // Whether columns can be read from the tensor, by whole vectors, and are few enough for it.
   static constexpr bool kReadsInPlace = true;
-  static HWY_INLINE bool InPlace(const Head& head, std::size_t n, std::size_t cols) {
-    return LiesReady(head) && head.order == nullptr && cols % kLanes<T> == 0 && n * cols * sizeof(T) <= kMostInPlace;
+  static HWY_INLINE bool InPlace(const Head& head, std::int64_t first, std::size_t n, std::size_t cols) {
+    return LiesReady(head) && cols % kLanes<T> == 0 && n * cols * sizeof(T) <= kMostInPlace &&
+           head.InOrder(first, static_cast<std::int64_t>(n));
   }
   static HWY_INLINE Panels<Packed> PanelsInPlace(const Head& head, std::int64_t first) {
     return {static_cast<const T*>(head.base) + head.At(first), head.row, kWidth<T>};

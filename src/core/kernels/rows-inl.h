@@ -157,14 +157,16 @@ HWY_INLINE void StoreElement(T x, DType dtype, void* base, std::int64_t at) {
 struct Head {
   const void* base = nullptr;
   DType dtype = DType::kFloat32;
+  bool far = false;  // its rows come from memory, and are asked for ahead
   std::int64_t row = 0, col = 0;
   const std::int32_t* order = nullptr;  // where rows are counted in another order than they lie: which one the i-th is
 
   template <class View>
-  static Head of(const View& view, std::int64_t batch, std::int64_t head, std::int64_t first_row, const std::int32_t* order = nullptr) {
+  static Head of(const View& view, std::int64_t batch, std::int64_t head, std::int64_t first_row, const std::int32_t* order = nullptr,
+                 bool far = false) {
     const std::int64_t at = batch * view.strides[0] + head * view.strides[1] + first_row * view.strides[2];
-    return {static_cast<const char*>(static_cast<const void*>(view.data)) + at * static_cast<std::int64_t>(size_of(view.dtype)), view.dtype,
-            view.strides[2], view.strides[3], order};
+    const char* base = static_cast<const char*>(static_cast<const void*>(view.data)) + at * static_cast<std::int64_t>(size_of(view.dtype));
+    return {base, view.dtype, far, view.strides[2], view.strides[3], order};
   }
   std::int64_t At(std::int64_t i) const { return (order == nullptr ? i : order[i]) * row; }
   // Whether rows [first, first + n) lie one after another.
@@ -196,10 +198,10 @@ HWY_INLINE void PrefetchRow(const Head& head, std::int64_t i, std::size_t cols) 
   for (std::size_t at = 0; at < bytes; at += 64) __builtin_prefetch(row + at, kWrite ? 1 : 0, 3);
 }
 
-// Asks for rows that do not lie side by side: the processor sees no pattern in them. `n` may be below 0.
+// The same for rows of a small group that may be far: the processor sees no pattern in such groups. `n` may be below 0.
 template <bool kWrite = false>
 HWY_INLINE void PrefetchRows(const Head& head, std::int64_t first, std::int64_t n, std::size_t cols) {
-  if (HWY_LIKELY(head.order == nullptr) || head.col != 1 || head.InOrder(first, n)) return;
+  if (!head.far || head.col != 1) return;
   for (std::int64_t i = first; i < first + n; ++i) PrefetchRow<kWrite>(head, i, cols);
 }
 
@@ -323,29 +325,49 @@ HWY_NOINLINE void WriteRow(const T* HWY_RESTRICT from, const Head& head, std::in
   for (; c < cols; ++c) StoreElement(from[c], head.dtype, base, at + static_cast<std::int64_t>(c) * head.col);
 }
 
-// Writes `cols` elements of a row that lies in panels of kWidth columns, `panel` apart, times `factor`, to row i of a view's head. Never
-// -0, whose sign would tell who shared the tile.
+// Panel columns [column, column + n) of a row of a view's head, in whole vectors with zeros behind.
 template <typename T>
-HWY_NOINLINE void WritePanelRow(const T* HWY_RESTRICT from, std::size_t panel, T factor, const Head& head, std::int64_t i,
-                                std::size_t cols) {
+HWY_INLINE void LoadPanel(const Head& head, std::int64_t i, std::size_t column, std::size_t n, Vec<T>* x) {
   const Tag<T> d;
-  const auto times = hn::Set(d, factor), zero = hn::Zero(d);
+  const std::int64_t at = head.At(i);
+  if (HWY_LIKELY(head.col == 1 && head.dtype == OwnDType<T>() && n == kWidth<T>)) {
+    const T* from = static_cast<const T*>(head.base) + at + static_cast<std::int64_t>(column);
+    x[0] = hn::LoadU(d, from);
+    x[1] = hn::LoadU(d, from + kLanes<T>);
+    return;
+  }
+  HWY_ALIGN T some[kWidth<T>] = {};
+  for (std::size_t k = 0; k < n; ++k) some[k] = ElementAs<T>(head.dtype, head.base, at + static_cast<std::int64_t>(column + k) * head.col);
+  x[0] = hn::Load(d, some);
+  x[1] = hn::Load(d, some + kLanes<T>);
+}
+
+// Writes `cols` elements of a row that lies in panels of kWidth columns, `panel` apart, times `factor`, to row i of a view's head; where
+// kAdd, plus row i of `before`. Never -0, whose sign would tell who shared the tile.
+template <typename T, bool kAdd = false>
+HWY_NOINLINE void WritePanelRow(const T* HWY_RESTRICT from, std::size_t panel, T factor, const Head& head, std::int64_t i, std::size_t cols,
+                                [[maybe_unused]] const Head* before = nullptr) {
+  const Tag<T> d;
+  const auto times = hn::Set(d, factor);
   void* base = const_cast<void*>(head.base);
   const std::int64_t at = head.At(i);
   const bool own = head.col == 1 && head.dtype == OwnDType<T>(), whole = head.col == 1 && InKernelWidth<T>(head.dtype);
   for (std::size_t c = 0; c < cols; c += kWidth<T>, from += panel) {
-    const auto x0 = hn::MulAdd(hn::Load(d, from), times, zero), x1 = hn::MulAdd(hn::Load(d, from + kLanes<T>), times, zero);
+    Vec<T> x[2] = {hn::Zero(d), hn::Zero(d)};
+    if constexpr (kAdd) LoadPanel<T>(*before, i, c, std::min(kWidth<T>, cols - c), x);
+    x[0] = hn::MulAdd(hn::Load(d, from), times, x[0]);
+    x[1] = hn::MulAdd(hn::Load(d, from + kLanes<T>), times, x[1]);
     const std::int64_t to = at + static_cast<std::int64_t>(c);
     if (HWY_LIKELY(own && c + kWidth<T> <= cols)) {
-      hn::StoreU(x0, d, static_cast<T*>(base) + to);
-      hn::StoreU(x1, d, static_cast<T*>(base) + to + kLanes<T>);
+      hn::StoreU(x[0], d, static_cast<T*>(base) + to);
+      hn::StoreU(x[1], d, static_cast<T*>(base) + to + kLanes<T>);
     } else if (whole && c + kWidth<T> <= cols) {
-      StoreAs(d, x0, head.dtype, base, to);
-      StoreAs(d, x1, head.dtype, base, to + static_cast<std::int64_t>(kLanes<T>));
+      StoreAs(d, x[0], head.dtype, base, to);
+      StoreAs(d, x[1], head.dtype, base, to + static_cast<std::int64_t>(kLanes<T>));
     } else {
       HWY_ALIGN T some[kWidth<T>];
-      hn::Store(x0, d, some);
-      hn::Store(x1, d, some + kLanes<T>);
+      hn::Store(x[0], d, some);
+      hn::Store(x[1], d, some + kLanes<T>);
       for (std::size_t k = 0; k < std::min(kWidth<T>, cols - c); ++k) {
         StoreElement(some[k], head.dtype, base, at + static_cast<std::int64_t>(c + k) * head.col);
       }

@@ -62,6 +62,21 @@ class Ordered : public MaskNode {
     return word;
   }
 
+  // Where the word's keys are one class without gaps, its places are counted instead of looked up.
+  void words(const Place& place, std::int64_t p, int rows, std::int64_t q0, std::uint64_t* words) const override {
+    if (place.order == nullptr) return mask_->words(place, p, rows, q0, words);
+    const AxisOrder& keys = place.order->keys;
+    const std::int64_t last = std::min(q0 + 64, place.sequence->len_k) - 1, step = keys.classes();
+    const std::int64_t first_key = keys.row(q0), end_key = keys.row(last) + 1;
+    if (q0 < keys.front() || end_key - first_key != (last - q0) * step + 1) return MaskNode::words(place, p, rows, q0, words);
+    for (int r = 0; r < rows; ++r) {
+      std::int64_t begin, end;
+      if (!mask_->stretch(place, place.order->queries.row(p + r), &begin, &end)) return MaskNode::words(place, p, rows, q0, words);
+      const auto places_before = [&](std::int64_t key) { return steps_up(std::clamp(key, first_key, end_key) - first_key, step); };
+      words[r] = range_bits(q0 + places_before(begin), q0 + places_before(end), q0);
+    }
+  }
+
   bool varies_by_head() const override { return mask_->varies_by_head(); }
   bool varies_by_batch() const override { return mask_->varies_by_batch(); }
   bool varies_by_position() const override { return mask_->varies_by_position(); }
@@ -78,6 +93,10 @@ class Ordered : public MaskNode {
     }
   }
 
+  // distance / step, rounded up.
+  static std::int64_t steps_up(std::int64_t distance, std::int64_t step) {
+    return distance > 0 ? (distance + step - 1) / step : -(-distance / step);
+  }
   // The bits of keys [begin, end) of the classes that `wanted` names, in the word that starts at place q0.
   template <typename Wanted>
   static std::uint64_t class_bits(const AxisOrder& keys, std::int64_t begin, std::int64_t end, std::int64_t q0, Wanted wanted) {
@@ -151,10 +170,6 @@ class OrderedDilated final : public Ordered {
 
  private:
   const Dilated& dilated() const { return static_cast<const Dilated&>(*mask_); }
-  // distance / step, rounded up.
-  static std::int64_t steps_up(std::int64_t distance, std::int64_t step) {
-    return distance > 0 ? (distance + step - 1) / step : -(-distance / step);
-  }
   bool fits(const Place& place) const { return place.order->keys.classes() % dilated().dilation(place.head) == 0; }
 };
 
