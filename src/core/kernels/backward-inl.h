@@ -438,7 +438,7 @@ class Backward {
     const Head sum = HeadOf(task_.dq_sum), to = last ? HeadOf(task_.gradients.dq) : sum;
     for (std::size_t i = 0; i < queries_; ++i) {
       if (!packed_[i / kWidth<T>] && !first && !last) continue;  // adds nothing
-      if (i + kRowsAhead < queries_) dq_.PrefetchTo(to, i + kRowsAhead);
+      if (i + kRowsAhead < queries_) PrefetchRows<true>(to, query_ + static_cast<std::int64_t>(i + kRowsAhead), 1, dim_);
       dq_.WriteOnto(i, first ? nullptr : &sum, to);
     }
     if (!last) ticket->store(static_cast<std::int32_t>(block_) + 1, std::memory_order_release);

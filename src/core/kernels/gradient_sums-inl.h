@@ -136,9 +136,6 @@ class QuerySums {
     if (before == nullptr) return WritePanelRow(Row(query), panel_step(), rows_.factor, to, i, rows_.dim);
     WritePanelRow<T, true>(Row(query), panel_step(), rows_.factor, to, i, rows_.dim, before);
   }
-  void PrefetchTo(const Head& to, std::size_t query) const {
-    PrefetchRows<true>(to, rows_.first + static_cast<std::int64_t>(query), 1, rows_.dim);
-  }
   // Writes `queries` rows, all of which has come.
   void Write(std::size_t queries, const T* zeros) const {
     for (std::size_t i = 0; i < queries; ++i) {
