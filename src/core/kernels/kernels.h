@@ -123,7 +123,8 @@ struct KernelSet {
 inline constexpr std::int64_t kFewQueries = 4;
 inline bool few_queries(const plan::Sequence& sequence) { return sequence.len_q <= kFewQueries; }
 
-// Whether the rows of a sequence's head are more than what is likely to be in a cache: then they are asked for ahead.
+// Whether the rows of a sequence's head are more than what is likely to be in a cache: then they are asked for ahead. For rows that are
+// near, asking costs more than it brings.
 inline bool rows_are_far(const plan::Sequence& sequence, std::size_t dim) {
   constexpr std::size_t kNearElements = 65536;
   return static_cast<std::size_t>(std::max(sequence.len_q, sequence.len_k)) * dim > kNearElements;

@@ -325,7 +325,7 @@ HWY_NOINLINE void WriteRow(const T* HWY_RESTRICT from, const Head& head, std::in
   for (; c < cols; ++c) StoreElement(from[c], head.dtype, base, at + static_cast<std::int64_t>(c) * head.col);
 }
 
-// Panel columns [column, column + n) of a row of a view's head, in whole vectors with zeros behind.
+// Columns [column, column + n) of row i of a view's head, at most a panel of them, with zeros behind.
 template <typename T>
 HWY_INLINE void LoadPanel(const Head& head, std::int64_t i, std::size_t column, std::size_t n, Vec<T>* x) {
   const Tag<T> d;
