@@ -173,7 +173,7 @@ class AdditiveGradient {
   }
 
   // What was summed for the queries of a chunk -> their gradients.
-  void FinishQueries(const QuerySums<T>& sums, std::size_t queries, std::int64_t batch, std::int64_t head) const {
+  void FinishQueries(const QuerySums<Ops>& sums, std::size_t queries, std::int64_t batch, std::int64_t head) const {
     const AdditiveVector<T> v(task_.additive, batch, head);
     const Tag<T> d;
     const auto factor = hn::Set(d, 4 * v.unit);

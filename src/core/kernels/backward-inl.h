@@ -41,8 +41,9 @@ class Backward {
  public:
   static std::size_t ScratchBytes(const BackwardTask& task) { return Backward(task, nullptr).bytes_; }
   static void Run(const BackwardTask& task, std::size_t item, std::byte* scratch) {
-    PrefetchNext(task, item);
-    Backward(task, scratch).RunItem(task.items[item]);
+    Backward pass(task, scratch);
+    pass.next_.Start(task, item);
+    pass.RunItem(task.items[item]);
   }
 
  private:
@@ -143,7 +144,7 @@ class Backward {
     dv_.Start(RowsOfKeys(task_.gradients.dv, kv_head, dim_v_, 1), block_groups_, at_once);
   }
 
-  GradientRows<T> RowsOfKeys(const MutableTensorView& view, std::int32_t kv_head, std::size_t dim, double factor) const {
+  GradientRows<Ops> RowsOfKeys(const MutableTensorView& view, std::int32_t kv_head, std::size_t dim, double factor) const {
     return {view.given() ? KeyHead(view, kv_head) : Head{}, key_begin_, dim, static_cast<T>(factor)};
   }
 
@@ -220,7 +221,6 @@ class Backward {
     const Head q = HeadOf(in.q), d_out = HeadOf(in.d_out);
     const std::size_t at = p * kWidth<T>, n = std::min(kWidth<T>, queries_ - at);
     const std::int64_t i = query_ + static_cast<std::int64_t>(at);
-    queries_finite_ &= PackGradients(d_out, at, n);
     queries_finite_ &=
         gradient_.PackQueries(q, i, n, at, Scratch(), query_lanes_ + at * inner_,
                               queries_in_place_ ? nullptr : query_panel_memory_ + at / kPair * kWidth<T>, QueryPanelStride());
@@ -228,8 +228,9 @@ class Backward {
       queries_finite_ &= Ops::PackPanelsOf(d_out, i, n, RoundUp(n, kPair), dim_v_, QueryPanelStride(), Scratch(),
                                            d_out_panel_memory_ + at / kPair * kWidth<T>);
     }
+    queries_finite_ &= PackGradients(d_out, at, n);
     const Head d_lse = in.d_lse.given() ? HeadOf(in.d_lse) : Head{};
-    statistics_.Read({HeadOf(in.log_sum), HeadOf(in.out), d_out, d_lse}, query_, at, n, dim_v_, copies_, copies_ + copy_stride_);
+    statistics_.Read({HeadOf(in.log_sum), HeadOf(in.out), d_out, d_lse}, query_, at, n, dim_v_, Scratch());
   }
 
   // The gradients that meet the values of a tile: as lanes, or as rows where they are few. Returns whether all is finite where they are
@@ -288,6 +289,7 @@ class Backward {
   }
 
   void RunTile(std::size_t p, std::size_t g) {
+    next_.Step();
     const std::size_t group = sub_group_ + g, first_query = p * kWidth<T>;
     BackwardTile<Ops> tile;
     tile.keys = key_rows_[group];
@@ -365,11 +367,12 @@ class Backward {
   }
 
   // Column panel by column panel: one of them stays in L1 while all key groups pass.
-  void AddToKeys(const Packed* rows, const Panels<Packed>& columns, const Stretches* queries, bool select, KeySums<T>& sums) {
+  void AddToKeys(const Packed* rows, const Panels<Packed>& columns, const Stretches* queries, bool select, KeySums<Ops>& sums) {
     if (!sums.wanted()) return;
     for (std::size_t c = 0; c * kWidth<T> < sums.dim(); ++c) {
       for (std::size_t g = 0; g < sub_groups_; ++g) {
         if (queries[g].count == 0) continue;
+        next_.Step();
         const std::size_t n = RowsIn(g);
         AddProduct<Ops, kQueries / kPair, 1>(rows + g * kRows * kQueries / kPair, columns.at(c), queries[g], n, NarrowTail(c, sums.dim()),
                                              select, sums.End(sub_group_ + g, c, n));
@@ -410,6 +413,7 @@ class Backward {
       const std::size_t last = std::min(end * kWidth<T>, queries_);
       for (std::size_t c = 0; c < panels_; ++c) {
         for (std::size_t i = p * kWidth<T>; i < last; i += kRows) {
+          next_.Step();
           const std::size_t n = std::min(kRows, last - i);
           AddProduct<Ops, 1, kQueries>(d_scores_by_query_ + i, panels.at(c), keys, n, NarrowTail(c, dim_), select, dq_.End(p, i, c, n));
         }
@@ -464,13 +468,13 @@ class Backward {
   Panels<Packed> key_panels_{}, query_panels_{}, d_out_panels_{};
   Packed *key_row_memory_, *value_row_memory_, *key_panel_memory_, *query_lanes_, *d_out_lanes_, *query_panel_memory_, *d_out_panel_memory_;
   Packed *weights_, *d_scores_, *d_scores_by_query_;
-  KeySums<T> dk_, dv_;
-  QuerySums<T> dq_;
+  KeySums<Ops> dk_, dv_;
+  QuerySums<Ops> dq_;
   T *copies_, *zeros_;
   Unsigned<T>* tile_words_;
   StagedScratch<T> staged_{};
   Gradient gradient_;
-  BackwardStatistics<T> statistics_;
+  BackwardStatistics<Ops> statistics_;
   std::size_t bytes_ = 0;
 
   // The block, head, chunk and sub-block at hand.
@@ -485,6 +489,7 @@ class Backward {
   bool few_ = false;            // queries of the sequence, and a score that is no product: operands are rows as they lie
   bool packed_[kPanels];
   Tiles tiles_;
+  NextItem next_;
 };
 
 }  // namespace HWY_NAMESPACE

@@ -66,21 +66,31 @@ struct Bf16PairOps {
   static HWY_INLINE void StoreRow(Vec<float> x0, Vec<float> x1, Packed* HWY_RESTRICT p) {
     hn::Store(Round(x0, x1), Tag<std::uint32_t>(), p);
   }
+  using Element = std::uint16_t;
+  static constexpr DType kElement = DType::kBFloat16;
+  template <std::size_t V>
+  static HWY_INLINE void StoreElements(const Vec<float>* x, Element* HWY_RESTRICT to) {
+    const Tag<std::uint16_t> d;
+    const auto rounded = hn::BitCast(d, Round(x[0], x[V - 1]));
+    if constexpr (V == 2) {
+      hn::StoreU(rounded, d, to);
+    } else {
+      hn::StoreU(hn::LowerHalf(hn::Half<Tag<std::uint16_t>>(), rounded), hn::Half<Tag<std::uint16_t>>(), to);
+    }
+  }
 
   // dS for dq is summed over keys: rows r and r + 1 become the halves of one element.
   template <std::size_t M, std::size_t V>
   static HWY_INLINE void StoreByQuery(const Acc<Bf16PairOps, M, V>& d_scores, Packed* HWY_RESTRICT to) {
-    const Tag<std::uint16_t> d16;
-    const Tag<std::uint32_t> d32;
-    const hn::Half<Tag<std::uint16_t>> half;
+    const Tag<std::uint32_t> d;
+    const auto order = hn::Load(d, kInterleaved);
 #pragma GCC unroll 6
     for (std::size_t r = 0; r < M; r += 2) {
 #pragma GCC unroll 2
       for (std::size_t v = 0; v < V; ++v) {
-        const auto halves = hn::BitCast(d16, Round(d_scores.v[r][v], d_scores.v[r + 1][v]));
-        const auto even = hn::PromoteTo(d32, hn::LowerHalf(half, halves));
-        const auto odd = hn::ShiftLeft<16>(hn::PromoteTo(d32, hn::UpperHalf(half, halves)));
-        hn::Store(hn::Or(even, odd), d32, to + r / 2 * static_cast<std::size_t>(kQueryChunk) + v * 16);
+        const auto rounded = Round(d_scores.v[r][v], d_scores.v[r + 1][v]);
+        const Vec<std::uint32_t> pairs{_mm512_permutexvar_epi16(order.raw, rounded.raw)};
+        hn::Store(pairs, d, to + r / 2 * static_cast<std::size_t>(kQueryChunk) + v * 16);
       }
     }
   }
@@ -124,7 +134,47 @@ struct Bf16PairOps {
     return finite;
   }
 
+  // Of the tensors' own bfloat16. Where they hold float, as partial results do, in float.
+  static HWY_NOINLINE void SubtractRowProducts(const Head& x, const Head& y, std::int64_t first, std::size_t n, std::size_t cols,
+                                               const RowScratch<float>& scratch, float* HWY_RESTRICT from) {
+    if (x.dtype != DType::kBFloat16 || y.dtype != DType::kBFloat16) {
+      return PlainOps<float>::SubtractRowProducts(x, y, first, n, cols, scratch, from);
+    }
+    const Tag<float> d;
+    const Tag<Packed> du;
+    const std::size_t pairs = (cols + 1) / 2;
+    for (std::size_t i = 0; i < n; i += kLanes<float>) {
+      const std::size_t count = std::min(kLanes<float>, n - i);
+      const Packed *left[kLanes<float>], *right[kLanes<float>];
+      const RowScratch<float> other{scratch.copies + kLanes<float> * scratch.stride, scratch.stride, scratch.zeros};
+      PointAtPairs(x, first + static_cast<std::int64_t>(i), count, count, cols, scratch, left);
+      PointAtPairs(y, first + static_cast<std::int64_t>(i), count, count, cols, other, right);
+      for (std::size_t r = 0; r < count; ++r) {
+        auto sum = hn::Zero(d);
+        std::size_t c = 0;
+        for (; c + kLanes<float> <= pairs; c += kLanes<float>) {
+          sum = MulAcc(sum, hn::BitCast(d, hn::LoadU(du, left[r] + c)), hn::BitCast(d, hn::LoadU(du, right[r] + c)));
+        }
+        if (c < pairs) {
+          const auto there = hn::FirstN(du, pairs - c);
+          sum =
+              MulAcc(sum, hn::BitCast(d, hn::MaskedLoad(there, du, left[r] + c)), hn::BitCast(d, hn::MaskedLoad(there, du, right[r] + c)));
+        }
+        from[i + r] -= hn::GetLane(hn::SumOfLanes(d, sum));
+      }
+    }
+  }
+
  private:
+  // Words of two vectors, in turns: their first halves.
+  HWY_ALIGN static constexpr std::uint32_t kFirstOfTwo[16] = {0x200000, 0x210001, 0x220002, 0x230003, 0x240004, 0x250005,
+                                                              0x260006, 0x270007, 0x280008, 0x290009, 0x2A000A, 0x2B000B,
+                                                              0x2C000C, 0x2D000D, 0x2E000E, 0x2F000F};
+  // Words of the two halves of a vector, in turns.
+  HWY_ALIGN static constexpr std::uint32_t kInterleaved[16] = {0x100000, 0x110001, 0x120002, 0x130003, 0x140004, 0x150005,
+                                                               0x160006, 0x170007, 0x180008, 0x190009, 0x1A000A, 0x1B000B,
+                                                               0x1C000C, 0x1D000D, 0x1E000E, 0x1F000F};
+
   static HWY_INLINE void CopyPairs(const Packed* from, std::size_t n, Packed* HWY_RESTRICT to) {
     const Tag<Packed> d;
     std::size_t c = 0;
@@ -157,34 +207,22 @@ struct Bf16PairOps {
   }
   static constexpr std::size_t kMostDim = 512;
 
+  // Two rows as pairs, in panels. Returns whether all is finite.
   static HWY_INLINE bool InterleaveRows(const std::uint16_t* HWY_RESTRICT even, const std::uint16_t* HWY_RESTRICT odd, std::size_t cols,
                                         std::size_t panel_stride, Packed* HWY_RESTRICT to) {
-    const Tag<std::uint32_t> d32;
-    const hn::Rebind<std::uint16_t, Tag<std::uint32_t>> d16;
-    const auto exponent = hn::Set(d32, 0x7F800000u);
-    auto not_finite = hn::Eq(hn::Zero(d32), exponent);
-    for (std::size_t c = 0; c < cols; c += kLanes<float>) {
-      Vec<std::uint32_t> low, high;
-      if (c + kLanes<float> <= cols) {
-        low = hn::PromoteTo(d32, hn::LoadU(d16, even + c));
-        high = hn::ShiftLeft<16>(hn::PromoteTo(d32, hn::LoadU(d16, odd + c)));
-      } else {
-        HWY_ALIGN std::uint32_t tail[2 * kLanes<float>] = {};
-        for (std::size_t i = c; i < cols; ++i) {
-          tail[i - c] = even[i];
-          tail[kLanes<float> + i - c] = static_cast<std::uint32_t>(odd[i]) << 16;
-        }
-        low = hn::Load(d32, tail);
-        high = hn::Load(d32, tail + kLanes<float>);
-      }
-      not_finite = hn::Or(not_finite,
-                          hn::Or(hn::Eq(hn::And(hn::ShiftLeft<16>(low), exponent), exponent), hn::Eq(hn::And(high, exponent), exponent)));
-      Packed* at = to + c / kWidth<float> * panel_stride + c % kWidth<float>;
-      hn::Store(hn::Or(low, high), d32, at);
-      // The second half of the last panel, where there are no columns for it.
-      if (c % kWidth<float> == 0 && c + kLanes<float> >= cols) hn::Store(hn::Zero(d32), d32, at + kLanes<float>);
+    const Tag<std::uint16_t> d;
+    const Tag<Packed> d_pairs;
+    const auto exponent = hn::Set(d, std::uint16_t{0x7F80});
+    const auto low = hn::Load(d_pairs, kFirstOfTwo), high = hn::Add(low, hn::Set(d_pairs, 0x100010u));
+    auto not_finite = hn::Eq(hn::Zero(d), exponent);
+    for (std::size_t c = 0; c < cols; c += kWidth<float>, to += panel_stride) {
+      const auto there = hn::FirstN(d, std::min(kWidth<float>, cols - c));
+      const auto a = hn::MaskedLoad(there, d, even + c), b = hn::MaskedLoad(there, d, odd + c);
+      not_finite = hn::Or(not_finite, hn::Or(hn::Eq(hn::And(a, exponent), exponent), hn::Eq(hn::And(b, exponent), exponent)));
+      hn::Store(Vec<Packed>{_mm512_permutex2var_epi16(a.raw, low.raw, b.raw)}, d_pairs, to);
+      hn::Store(Vec<Packed>{_mm512_permutex2var_epi16(a.raw, high.raw, b.raw)}, d_pairs, to + kLanes<float>);
     }
-    return hn::AllFalse(d32, not_finite);
+    return hn::AllFalse(d, not_finite);
   }
 };
 

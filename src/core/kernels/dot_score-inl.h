@@ -91,8 +91,10 @@ class DotGradient {
     if constexpr (Ops::kReadsInPlace) {
       if (panels == nullptr) return Ops::template PackLanesOf<true>(q, first, n, dim_, factor, scratch, lanes);
     }
+    // Panels first: they read row after row, which the processor foresees.
+    const bool finite = Ops::PackPanelsOf(q, first, n, RoundUp(n, Ops::kPair), dim_, panel_stride, scratch, panels);
     Ops::PackLanesOf(q, first, n, dim_, factor, scratch, lanes);
-    return Ops::PackPanelsOf(q, first, n, RoundUp(n, Ops::kPair), dim_, panel_stride, scratch, panels);
+    return finite;
   }
 
   // Fills tile.data. The tile's first row is key `row` of the block, its first lane query `lane` of the chunk.

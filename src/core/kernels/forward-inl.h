@@ -49,8 +49,9 @@ class Forward {
     return f.bytes_;
   }
   static void Run(const ForwardTask& task, std::size_t item, std::byte* scratch) {
-    PrefetchNext(task, item);
-    Forward(task, scratch).RunItem(task.items[item]);
+    Forward pass(task, scratch);
+    pass.next_.Start(task, item);
+    pass.RunItem(task.items[item]);
   }
 
  private:
@@ -253,6 +254,7 @@ class Forward {
     T* sums = chunk_sums_;
     const T factor = static_cast<T>(task_.scale);
     for (std::size_t u = 0; u < uses_count_; ++u) {
+      next_.Step();
       const PanelUse use = uses_[u];
       const Packed* k = keys_ + use.panel * inner_ * kWidth<T>;
       Packed* weights = weights_ + u * kRows * kWidth<T> / kPair;
@@ -397,6 +399,7 @@ class Forward {
     // Tails of a sequence count as partial too, but nothing is read there.
     const bool select = !values_finite_ && SomeMayBeHidden();
     for (std::size_t p = 0; p < value_panels_; ++p) {
+      next_.Step();
       T* out = OutTile(group.index, p);
       const bool narrow = dim_v_ - p * kWidth<T> <= kLanes<T>;
       if (HWY_UNLIKELY(select)) {
@@ -434,7 +437,7 @@ class Forward {
     for (std::size_t u = 0; u < uses_count_; ++u) {
       AccumulateSelecting<Ops>(WeightsOf(u), ValuesOf(u, values), KeysOf(u), group.rows, narrow, tile);
     }
-    EndRows(tile, group.rows, narrow, TileEnd<T>{out, kWidth<T>, 0, T{1}, started_[group.index]});
+    EndRows<Ops>(tile, group.rows, narrow, TileEnd<T>{out, started_[group.index]});
   }
 
   // Divides by the sum, and writes the rows and their statistics.
@@ -454,7 +457,7 @@ class Forward {
       if (nothing) {
         WriteRow(zeros_, out, i, dim_v_);
       } else {
-        WritePanelRow(OutTile(group.index, 0) + r * kWidth<T>, kRows * kWidth<T>, numerator / sum, out, i, dim_v_);
+        WritePanelRow<Ops>(OutTile(group.index, 0) + r * kWidth<T>, kRows * kWidth<T>, numerator / sum, out, i, dim_v_);
       }
       totals_[r] = maxima_[at] == kMinusInfinity<T> ? T{1} : sum;
     }
@@ -483,6 +486,7 @@ class Forward {
   const ForwardItem* item_ = nullptr;
   const plan::Sequence* sequence_ = nullptr;
   Head k_, v_, key_source_;
+  NextItem next_;
 };
 
 }  // namespace HWY_NAMESPACE

@@ -11,16 +11,18 @@
 #include <algorithm>
 
 #include "core/kernels/carve.h"
+#include "core/kernels/results-inl.h"
 #include "core/kernels/rows-inl.h"
-#include "core/kernels/tile_gemm-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace regard::kernels {
 namespace HWY_NAMESPACE {
 
 // Of some rows of one tensor: what their gradients are multiplied with at the end, and where they go.
-template <typename T>
+template <class Ops>
 struct GradientRows {
+  using T = typename Ops::T;
+
   Head to;             // no base: nobody asks for them
   std::int64_t first;  // of the tensor's head
   std::size_t dim;
@@ -28,20 +30,22 @@ struct GradientRows {
 
   bool wanted() const { return to.base != nullptr; }
   // Whether tiles can write to the tensor.
-  bool InPlace() const { return wanted() && InVectors<T>(to, dim) && to.order == nullptr; }
-  // Where a tile of `rows` rows from row i on writes panel c.
-  TileEnd<T> End(std::size_t i, std::size_t c, std::size_t rows) const {
-    T* base = static_cast<T*>(const_cast<void*>(to.base));
-    return {base + to.At(first + static_cast<std::int64_t>(i)) + static_cast<std::int64_t>(c * kWidth<T>), to.row, rows, factor, false};
+  bool InPlace() const { return wanted() && to.col == 1 && dim % kLanes<T> == 0 && to.order == nullptr && InKernelWidth<T>(to.dtype); }
+  // What a tile of `rows` rows from row i on does with panel c; `memory` has room for it.
+  TileEnd<T> End(T* memory, std::size_t i, std::size_t c, std::size_t rows) const {
+    const std::int64_t place = to.At(first + static_cast<std::int64_t>(i)) + static_cast<std::int64_t>(c * kWidth<T>);
+    return {memory, false, rows, factor, to.dtype, const_cast<void*>(to.base), place, to.row};
   }
   void Write(const T* HWY_RESTRICT from, std::size_t panel, std::size_t i) const {
-    WritePanelRow(from, panel, factor, to, first + static_cast<std::int64_t>(i), dim);
+    WritePanelRow<Ops>(from, panel, factor, to, first + static_cast<std::int64_t>(i), dim);
   }
 };
 
 // dk or dv of a block: tiles of kRows keys, [group][panel][kRows][kWidth].
-template <typename T>
+template <class Ops>
 class KeySums {
+  using T = typename Ops::T;
+
  public:
   void Take(Carve& carve, std::size_t groups, std::size_t panels) {
     panels_ = panels;
@@ -50,7 +54,7 @@ class KeySums {
   }
 
   // A block begins. `at_once`: one chunk of queries and one sub-block of keys are all there is.
-  void Start(const GradientRows<T>& rows, std::size_t groups, bool at_once) {
+  void Start(const GradientRows<Ops>& rows, std::size_t groups, bool at_once) {
     rows_ = rows;
     in_place_ = at_once && rows.InPlace();
     for (std::size_t g = 0; g < groups; ++g) started_[g] = false;
@@ -60,8 +64,8 @@ class KeySums {
 
   // What a product of `n` keys of group g does with panel c.
   TileEnd<T> End(std::size_t g, std::size_t c, std::size_t n) const {
-    if (in_place_) return rows_.End(g * kRows, c, n);
-    return {sums_ + (g * panels_ + c) * kRows * kWidth<T>, kWidth<T>, 0, T{1}, started_[g]};
+    T* sums = sums_ + (g * panels_ + c) * kRows * kWidth<T>;
+    return in_place_ ? rows_.End(sums, g * kRows, c, n) : TileEnd<T>{sums, started_[g]};
   }
   // Group g has been added to, all its panels.
   void MarkStarted(std::size_t g) { started_[g] = true; }
@@ -87,12 +91,14 @@ class KeySums {
   T* sums_ = nullptr;
   bool* started_ = nullptr;
   bool in_place_ = false;
-  GradientRows<T> rows_{};
+  GradientRows<Ops> rows_{};
 };
 
 // dq of a chunk: [panel][query][kWidth], so that a tile may begin at any query.
-template <typename T>
+template <class Ops>
 class QuerySums {
+  using T = typename Ops::T;
+
  public:
   void Take(Carve& carve, std::size_t queries, std::size_t panels) {
     queries_ = queries;
@@ -102,7 +108,7 @@ class QuerySums {
   }
 
   // A chunk begins. `at_once`: one block, of one sub-block, is all that its queries see.
-  void Start(const GradientRows<T>& rows, bool at_once) {
+  void Start(const GradientRows<Ops>& rows, bool at_once) {
     rows_ = rows;
     in_place_ = at_once && rows.InPlace();
     for (std::size_t p = 0; p < queries_ / kWidth<T>; ++p) started_[p] = false;
@@ -114,8 +120,8 @@ class QuerySums {
   // What a product of `n` queries from `query` on does with panel c. They lie in query panel p, and in those behind as far as started() is
   // the same.
   TileEnd<T> End(std::size_t p, std::size_t query, std::size_t c, std::size_t n) const {
-    if (in_place_) return rows_.End(query, c, n);
-    return {sums_ + (c * queries_ + query) * kWidth<T>, kWidth<T>, 0, T{1}, started_[p]};
+    T* sums = sums_ + (c * queries_ + query) * kWidth<T>;
+    return in_place_ ? rows_.End(sums, query, c, n) : TileEnd<T>{sums, started_[p]};
   }
   void MarkStarted(std::size_t p) { started_[p] = true; }
 
@@ -133,8 +139,8 @@ class QuerySums {
   // Row `query`, on top of what lies in `before` where that is given, into `to`.
   void WriteOnto(std::size_t query, const Head* before, const Head& to) const {
     const std::int64_t i = rows_.first + static_cast<std::int64_t>(query);
-    if (before == nullptr) return WritePanelRow(Row(query), panel_step(), rows_.factor, to, i, rows_.dim);
-    WritePanelRow<T, true>(Row(query), panel_step(), rows_.factor, to, i, rows_.dim, before);
+    if (before == nullptr) return WritePanelRow<Ops>(Row(query), panel_step(), rows_.factor, to, i, rows_.dim);
+    WritePanelRow<Ops, true>(Row(query), panel_step(), rows_.factor, to, i, rows_.dim, before);
   }
   // Writes `queries` rows, all of which has come.
   void Write(std::size_t queries, const T* zeros) const {
@@ -152,7 +158,7 @@ class QuerySums {
   T* sums_ = nullptr;
   bool* started_ = nullptr;
   bool in_place_ = false;
-  GradientRows<T> rows_{};
+  GradientRows<Ops> rows_{};
 };
 
 }  // namespace HWY_NAMESPACE

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 
+#include "core/kernels/acc-inl.h"
 #include "core/kernels/operands-inl.h"
 #include "core/kernels/pack-inl.h"
 #include "core/kernels/rows-inl.h"
@@ -17,9 +18,6 @@
 HWY_BEFORE_NAMESPACE();
 namespace regard::kernels {
 namespace HWY_NAMESPACE {
-
-template <class Ops, std::size_t M, std::size_t V>
-struct Acc;
 
 // `T` is what sums are kept in, `Packed` one element of a packed operand, which holds kPair neighbours of the dimension that is summed.
 template <typename Float>
@@ -96,6 +94,29 @@ struct PlainOps {
       finite &= PackPanels(rows, count, cols, panel_stride, to + done * kWidth<T>);
     }
     return finite;
+  }
+
+  // from[i] -= the inner product of rows first + i of two heads, for i < n <= kWidth.
+  static HWY_NOINLINE void SubtractRowProducts(const Head& x, const Head& y, std::int64_t first, std::size_t n, std::size_t cols,
+                                               const RowScratch<T>& scratch, T* HWY_RESTRICT from) {
+    const Tag<T> d;
+    for (std::size_t i = 0; i < n; ++i) {
+      const std::int64_t row = first + static_cast<std::int64_t>(i);
+      const T* left = RowInVectors(x, row, cols, scratch.copies);
+      const T* right = RowInVectors(y, row, cols, scratch.copies + scratch.stride);
+      auto sum = hn::Zero(d);
+      for (std::size_t c = 0; c < cols; c += kLanes<T>) sum = hn::MulAdd(hn::LoadU(d, left + c), hn::LoadU(d, right + c), sum);
+      from[i] -= hn::GetLane(hn::SumOfLanes(d, sum));
+    }
+  }
+
+  // Elements of tensors that results go to straight from registers, and how V vectors of them are stored.
+  using Element = T;
+  static constexpr DType kElement = OwnDType<T>();
+  template <std::size_t V>
+  static HWY_INLINE void StoreElements(const Vec<T>* x, Element* HWY_RESTRICT to) {
+#pragma GCC unroll 2
+    for (std::size_t v = 0; v < V; ++v) hn::StoreU(x[v], Tag<T>(), to + v * kLanes<T>);
   }
 
   // Stores one row of a tile (two vectors) for use as the broadcast operand of the next product.

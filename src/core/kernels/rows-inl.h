@@ -264,20 +264,6 @@ HWY_INLINE const T* RowInVectors(const Head& head, std::int64_t i, std::size_t c
   return copy;
 }
 
-// from[i] -= the inner product of rows first + i of two heads, for i < n. `a` and `b` have room for a row each, in whole vectors.
-template <typename T>
-HWY_NOINLINE void SubtractRowProducts(const Head& x, const Head& y, std::int64_t first, std::size_t n, std::size_t cols, T* HWY_RESTRICT a,
-                                      T* HWY_RESTRICT b, T* HWY_RESTRICT from) {
-  const Tag<T> d;
-  for (std::size_t i = 0; i < n; ++i) {
-    const std::int64_t row = first + static_cast<std::int64_t>(i);
-    const T *left = RowInVectors(x, row, cols, a), *right = RowInVectors(y, row, cols, b);
-    auto sum = hn::Zero(d);
-    for (std::size_t c = 0; c < cols; c += kLanes<T>) sum = hn::MulAdd(hn::LoadU(d, left + c), hn::LoadU(d, right + c), sum);
-    from[i] -= hn::GetLane(hn::SumOfLanes(d, sum));
-  }
-}
-
 // Rows [first, first + n) of a head in whole vectors, with zeros behind their last column: in the tensor itself, or copied to `to`,
 // `stride` apart.
 template <typename T>
@@ -323,56 +309,6 @@ HWY_NOINLINE void WriteRow(const T* HWY_RESTRICT from, const Head& head, std::in
     for (; c + kLanes<T> <= cols; c += kLanes<T>) StoreAs(d, hn::LoadU(d, from + c), head.dtype, base, at + static_cast<std::int64_t>(c));
   }
   for (; c < cols; ++c) StoreElement(from[c], head.dtype, base, at + static_cast<std::int64_t>(c) * head.col);
-}
-
-// Columns [column, column + n) of row i of a view's head, at most a panel of them, with zeros behind.
-template <typename T>
-HWY_INLINE void LoadPanel(const Head& head, std::int64_t i, std::size_t column, std::size_t n, Vec<T>* x) {
-  const Tag<T> d;
-  const std::int64_t at = head.At(i);
-  if (HWY_LIKELY(head.col == 1 && head.dtype == OwnDType<T>() && n == kWidth<T>)) {
-    const T* from = static_cast<const T*>(head.base) + at + static_cast<std::int64_t>(column);
-    x[0] = hn::LoadU(d, from);
-    x[1] = hn::LoadU(d, from + kLanes<T>);
-    return;
-  }
-  HWY_ALIGN T some[kWidth<T>] = {};
-  for (std::size_t k = 0; k < n; ++k) some[k] = ElementAs<T>(head.dtype, head.base, at + static_cast<std::int64_t>(column + k) * head.col);
-  x[0] = hn::Load(d, some);
-  x[1] = hn::Load(d, some + kLanes<T>);
-}
-
-// Writes `cols` elements of a row that lies in panels of kWidth columns, `panel` apart, times `factor`, to row i of a view's head; where
-// kAdd, plus row i of `before`. Never -0, whose sign would tell who shared the tile.
-template <typename T, bool kAdd = false>
-HWY_NOINLINE void WritePanelRow(const T* HWY_RESTRICT from, std::size_t panel, T factor, const Head& head, std::int64_t i, std::size_t cols,
-                                [[maybe_unused]] const Head* before = nullptr) {
-  const Tag<T> d;
-  const auto times = hn::Set(d, factor);
-  void* base = const_cast<void*>(head.base);
-  const std::int64_t at = head.At(i);
-  const bool own = head.col == 1 && head.dtype == OwnDType<T>(), whole = head.col == 1 && InKernelWidth<T>(head.dtype);
-  for (std::size_t c = 0; c < cols; c += kWidth<T>, from += panel) {
-    Vec<T> x[2] = {hn::Zero(d), hn::Zero(d)};
-    if constexpr (kAdd) LoadPanel<T>(*before, i, c, std::min(kWidth<T>, cols - c), x);
-    x[0] = hn::MulAdd(hn::Load(d, from), times, x[0]);
-    x[1] = hn::MulAdd(hn::Load(d, from + kLanes<T>), times, x[1]);
-    const std::int64_t to = at + static_cast<std::int64_t>(c);
-    if (HWY_LIKELY(own && c + kWidth<T> <= cols)) {
-      hn::StoreU(x[0], d, static_cast<T*>(base) + to);
-      hn::StoreU(x[1], d, static_cast<T*>(base) + to + kLanes<T>);
-    } else if (whole && c + kWidth<T> <= cols) {
-      StoreAs(d, x[0], head.dtype, base, to);
-      StoreAs(d, x[1], head.dtype, base, to + static_cast<std::int64_t>(kLanes<T>));
-    } else {
-      HWY_ALIGN T some[kWidth<T>];
-      hn::Store(x[0], d, some);
-      hn::Store(x[1], d, some + kLanes<T>);
-      for (std::size_t k = 0; k < std::min(kWidth<T>, cols - c); ++k) {
-        StoreElement(some[k], head.dtype, base, at + static_cast<std::int64_t>(c + k) * head.col);
-      }
-    }
-  }
 }
 
 // Rows as pointers to T: into the tensor itself where it already holds T side by side, else into `copies` ([n][stride]).

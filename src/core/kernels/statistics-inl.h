@@ -51,8 +51,10 @@ struct ReadStatistics {
 };
 
 // Of a chunk's rows in the backward pass.
-template <typename T>
+template <class Ops>
 class BackwardStatistics {
+  using T = typename Ops::T;
+
  public:
   void Take(Carve& carve, std::size_t queries) {
     queries_ = queries;
@@ -73,9 +75,9 @@ class BackwardStatistics {
   // A row that sees no key has no maximum and no gradient. The maxima, where there are such rows; else null.
   const T* dead_rows() const { return some_row_is_dead_ ? maximum_ : nullptr; }
 
-  // The rest, of rows [at, at + n) of the chunk; `first` is the chunk's first row of the sequence. `row` and `other` have room for a row
-  // each.
-  void Read(const ReadStatistics& heads, std::int64_t first, std::size_t at, std::size_t n, std::size_t dim_v, T* row, T* other) {
+  // The rest, of rows [at, at + n) of the chunk; `first` is the chunk's first row of the sequence.
+  void Read(const ReadStatistics& heads, std::int64_t first, std::size_t at, std::size_t n, std::size_t dim_v,
+            const RowScratch<T>& scratch) {
     Clear(inverse_sum_ + at, kWidth<T>);
     Clear(shift_ + at, kWidth<T>);
     first += static_cast<std::int64_t>(at);
@@ -86,7 +88,7 @@ class BackwardStatistics {
     }
     ExpOfNegated(inverse_sum_ + at, n);  // the forward pass divided by the sum itself
     PrefetchRows(heads.out, first, static_cast<std::int64_t>(n), dim_v);
-    SubtractRowProducts<T>(heads.out, heads.d_out, first, n, dim_v, row, other, shift_ + at);
+    Ops::SubtractRowProducts(heads.out, heads.d_out, first, n, dim_v, scratch, shift_ + at);
   }
 
   QueryLanes<T> lanes(std::size_t first) const { return {maximum_ + first, inverse_sum_ + first, shift_ + first}; }

@@ -7,58 +7,14 @@
 #define REGARD_KERNELS_TILE_GEMM_INL_H_
 #endif
 
+#include "core/kernels/acc-inl.h"
 #include "core/kernels/operands-inl.h"
+#include "core/kernels/results-inl.h"
 #include "core/kernels/simd-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace regard::kernels {
 namespace HWY_NAMESPACE {
-
-// The accumulators of one tile. A plain aggregate of vectors, so that the compiler keeps it in registers.
-template <class Ops, std::size_t M, std::size_t V>
-struct Acc {
-  Vec<typename Ops::T> v[M][V];
-};
-
-template <class Ops, std::size_t M, std::size_t V>
-HWY_INLINE void ZeroAcc(Acc<Ops, M, V>& acc) {
-#pragma GCC unroll 12
-  for (std::size_t r = 0; r < M; ++r) {
-#pragma GCC unroll 2
-    for (std::size_t v = 0; v < V; ++v) acc.v[r][v] = hn::Zero(Tag<typename Ops::T>());
-  }
-}
-
-// Tiles of sums lie as [row][kWidth].
-template <class Ops, std::size_t M, std::size_t V>
-HWY_INLINE void LoadAcc(const typename Ops::T* HWY_RESTRICT from, Acc<Ops, M, V>& acc) {
-  using T = typename Ops::T;
-#pragma GCC unroll 12
-  for (std::size_t r = 0; r < M; ++r) {
-#pragma GCC unroll 2
-    for (std::size_t v = 0; v < V; ++v) acc.v[r][v] = hn::Load(Tag<T>(), from + r * kWidth<T> + v * kLanes<T>);
-  }
-}
-
-template <class Ops, std::size_t M, std::size_t V>
-HWY_INLINE void AddAcc(const typename Ops::T* HWY_RESTRICT from, Acc<Ops, M, V>& acc) {
-  using T = typename Ops::T;
-#pragma GCC unroll 12
-  for (std::size_t r = 0; r < M; ++r) {
-#pragma GCC unroll 2
-    for (std::size_t v = 0; v < V; ++v) acc.v[r][v] = hn::Add(acc.v[r][v], hn::Load(Tag<T>(), from + r * kWidth<T> + v * kLanes<T>));
-  }
-}
-
-template <class Ops, std::size_t M, std::size_t V>
-HWY_INLINE void StoreAcc(const Acc<Ops, M, V>& acc, typename Ops::T* HWY_RESTRICT to) {
-  using T = typename Ops::T;
-#pragma GCC unroll 12
-  for (std::size_t r = 0; r < M; ++r) {
-#pragma GCC unroll 2
-    for (std::size_t v = 0; v < V; ++v) hn::Store(acc.v[r][v], Tag<T>(), to + r * kWidth<T> + v * kLanes<T>);
-  }
-}
 
 // acc[r] += sum over c < inner of element c of row r * vector c of the columns, in the order of c. `inner` counts packed elements.
 template <class Ops, std::size_t M, std::size_t V>
@@ -129,59 +85,6 @@ HWY_NOINLINE void AccumulateSelecting(Rows<typename Ops::Packed> rows, Columns<t
   }
 }
 
-// What becomes of a product's tile.
-template <typename T>
-struct TileEnd {
-  T* to;                // sums, [row][kWidth]; or the tile's place in a tensor
-  std::int64_t stride;  // between its rows
-  std::size_t rows;     // how many are written to a tensor; 0: the tile goes to the sums
-  T factor;             // of what is written to a tensor
-  bool add;             // to the sums that are there
-};
-
-// Rows of a tensor. Never -0, whose sign would tell who shared the tile.
-template <class Ops, std::size_t M, std::size_t V>
-HWY_INLINE void WriteAcc(const Acc<Ops, M, V>& acc, const TileEnd<typename Ops::T>& end) {
-  const Tag<typename Ops::T> d;
-  const auto factor = hn::Set(d, end.factor), zero = hn::Zero(d);
-#pragma GCC unroll 12
-  for (std::size_t r = 0; r < M; ++r) {
-    if (r >= end.rows) return;
-#pragma GCC unroll 2
-    for (std::size_t v = 0; v < V; ++v) {
-      hn::StoreU(hn::MulAdd(acc.v[r][v], factor, zero), d,
-                 end.to + static_cast<std::int64_t>(r) * end.stride + v * kLanes<typename Ops::T>);
-    }
-  }
-}
-
-template <class Ops, std::size_t M, std::size_t V>
-HWY_INLINE void EndTile(Acc<Ops, M, V>& acc, const TileEnd<typename Ops::T>& end) {
-  if (end.rows != 0) {
-    WriteAcc(acc, end);
-    return;
-  }
-  if (end.add) AddAcc(end.to, acc);
-  StoreAcc(acc, end.to);
-}
-
-// The same for `n` rows of a tile in memory.
-template <typename T>
-HWY_NOINLINE void EndRows(const T* HWY_RESTRICT tile, std::size_t n, bool narrow, const TileEnd<T>& end) {
-  const Tag<T> d;
-  for (std::size_t r = 0; r < n; ++r) {
-    for (std::size_t lane = 0; lane < (narrow ? kLanes<T> : kWidth<T>); lane += kLanes<T>) {
-      const auto x = hn::Load(d, tile + r * kWidth<T> + lane);
-      T* to = end.to + static_cast<std::int64_t>(r) * end.stride + lane;
-      if (end.rows != 0) {
-        hn::StoreU(hn::MulAdd(x, hn::Set(d, end.factor), hn::Zero(d)), d, to);
-      } else {
-        hn::Store(end.add ? hn::Add(x, hn::Load(d, to)) : x, d, to);
-      }
-    }
-  }
-}
-
 // Which of the packed elements that a product sums over there are, of the key groups of a sub-block or the query panels of a chunk: at most
 // 108 rows in tiles of two or more.
 struct Stretches {
@@ -231,7 +134,7 @@ HWY_INLINE void AddProduct(const typename Ops::Packed* rows, Columns<typename Op
       const auto [from, size] = inner.list[s];
       AccumulateSelecting<Ops>(Rows<typename Ops::Packed>{rows, kStride, kStep}.from(from), columns.from(from), size, n, narrow, tile);
     }
-    EndRows(tile, n, narrow, end);
+    EndRows<Ops>(tile, n, narrow, end);
   } else if (narrow) {
     REGARD_FOR_ROWS(n, (AddTileOf<Ops, M, 1, kStride, kStep>(rows, columns, inner, end)));
   } else {
