@@ -111,7 +111,7 @@ class Backward {
     PackKeys(kv_head);
     for (std::int64_t head = kv_head * task_.group; head < (kv_head + 1) * task_.group; ++head) {
       head_ = static_cast<std::int32_t>(head);
-      RunChunks();
+      RunChunks(head + 1 == (kv_head + 1) * task_.group);
       if constexpr (!Gradient::kIsProduct) gradient_.EndHead(sequence_->batch, head_, head % task_.group, Slot(), keys_);
     }
     WriteKeys(kv_head, own_end);
@@ -137,11 +137,8 @@ class Backward {
     key_panels_ = PanelsAt(in_place, k, key_begin_, key_panel_memory_, KeyPanelStride());
     keys_finite_ = gradient_.PackKeys(k, key_begin_, keys_, Scratch(), key_rows_, key_row_memory_, in_place ? nullptr : key_panel_memory_,
                                       KeyPanelStride());
-    // Sums are needed where more than one product comes to a gradient.
-    one_sub_block_ = block_groups_ <= kSubGroups;
-    const bool at_once = one_sub_block_ && task_.group == 1 && sequence_->len_q <= kQueryChunk;
-    if (Gradient::kIsProduct) dk_.Start(RowsOfKeys(task_.gradients.dk, kv_head, dim_, task_.scale), block_groups_, at_once);
-    dv_.Start(RowsOfKeys(task_.gradients.dv, kv_head, dim_v_, 1), block_groups_, at_once);
+    if (Gradient::kIsProduct) dk_.Start(RowsOfKeys(task_.gradients.dk, kv_head, dim_, task_.scale), block_groups_);
+    dv_.Start(RowsOfKeys(task_.gradients.dv, kv_head, dim_v_, 1), block_groups_);
   }
 
   GradientRows<Ops> RowsOfKeys(const MutableTensorView& view, std::int32_t kv_head, std::size_t dim, double factor) const {
@@ -163,26 +160,26 @@ class Backward {
 
   // First the chunks that the next block sees too, from the last to the first, so that its item, which starts soon after, need not wait:
   // under a causal mask all blocks start together at the last chunk. Then the rest, upwards, in the order in which later blocks will need
-  // them.
-  void RunChunks() {
+  // them. `last_head`: of those that share the block's keys.
+  void RunChunks(bool last_head) {
     visits_ = BackwardVisits(task_, sequence_index_, head_, block_keys_);
-    if (block_ == 0) {
-      for (std::int64_t chunk = 0; chunk < visits_.chunks(); ++chunk) {
-        if (visits_.blocks_of(chunk).empty()) ClearQueries(chunk);
-      }
+    for (std::int64_t chunk = 0; block_ == 0 && chunk < visits_.chunks(); ++chunk) {
+      if (!visits_.blocks_of(chunk).empty()) continue;
+      SelectChunk(chunk);
+      AddQueries(chunk, {0, true});  // rows that see nothing have gradient 0
     }
     const BackwardTask::Run own = visits_.chunks_of(block_), next = visits_.chunks_of(block_ + 1);
     const std::int64_t turn = next.begin == next.end ? own.end : std::clamp(next.end, own.begin, own.end);
-    for (std::int64_t chunk = turn - 1; chunk >= own.begin; --chunk) RunChunk(chunk);
-    for (std::int64_t chunk = turn; chunk < own.end; ++chunk) RunChunk(chunk);
+    const std::int64_t last = turn < own.end ? own.end - 1 : own.begin;
+    for (std::int64_t chunk = turn - 1; chunk >= own.begin; --chunk) RunChunk(chunk, last_head && chunk == last);
+    for (std::int64_t chunk = turn; chunk < own.end; ++chunk) RunChunk(chunk, last_head && chunk == last);
   }
 
-  void SelectChunk(std::int64_t chunk, const BackwardTurn& turn) {
+  void SelectChunk(std::int64_t chunk) {
     query_ = chunk * kQueryChunk;
     queries_ = static_cast<std::size_t>(std::min(kQueryChunk, sequence_->len_q - query_));
-    const MutableTensorView& to = task_.gradients.dq;
-    dq_.Start({to.given() ? HeadOf(to) : Head{}, query_, dim_, Gradient::kIsProduct ? static_cast<T>(task_.scale) : T{1}},
-              Gradient::kIsProduct && turn.before == 0 && turn.last && one_sub_block_);
+    const Head to = task_.gradients.dq.given() ? HeadOf(task_.gradients.dq) : Head{};
+    dq_.Start({to, query_, dim_, Gradient::kIsProduct ? static_cast<T>(task_.scale) : T{1}});
     if (!Gradient::kIsProduct) dq_.FillUp(queries_);
     for (std::size_t p = 0; p < kPanels; ++p) packed_[p] = false;
     const Head q = HeadOf(task_.inputs.q), d_out = HeadOf(task_.inputs.d_out);
@@ -194,23 +191,23 @@ class Backward {
     d_out_panels_ = PanelsAt(d_outs_in_place_, d_out, query_, d_out_panel_memory_, QueryPanelStride());
   }
 
-  void RunChunk(std::int64_t chunk) {
+  // `last`: of those that the block's keys meet.
+  void RunChunk(std::int64_t chunk, bool last) {
     BackwardTurn turn;
     if (!visits_.meet(chunk, block_, &turn)) return;
-    SelectChunk(chunk, turn);
+    if (Gradient::kIsProduct) dk_.ExpectLast(last);
+    dv_.ExpectLast(last);
+    SelectChunk(chunk);
     statistics_.ReadMaxima(HeadOf(task_.inputs.maximum), query_, queries_);
     gradient_.StartChunk(HeadOf(task_.inputs.q), query_);
     queries_finite_ = true;
     // Sub-blocks of about one size.
     const std::size_t count = (block_groups_ + kSubGroups - 1) / kSubGroups;
-    for (std::size_t s = 0; s < count; ++s) RunSubBlock(s * block_groups_ / count, (s + 1) * block_groups_ / count);
+    for (std::size_t s = 0; s < count; ++s) {
+      dq_.ExpectLast(Gradient::kIsProduct && turn.before == 0 && turn.last && s + 1 == count);
+      RunSubBlock(s * block_groups_ / count, (s + 1) * block_groups_ / count);
+    }
     AddQueries(chunk, turn);
-  }
-
-  // Rows that see nothing have gradient 0.
-  void ClearQueries(std::int64_t chunk) {
-    SelectChunk(chunk, {0, true});
-    AddQueries(chunk, {0, true});
   }
 
   // The queries of panel p, where a tile needs them: most panels of a chunk may see nothing of a block.
@@ -379,7 +376,7 @@ class Backward {
       }
     }
     for (std::size_t g = 0; g < sub_groups_; ++g) {
-      if (queries[g].count != 0) sums.MarkStarted(sub_group_ + g);
+      if (queries[g].count != 0) sums.MarkAdded(sub_group_ + g);
     }
   }
 
@@ -407,7 +404,7 @@ class Backward {
       for (std::size_t g = 0; g < sub_groups_; ++g) {
         if (tiles_.states[p][g] != TileState::kAbsent) keys.Add(g * kRows / kPair, (RowsIn(g) + kPair - 1) / kPair);
       }
-      for (end = p + 1; end < kPanels && tiles_.SeeTheSame(p, end, sub_groups_) && dq_.started(p) == dq_.started(end); ++end) {
+      for (end = p + 1; end < kPanels && tiles_.SeeTheSame(p, end, sub_groups_) && dq_.state(p) == dq_.state(end); ++end) {
       }
       if (keys.count == 0) continue;
       const std::size_t last = std::min(end * kWidth<T>, queries_);
@@ -418,7 +415,7 @@ class Backward {
           AddProduct<Ops, 1, kQueries>(d_scores_by_query_ + i, panels.at(c), keys, n, NarrowTail(c, dim_), select, dq_.End(p, i, c, n));
         }
       }
-      for (std::size_t done = p; done < end; ++done) dq_.MarkStarted(done);
+      for (std::size_t done = p; done < end; ++done) dq_.MarkAdded(done);
     }
   }
 
@@ -484,9 +481,8 @@ class Backward {
   std::int32_t head_ = 0;
   BackwardVisits visits_;  // of the head
   bool keys_finite_ = true, queries_finite_ = true, queries_in_place_ = false, d_outs_in_place_ = false;
-  bool one_sub_block_ = false;  // holds all keys of the block
-  bool far_ = false;            // rows of the sequence: they are asked for ahead
-  bool few_ = false;            // queries of the sequence, and a score that is no product: operands are rows as they lie
+  bool far_ = false;  // rows of the sequence: they are asked for ahead
+  bool few_ = false;  // queries of the sequence, and a score that is no product: operands are rows as they lie
   bool packed_[kPanels];
   Tiles tiles_;
   NextItem next_;

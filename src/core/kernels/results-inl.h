@@ -22,7 +22,7 @@ template <typename T>
 struct TileEnd {
   T* sums;   // [row][kWidth]: memory for the tile in any case
   bool add;  // to the sums that are there
-  // Where there is more than none, rows of the tile that go on to their place in a tensor, times `factor`.
+  // Where there is more than none, rows of the tile that then go on to their place in a tensor, times `factor`.
   std::size_t rows = 0;
   T factor = 1;
   DType dtype = OwnDType<T>();
@@ -58,14 +58,11 @@ HWY_NOINLINE void WriteTile(const typename Ops::T* HWY_RESTRICT tile, std::size_
 template <class Ops, std::size_t M, std::size_t V>
 HWY_INLINE void EndTile(Acc<Ops, M, V>& acc, const TileEnd<typename Ops::T>& end) {
   using T = typename Ops::T;
-  if (end.rows == 0) {
-    if (end.add) AddAcc(end.sums, acc);
+  if (end.add) AddAcc(end.sums, acc);
+  if (end.rows == 0 || HWY_UNLIKELY(end.dtype != Ops::kElement)) {
     StoreAcc(acc, end.sums);
+    if (end.rows != 0) WriteTile<Ops, V>(end.sums, std::min(M, end.rows), end);
     return;
-  }
-  if (HWY_UNLIKELY(end.dtype != Ops::kElement)) {
-    StoreAcc(acc, end.sums);
-    return WriteTile<Ops, V>(end.sums, std::min(M, end.rows), end);
   }
   auto* to = static_cast<typename Ops::Element*>(end.tensor) + end.place;
 #pragma GCC unroll 12
@@ -83,14 +80,14 @@ template <class Ops>
 HWY_NOINLINE void EndRows(const typename Ops::T* HWY_RESTRICT tile, std::size_t n, bool narrow, const TileEnd<typename Ops::T>& end) {
   using T = typename Ops::T;
   const Tag<T> d;
-  if (end.rows != 0) return narrow ? WriteTile<Ops, 1>(tile, n, end) : WriteTile<Ops, 2>(tile, n, end);
   for (std::size_t r = 0; r < n; ++r) {
     for (std::size_t lane = 0; lane < (narrow ? kLanes<T> : kWidth<T>); lane += kLanes<T>) {
       const auto x = hn::Load(d, tile + r * kWidth<T> + lane);
-      T* to = end.sums + r * kWidth<T> + lane;
-      hn::Store(end.add ? hn::Add(x, hn::Load(d, to)) : x, d, to);
+      T* sum = end.sums + r * kWidth<T> + lane;
+      hn::Store(end.add ? hn::Add(x, hn::Load(d, sum)) : x, d, sum);
     }
   }
+  if (end.rows != 0) narrow ? WriteTile<Ops, 1>(end.sums, n, end) : WriteTile<Ops, 2>(end.sums, n, end);
 }
 
 // Columns [column, column + n) of row i of a view's head, at most a panel of them, with zeros behind.
