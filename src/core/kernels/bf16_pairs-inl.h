@@ -183,22 +183,22 @@ struct Bf16PairOps {
   }
 
   // `rows` pointers to bfloat16 rows, seen as pairs: into the tensor where it can be read so, else into copies, rounded and padded.
-  static HWY_NOINLINE void PointAtPairs(const Head& head, std::int64_t first, std::size_t n, std::size_t rows, std::size_t cols,
-                                        const RowScratch<float>& scratch, const Packed** pairs) {
+  static HWY_INLINE void PointAtPairs(const Head& head, std::int64_t first, std::size_t n, std::size_t rows, std::size_t cols,
+                                      const RowScratch<float>& scratch, const Packed** pairs) {
     PrefetchRows(head, first, static_cast<std::int64_t>(n), cols);
-    const bool direct = head.dtype == DType::kBFloat16 && head.col == 1 && cols % 2 == 0;
-    for (std::size_t r = 0; r < rows; ++r) {
-      if (r >= n) {
-        pairs[r] = reinterpret_cast<const Packed*>(scratch.zeros);
-        continue;
-      }
-      const std::int64_t i = first + static_cast<std::int64_t>(r);
-      if (direct) {
-        pairs[r] = reinterpret_cast<const Packed*>(static_cast<const std::uint16_t*>(head.base) + head.At(i));
-        continue;
-      }
-      HWY_ALIGN float wide[kMostDim];
-      CopyRow(head, i, cols, wide);
+    if (head.dtype == DType::kBFloat16 && head.col == 1 && cols % 2 == 0) {
+      const auto* base = static_cast<const std::uint16_t*>(head.base);
+      for (std::size_t r = 0; r < n; ++r) pairs[r] = reinterpret_cast<const Packed*>(base + head.At(first + static_cast<std::int64_t>(r)));
+    } else {
+      CopyAsPairs(head, first, n, cols, scratch, pairs);
+    }
+    for (std::size_t r = n; r < rows; ++r) pairs[r] = reinterpret_cast<const Packed*>(scratch.zeros);
+  }
+  static HWY_NOINLINE void CopyAsPairs(const Head& head, std::int64_t first, std::size_t n, std::size_t cols,
+                                       const RowScratch<float>& scratch, const Packed** pairs) {
+    HWY_ALIGN float wide[kMostDim];
+    for (std::size_t r = 0; r < n; ++r) {
+      CopyRow(head, first + static_cast<std::int64_t>(r), cols, wide);
       auto* copy = reinterpret_cast<std::uint16_t*>(scratch.copies + r * scratch.stride);
       WriteRow(wide, Head{copy, DType::kBFloat16, false, 0, 1}, 0, cols);
       if (cols % 2 != 0) copy[cols] = 0;
