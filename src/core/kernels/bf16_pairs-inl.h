@@ -35,18 +35,8 @@ struct Bf16PairOps {
     return hn::BitCast(Tag<float>(), hn::Set(Tag<std::uint32_t>(), *p));
   }
 
-  // Assembler rather than an intrinsic: an intrinsic would ask for a target attribute on everything that it is inlined into.
   static HWY_INLINE Vec<float> MulAcc(Vec<float> acc, Vec<float> a, Vec<float> b) {
-    __asm__("vdpbf16ps %2, %1, %0" : "+v"(acc.raw) : "v"(a.raw), "v"(b.raw));
-    return acc;
-  }
-  // The compiler moves what follows a product into its loop, where sums made by assembler then live in memory. Each of them has to pass
-  // here first.
-  template <class Sums>
-  static HWY_INLINE void Settle(Sums& acc) {
-    for (auto& row : acc.v) {
-      for (auto& sum : row) __asm__ volatile("" : "+v"(sum.raw));
-    }
+    return Vec<float>{_mm512_dpbf16_ps(acc.raw, reinterpret_cast<__m512bh>(a.raw), reinterpret_cast<__m512bh>(b.raw))};
   }
   static HWY_INLINE Vec<float> ScoreOf(Vec<float> acc, float factor) { return hn::Mul(acc, hn::Set(Tag<float>(), factor)); }
 
@@ -59,9 +49,7 @@ struct Bf16PairOps {
 
   // 32 floats, rounded to nearest even, the first 16 in the lower half.
   static HWY_INLINE Vec<std::uint32_t> Round(Vec<float> low, Vec<float> high) {
-    Vec<float> both;
-    __asm__("vcvtne2ps2bf16 %2, %1, %0" : "=v"(both.raw) : "v"(high.raw), "v"(low.raw));
-    return hn::BitCast(Tag<std::uint32_t>(), both);
+    return Vec<std::uint32_t>{reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(high.raw, low.raw))};
   }
   static HWY_INLINE void StoreRow(Vec<float> x0, Vec<float> x1, Packed* HWY_RESTRICT p) {
     hn::Store(Round(x0, x1), Tag<std::uint32_t>(), p);

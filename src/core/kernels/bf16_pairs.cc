@@ -7,6 +7,10 @@
 #include "hwy/highway.h"
 
 #if HWY_TARGET == HWY_AVX3
+// What HWY_BEFORE_NAMESPACE() lets functions use.
+#undef HWY_TARGET_STR
+#define HWY_TARGET_STR HWY_TARGET_STR_AVX3 ",avx512bf16"
+
 #include "core/kernels/bf16_pairs-inl.h"
 #include "core/kernels/kernel_set-inl.h"
 

@@ -30,10 +30,6 @@ struct PlainOps {
   static HWY_INLINE Vec<T> Broadcast(const Packed* HWY_RESTRICT p) { return hn::Set(Tag<T>(), *p); }
   static HWY_INLINE Vec<T> MulAcc(Vec<T> acc, Vec<T> a, Vec<T> b) { return hn::MulAdd(a, b, acc); }
 
-  // What must happen to accumulators between a product and what follows it in the same function: nothing.
-  template <class Sums>
-  static HWY_INLINE void Settle(Sums& /*acc*/) {}
-
   // Scores come out of the product finished: the scale was folded into the queries while they were packed.
   static constexpr bool kScaleWhilePacking = true;
   static HWY_INLINE Vec<T> ScoreOf(Vec<T> acc, T /*factor*/) { return acc; }

@@ -63,7 +63,6 @@ HWY_INLINE void AccumulateScores(Rows<typename Ops::Packed> rows, const typename
   if (HWY_UNLIKELY(more)) AccumulateRest<Ops, M, V>(rows, columns, inner, rest);
   ZeroAcc(acc);
   Accumulate<Ops, M, V>({rows.data, rows.stride, 1}, columns, more ? kBlock : inner, acc);
-  Ops::Settle(acc);
   if (HWY_UNLIKELY(more)) AddAcc(rest, acc);
 }
 
