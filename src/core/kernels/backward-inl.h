@@ -221,30 +221,28 @@ class Backward {
     queries_finite_ &=
         gradient_.PackQueries(q, i, n, at, Scratch(), query_lanes_ + at * inner_,
                               queries_in_place_ ? nullptr : query_panel_memory_ + at / kPair * kWidth<T>, QueryPanelStride());
-    if (!d_outs_in_place_) {
-      queries_finite_ &= Ops::PackPanelsOf(d_out, i, n, RoundUp(n, kPair), dim_v_, QueryPanelStride(), Scratch(),
-                                           d_out_panel_memory_ + at / kPair * kWidth<T>);
-    }
     queries_finite_ &= PackGradients(d_out, at, n);
     const Head d_lse = in.d_lse.given() ? HeadOf(in.d_lse) : Head{};
     statistics_.Read({HeadOf(in.log_sum), HeadOf(in.out), d_out, d_lse}, query_, at, n, dim_v_, Scratch());
   }
 
-  // The gradients that meet the values of a tile: as lanes, or as rows where they are few. Returns whether all is finite where they are
-  // read in place, and nothing else will look.
+  // The gradients of outputs: as lanes, or as rows where they are few, for the values of a tile; and as panels, unless they are read in
+  // place. Returns whether all is finite.
   bool PackGradients(const Head& d_out, std::size_t at, std::size_t n) {
     const std::int64_t i = query_ + static_cast<std::int64_t>(at);
+    Packed *lanes = d_out_lanes_ + at * inner_v_, *panels = d_out_panel_memory_ + at / kPair * kWidth<T>;
     if constexpr (!Gradient::kIsProduct) {
       if (few_) {
         const std::size_t stride = RoundUp(dim_v_, kLanes<T>);
         d_out_rows_ = RowsInVectors(d_out, i, n, dim_v_, d_out_lanes_ + at * stride, stride).row(-static_cast<std::int64_t>(at));
-        return !d_outs_in_place_ || Ops::FiniteInPlace(d_out, i, n, dim_v_);
+        return d_outs_in_place_ ? Ops::FiniteInPlace(d_out, i, n, dim_v_)
+                                : Ops::PackPanelsOf(d_out, i, n, n, dim_v_, QueryPanelStride(), Scratch(), panels);
       }
     }
     if constexpr (Ops::kReadsInPlace) {
-      if (d_outs_in_place_) return Ops::template PackLanesOf<true>(d_out, i, n, dim_v_, T{1}, Scratch(), d_out_lanes_ + at * inner_v_);
+      if (d_outs_in_place_) return Ops::template PackLanesOf<true>(d_out, i, n, dim_v_, T{1}, Scratch(), lanes);
     }
-    return Ops::PackLanesOf(d_out, i, n, dim_v_, T{1}, Scratch(), d_out_lanes_ + at * inner_v_);
+    return Ops::PackBothOf(d_out, i, n, dim_v_, T{1}, QueryPanelStride(), Scratch(), lanes, panels);
   }
 
   template <class View>

@@ -106,6 +106,15 @@ struct Bf16PairOps {
   static HWY_INLINE bool FiniteInPlace(const Head& /*head*/, std::int64_t /*first*/, std::size_t /*n*/, std::size_t /*cols*/) {
     return false;
   }
+  static HWY_INLINE bool PanelsOfRows(const Packed* const* rows, std::size_t n, std::size_t cols, std::size_t panel_stride,
+                                      Packed* HWY_RESTRICT to) {
+    bool finite = true;
+    for (std::size_t r = 0; r < n; r += 2) {
+      finite &= InterleaveRows(reinterpret_cast<const std::uint16_t*>(rows[r]), reinterpret_cast<const std::uint16_t*>(rows[r + 1]), cols,
+                               panel_stride, to + r / 2 * kWidth<float>);
+    }
+    return finite;
+  }
   static HWY_INLINE bool PackPanelsOf(const Head& head, std::int64_t first, std::size_t n, std::size_t padded, std::size_t cols,
                                       std::size_t panel_stride, const RowScratch<float>& scratch, Packed* HWY_RESTRICT to) {
     bool finite = true;
@@ -114,11 +123,17 @@ struct Bf16PairOps {
       const std::size_t count = std::min(kWidth<float>, padded - done);
       const std::size_t real = done < n ? std::min(count, n - done) : 0;
       PointAtPairs(head, first + static_cast<std::int64_t>(done), real, count, cols, scratch, rows);
-      for (std::size_t r = 0; r < count; r += 2) {
-        finite &= InterleaveRows(reinterpret_cast<const std::uint16_t*>(rows[r]), reinterpret_cast<const std::uint16_t*>(rows[r + 1]), cols,
-                                 panel_stride, to + (done + r) / 2 * kWidth<float>);
-      }
+      finite &= PanelsOfRows(rows, count, cols, panel_stride, to + done / 2 * kWidth<float>);
     }
+    return finite;
+  }
+  static HWY_INLINE bool PackBothOf(const Head& head, std::int64_t first, std::size_t n, std::size_t cols, float /*scale*/,
+                                    std::size_t panel_stride, const RowScratch<float>& scratch, Packed* HWY_RESTRICT lanes,
+                                    Packed* HWY_RESTRICT panels) {
+    const Packed* rows[kWidth<float>];
+    PointAtPairs(head, first, n, kWidth<float>, cols, scratch, rows);
+    const bool finite = PanelsOfRows(rows, n + n % kPair, cols, panel_stride, panels);
+    PackLanes(rows, (cols + 1) / 2, Packed{1}, lanes);
     return finite;
   }
 

@@ -75,11 +75,15 @@ class DotGradient {
                 Packed* panels, std::size_t panel_stride) {
     bool finite = true;
     for (std::size_t at = 0; at < n; at += kRows) {
-      rows[at / kRows] = Ops::RowsOf(k, first + static_cast<std::int64_t>(at), std::min(kRows, n - at), dim_, T{1}, scratch,
-                                     row_memory + at * RowStride(inner_), RowStride(inner_), &finite);
+      const std::size_t count = std::min(kRows, n - at), stride = RowStride(inner_);
+      Packed* to = row_memory + at * stride;
+      rows[at / kRows] = Ops::RowsOf(k, first + static_cast<std::int64_t>(at), count, dim_, T{1}, scratch, to, stride, &finite);
+      if (panels == nullptr) continue;
+      const Packed* copies[kRows];
+      for (std::size_t r = 0; r < kRows; ++r) copies[r] = to + r * stride;
+      finite &= Ops::PanelsOfRows(copies, RoundUp(count, Ops::kPair), dim_, panel_stride, panels + at / Ops::kPair * kWidth<T>);
     }
-    if (panels == nullptr) return finite;
-    return Ops::PackPanelsOf(k, first, n, RoundUp(n, Ops::kPair), dim_, panel_stride, scratch, panels);
+    return finite;
   }
   // Queries from `first` on are about to be packed, for pairs with the block's keys.
   void StartChunk(const Head& /*q*/, std::int64_t /*first*/) {}
@@ -91,10 +95,7 @@ class DotGradient {
     if constexpr (Ops::kReadsInPlace) {
       if (panels == nullptr) return Ops::template PackLanesOf<true>(q, first, n, dim_, factor, scratch, lanes);
     }
-    // Panels first: they read row after row, which the processor foresees.
-    const bool finite = Ops::PackPanelsOf(q, first, n, RoundUp(n, Ops::kPair), dim_, panel_stride, scratch, panels);
-    Ops::PackLanesOf(q, first, n, dim_, factor, scratch, lanes);
-    return finite;
+    return Ops::PackBothOf(q, first, n, dim_, factor, panel_stride, scratch, lanes, panels);
   }
 
   // Fills tile.data. The tile's first row is key `row` of the block, its first lane query `lane` of the chunk.

@@ -77,7 +77,11 @@ struct PlainOps {
     }
     return AllFinite<T>(seen);
   }
-  // Panels as PackPanels makes them. Returns whether all is finite.
+  // `n` rows, whole pairs of them, as PackPanels makes panels. Returns whether all is finite.
+  static HWY_INLINE bool PanelsOfRows(const Packed* const* rows, std::size_t n, std::size_t cols, std::size_t panel_stride,
+                                      Packed* HWY_RESTRICT to) {
+    return PackPanels(rows, n, cols, panel_stride, to);
+  }
   static HWY_INLINE bool PackPanelsOf(const Head& head, std::int64_t first, std::size_t n, std::size_t padded, std::size_t cols,
                                       std::size_t panel_stride, const RowScratch<T>& scratch, Packed* HWY_RESTRICT to) {
     bool finite = true;
@@ -87,8 +91,20 @@ struct PlainOps {
       const std::size_t real = done < n ? std::min(count, n - done) : 0;
       PointAtRows(head, first + static_cast<std::int64_t>(done), real, cols, scratch.copies, scratch.stride, rows);
       for (std::size_t r = real; r < count; ++r) rows[r] = scratch.zeros;
-      finite &= PackPanels(rows, count, cols, panel_stride, to + done * kWidth<T>);
+      finite &= PanelsOfRows(rows, count, cols, panel_stride, to + done * kWidth<T>);
     }
+    return finite;
+  }
+  // Up to kWidth rows, looked at once, as lanes and as panels. Returns whether all is finite.
+  static HWY_INLINE bool PackBothOf(const Head& head, std::int64_t first, std::size_t n, std::size_t cols, T scale,
+                                    std::size_t panel_stride, const RowScratch<T>& scratch, Packed* HWY_RESTRICT lanes,
+                                    Packed* HWY_RESTRICT panels) {
+    const T* rows[kWidth<T>];
+    std::fill_n(rows, kWidth<T>, scratch.zeros);
+    PointAtRows(head, first, n, cols, scratch.copies, scratch.stride, rows);
+    // Panels first: they read row after row, which the processor foresees.
+    const bool finite = PanelsOfRows(rows, n, cols, panel_stride, panels);
+    PackLanes(rows, cols, scale, lanes);
     return finite;
   }
 
@@ -96,6 +112,17 @@ struct PlainOps {
   static HWY_NOINLINE void SubtractRowProducts(const Head& x, const Head& y, std::int64_t first, std::size_t n, std::size_t cols,
                                                const RowScratch<T>& scratch, T* HWY_RESTRICT from) {
     const Tag<T> d;
+    if (!LiesReady(x) && cols % kLanes<T> == 0 && x.col == 1 && y.col == 1 && InKernelWidth<T>(x.dtype) && x.dtype == y.dtype) {
+      for (std::size_t i = 0; i < n; ++i) {
+        const std::int64_t left = x.At(first + static_cast<std::int64_t>(i)), right = y.At(first + static_cast<std::int64_t>(i));
+        auto sum = hn::Zero(d);
+        for (std::int64_t c = 0; c < static_cast<std::int64_t>(cols); c += static_cast<std::int64_t>(kLanes<T>)) {
+          sum = hn::MulAdd(LoadAs(d, x.dtype, x.base, left + c), LoadAs(d, y.dtype, y.base, right + c), sum);
+        }
+        from[i] -= hn::GetLane(hn::SumOfLanes(d, sum));
+      }
+      return;
+    }
     for (std::size_t i = 0; i < n; ++i) {
       const std::int64_t row = first + static_cast<std::int64_t>(i);
       const T* left = RowInVectors(x, row, cols, scratch.copies);

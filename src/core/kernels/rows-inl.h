@@ -225,21 +225,21 @@ HWY_NOINLINE bool CopyScaledRows(const Head& head, std::int64_t first, std::size
                                  std::size_t stride) {
   const Tag<T> d;
   const auto times = hn::Set(d, factor);
-  const bool own = head.dtype == OwnDType<T>() && head.col == 1;
+  const bool whole = head.col == 1 && InKernelWidth<T>(head.dtype);  // vectors can be read
   auto seen = hn::Zero(d);
   bool tails_finite = true;
   for (std::size_t r = 0; r < n; ++r, to += stride) {
-    const std::int64_t i = first + static_cast<std::int64_t>(r);
-    if (!own) CopyRow(head, i, cols, to);
-    const T* from = own ? static_cast<const T*>(head.base) + head.At(i) : to;
+    const std::int64_t i = first + static_cast<std::int64_t>(r), at = head.At(i);
+    if (!whole) CopyRow(head, i, cols, to);
     std::size_t c = 0;
     for (; c + kLanes<T> <= cols; c += kLanes<T>) {
-      const auto x = hn::Mul(hn::LoadU(d, from + c), times);
+      const auto read = whole ? LoadAs(d, head.dtype, head.base, at + static_cast<std::int64_t>(c)) : hn::LoadU(d, to + c);
+      const auto x = hn::Mul(read, times);
       seen = See<T>(seen, x);
       hn::StoreU(x, d, to + c);
     }
     for (; c < cols; ++c) {
-      to[c] = from[c] * factor;
+      to[c] = (whole ? ElementAs<T>(head.dtype, head.base, at + static_cast<std::int64_t>(c)) : to[c]) * factor;
       tails_finite &= to[c] - to[c] == T{0};
     }
   }
