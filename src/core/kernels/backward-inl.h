@@ -160,7 +160,7 @@ class Backward {
 
   // First the chunks that the next block sees too, from the last to the first, so that its item, which starts soon after, need not wait:
   // under a causal mask all blocks start together at the last chunk. Then the rest, upwards, in the order in which later blocks will need
-  // them. `last_head`: of those that share the block's keys.
+  // them. `last_head`: of the query heads that share the block's keys.
   void RunChunks(bool last_head) {
     visits_ = BackwardVisits(task_, sequence_index_, head_, block_keys_);
     for (std::int64_t chunk = 0; block_ == 0 && chunk < visits_.chunks(); ++chunk) {
@@ -239,10 +239,7 @@ class Backward {
                                 : Ops::PackPanelsOf(d_out, i, n, n, dim_v_, QueryPanelStride(), Scratch(), panels);
       }
     }
-    if constexpr (Ops::kReadsInPlace) {
-      if (d_outs_in_place_) return Ops::template PackLanesOf<true>(d_out, i, n, dim_v_, T{1}, Scratch(), lanes);
-    }
-    return Ops::PackBothOf(d_out, i, n, dim_v_, T{1}, QueryPanelStride(), Scratch(), lanes, panels);
+    return Ops::PackBothOf(d_out, i, n, dim_v_, T{1}, QueryPanelStride(), Scratch(), lanes, d_outs_in_place_ ? nullptr : panels);
   }
 
   template <class View>

@@ -13,8 +13,9 @@
 #include <algorithm>
 #include <cstring>
 
+#include "core/kernels/acc-inl.h"
+#include "core/kernels/kernels.h"
 #include "core/kernels/ops-inl.h"
-#include "core/kernels/tile_gemm-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace regard::kernels {
@@ -83,13 +84,11 @@ struct Bf16PairOps {
     }
   }
 
-  template <bool kCheck = false>
-  static HWY_INLINE bool PackLanesOf(const Head& head, std::int64_t first, std::size_t n, std::size_t cols, float /*scale*/,
+  static HWY_INLINE void PackLanesOf(const Head& head, std::int64_t first, std::size_t n, std::size_t cols, float /*scale*/,
                                      const RowScratch<float>& scratch, Packed* HWY_RESTRICT to) {
     const Packed* rows[kWidth<float>];
     PointAtPairs(head, first, n, kWidth<float>, cols, scratch, rows);
-    static_assert(!kCheck, "panels are always packed, and looked at then");
-    return PackLanes(rows, (cols + 1) / 2, Packed{1}, to);
+    PackLanes(rows, (cols + 1) / 2, Packed{1}, to);
   }
   static HWY_INLINE Rows<Packed> RowsOf(const Head& head, std::int64_t first, std::size_t n, std::size_t cols, float /*scale*/,
                                         const RowScratch<float>& scratch, Packed* HWY_RESTRICT to, std::size_t stride,
@@ -100,7 +99,6 @@ struct Bf16PairOps {
     return {to, static_cast<std::int64_t>(stride)};
   }
   // Pairs of rows lie side by side in no tensor.
-  static constexpr bool kReadsInPlace = false;
   static HWY_INLINE bool InPlace(const Head& /*head*/, std::int64_t /*first*/, std::size_t /*n*/, std::size_t /*cols*/) { return false; }
   static HWY_INLINE Panels<Packed> PanelsInPlace(const Head& /*head*/, std::int64_t /*first*/) { return {}; }
   static HWY_INLINE bool FiniteInPlace(const Head& /*head*/, std::int64_t /*first*/, std::size_t /*n*/, std::size_t /*cols*/) {
@@ -137,7 +135,7 @@ struct Bf16PairOps {
     return finite;
   }
 
-  // Of the tensors' own bfloat16. Where they hold float, as partial results do, in float.
+  // Pairs are multiplied as they lie in the tensors; partial results hold float, and are multiplied as float.
   static HWY_NOINLINE void SubtractRowProducts(const Head& x, const Head& y, std::int64_t first, std::size_t n, std::size_t cols,
                                                const RowScratch<float>& scratch, float* HWY_RESTRICT from) {
     if (x.dtype != DType::kBFloat16 || y.dtype != DType::kBFloat16) {

@@ -92,9 +92,6 @@ class DotGradient {
                    Packed* panels, std::size_t panel_stride) {
     // The scale goes where the forward pass put it: the scores then have the same bits, and the weights add up to 1.
     const T factor = Ops::kScaleWhilePacking ? factor_ : T{1};
-    if constexpr (Ops::kReadsInPlace) {
-      if (panels == nullptr) return Ops::template PackLanesOf<true>(q, first, n, dim_, factor, scratch, lanes);
-    }
     return Ops::PackBothOf(q, first, n, dim_, factor, panel_stride, scratch, lanes, panels);
   }
 

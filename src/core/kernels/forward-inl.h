@@ -321,6 +321,7 @@ class Forward {
   void ScoreAll(const RowGroup& group) {
     const Rows<Packed> q = queries_[group.index];
     for (std::size_t u = 0; u < uses_count_; ++u) {
+      next_.Step();
       const std::size_t panel = uses_[u].panel;
       score_.Tile(TileOf(group, u), group.index * kRows, panel * kWidth<T>, q, keys_ + panel * inner_ * kWidth<T>);
     }

@@ -60,10 +60,11 @@ class KeySums {
   void Start(const GradientRows<Ops>& rows, std::size_t groups) {
     rows_ = rows;
     in_place_ = rows.InPlace();
+    to_tensor_ = false;
     std::fill_n(states_, groups, SumState::kNothing);
   }
   // Whether nothing will come to the block behind the next products.
-  void ExpectLast(bool last) { last_ = last && in_place_; }
+  void ExpectLast(bool last) { to_tensor_ = last && in_place_; }
   bool wanted() const { return rows_.wanted(); }
   std::size_t dim() const { return rows_.dim; }
 
@@ -71,10 +72,10 @@ class KeySums {
   TileEnd<T> End(std::size_t g, std::size_t c, std::size_t n) const {
     T* sums = Sums(g) + c * kRows * kWidth<T>;
     const bool add = states_[g] == SumState::kSummed;
-    return last_ ? rows_.End(sums, add, g * kRows, c, n) : TileEnd<T>{sums, add};
+    return to_tensor_ ? rows_.End(sums, add, g * kRows, c, n) : TileEnd<T>{sums, add};
   }
   // A product has come to group g, to all its panels.
-  void MarkAdded(std::size_t g) { states_[g] = last_ ? SumState::kWritten : SumState::kSummed; }
+  void MarkAdded(std::size_t g) { states_[g] = to_tensor_ ? SumState::kWritten : SumState::kSummed; }
 
   // Writes what tiles have not: the gradients of the block's `keys` keys, and zeros for those behind, of which nobody reads anything, up to
   // `owned`.
@@ -82,7 +83,7 @@ class KeySums {
     if (!wanted()) return;
     for (std::size_t begin = 0; begin < owned; begin += kRows) {
       const std::size_t g = begin / kRows, end = std::min(owned, begin + kRows);
-      if (begin < keys && end <= keys && states_[g] == SumState::kWritten) continue;
+      if (end <= keys && states_[g] == SumState::kWritten) continue;
       for (std::size_t j = begin; j < end; ++j) {
         const std::int64_t key = rows_.first + static_cast<std::int64_t>(j);
         if (rows_.to.col == 1 && j + kRowsAhead < owned) {
@@ -103,7 +104,7 @@ class KeySums {
   std::size_t panels_ = 0;
   T* sums_ = nullptr;
   SumState* states_ = nullptr;
-  bool in_place_ = false, last_ = false;
+  bool in_place_ = false, to_tensor_ = false;
   GradientRows<Ops> rows_{};
 };
 
@@ -124,10 +125,11 @@ class QuerySums {
   void Start(const GradientRows<Ops>& rows) {
     rows_ = rows;
     in_place_ = rows.InPlace();
+    to_tensor_ = false;
     std::fill_n(states_, queries_ / kWidth<T>, SumState::kNothing);
   }
   // Whether nothing will come to the chunk behind the next products, of this block or another.
-  void ExpectLast(bool last) { last_ = last && in_place_; }
+  void ExpectLast(bool last) { to_tensor_ = last && in_place_; }
   bool wanted() const { return rows_.wanted(); }
 
   SumState state(std::size_t p) const { return states_[p]; }
@@ -136,9 +138,9 @@ class QuerySums {
   TileEnd<T> End(std::size_t p, std::size_t query, std::size_t c, std::size_t n) const {
     T* sums = sums_ + (c * queries_ + query) * kWidth<T>;
     const bool add = states_[p] == SumState::kSummed;
-    return last_ ? rows_.End(sums, add, query, c, n) : TileEnd<T>{sums, add};
+    return to_tensor_ ? rows_.End(sums, add, query, c, n) : TileEnd<T>{sums, add};
   }
-  void MarkAdded(std::size_t p) { states_[p] = last_ ? SumState::kWritten : SumState::kSummed; }
+  void MarkAdded(std::size_t p) { states_[p] = to_tensor_ ? SumState::kWritten : SumState::kSummed; }
 
   // Where row `query` begins, its panels panel_step() apart.
   T* Row(std::size_t query) const { return sums_ + query * kWidth<T>; }
@@ -173,7 +175,7 @@ class QuerySums {
   std::size_t queries_ = 0, panels_ = 0;
   T* sums_ = nullptr;
   SumState* states_ = nullptr;
-  bool in_place_ = false, last_ = false;
+  bool in_place_ = false, to_tensor_ = false;
   GradientRows<Ops> rows_{};
 };
 

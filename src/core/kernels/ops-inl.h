@@ -42,14 +42,13 @@ struct PlainOps {
 
   // Operands of `n` rows of a head, from `first` on. What a tile or panel lacks in rows counts as zeros.
   //
-  // Rows become lanes of a panel, [cols][kWidth], scaled. Returns, where kCheck, whether all is finite.
-  template <bool kCheck = false>
-  static HWY_INLINE bool PackLanesOf(const Head& head, std::int64_t first, std::size_t n, std::size_t cols, T scale,
+  // Rows become lanes of a panel, [cols][kWidth], scaled.
+  static HWY_INLINE void PackLanesOf(const Head& head, std::int64_t first, std::size_t n, std::size_t cols, T scale,
                                      const RowScratch<T>& scratch, Packed* HWY_RESTRICT to) {
     const T* rows[kWidth<T>];
     std::fill_n(rows, kWidth<T>, scratch.zeros);
     PointAtRows(head, first, n, cols, scratch.copies, scratch.stride, rows);
-    return PackLanes<kCheck>(rows, cols, scale, to);
+    PackLanes(rows, cols, scale, to);
   }
   // Up to kRows rows, copied to `to`, [kRows][stride], scaled. `finite` becomes false where something is not.
   static HWY_INLINE Rows<Packed> RowsOf(const Head& head, std::int64_t first, std::size_t n, std::size_t cols, T scale,
@@ -61,7 +60,6 @@ struct PlainOps {
     return {to, static_cast<std::int64_t>(stride)};
   }
   // Whether columns can be read from the tensor, by whole vectors, and are few enough for it.
-  static constexpr bool kReadsInPlace = true;
   static HWY_INLINE bool InPlace(const Head& head, std::int64_t first, std::size_t n, std::size_t cols) {
     return LiesReady(head) && cols % kLanes<T> == 0 && n * cols * sizeof(T) <= kMostInPlace &&
            head.InOrder(first, static_cast<std::int64_t>(n));
@@ -77,7 +75,7 @@ struct PlainOps {
     }
     return AllFinite<T>(seen);
   }
-  // `n` rows, whole pairs of them, as PackPanels makes panels. Returns whether all is finite.
+  // `n` rows, a multiple of kPair, as PackPanels makes panels. Returns whether all is finite.
   static HWY_INLINE bool PanelsOfRows(const Packed* const* rows, std::size_t n, std::size_t cols, std::size_t panel_stride,
                                       Packed* HWY_RESTRICT to) {
     return PackPanels(rows, n, cols, panel_stride, to);
@@ -95,20 +93,21 @@ struct PlainOps {
     }
     return finite;
   }
-  // Up to kWidth rows, looked at once, as lanes and as panels. Returns whether all is finite.
+  // Up to kWidth rows, looked at once, as lanes and, unless `panels` is null, as panels. Returns whether all is finite.
   static HWY_INLINE bool PackBothOf(const Head& head, std::int64_t first, std::size_t n, std::size_t cols, T scale,
                                     std::size_t panel_stride, const RowScratch<T>& scratch, Packed* HWY_RESTRICT lanes,
                                     Packed* HWY_RESTRICT panels) {
     const T* rows[kWidth<T>];
     std::fill_n(rows, kWidth<T>, scratch.zeros);
     PointAtRows(head, first, n, cols, scratch.copies, scratch.stride, rows);
+    if (panels == nullptr) return PackLanes<true>(rows, cols, scale, lanes);
     // Panels first: they read row after row, which the processor foresees.
     const bool finite = PanelsOfRows(rows, n, cols, panel_stride, panels);
     PackLanes(rows, cols, scale, lanes);
     return finite;
   }
 
-  // from[i] -= the inner product of rows first + i of two heads, for i < n <= kWidth.
+  // from[i] -= the inner product of rows first + i of two heads, for i < n.
   static HWY_NOINLINE void SubtractRowProducts(const Head& x, const Head& y, std::int64_t first, std::size_t n, std::size_t cols,
                                                const RowScratch<T>& scratch, T* HWY_RESTRICT from) {
     const Tag<T> d;

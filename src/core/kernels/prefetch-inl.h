@@ -16,42 +16,50 @@ HWY_BEFORE_NAMESPACE();
 namespace regard::kernels {
 namespace HWY_NAMESPACE {
 
-// A few rows at a time, between this item's tiles: a processor keeps some tens of lines waiting, and stands still when it is asked for
-// more.
+// A few lines at a time, between this item's tiles: a processor keeps some tens of them waiting, and stands still when it is asked for
+// more. One object for each item.
 class NextItem {
  public:
   // Item `item` begins.
   void Start(const ForwardTask& task, std::size_t item) {
-    Clear();
-    if (++item == task.items.size()) return;
-    const ForwardItem& next = task.items[item];
-    const plan::Sequence& s = task.layout->sequences[static_cast<std::size_t>(next.sequence)];
-    Add<false>(task.inputs.k, s.batch, next.kv_head, s.k_begin, s.len_k);
-    Add<false>(task.inputs.v, s.batch, next.kv_head, s.k_begin, s.len_k);
-    for (std::int32_t head = next.head_begin; head < next.head_end; ++head) {
-      Add<false>(task.inputs.q, s.batch, head, s.q_begin, s.len_q);
-      Add<true>(task.outputs.out, s.batch, head, s.q_begin, s.len_q);
+    if (item + 1 == task.items.size()) return;
+    const ForwardItem &now = task.items[item], &next = task.items[item + 1];
+    const plan::Sequence& s = SequenceOf(task, next.sequence);
+    if (task.layout->query_rows(static_cast<std::size_t>(next.sequence), next.head_begin) != nullptr) return;  // they lie scattered
+    if (next.sequence != now.sequence || next.kv_head != now.kv_head) {
+      Add<false>(KeysOf(task), s.batch, next.kv_head, s.k_begin, s.len_k);
+      Add<false>(task.inputs.v, s.batch, next.kv_head, s.k_begin, s.len_k);
     }
-    const std::int64_t panels = (s.len_k + task.inputs.v.shape[3]) / kPanel;
-    Share(task.items.size(), panels * ((s.len_q + kRows - 1) / kRows) * (next.head_end - next.head_begin));
+    const std::int64_t first = next.unit_begin * plan::kRowUnit, rows = std::min(s.len_q, next.unit_end * plan::kRowUnit) - first;
+    for (std::int32_t head = next.head_begin; head < next.head_end; ++head) {
+      Add<false>(task.inputs.q, s.batch, head, s.q_begin + first, rows);
+      Add<true>(task.outputs.out, s.batch, head, s.q_begin + first, rows);
+    }
+    // A step for each panel of keys and of values, and each group of rows.
+    const std::int64_t panels = (SequenceOf(task, now.sequence).len_k + task.inputs.v.shape[3]) / kPanel;
+    Share(task.items.size(), panels * (now.unit_end - now.unit_begin) * (plan::kRowUnit / kGroup) * (now.head_end - now.head_begin));
   }
   void Start(const BackwardTask& task, std::size_t item) {
-    Clear();
-    if (++item == task.items.size()) return;
-    const BackwardItem& next = task.items[item];
-    const plan::Sequence& s = task.layout->sequences[static_cast<std::size_t>(next.sequence_begin)];
-    Add<false>(task.inputs.k, s.batch, next.kv_begin, s.k_begin, s.len_k);
-    Add<false>(task.inputs.v, s.batch, next.kv_begin, s.k_begin, s.len_k);
-    for (std::int64_t head = next.kv_begin * task.group; head < (next.kv_begin + 1) * task.group; ++head) {
+    if (item + 1 == task.items.size()) return;
+    const BackwardItem &now = task.items[item], &next = task.items[item + 1];
+    const plan::Sequence& s = SequenceOf(task, next.sequence_begin);
+    const std::int64_t first_head = next.kv_begin * task.group;
+    if (task.layout->query_rows(static_cast<std::size_t>(next.sequence_begin), static_cast<std::int32_t>(first_head)) != nullptr) return;
+    const std::int64_t first = next.block_begin * block_keys(task, s), keys = KeysIn(task, s, next);
+    Add<false>(KeysOf(task), s.batch, next.kv_begin, s.k_begin + first, keys);
+    Add<false>(task.inputs.v, s.batch, next.kv_begin, s.k_begin + first, keys);
+    for (std::int64_t head = first_head; head < first_head + task.group; ++head) {
       Add<false>(task.inputs.q, s.batch, head, s.q_begin, s.len_q);
       Add<false>(task.inputs.d_out, s.batch, head, s.q_begin, s.len_q);
       Add<false>(task.inputs.out, s.batch, head, s.q_begin, s.len_q);
       Add<true>(task.gradients.dq, s.batch, head, s.q_begin, s.len_q);
     }
-    Add<true>(task.gradients.dk, s.batch, next.kv_begin, s.k_begin, s.len_k);
-    Add<true>(task.gradients.dv, s.batch, next.kv_begin, s.k_begin, s.len_k);
-    const std::int64_t panels = (s.len_q + task.inputs.q.shape[3] * 2 + task.inputs.v.shape[3]) / kPanel;
-    Share(task.items.size(), panels * ((s.len_k + kRows - 1) / kRows) * task.group);
+    Add<true>(task.gradients.dk, s.batch, next.kv_begin, s.k_begin + first, keys);
+    Add<true>(task.gradients.dv, s.batch, next.kv_begin, s.k_begin + first, keys);
+    // A step for each panel of queries and of the three gradients, and each group of keys.
+    const plan::Sequence& mine = SequenceOf(task, now.sequence_begin);
+    const std::int64_t panels = (mine.len_q + task.inputs.q.shape[3] * 2 + task.inputs.v.shape[3]) / kPanel;
+    Share(task.items.size(), panels * ((KeysIn(task, mine, now) + kGroup - 1) / kGroup) * task.group);
   }
 
   // Between tiles.
@@ -65,54 +73,63 @@ class NextItem {
   static constexpr std::int64_t kMostBytes = HWY_TARGET <= HWY_AVX3 ? 65536 : 32768, kFewBytes = 2048;
   // Of all heads together: less lies in L2 already, if it was used lately.
   static constexpr std::int64_t kNearBytes = 524288;
-  static constexpr std::int64_t kLine = 64, kPanel = static_cast<std::int64_t>(kWidth<float>);
+  static constexpr std::int64_t kLine = 64, kRun = 8;  // lines of a run are asked for together
+  static constexpr auto kPanel = static_cast<std::int64_t>(kWidth<float>), kGroup = static_cast<std::int64_t>(kRows);
   static constexpr std::size_t kMostTensors = 16;
 
+  // Rows, or runs of lines where there are no gaps between rows.
   struct Lines {
     const char* row;
     std::int64_t stride, rows, in_row;
-    bool written;
   };
 
-  void Clear() {
-    count_ = at_ = 0;
-    lines_ = 0;
+  template <class Task>
+  static const plan::Sequence& SequenceOf(const Task& task, std::int32_t sequence) {
+    return task.layout->sequences[static_cast<std::size_t>(sequence)];
   }
+  // Where a pass reads its keys.
+  template <class Task>
+  static const TensorView& KeysOf(const Task& task) {
+    return task.additive.prepared_keys.given() ? task.additive.prepared_keys : task.inputs.k;
+  }
+  // Keys of an item's blocks.
+  static std::int64_t KeysIn(const BackwardTask& task, const plan::Sequence& s, const BackwardItem& item) {
+    const std::int64_t size = block_keys(task, s);
+    return std::min(s.len_k, item.block_end * size) - item.block_begin * size;
+  }
+
   template <bool kWritten, class View>
   void Add(const View& view, std::int64_t batch, std::int64_t head, std::int64_t first_row, std::int64_t rows) {
-    if (!view.given() || view.strides[3] != 1 || count_ == kMostTensors) return;
+    if (!view.given() || view.strides[3] != 1 || rows <= 0 || count_ == kMostTensors) return;
     const auto size = static_cast<std::int64_t>(size_of(view.dtype));
-    std::int64_t in_row = (view.shape[3] * size + kLine - 1) / kLine, stride = view.strides[2] * size;
-    const std::int64_t bytes = rows * in_row * kLine;
-    if (bytes == 0 || bytes > kMostBytes || (kWritten && bytes <= kFewBytes)) return;
-    lines_ += rows * in_row;
-    // Rows without gaps are longer ones.
-    for (; stride == in_row * kLine && rows % 2 == 0 && in_row < 8; rows /= 2) {
-      in_row *= 2;
-      stride *= 2;
+    Lines some{nullptr, view.strides[2] * size, rows, (view.shape[3] * size + kLine - 1) / kLine};
+    if (some.stride == 0) some.rows = 1;
+    std::int64_t lines = some.rows * some.in_row;
+    if (some.stride > 0 && some.stride <= some.in_row * kLine) {
+      lines = ((rows - 1) * some.stride + view.shape[3] * size + kLine - 1) / kLine;
+      some = {nullptr, kRun * kLine, (lines + kRun - 1) / kRun, std::min(lines, kRun)};
     }
-    const Head from = Head::of(view, batch, head, first_row);
-    tensors_[count_++] = {static_cast<const char*>(from.base), stride, rows, in_row, kWritten};
+    const std::int64_t bytes = lines * kLine;
+    if (bytes == 0 || bytes > kMostBytes || (kWritten && bytes <= kFewBytes)) return;
+    some.row = static_cast<const char*>(Head::of(view, batch, head, first_row).base);
+    tensors_[count_++] = some;
+    lines_ += lines;
   }
   // Among about `steps` calls of Step().
   void Share(std::size_t items, std::int64_t steps) {
     if (lines_ * kLine * static_cast<std::int64_t>(items) <= kNearBytes) count_ = 0;
     lines_in_step_ = (lines_ + steps - 1) / std::max<std::int64_t>(1, steps);
   }
+  // It changes the object, or GCC would leave out its calls: a function that only asks for memory does nothing to it.
   HWY_NOINLINE void Ask() {
     for (std::int64_t lines = 0; lines < lines_in_step_;) {
       Lines& some = tensors_[at_];
-      some.written ? AskRow<true>(some) : AskRow<false>(some);
+      const char* const end = some.row + some.in_row * kLine;
+      for (const char* at = some.row; at != end; at += kLine) __builtin_prefetch(at, 0, 2);
       lines += some.in_row;
       some.row += some.stride;
       if (--some.rows == 0 && ++at_ == count_) return;
     }
-  }
-
-  template <bool kWritten>
-  static HWY_INLINE void AskRow(const Lines& some) {
-    const char* const end = some.row + some.in_row * kLine;
-    for (const char* at = some.row; at != end; at += kLine) __builtin_prefetch(at, kWritten ? 1 : 0, 2);
   }
 
   Lines tensors_[kMostTensors];

@@ -30,18 +30,19 @@ struct TileEnd {
   std::int64_t place = 0, stride = 0;  // element that the tile begins with, and between its rows
 };
 
-// Never -0, whose sign would tell who shared the tile.
+// A sum of 0 is never -0, whose sign would tell who shared the tile.
 template <typename T>
 HWY_INLINE Vec<T> Finished(Vec<T> x, T factor) {
   return hn::MulAdd(x, hn::Set(Tag<T>(), factor), hn::Zero(Tag<T>()));
 }
 
-// `n` rows of a tile in memory to their place.
+// The rows that go on, from the sums to their place.
 template <class Ops, std::size_t V>
-HWY_NOINLINE void WriteTile(const typename Ops::T* HWY_RESTRICT tile, std::size_t n, const TileEnd<typename Ops::T>& end) {
+HWY_NOINLINE void WriteTile(const TileEnd<typename Ops::T>& end) {
   using T = typename Ops::T;
   const Tag<T> d;
-  for (std::size_t r = 0; r < n; ++r, tile += kWidth<T>) {
+  const T* HWY_RESTRICT tile = end.sums;
+  for (std::size_t r = 0; r < end.rows; ++r, tile += kWidth<T>) {
     const std::int64_t place = end.place + static_cast<std::int64_t>(r) * end.stride;
     Vec<T> x[V];
 #pragma GCC unroll 2
@@ -59,9 +60,9 @@ template <class Ops, std::size_t M, std::size_t V>
 HWY_INLINE void EndTile(Acc<Ops, M, V>& acc, const TileEnd<typename Ops::T>& end) {
   using T = typename Ops::T;
   if (end.add) AddAcc(end.sums, acc);
-  if (end.rows == 0 || HWY_UNLIKELY(end.dtype != Ops::kElement)) {
+  if (end.rows == 0 || end.dtype != Ops::kElement) {
     StoreAcc(acc, end.sums);
-    if (end.rows != 0) WriteTile<Ops, V>(end.sums, std::min(M, end.rows), end);
+    if (end.rows != 0) WriteTile<Ops, V>(end);
     return;
   }
   auto* to = static_cast<typename Ops::Element*>(end.tensor) + end.place;
@@ -87,7 +88,7 @@ HWY_NOINLINE void EndRows(const typename Ops::T* HWY_RESTRICT tile, std::size_t 
       hn::Store(end.add ? hn::Add(x, hn::Load(d, sum)) : x, d, sum);
     }
   }
-  if (end.rows != 0) narrow ? WriteTile<Ops, 1>(end.sums, n, end) : WriteTile<Ops, 2>(end.sums, n, end);
+  if (end.rows != 0) narrow ? WriteTile<Ops, 1>(end) : WriteTile<Ops, 2>(end);
 }
 
 // Columns [column, column + n) of row i of a view's head, at most a panel of them, with zeros behind.
@@ -118,7 +119,7 @@ HWY_INLINE void StoreSome(const Vec<typename Ops::T>* x, std::size_t n, void* te
 }
 
 // Writes `cols` elements of a row that lies in panels of kWidth columns, `panel` apart, times `factor`, to row i of a view's head; where
-// kAdd, plus row i of `before`. Never -0, as above.
+// kAdd, plus row i of `before`. Of sums of 0, as above.
 template <class Ops, bool kAdd = false>
 HWY_NOINLINE void WritePanelRow(const typename Ops::T* HWY_RESTRICT from, std::size_t panel, typename Ops::T factor, const Head& head,
                                 std::int64_t i, std::size_t cols, [[maybe_unused]] const Head* before = nullptr) {

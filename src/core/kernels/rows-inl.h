@@ -7,7 +7,6 @@
 #define REGARD_KERNELS_ROWS_INL_H_
 #endif
 
-#include <algorithm>
 #include <cstring>
 #include <type_traits>
 
