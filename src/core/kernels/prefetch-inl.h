@@ -25,27 +25,29 @@ class NextItem {
     if (item + 1 == task.items.size()) return;
     const ForwardItem &now = task.items[item], &next = task.items[item + 1];
     const plan::Sequence& s = SequenceOf(task, next.sequence);
+    const std::int64_t first = next.unit_begin * plan::kRowUnit, rows = std::min(s.len_q, next.unit_end * plan::kRowUnit) - first;
+    if (LieNear(task, s.len_k + rows * (next.head_end - next.head_begin))) return;
     if (task.layout->query_rows(static_cast<std::size_t>(next.sequence), next.head_begin) != nullptr) return;  // they lie scattered
     if (next.sequence != now.sequence || next.kv_head != now.kv_head) {
       Add<false>(KeysOf(task), s.batch, next.kv_head, s.k_begin, s.len_k);
       Add<false>(task.inputs.v, s.batch, next.kv_head, s.k_begin, s.len_k);
     }
-    const std::int64_t first = next.unit_begin * plan::kRowUnit, rows = std::min(s.len_q, next.unit_end * plan::kRowUnit) - first;
     for (std::int32_t head = next.head_begin; head < next.head_end; ++head) {
       Add<false>(task.inputs.q, s.batch, head, s.q_begin + first, rows);
       Add<true>(task.outputs.out, s.batch, head, s.q_begin + first, rows);
     }
     // A step for each panel of keys and of values, and each group of rows.
     const std::int64_t panels = (SequenceOf(task, now.sequence).len_k + task.inputs.v.shape[3]) / kPanel;
-    Share(task.items.size(), panels * (now.unit_end - now.unit_begin) * (plan::kRowUnit / kGroup) * (now.head_end - now.head_begin));
+    Share(panels * (now.unit_end - now.unit_begin) * (plan::kRowUnit / kGroup) * (now.head_end - now.head_begin));
   }
   void Start(const BackwardTask& task, std::size_t item) {
     if (item + 1 == task.items.size()) return;
     const BackwardItem &now = task.items[item], &next = task.items[item + 1];
     const plan::Sequence& s = SequenceOf(task, next.sequence_begin);
+    const std::int64_t first = next.block_begin * block_keys(task, s), keys = KeysIn(task, s, next);
+    if (LieNear(task, 2 * (keys + s.len_q * task.group))) return;
     const std::int64_t first_head = next.kv_begin * task.group;
     if (task.layout->query_rows(static_cast<std::size_t>(next.sequence_begin), static_cast<std::int32_t>(first_head)) != nullptr) return;
-    const std::int64_t first = next.block_begin * block_keys(task, s), keys = KeysIn(task, s, next);
     Add<false>(KeysOf(task), s.batch, next.kv_begin, s.k_begin + first, keys);
     Add<false>(task.inputs.v, s.batch, next.kv_begin, s.k_begin + first, keys);
     for (std::int64_t head = first_head; head < first_head + task.group; ++head) {
@@ -59,7 +61,7 @@ class NextItem {
     // A step for each panel of queries and of the three gradients, and each group of keys.
     const plan::Sequence& mine = SequenceOf(task, now.sequence_begin);
     const std::int64_t panels = (mine.len_q + task.inputs.q.shape[3] * 2 + task.inputs.v.shape[3]) / kPanel;
-    Share(task.items.size(), panels * ((KeysIn(task, mine, now) + kGroup - 1) / kGroup) * task.group);
+    Share(panels * ((KeysIn(task, mine, now) + kGroup - 1) / kGroup) * task.group);
   }
 
   // Between tiles.
@@ -71,8 +73,8 @@ class NextItem {
   // Bytes of one head of a tensor: more would not lie in L2 beside the others, and drive out what this item needs. (Processors with AVX-512
   // have an L2 of 1 MiB or more.) Few that are written wait in the processor's queue of stores, and hold nothing up.
   static constexpr std::int64_t kMostBytes = HWY_TARGET <= HWY_AVX3 ? 65536 : 32768, kFewBytes = 2048;
-  // Of all heads together: less lies in L2 already, if it was used lately.
-  static constexpr std::int64_t kNearBytes = 524288;
+  // Of all items together: less is near already, if it was used lately.
+  static constexpr std::int64_t kNearBytes = 1048576;
   static constexpr std::int64_t kLine = 64, kRun = 8;  // lines of a run are asked for together
   static constexpr auto kPanel = static_cast<std::int64_t>(kWidth<float>), kGroup = static_cast<std::int64_t>(kRows);
   static constexpr std::size_t kMostTensors = 16;
@@ -115,11 +117,15 @@ class NextItem {
     tensors_[count_++] = some;
     lines_ += lines;
   }
-  // Among about `steps` calls of Step().
-  void Share(std::size_t items, std::int64_t steps) {
-    if (lines_ * kLine * static_cast<std::int64_t>(items) <= kNearBytes) count_ = 0;
-    lines_in_step_ = (lines_ + steps - 1) / std::max<std::int64_t>(1, steps);
+  // Whether items like one that meets so many rows of dim, and as many of dim_v, are so few that all is near.
+  template <class Task>
+  static bool LieNear(const Task& task, std::int64_t rows) {
+    const TensorView& v = task.inputs.v;
+    const std::int64_t bytes = rows * (task.inputs.q.shape[3] + v.shape[3]) * static_cast<std::int64_t>(size_of(v.dtype));
+    return bytes * static_cast<std::int64_t>(task.items.size()) <= kNearBytes;
   }
+  // Among about `steps` calls of Step().
+  void Share(std::int64_t steps) { lines_in_step_ = (lines_ + steps - 1) / std::max<std::int64_t>(1, steps); }
   // It changes the object, or GCC would leave out its calls: a function that only asks for memory does nothing to it.
   HWY_NOINLINE void Ask() {
     for (std::int64_t lines = 0; lines < lines_in_step_;) {
