@@ -10,6 +10,8 @@
 
 #if defined(__x86_64__)
 #include <immintrin.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #endif
 
 namespace {
@@ -88,7 +90,32 @@ __attribute__((target("avx512f,avx512bf16"))) double dot_bf16(float* sink) {
   return 2.0 * 32 * kChains * kSteps;
 }
 
+// 16 x 16 tiles of zeros: the unit takes as long for any numbers.
+__attribute__((target("amx-tile,amx-bf16"))) double amx_bf16(float* /*sink*/) {
+  struct {
+    unsigned char palette = 1, start_row = 0, reserved[14] = {};
+    unsigned short bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+    unsigned char rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+  } shapes;
+  asm volatile("ldtilecfg %0" : : "m"(shapes));
+  for (int step = 0; step < kSteps; ++step) {
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_dpbf16ps(1, 4, 7);
+    _tile_dpbf16ps(2, 5, 6);
+    _tile_dpbf16ps(3, 5, 7);
+  }
+  _tile_release();
+  return 2.0 * 16 * 16 * 32 * 4 * kSteps;
+}
+
+// Linux lets a process use the unit's registers when it asks (Documentation/arch/x86/xstate.rst).
+bool has_amx() {
+  constexpr int kRequestPermission = 0x1023, kTileData = 18;
+  return __builtin_cpu_supports("amx-bf16") && syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+}
+
 Block find(const char* what) {
+  if (std::strcmp(what, "amx") == 0 && has_amx()) return amx_bf16;
   if (std::strcmp(what, "avx512") == 0 && __builtin_cpu_supports("avx512f")) return fma_512;
   if (std::strcmp(what, "avx2") == 0 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return fma_256;
   if (std::strcmp(what, "sse4") == 0 && __builtin_cpu_supports("sse4.1")) return multiply_add_128;
@@ -131,8 +158,8 @@ double rate(Block block, clockid_t clock, double seconds, std::atomic<int>* wait
 }  // namespace
 
 // Operations a second (a multiplication and an addition count as two) of `threads` threads together, measured for about
-// `seconds`. `what`: "avx512", "avx2", "sse4" (float32) or "bf16" (the AVX512-BF16 dot product); 0 where the processor has no such
-// instruction.
+// `seconds`. `what`: "avx512", "avx2", "sse4" (float32) "bf16" (the AVX512-BF16 dot product) or "amx" (the matrix unit, on bf16); 0 where
+// the processor has no such instruction.
 extern "C" double regard_peak(const char* what, int threads, double seconds) {
   const Block block = find(what);
   if (block == nullptr || threads < 1) return 0;

@@ -2,7 +2,7 @@
 //
 // One binary holds the kernels for every instruction set; the best one that this processor has, and that tests have exercised on
 // a real processor (src/core/kernels/exercised_targets.h), is chosen at run time. The environment variable REGARD_TARGET
-// (avx512_bf16, avx512, avx2, sse4, portable) forces one; naming one that cannot run
+// (amx_bf16, avx512_bf16, avx512, avx2, sse4, portable) forces one; naming one that cannot run
 // here is an error of every call.
 #pragma once
 

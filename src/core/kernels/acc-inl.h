@@ -13,10 +13,12 @@ HWY_BEFORE_NAMESPACE();
 namespace regard::kernels {
 namespace HWY_NAMESPACE {
 
-// The accumulators of one tile. A plain aggregate of vectors, so that the compiler keeps it in registers.
+// The accumulators of one tile. A plain aggregate of vectors, so that the compiler keeps it in registers; a matrix unit writes kRows rows
+// to it where it lies.
 template <class Ops, std::size_t M, std::size_t V>
 struct Acc {
-  Vec<typename Ops::T> v[M][V];
+  static constexpr std::size_t kVectors = V;
+  Vec<typename Ops::T> v[Ops::kMatrixUnit ? kRows : M][V];
 };
 
 template <class Ops, std::size_t M, std::size_t V>

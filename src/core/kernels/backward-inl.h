@@ -19,10 +19,12 @@
 #include "core/kernels/carve.h"
 #include "core/kernels/gradient_sums-inl.h"
 #include "core/kernels/kernels.h"
+#include "core/kernels/matrix_tile-inl.h"
 #include "core/kernels/ops-inl.h"
 #include "core/kernels/panels-inl.h"
 #include "core/kernels/prefetch-inl.h"
 #include "core/kernels/statistics-inl.h"
+#include "core/kernels/turned_queries-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace regard::kernels {
@@ -36,11 +38,12 @@ class Backward {
   static constexpr std::size_t kPair = Ops::kPair;
   static constexpr std::size_t kQueries = static_cast<std::size_t>(kQueryChunk);
   using Tiles = BackwardTiles<T>;
-  static constexpr std::size_t kPanels = Tiles::kPanels, kSubKeys = Tiles::kSubKeys, kSubGroups = Tiles::kSubGroups;
+  static constexpr std::size_t kPanels = Tiles::kPanels, kSubKeys = Ops::kMatrixUnit ? 96 : Tiles::kSubKeys, kSubGroups = kSubKeys / kRows;
 
  public:
   static std::size_t ScratchBytes(const BackwardTask& task) { return Backward(task, nullptr).bytes_; }
   static void Run(const BackwardTask& task, std::size_t item, std::byte* scratch) {
+    [[maybe_unused]] const typename Ops::Session session{};
     Backward pass(task, scratch);
     pass.next_.Start(task, item);
     pass.RunItem(task.items[item]);
@@ -54,7 +57,7 @@ class Backward {
         dim_(static_cast<std::size_t>(task.inputs.q.shape[3])),
         dim_v_(static_cast<std::size_t>(task.inputs.v.shape[3])),
         inner_(Gradient::Inner(dim_)),
-        inner_v_((dim_v_ + kPair - 1) / kPair),
+        inner_v_(Ops::Inner(dim_v_)),
         panels_((dim_ + kWidth<T> - 1) / kWidth<T>),
         panels_v_((dim_v_ + kWidth<T> - 1) / kWidth<T>),
         copy_stride_(CopyStride(std::max(dim_, dim_v_))),
@@ -76,6 +79,10 @@ class Backward {
     d_scores_ = carve.Take<Packed>(kSubKeys * kQueries / kPair);
     d_scores_by_query_ = Ops::kSeparateByQuery ? carve.Take<Packed>(kSubKeys * kQueries / kPair) : d_scores_;
     dq_.Take(carve, kQueries, panels_);
+    if constexpr (Ops::kMatrixUnit) {
+      turned_.Take(carve, dim_);
+      for (T*& products : products_) products = carve.Take<T>(2 * kRows * kWidth<T>);
+    }
     statistics_.Take(carve, kQueries);
     tiles_.words = carve.Take<std::uint64_t>(kPanels * 2 * kWidth<T>);
     tile_words_ = carve.Take<Unsigned<T>>(kWidth<T>);
@@ -204,8 +211,12 @@ class Backward {
     // Sub-blocks of about one size.
     const std::size_t count = (block_groups_ + kSubGroups - 1) / kSubGroups;
     for (std::size_t s = 0; s < count; ++s) {
-      dq_.ExpectLast(Gradient::kIsProduct && turn.before == 0 && turn.last && s + 1 == count);
-      RunSubBlock(s * block_groups_ / count, (s + 1) * block_groups_ / count);
+      dq_.ExpectLast(Gradient::kIsProduct && !Ops::kMatrixUnit && turn.before == 0 && turn.last && s + 1 == count);
+      if constexpr (Ops::kMatrixUnit) {
+        RunSubBlock(s * kSubGroups, std::min((s + 1) * kSubGroups, block_groups_));  // they begin with a step of keys
+      } else {
+        RunSubBlock(s * block_groups_ / count, (s + 1) * block_groups_ / count);
+      }
     }
     AddQueries(chunk, turn);
   }
@@ -259,7 +270,7 @@ class Backward {
     sub_groups_ = end - begin;
     if (!tiles_.Find(*task_.layout,
                      {sequence_index_, head_, query_, queries_, key_begin_ + static_cast<std::int64_t>(sub_key_),
-                      RoundUp(std::min(sub_groups_ * kRows, keys_ - sub_key_), kPair), sub_groups_},
+                      RoundUp(std::min(sub_groups_ * kRows, keys_ - sub_key_), Ops::kMatrixUnit ? kRows : kPair), sub_groups_},
                      statistics_.dead_rows()))
       return;
     bool some_partial = false;
@@ -271,17 +282,22 @@ class Backward {
         some_partial |= tiles_.states[p][g] == TileState::kPartial;
       }
     }
+    if constexpr (Ops::kMatrixUnit) EndTiles();
     const bool zeros_may_meet_nan = some_partial || Staged();
     GatherKeys(!queries_finite_ && zeros_may_meet_nan);
     if constexpr (Gradient::kIsProduct) {
-      if (dq_.wanted()) GatherQueries(!keys_finite_ && zeros_may_meet_nan);
+      if (!dq_.wanted()) return;
+      if constexpr (Ops::kMatrixUnit) {
+        GatherTurned();
+      } else {
+        GatherQueries(!keys_finite_ && zeros_may_meet_nan);
+      }
     } else {
       GatherPairs();
     }
   }
 
-  void RunTile(std::size_t p, std::size_t g) {
-    next_.Step();
+  BackwardTile<Ops> TileAt(std::size_t p, std::size_t g, Unsigned<T>* words) const {
     const std::size_t group = sub_group_ + g, first_query = p * kWidth<T>;
     BackwardTile<Ops> tile;
     tile.keys = key_rows_[group];
@@ -296,16 +312,26 @@ class Backward {
     tile.lanes = statistics_.lanes(first_query);
     tile.words = nullptr;
     if (tiles_.states[p][g] == TileState::kPartial) {
-      tiles_.WordsOf(p, g, tile_words_);
-      tile.words = tile_words_;
+      tiles_.WordsOf(p, g, words);
+      tile.words = words;
     }
     const std::size_t at = (g * kRows * kQueries + first_query) / kPair;
     tile.weights = weights_ + at;
     tile.d_scores = d_scores_ + at;
     tile.d_scores_by_query = d_scores_by_query_ + g * kRows / kPair * kQueries + first_query;
+    return tile;
+  }
+
+  void RunTile(std::size_t p, std::size_t g) {
+    next_.Step();
+    if constexpr (Ops::kMatrixUnit) {
+      if (!Staged()) return RunTileAhead(p, g);
+    }
+    const BackwardTile<Ops> tile = TileAt(p, g, tile_words_);
+    const std::size_t group = sub_group_ + g, first_query = p * kWidth<T>;
     if (!Gradient::kIsProduct || Staged()) {
       StagedBackwardTile(tile, gradient_, group * kRows, first_query, task_.stages, task_.weight_stages, PlaceOf(first_query, g), staged_);
-    } else if constexpr (Gradient::kIsProduct) {
+    } else if constexpr (Gradient::kIsProduct && !Ops::kMatrixUnit) {
       const bool narrow = queries_ - first_query <= kLanes<T>;
       if (tile.words != nullptr) {
         narrow ? PlainBackwardTile<Ops, kRows, 1, true>(tile) : PlainBackwardTile<Ops, kRows, 2, true>(tile);
@@ -314,6 +340,24 @@ class Backward {
       } else {
         REGARD_FOR_ROWS(RowsIn(g), (PlainBackwardTile<Ops, M, 2, false>(tile)));
       }
+    }
+  }
+
+  // Products of this tile, and what follows them of the one before.
+  void RunTileAhead(std::size_t p, std::size_t g) {
+    MultiplyBackwardTile(TileAt(p, g, tile_words_), products_[1 - turn_]);
+    EndTiles();
+    turn_ = 1 - turn_;
+    waiting_ = {p, g, true};
+  }
+  void EndTiles() {
+    if (!waiting_.there) return;
+    waiting_.there = false;
+    const BackwardTile<Ops> tile = TileAt(waiting_.p, waiting_.g, tile_words_);
+    if (tile.words != nullptr) {
+      WeighBackwardTile<Ops, true>(tile, products_[turn_], kRows);
+    } else {
+      WeighBackwardTile<Ops, false>(tile, products_[turn_], RoundUp(RowsIn(waiting_.g), 2));
     }
   }
 
@@ -414,6 +458,19 @@ class Backward {
     }
   }
 
+  // The same, turned: dq^T += K^T dS^T.
+  void GatherTurned() {
+    const Packed* keys = key_panel_memory_ + sub_key_ / kPair * RoundUp(dim_, Ops::kStep);
+    for (std::size_t p = 0; p < kPanels; ++p) {
+      if (!packed_[p] || std::all_of(tiles_.states[p], tiles_.states[p] + sub_groups_, [](TileState s) { return s == TileState::kAbsent; }))
+        continue;
+      next_.Step();
+      turned_.ClearAbsent(tiles_.states[p], sub_groups_, d_scores_by_query_ + p * kWidth<T>);
+      turned_.Add(keys, d_scores_by_query_, sub_groups_, p, dq_.state(p) == SumState::kSummed, !keys_finite_);
+      dq_.MarkAdded(p);
+    }
+  }
+
   static bool NarrowTail(std::size_t panel, std::size_t dim) { return dim - panel * kWidth<T> <= kLanes<T>; }
 
   // Adds the chunk's dq to the sum over blocks when its turn has come; the last block writes the result.
@@ -426,6 +483,11 @@ class Backward {
       while (!first && ticket->load(std::memory_order_acquire) != turn.before) std::this_thread::yield();
     }
     if constexpr (!Gradient::kIsProduct) gradient_.FinishQueries(dq_, queries_, sequence_->batch, head_);
+    if constexpr (Ops::kMatrixUnit) {
+      for (std::size_t p = 0; p < kPanels; ++p) {
+        if (dq_.state(p) == SumState::kSummed) turned_.TurnBack(p, zeros_, dq_.Row(0), dq_.panel_step());
+      }
+    }
     if (first && last) {
       dq_.Write(queries_, zeros_);
       return;
@@ -462,6 +524,14 @@ class Backward {
   Packed *weights_, *d_scores_, *d_scores_by_query_;
   KeySums<Ops> dk_, dv_;
   QuerySums<Ops> dq_;
+  typename TurnedQueriesOf<Ops>::Type turned_;
+  // Where a matrix unit multiplies: products of two tiles in turns, and the one that waits for what follows them.
+  T* products_[2] = {};
+  std::size_t turn_ = 0;
+  struct {
+    std::size_t p, g;
+    bool there = false;
+  } waiting_;
   T *copies_, *zeros_;
   Unsigned<T>* tile_words_;
   StagedScratch<T> staged_{};

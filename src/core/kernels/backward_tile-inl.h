@@ -69,8 +69,8 @@ HWY_NOINLINE void PlainBackwardTile(const BackwardTile<Ops>& tile) {
 #pragma GCC unroll 2
       for (std::size_t v = 0; v < V; ++v) {
         const std::size_t lane = v * kLanes<T>;
-        const auto s = hn::Sub(Ops::ScoreOf(acc.v[r][v], tile.score_factor), hn::Load(d, tile.lanes.maximum + lane));
-        auto p = hn::Mul(Exp(s), hn::Load(d, tile.lanes.inverse_sum + lane));
+        auto p = Ops::Weight(acc.v[r][v], tile.score_factor, hn::Load(d, tile.lanes.maximum + lane));
+        p = hn::Mul(p, hn::Load(d, tile.lanes.inverse_sum + lane));
         if constexpr (kPartial) p = hn::IfThenElseZero(SeenBy<T>(tile.words, r, lane), p);
         hn::Store(p, d, weights + r * kWidth<T> + lane);
         acc.v[r][v] = p;

@@ -25,6 +25,9 @@ struct Bf16PairOps {
   using T = float;
   using Packed = std::uint32_t;
   static constexpr std::size_t kPair = 2;
+  static constexpr bool kMatrixUnit = false;
+  struct Session {};
+  static constexpr std::size_t Inner(std::size_t cols) { return (cols + 1) / 2; }
   static constexpr bool kScaleWhilePacking = false;  // folded in, the scale would be rounded to bfloat16
   static constexpr bool kSeparateByQuery = true;
   static constexpr const char* kTarget = "avx512_bf16";
@@ -40,6 +43,9 @@ struct Bf16PairOps {
     return Vec<float>{_mm512_dpbf16_ps(acc.raw, reinterpret_cast<__m512bh>(a.raw), reinterpret_cast<__m512bh>(b.raw))};
   }
   static HWY_INLINE Vec<float> ScoreOf(Vec<float> acc, float factor) { return hn::Mul(acc, hn::Set(Tag<float>(), factor)); }
+  static HWY_INLINE Vec<float> Weight(Vec<float> acc, float factor, Vec<float> maximum) {
+    return Exp(hn::Sub(ScoreOf(acc, factor), maximum));
+  }
 
   static HWY_INLINE Vec<float> MulAccSelecting(Vec<float> acc, Packed a, const Packed* HWY_RESTRICT b) {
     const Tag<std::uint32_t> du;
@@ -69,14 +75,14 @@ struct Bf16PairOps {
   }
 
   // dS for dq is summed over keys: rows r and r + 1 become the halves of one element.
-  template <std::size_t M, std::size_t V>
-  static HWY_INLINE void StoreByQuery(const Acc<Bf16PairOps, M, V>& d_scores, Packed* HWY_RESTRICT to) {
+  template <std::size_t M, class Tile>
+  static HWY_INLINE void StoreByQuery(const Tile& d_scores, Packed* HWY_RESTRICT to) {
     const Tag<std::uint32_t> d;
     const auto order = hn::Load(d, kInterleaved);
 #pragma GCC unroll 6
     for (std::size_t r = 0; r < M; r += 2) {
 #pragma GCC unroll 2
-      for (std::size_t v = 0; v < V; ++v) {
+      for (std::size_t v = 0; v < Tile::kVectors; ++v) {
         const auto rounded = Round(d_scores.v[r][v], d_scores.v[r + 1][v]);
         const Vec<std::uint32_t> pairs{_mm512_permutexvar_epi16(order.raw, rounded.raw)};
         hn::Store(pairs, d, to + r / 2 * static_cast<std::size_t>(kQueryChunk) + v * 16);
@@ -166,7 +172,7 @@ struct Bf16PairOps {
     }
   }
 
- private:
+ protected:
   // Words of two vectors, in turns: their first halves.
   HWY_ALIGN static constexpr std::uint32_t kFirstOfTwo[16] = {0x200000, 0x210001, 0x220002, 0x230003, 0x240004, 0x250005,
                                                               0x260006, 0x270007, 0x280008, 0x290009, 0x2A000A, 0x2B000B,

@@ -7,6 +7,7 @@
 
 #include "core/kernels/exercised_targets.h"
 #include "core/kernels/kernels.h"
+#include "core/kernels/matrix_unit.h"
 #include "hwy/highway.h"
 #include "hwy/targets.h"
 
@@ -15,32 +16,31 @@ namespace {
 
 struct Target {
   const char* name;
-  std::int64_t number;  // Highway's
-  bool bf16_pairs;
+  std::int64_t number;                                      // Highway's
+  const KernelSet* (*bf16)(std::int64_t number) = nullptr;  // bfloat16's own set, where the target has one
+  bool (*available)() = nullptr;                            // what the processor must have beyond the number
 };
 
 // Best first.
 constexpr std::array kTargets = {
 #if HWY_TARGETS & HWY_AVX3
-    Target{"avx512_bf16", HWY_AVX3, true},
-    Target{"avx512", HWY_AVX3, false},
+    Target{"amx_bf16", HWY_AVX3, amx_bf16_for, has_matrix_unit},
+    Target{"avx512_bf16", HWY_AVX3, bf16_pairs_for, [] { return __builtin_cpu_supports("avx512bf16") != 0; }},
+    Target{"avx512", HWY_AVX3},
 #endif
 #if HWY_TARGETS & HWY_AVX2
-    Target{"avx2", HWY_AVX2, false},
+    Target{"avx2", HWY_AVX2},
 #endif
 #if HWY_TARGETS & HWY_SSE4
-    Target{"sse4", HWY_SSE4, false},
+    Target{"sse4", HWY_SSE4},
 #endif
-    Target{"portable", HWY_STATIC_TARGET, false},
+    Target{"portable", HWY_STATIC_TARGET},
 };
 
 bool available(const Target& target) {
   if (target.number == HWY_STATIC_TARGET) return true;
   if ((hwy::SupportedTargets() & target.number) == 0) return false;
-#if HWY_ARCH_X86
-  if (target.bf16_pairs) return __builtin_cpu_supports("avx512bf16") != 0;
-#endif
-  return !target.bf16_pairs;
+  return target.available == nullptr || target.available();
 }
 
 bool exercised(const Target& target) {
@@ -129,7 +129,7 @@ std::string chosen_target() { return current().name; }
 const KernelSet& set_for(DType dtype) {
   const Target& target = current();
   if (dtype == DType::kFloat64) return *float64_for(target.number);
-  if (dtype == DType::kBFloat16 && target.bf16_pairs) return *bf16_pairs_for(target.number);
+  if (dtype == DType::kBFloat16 && target.bf16 != nullptr) return *target.bf16(target.number);
   return *float32_for(target.number);
 }
 

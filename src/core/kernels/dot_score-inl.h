@@ -30,7 +30,7 @@ class DotScore {
   // Whether weights may come straight from a tile's accumulators (WeighPanel).
   static constexpr bool kInRegisters = true;
 
-  static std::size_t Inner(std::size_t dim) { return (dim + Ops::kPair - 1) / Ops::kPair; }
+  static std::size_t Inner(std::size_t dim) { return Ops::Inner(dim); }
   DotScore(const ForwardTask& task, Carve& /*carve*/)
       : dim_(static_cast<std::size_t>(task.inputs.q.shape[3])), inner_(Inner(dim_)), factor_(static_cast<T>(task.scale)) {}
 
@@ -70,7 +70,7 @@ class DotGradient {
 
   void Start(const plan::Sequence& /*sequence*/, const Head& /*k*/, std::int64_t /*kv_head*/) {}
   // Keys of a block: as rows, kRows of them an entry of `rows`, for which `row_memory` has kRows * RowStride(inner) elements each; and as
-  // panels, unless `panels` is null because they lie ready. Returns whether all is finite.
+  // panels, unless `panels` is null because they lie ready; or, for a matrix unit, turned. Returns whether all is finite.
   bool PackKeys(const Head& k, std::int64_t first, std::size_t n, const RowScratch<T>& scratch, Rows<Packed>* rows, Packed* row_memory,
                 Packed* panels, std::size_t panel_stride) {
     bool finite = true;
@@ -78,11 +78,12 @@ class DotGradient {
       const std::size_t count = std::min(kRows, n - at), stride = RowStride(inner_);
       Packed* to = row_memory + at * stride;
       rows[at / kRows] = Ops::RowsOf(k, first + static_cast<std::int64_t>(at), count, dim_, T{1}, scratch, to, stride, &finite);
-      if (panels == nullptr) continue;
+      if (Ops::kMatrixUnit || panels == nullptr) continue;
       const Packed* copies[kRows];
       for (std::size_t r = 0; r < kRows; ++r) copies[r] = to + r * stride;
       finite &= Ops::PanelsOfRows(copies, RoundUp(count, Ops::kPair), dim_, panel_stride, panels + at / Ops::kPair * kWidth<T>);
     }
+    if constexpr (Ops::kMatrixUnit) finite = Ops::PackTurned(k, first, n, dim_, scratch, panels);
     return finite;
   }
   // Queries from `first` on are about to be packed, for pairs with the block's keys.

@@ -3,6 +3,6 @@
 
 namespace regard::kernels {
 
-inline constexpr const char* kExercisedTargets[] = {"avx512_bf16", "avx512", "avx2", "sse4", "portable"};
+inline constexpr const char* kExercisedTargets[] = {"amx_bf16", "avx512_bf16", "avx512", "avx2", "sse4", "portable"};
 
 }  // namespace regard::kernels

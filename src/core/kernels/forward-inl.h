@@ -49,6 +49,7 @@ class Forward {
     return f.bytes_;
   }
   static void Run(const ForwardTask& task, std::size_t item, std::byte* scratch) {
+    [[maybe_unused]] const typename Ops::Session session{};
     Forward pass(task, scratch);
     pass.next_.Start(task, item);
     pass.RunItem(task.items[item]);
@@ -249,35 +250,74 @@ class Forward {
 
   // The plain way: weights straight from the accumulators, with the maxima that the rows have.
   void Weigh(const RowGroup& group) {
-    const Rows<Packed> q = queries_[group.index];
     T* maxima = maxima_ + group.index * kRows;
-    T* sums = chunk_sums_;
     const T factor = static_cast<T>(task_.scale);
+    if constexpr (Ops::kMatrixUnit) MultiplyPanel(group, 0);
     for (std::size_t u = 0; u < uses_count_; ++u) {
       next_.Step();
       const PanelUse use = uses_[u];
-      const Packed* k = keys_ + use.panel * inner_ * kWidth<T>;
-      Packed* weights = weights_ + u * kRows * kWidth<T> / kPair;
-      const std::uint64_t* words = words_ + u * kRows;
-      if (HWY_UNLIKELY(SomeRowStarts(group, use, maxima, words))) {
-        T* scores = scores_ + u * kRows * kWidth<T>;
-        REGARD_FOR_ROWS(group.rows, (ScorePanel<Ops, M>(q, k, inner_, factor, scores)));
-        if (use.partial) HideScores(group.rows, words, scores);
+      // A matrix unit multiplies one panel while the vector units weigh the one before.
+      if constexpr (Ops::kMatrixUnit) {
+        if (u + 1 < uses_count_) MultiplyPanel(group, u + 1);
+      }
+      const Weighing<Ops> to{factor, maxima, words_ + u * kRows, chunk_sums_, weights_ + u * kRows * kWidth<T> / kPair};
+      T* scores = scores_ + u * kRows * kWidth<T>;
+      const bool starts = SomeRowStarts(group, use, maxima, to.words);
+      if constexpr (Ops::kMatrixUnit) {
+        for (std::size_t r = 0; starts && r < group.rows; ++r) {
+          if (maxima[r] == kMinusInfinity<T>) maxima[r] = MaximumOfProducts(u, r);
+        }
+      }
+      if (!Ops::kMatrixUnit && HWY_UNLIKELY(starts)) {
+        REGARD_FOR_ROWS(group.rows, (ScorePanel<Ops, M>(queries_[group.index], KeysAt(use).data, inner_, factor, scores)));
+        if (use.partial) HideScores(group.rows, to.words, scores);
         for (std::size_t r = 0; r < group.rows; ++r) {
           if (maxima[r] == kMinusInfinity<T>) maxima[r] = RowMaximum(scores + r * kWidth<T>);
-          WeighRow<Ops>(scores + r * kWidth<T>, maxima[r], sums + r * kLanes<T>, weights + r * kWidth<T> / kPair);
+          WeighRow<Ops>(scores + r * kWidth<T>, maxima[r], to.sums + r * kLanes<T>, to.weights + r * kWidth<T> / kPair);
         }
-      } else if (use.end <= kLanes<T>) {
-        REGARD_FOR_ROWS(group.rows, (WeighPanel<Ops, M, 1, true>(q, k, inner_, factor, maxima, words, sums, weights)));
-      } else if (use.partial) {
-        REGARD_FOR_ROWS(group.rows, (WeighPanel<Ops, M, 2, true>(q, k, inner_, factor, maxima, words, sums, weights)));
       } else {
-        REGARD_FOR_ROWS(group.rows, (WeighPanel<Ops, M, 2, false>(q, k, inner_, factor, maxima, words, sums, weights)));
+        WeighUse(group, use, scores, to);
       }
     }
     bool again = false;
     for (std::size_t r = 0; r < group.rows; ++r) again |= Outgrown(group, r);
     if (HWY_UNLIKELY(again)) WeighAgain(group);
+  }
+
+  // Products with the keys of panel u, into its tile of scores.
+  HWY_INLINE void MultiplyPanel(const RowGroup& group, std::size_t u) {
+    SumPartsInto<Ops, kRows, 2>(1, OnePart<Packed>{{queries_[group.index], KeysAt(uses_[u]), inner_}}, nullptr,
+                                scores_ + u * kRows * kWidth<T>);
+  }
+  Columns<Packed> KeysAt(const PanelUse& use) const {
+    return {keys_ + use.panel * inner_ * kWidth<T>, static_cast<std::int64_t>(kWidth<T>)};
+  }
+
+  // The greatest score that row r sees in panel u, of products in its tile of scores.
+  T MaximumOfProducts(std::size_t u, std::size_t r) const {
+    const Tag<T> d;
+    HWY_ALIGN T row[kWidth<T>];
+    for (std::size_t lane = 0; lane < kWidth<T>; lane += kLanes<T>) {
+      hn::Store(Ops::ScoreOf(hn::Load(d, scores_ + (u * kRows + r) * kWidth<T> + lane), static_cast<T>(task_.scale)), d, row + lane);
+    }
+    if (uses_[u].partial) HideScores(1, words_ + u * kRows + r, row);
+    return RowMaximum(row);
+  }
+
+  HWY_INLINE void WeighUse(const RowGroup& group, const PanelUse& use, const T* products, const Weighing<Ops>& to) {
+    if constexpr (Ops::kMatrixUnit) {
+      use.partial ? WeighTile<Ops, true>(products, group.rows, to) : WeighTile<Ops, false>(products, group.rows, to);
+    } else {
+      const Rows<Packed> q = queries_[group.index];
+      const Packed* k = KeysAt(use).data;
+      if (use.end <= kLanes<T>) {
+        REGARD_FOR_ROWS(group.rows, (WeighPanel<Ops, M, 1, true>(q, k, inner_, to)));
+      } else if (use.partial) {
+        REGARD_FOR_ROWS(group.rows, (WeighPanel<Ops, M, 2, true>(q, k, inner_, to)));
+      } else {
+        REGARD_FOR_ROWS(group.rows, (WeighPanel<Ops, M, 2, false>(q, k, inner_, to)));
+      }
+    }
   }
 
   bool Outgrown(const RowGroup& group, std::size_t r) const {
@@ -298,6 +338,7 @@ class Forward {
     bool outgrown[kRows];
     for (std::size_t r = 0; r < group.rows; ++r) outgrown[r] = Outgrown(group, r);
     Clear(chunk_sums_, kRows * kLanes<T>);
+    if constexpr (Ops::kMatrixUnit) return WeighProductsAgain(group, outgrown);
     ScoreAll(group);
     for (std::size_t u = 0; u < uses_count_; ++u) {
       if (uses_[u].partial) HideScores(group.rows, words_ + u * kRows, scores_ + u * kRows * kWidth<T>);
@@ -308,6 +349,24 @@ class Forward {
       if (chunk_maximum > maxima_[group.index * kRows + r]) Raise(group, r, chunk_maximum);
     }
     WeighAll(group);
+  }
+
+  // The same where the products still lie in the tiles of scores.
+  void WeighProductsAgain(const RowGroup& group, const bool* outgrown) {
+    T* maxima = maxima_ + group.index * kRows;
+    for (std::size_t r = 0; r < group.rows; ++r) {
+      T chunk_maximum = maxima[r];
+      for (std::size_t u = 0; outgrown[r] && u < uses_count_; ++u) {
+        const T m = MaximumOfProducts(u, r);
+        if (!(m <= chunk_maximum)) chunk_maximum = m;  // NaN stays
+        if (chunk_maximum != chunk_maximum) break;
+      }
+      if (chunk_maximum > maxima[r]) Raise(group, r, chunk_maximum);
+    }
+    for (std::size_t u = 0; u < uses_count_; ++u) {
+      WeighUse(group, uses_[u], scores_ + u * kRows * kWidth<T>,
+               {static_cast<T>(task_.scale), maxima, words_ + u * kRows, chunk_sums_, weights_ + u * kRows * kWidth<T> / kPair});
+    }
   }
 
   // Whether a row without a maximum sees something in this panel.
@@ -404,7 +463,8 @@ class Forward {
       T* out = OutTile(group.index, p);
       const bool narrow = dim_v_ - p * kWidth<T> <= kLanes<T>;
       if (HWY_UNLIKELY(select)) {
-        GatherSelecting(group, values_.at(p), narrow, out);
+        AddSelecting<Ops>(uses_count_, UsedPart{weights_, values_.at(p), uses_}, group.rows, narrow,
+                          TileEnd<T>{out, started_[group.index]});
       } else if (narrow) {
         REGARD_FOR_ROWS(group.rows, (GatherPanel<M, 1>(values_.at(p), started_[group.index], out)));
       } else {
@@ -413,32 +473,24 @@ class Forward {
     }
   }
 
-  // The weights and values of panel u's keys that some row sees, and how many packed elements these are.
-  Rows<Packed> WeightsOf(std::size_t u) const {
-    return {weights_ + u * kRows * kWidth<T> / kPair + uses_[u].begin / kPair, static_cast<std::int64_t>(kWidth<T> / kPair)};
-  }
-  Columns<Packed> ValuesOf(std::size_t u, Columns<Packed> values) const {
-    return values.from((uses_[u].panel * kWidth<T> + uses_[u].begin) / kPair);
-  }
-  std::size_t KeysOf(std::size_t u) const { return (uses_[u].end + kPair - 1) / kPair - uses_[u].begin / kPair; }
+  // The weights and values of the keys of panel u that some row sees; of all its keys where a matrix unit multiplies whole panels.
+  struct UsedPart {
+    const Packed* weights;
+    Columns<Packed> values;
+    const PanelUse* uses;
+    HWY_INLINE ProductPart<Packed> operator()(std::size_t u) const {
+      const std::size_t from = Ops::kMatrixUnit ? 0 : uses[u].begin / kPair;
+      const std::size_t to = Ops::kMatrixUnit ? kWidth<T> / kPair : (uses[u].end + kPair - 1) / kPair;
+      return {{weights + u * kRows * kWidth<T> / kPair + from, static_cast<std::int64_t>(kWidth<T> / kPair), 1},
+              values.from(uses[u].panel * kWidth<T> / kPair + from),
+              to - from};
+    }
+  };
 
+  // Chunk by chunk: a long sum rounds less in pieces.
   template <std::size_t M, std::size_t V>
   HWY_NOINLINE void GatherPanel(Columns<Packed> values, bool started, T* HWY_RESTRICT out) const {
-    Acc<Ops, M, V> acc;
-    ZeroAcc(acc);
-    for (std::size_t u = 0; u < uses_count_; ++u) {
-      Accumulate<Ops, M, V>({WeightsOf(u).data, static_cast<std::int64_t>(kWidth<T> / kPair), 1}, ValuesOf(u, values), KeysOf(u), acc);
-    }
-    if (started) AddAcc(out, acc);  // chunk by chunk: a long sum rounds less in pieces
-    StoreAcc(acc, out);
-  }
-
-  void GatherSelecting(const RowGroup& group, Columns<Packed> values, bool narrow, T* out) const {
-    HWY_ALIGN T tile[kRows * kWidth<T>] = {};
-    for (std::size_t u = 0; u < uses_count_; ++u) {
-      AccumulateSelecting<Ops>(WeightsOf(u), ValuesOf(u, values), KeysOf(u), group.rows, narrow, tile);
-    }
-    EndRows<Ops>(tile, group.rows, narrow, TileEnd<T>{out, started_[group.index]});
+    SumPartsInto<Ops, M, V>(uses_count_, UsedPart{weights_, values, uses_}, started ? out : nullptr, out);
   }
 
   // Divides by the sum, and writes the rows and their statistics.

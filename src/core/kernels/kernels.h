@@ -172,6 +172,8 @@ const KernelSet* bf16_pairs_for(std::int64_t target);  // multiplies pairs of bf
 const KernelSet* additive_float32_for(std::int64_t target);
 const KernelSet* additive_float64_for(std::int64_t target);
 
+const KernelSet* amx_bf16_for(std::int64_t target);  // multiplies whole tiles of them in a matrix unit; null likewise
+
 // The sets of the target that runs now (dispatch.cc). Where the processor does not multiply pairs of bfloat16, bfloat16 widens to float.
 const KernelSet& set_for(DType dtype);
 // The same for additive scores, which are computed in float whatever narrow dtype comes in.

@@ -28,6 +28,7 @@ class MapKeys {
     return carve.bytes();
   }
   static void Run(const MapTask& task, std::size_t item, std::byte* scratch) {
+    [[maybe_unused]] const typename Score::Ops::Session session{};
     Carve carve(scratch);
     MapKeys(task, carve).RunItem(task.items[item]);
   }

@@ -28,6 +28,7 @@ class MapRows {
     return carve.bytes();
   }
   static void Run(const MapTask& task, std::size_t item, std::byte* scratch) {
+    [[maybe_unused]] const typename Score::Ops::Session session{};
     Carve carve(scratch);
     MapRows(task, carve).RunItem(task.items[item]);
   }

@@ -40,6 +40,14 @@ struct Panels {
   HWY_INLINE Panels from(std::size_t c) const { return {data + static_cast<std::int64_t>(c) * stride, stride, panel}; }
 };
 
+// One part of a product that is summed over `inner` packed elements.
+template <class Packed>
+struct ProductPart {
+  Rows<Packed> rows;
+  Columns<Packed> columns;
+  std::size_t inner;
+};
+
 // As many bytes of a tensor are read panel by panel where they lie; of more, the lines of one panel would not stay in L1, and packing them
 // pays.
 inline constexpr std::size_t kMostInPlace = 32768;

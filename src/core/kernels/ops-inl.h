@@ -10,6 +10,7 @@
 #include <algorithm>
 
 #include "core/kernels/acc-inl.h"
+#include "core/kernels/exp-inl.h"
 #include "core/kernels/operands-inl.h"
 #include "core/kernels/pack-inl.h"
 #include "core/kernels/rows-inl.h"
@@ -25,6 +26,11 @@ struct PlainOps {
   using T = Float;
   using Packed = Float;
   static constexpr std::size_t kPair = 1;
+  // Products are made in registers; no session of a matrix unit (amx_bf16-inl.h) is needed.
+  static constexpr bool kMatrixUnit = false;
+  struct Session {};
+  // Packed elements of `cols` columns.
+  static constexpr std::size_t Inner(std::size_t cols) { return cols; }
 
   static HWY_INLINE Vec<T> LoadPacked(const Packed* HWY_RESTRICT p) { return hn::LoadU(Tag<T>(), p); }
   static HWY_INLINE Vec<T> Broadcast(const Packed* HWY_RESTRICT p) { return hn::Set(Tag<T>(), *p); }
@@ -33,6 +39,8 @@ struct PlainOps {
   // Scores come out of the product finished: the scale was folded into the queries while they were packed.
   static constexpr bool kScaleWhilePacking = true;
   static HWY_INLINE Vec<T> ScoreOf(Vec<T> acc, T /*factor*/) { return acc; }
+  // e^(score - maximum) of products; a score is `factor` times one.
+  static HWY_INLINE Vec<T> Weight(Vec<T> acc, T /*factor*/, Vec<T> maximum) { return Exp(hn::Sub(acc, maximum)); }
 
   // MulAcc where b may be NaN or infinite in what this row does not see: there a is 0, and b counts as 0.
   static HWY_INLINE Vec<T> MulAccSelecting(Vec<T> acc, Packed a, const Packed* HWY_RESTRICT b) {
@@ -147,8 +155,8 @@ struct PlainOps {
     hn::Store(x1, Tag<T>(), p + kLanes<T>);
   }
   // A tile of dS for dq, summed over keys: the rows that StoreRow stored serve as they are.
-  template <std::size_t M, std::size_t V>
-  static HWY_INLINE void StoreByQuery(const Acc<PlainOps, M, V>& /*d_scores*/, Packed* /*to*/) {}
+  template <std::size_t M, class Tile>
+  static HWY_INLINE void StoreByQuery(const Tile& /*d_scores*/, Packed* /*to*/) {}
   static constexpr bool kSeparateByQuery = false;
 
   static constexpr const char* kTarget = nullptr;  // the instruction set's own name

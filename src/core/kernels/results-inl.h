@@ -56,10 +56,10 @@ HWY_NOINLINE void WriteTile(const TileEnd<typename Ops::T>& end) {
   }
 }
 
+// Of accumulators that hold what was there, too.
 template <class Ops, std::size_t M, std::size_t V>
-HWY_INLINE void EndTile(Acc<Ops, M, V>& acc, const TileEnd<typename Ops::T>& end) {
+HWY_INLINE void EndTile(const Acc<Ops, M, V>& acc, const TileEnd<typename Ops::T>& end) {
   using T = typename Ops::T;
-  if (end.add) AddAcc(end.sums, acc);
   if (end.rows == 0 || end.dtype != Ops::kElement) {
     StoreAcc(acc, end.sums);
     if (end.rows != 0) WriteTile<Ops, V>(end);

@@ -37,33 +37,60 @@ HWY_INLINE MaskOf<T> VisibleLanes(std::uint64_t word, std::size_t lane) {
   return hn::LoadMaskBits(Tag<T>(), bytes);
 }
 
+// Where the weights of one panel of keys go, and what they are made with.
+template <class Ops>
+struct Weighing {
+  using T = typename Ops::T;
+  T score_factor;
+  const T* HWY_RESTRICT maxima;
+  const std::uint64_t* HWY_RESTRICT words;  // of visible lanes, where the panel is partial
+  T* HWY_RESTRICT sums;
+  typename Ops::Packed* HWY_RESTRICT weights;
+};
+
+// Products of one row r, V vectors of them -> weights.
+template <class Ops, std::size_t V, bool kPartial>
+HWY_INLINE void WeighProducts(const Vec<typename Ops::T>* products, const Weighing<Ops>& to, std::size_t r) {
+  using T = typename Ops::T;
+  const Tag<T> d;
+  const auto m = hn::Set(d, to.maxima[r]);
+  Vec<T> w[2];
+#pragma GCC unroll 2
+  for (std::size_t v = 0; v < V; ++v) {
+    w[v] = Ops::Weight(products[v], to.score_factor, m);
+    if constexpr (kPartial) w[v] = hn::IfThenElseZero(VisibleLanes<T>(to.words[r], v * kLanes<T>), w[v]);
+  }
+  T* HWY_RESTRICT sum = to.sums + r * kLanes<T>;
+  if constexpr (V == 2) {
+    hn::Store(hn::Add(hn::Load(d, sum), hn::Add(w[0], w[1])), d, sum);
+  } else {
+    hn::Store(hn::Add(hn::Load(d, sum), w[0]), d, sum);
+    w[1] = hn::Zero(d);
+  }
+  Ops::StoreRow(w[0], w[1], to.weights + r * (kWidth<T> / Ops::kPair));
+}
+
 // Scores of M rows and one panel of keys -> weights, straight from the accumulators.
 template <class Ops, std::size_t M, std::size_t V, bool kPartial>
 HWY_NOINLINE void WeighPanel(Rows<typename Ops::Packed> q, const typename Ops::Packed* HWY_RESTRICT k, std::size_t inner,
-                             typename Ops::T score_factor, const typename Ops::T* HWY_RESTRICT maximum,
-                             const std::uint64_t* HWY_RESTRICT words, typename Ops::T* HWY_RESTRICT sums,
-                             typename Ops::Packed* HWY_RESTRICT weights) {
-  using T = typename Ops::T;
-  const Tag<T> d;
+                             const Weighing<Ops>& to) {
   Acc<Ops, M, V> acc;
   AccumulateScores(q, k, inner, acc);
+  const Weighing<Ops> own = to;
 #pragma GCC unroll 12
-  for (std::size_t r = 0; r < M; ++r) {
-    const auto m = hn::Set(d, maximum[r]);
-    Vec<T> w[2];
-#pragma GCC unroll 2
-    for (std::size_t v = 0; v < V; ++v) {
-      w[v] = Exp(hn::Sub(Ops::ScoreOf(acc.v[r][v], score_factor), m));
-      if constexpr (kPartial) w[v] = hn::IfThenElseZero(VisibleLanes<T>(words[r], v * kLanes<T>), w[v]);
-    }
-    T* HWY_RESTRICT sum = sums + r * kLanes<T>;
-    if constexpr (V == 2) {
-      hn::Store(hn::Add(hn::Load(d, sum), hn::Add(w[0], w[1])), d, sum);
-    } else {
-      hn::Store(hn::Add(hn::Load(d, sum), w[0]), d, sum);
-      w[1] = hn::Zero(d);
-    }
-    Ops::StoreRow(w[0], w[1], weights + r * (kWidth<T> / Ops::kPair));
+  for (std::size_t r = 0; r < M; ++r) WeighProducts<Ops, V, kPartial>(acc.v[r], own, r);
+}
+
+// The same from a matrix unit's products, in memory.
+template <class Ops, bool kPartial>
+HWY_NOINLINE void WeighTile(const typename Ops::T* HWY_RESTRICT products, std::size_t rows, const Weighing<Ops>& to) {
+  using T = typename Ops::T;
+  HWY_ALIGN T maxima[kRows];
+  for (std::size_t r = 0; r < kRows; ++r) maxima[r] = to.maxima[r] == kMinusInfinity<T> ? T{0} : to.maxima[r] * Ops::kUnit;
+  const Weighing<Ops> own{to.score_factor * Ops::kUnit, maxima, to.words, to.sums, to.weights};
+  for (std::size_t r = 0; r < rows; ++r) {
+    const Vec<T> row[2] = {hn::Load(Tag<T>(), products + r * kWidth<T>), hn::Load(Tag<T>(), products + r * kWidth<T> + kLanes<T>)};
+    WeighProducts<Ops, 2, kPartial>(row, own, r);
   }
 }
 

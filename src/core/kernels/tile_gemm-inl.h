@@ -7,6 +7,8 @@
 #define REGARD_KERNELS_TILE_GEMM_INL_H_
 #endif
 
+#include <algorithm>
+
 #include "core/kernels/acc-inl.h"
 #include "core/kernels/operands-inl.h"
 #include "core/kernels/results-inl.h"
@@ -35,6 +37,37 @@ HWY_INLINE void Accumulate(Rows<typename Ops::Packed> rows, Columns<typename Ops
   }
 }
 
+// acc = the sum over all parts, which part(i) names; from 0 on, and then on top of the tile `before`, where that is given.
+template <class Ops, std::size_t M, std::size_t V, class PartAt>
+HWY_INLINE void SumParts(std::size_t count, const PartAt& part, const typename Ops::T* before, Acc<Ops, M, V>& acc) {
+  if constexpr (Ops::kMatrixUnit) {
+    Ops::template SumParts<V>(count, part, before, reinterpret_cast<typename Ops::T*>(acc.v), V * kLanes<typename Ops::T>);
+  } else {
+    ZeroAcc(acc);
+    for (std::size_t i = 0; i < count; ++i) {
+      const ProductPart<typename Ops::Packed> p = part(i);
+      Accumulate<Ops, M, V>(p.rows, p.columns, p.inner, acc);
+    }
+    if (before != nullptr) AddAcc(before, acc);
+  }
+}
+// The same straight to a tile in memory, which may be `before`.
+template <class Ops, std::size_t M, std::size_t V, class PartAt>
+HWY_INLINE void SumPartsInto(std::size_t count, const PartAt& part, const typename Ops::T* before, typename Ops::T* tile) {
+  if constexpr (Ops::kMatrixUnit) {
+    Ops::template SumParts<V>(count, part, before, tile, kWidth<typename Ops::T>);
+  } else {
+    Acc<Ops, M, V> acc;
+    SumParts(count, part, before, acc);
+    StoreAcc(acc, tile);
+  }
+}
+template <class Packed>
+struct OnePart {
+  ProductPart<Packed> part;
+  HWY_INLINE ProductPart<Packed> operator()(std::size_t /*i*/) const { return part; }
+};
+
 // Scores over many dims are summed in blocks of kScoreBlock, which are added up: a long sum rounds less in pieces.
 inline constexpr std::size_t kScoreBlock = 128;
 
@@ -56,9 +89,13 @@ HWY_NOINLINE void AccumulateRest(Rows<typename Ops::Packed> rows, Columns<typena
 template <class Ops, std::size_t M, std::size_t V>
 HWY_INLINE void AccumulateScores(Rows<typename Ops::Packed> rows, const typename Ops::Packed* HWY_RESTRICT lanes, std::size_t inner,
                                  Acc<Ops, M, V>& acc) {
+  const Columns<typename Ops::Packed> columns{lanes, kWidth<typename Ops::T>};
+  if constexpr (Ops::kMatrixUnit) {
+    SumParts(1, OnePart<typename Ops::Packed>{{rows, columns, inner}}, nullptr, acc);
+    return;
+  }
   constexpr std::size_t kBlock = kScoreBlock / Ops::kPair;
   HWY_ALIGN typename Ops::T rest[M * kWidth<typename Ops::T>];
-  const Columns<typename Ops::Packed> columns{lanes, kWidth<typename Ops::T>};
   const bool more = inner > kBlock;
   if (HWY_UNLIKELY(more)) AccumulateRest<Ops, M, V>(rows, columns, inner, rest);
   ZeroAcc(acc);
@@ -84,6 +121,27 @@ HWY_NOINLINE void AccumulateSelecting(Rows<typename Ops::Packed> rows, Columns<t
   }
 }
 
+// The product of parts where columns may hold NaN or infinity in what a row does not see. A matrix unit sums on top of what is there.
+template <class Ops, class PartAt>
+HWY_INLINE void AddSelecting(std::size_t count, const PartAt& part, std::size_t n, bool narrow, const TileEnd<typename Ops::T>& end) {
+  using T = typename Ops::T;
+  HWY_ALIGN T tile[kRows * kWidth<T>] = {};
+  TileEnd<T> rest = end;
+  if constexpr (Ops::kMatrixUnit) {
+    if (end.add) std::copy_n(end.sums, kRows * kWidth<T>, tile);
+    rest.add = false;
+  }
+  for (std::size_t i = 0; i < count; ++i) {
+    const ProductPart<typename Ops::Packed> p = part(i);
+    if constexpr (Ops::kMatrixUnit) {
+      Ops::AddSelecting(p, n, narrow, tile);
+    } else {
+      AccumulateSelecting<Ops>(p.rows, p.columns, p.inner, n, narrow, tile);
+    }
+  }
+  EndRows<Ops>(tile, n, narrow, rest);
+}
+
 // Which of the packed elements that a product sums over there are, of the key groups of a sub-block or the query panels of a chunk: at most
 // 108 rows in tiles of two or more.
 struct Stretches {
@@ -102,16 +160,29 @@ struct Stretches {
   }
 };
 
-// One sum from 0 goes through all stretches, so that a row's bits do not tell which gaps its neighbours leave.
+template <class Packed>
+struct PartOfStretch {
+  Rows<Packed> rows;
+  Columns<Packed> columns;
+  const Stretches& stretches;
+  HWY_INLINE ProductPart<Packed> operator()(std::size_t i) const {
+    const auto [from, size] = stretches.list[i];
+    return {rows.from(from), columns.from(from), size};
+  }
+};
+
+// One sum goes through all stretches, so that a row's bits do not tell which gaps its neighbours leave.
 template <class Ops, std::size_t M, std::size_t V>
 HWY_INLINE void AddTile(Rows<typename Ops::Packed> rows, Columns<typename Ops::Packed> columns, const Stretches& inner,
                         const TileEnd<typename Ops::T>& end) {
-  Acc<Ops, M, V> acc;
-  ZeroAcc(acc);
-  for (std::size_t s = 0; s < inner.count; ++s) {
-    const auto [from, size] = inner.list[s];
-    Accumulate<Ops, M, V>(rows.from(from), columns.from(from), size, acc);
+  const PartOfStretch<typename Ops::Packed> part{rows, columns, inner};
+  const typename Ops::T* before = end.add ? end.sums : nullptr;
+  if (Ops::kMatrixUnit && end.rows == 0) {
+    SumPartsInto<Ops, M, V>(inner.count, part, before, end.sums);
+    return;
   }
+  Acc<Ops, M, V> acc;
+  SumParts(inner.count, part, before, acc);
   EndTile(acc, end);
 }
 // The same with strides that the compiler knows.
@@ -126,14 +197,9 @@ HWY_NOINLINE void AddTileOf(const typename Ops::Packed* rows, Columns<typename O
 template <class Ops, std::int64_t kStride, std::int64_t kStep>
 HWY_INLINE void AddProduct(const typename Ops::Packed* rows, Columns<typename Ops::Packed> columns, const Stretches& inner, std::size_t n,
                            bool narrow, bool select, const TileEnd<typename Ops::T>& end) {
-  using T = typename Ops::T;
   if (HWY_UNLIKELY(select)) {
-    HWY_ALIGN T tile[kRows * kWidth<T>] = {};
-    for (std::size_t s = 0; s < inner.count; ++s) {
-      const auto [from, size] = inner.list[s];
-      AccumulateSelecting<Ops>(Rows<typename Ops::Packed>{rows, kStride, kStep}.from(from), columns.from(from), size, n, narrow, tile);
-    }
-    EndRows<Ops>(tile, n, narrow, end);
+    const PartOfStretch<typename Ops::Packed> part{{rows, kStride, kStep}, columns, inner};
+    AddSelecting<Ops>(inner.count, part, n, narrow, end);
   } else if (narrow) {
     REGARD_FOR_ROWS(n, (AddTileOf<Ops, M, 1, kStride, kStep>(rows, columns, inner, end)));
   } else {

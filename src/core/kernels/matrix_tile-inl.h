@@ -1,0 +1,68 @@
+// One tile of the backward pass where a matrix unit makes the products, in memory: while it makes those of the next tile, the vector units
+// are at this one's.
+
+#if defined(REGARD_KERNELS_MATRIX_TILE_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef REGARD_KERNELS_MATRIX_TILE_INL_H_
+#undef REGARD_KERNELS_MATRIX_TILE_INL_H_
+#else
+#define REGARD_KERNELS_MATRIX_TILE_INL_H_
+#endif
+
+#include "core/kernels/backward_tile-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace regard::kernels {
+namespace HWY_NAMESPACE {
+
+// K Q^T and V dO^T, [2][kRows][kWidth].
+template <class Ops>
+HWY_INLINE void MultiplyBackwardTile(const BackwardTile<Ops>& tile, typename Ops::T* HWY_RESTRICT products) {
+  using Part = OnePart<typename Ops::Packed>;
+  constexpr auto kStride = static_cast<std::int64_t>(kWidth<typename Ops::T>);
+  SumPartsInto<Ops, kRows, 2>(1, Part{{tile.keys, {tile.queries, kStride}, tile.inner}}, nullptr, products);
+  SumPartsInto<Ops, kRows, 2>(1, Part{{tile.values, {tile.d_outs, kStride}, tile.inner_v}}, nullptr, products + kRows * kStride);
+}
+
+// What PlainBackwardTile does with products, for an even number of rows.
+template <class Ops, bool kPartial>
+HWY_NOINLINE void WeighBackwardTile(const BackwardTile<Ops>& tile, const typename Ops::T* HWY_RESTRICT products, std::size_t rows) {
+  using T = typename Ops::T;
+  const Tag<T> d;
+  constexpr std::size_t kRow = kQueryChunk / Ops::kPair;
+  const T factor = tile.score_factor * Ops::kUnit;
+  Vec<T> maximum[2], inverse_sum[2], shift[2];
+#pragma GCC unroll 2
+  for (std::size_t v = 0; v < 2; ++v) {
+    maximum[v] = hn::Mul(hn::Load(d, tile.lanes.maximum + v * kLanes<T>), hn::Set(d, Ops::kUnit));
+    inverse_sum[v] = hn::Load(d, tile.lanes.inverse_sum + v * kLanes<T>);
+    shift[v] = hn::Load(d, tile.lanes.shift + v * kLanes<T>);
+  }
+  for (std::size_t r = 0; r < rows; r += 2) {
+    Vec<typename Ops::Packed> rounded[2];
+#pragma GCC unroll 2
+    for (std::size_t k = 0; k < 2; ++k) {
+      Vec<T> p[2], ds[2];
+#pragma GCC unroll 2
+      for (std::size_t v = 0; v < 2; ++v) {
+        const T* HWY_RESTRICT at = products + (r + k) * kWidth<T> + v * kLanes<T>;
+        p[v] = hn::Mul(Ops::Weight(hn::Load(d, at), factor, maximum[v]), inverse_sum[v]);
+        ds[v] = hn::Mul(p[v], hn::Add(hn::Load(d, at + kRows * kWidth<T>), shift[v]));
+        if constexpr (kPartial) {
+          const auto seen = SeenBy<T>(tile.words, r + k, v * kLanes<T>);
+          p[v] = hn::IfThenElseZero(seen, p[v]);
+          ds[v] = hn::IfThenElseZero(seen, ds[v]);
+        }
+      }
+      Ops::StoreRow(p[0], p[1], tile.weights + (r + k) * kRow);
+      rounded[k] = Ops::Round(ds[0], ds[1]);
+      hn::Store(rounded[k], Tag<typename Ops::Packed>(), tile.d_scores + (r + k) * kRow);
+    }
+    Ops::StorePairs(rounded[0], rounded[1], tile.d_scores_by_query + r / 2 * static_cast<std::size_t>(kQueryChunk));
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace regard::kernels
+HWY_AFTER_NAMESPACE();
+
+#endif  // toggle
