@@ -79,10 +79,8 @@ class Backward {
     d_scores_ = carve.Take<Packed>(kSubKeys * kQueries / kPair);
     d_scores_by_query_ = Ops::kSeparateByQuery ? carve.Take<Packed>(kSubKeys * kQueries / kPair) : d_scores_;
     dq_.Take(carve, kQueries, panels_);
-    if constexpr (Ops::kMatrixUnit) {
-      turned_.Take(carve, dim_);
-      for (T*& products : products_) products = carve.Take<T>(2 * kRows * kWidth<T>);
-    }
+    turned_.Take(carve, dim_);
+    ahead_.Take(carve);
     statistics_.Take(carve, kQueries);
     tiles_.words = carve.Take<std::uint64_t>(kPanels * 2 * kWidth<T>);
     tile_words_ = carve.Take<Unsigned<T>>(kWidth<T>);
@@ -126,12 +124,8 @@ class Backward {
 
   RowScratch<T> Scratch() const { return {copies_, copy_stride_, zeros_}; }
 
-  // Where a product finds the panels of `n` rows: in the tensor itself, or in `memory`, where they are to be packed.
   static bool InPlace(const Head& head, std::int64_t first, std::size_t n, std::size_t cols) {
     return Gradient::kIsProduct && Ops::InPlace(head, first, n, cols);
-  }
-  static Panels<Packed> PanelsAt(bool in_place, const Head& head, std::int64_t first, const Packed* memory, std::size_t panel_stride) {
-    return in_place ? Ops::PanelsInPlace(head, first) : Panels<Packed>{memory, kWidth<T>, static_cast<std::int64_t>(panel_stride)};
   }
 
   void PackKeys(std::int32_t kv_head) {
@@ -141,7 +135,7 @@ class Backward {
     for (std::size_t g = 0; g < block_groups_; ++g) value_rows_[g] = ValueRows(v, g * kRows);
     gradient_.Start(*sequence_, k, kv_head);
     const bool in_place = InPlace(k, key_begin_, keys_, dim_);
-    key_panels_ = PanelsAt(in_place, k, key_begin_, key_panel_memory_, KeyPanelStride());
+    key_panels_ = PanelsAt<Ops>(in_place, k, key_begin_, key_panel_memory_, KeyPanelStride());
     keys_finite_ = gradient_.PackKeys(k, key_begin_, keys_, Scratch(), key_rows_, key_row_memory_, in_place ? nullptr : key_panel_memory_,
                                       KeyPanelStride());
     if (Gradient::kIsProduct) dk_.Start(RowsOfKeys(task_.gradients.dk, kv_head, dim_, task_.scale), block_groups_);
@@ -191,11 +185,11 @@ class Backward {
     for (std::size_t p = 0; p < kPanels; ++p) packed_[p] = false;
     const Head q = HeadOf(task_.inputs.q), d_out = HeadOf(task_.inputs.d_out);
     queries_in_place_ = InPlace(q, query_, queries_, dim_);
-    query_panels_ = PanelsAt(queries_in_place_, q, query_, query_panel_memory_, QueryPanelStride());
+    query_panels_ = PanelsAt<Ops>(queries_in_place_, q, query_, query_panel_memory_, QueryPanelStride());
     d_outs_in_place_ = Ops::InPlace(d_out, query_, queries_, dim_v_);
     PrefetchRows(q, query_, static_cast<std::int64_t>(std::min(queries_, kWidth<T>)), dim_);
     PrefetchRows(d_out, query_, static_cast<std::int64_t>(std::min(queries_, kWidth<T>)), dim_v_);
-    d_out_panels_ = PanelsAt(d_outs_in_place_, d_out, query_, d_out_panel_memory_, QueryPanelStride());
+    d_out_panels_ = PanelsAt<Ops>(d_outs_in_place_, d_out, query_, d_out_panel_memory_, QueryPanelStride());
   }
 
   // `last`: of those that the block's keys meet.
@@ -210,13 +204,11 @@ class Backward {
     queries_finite_ = true;
     // Sub-blocks of about one size.
     const std::size_t count = (block_groups_ + kSubGroups - 1) / kSubGroups;
-    for (std::size_t s = 0; s < count; ++s) {
+    for (std::size_t s = 0, begin = 0, end; s < count; ++s, begin = end) {
       dq_.ExpectLast(Gradient::kIsProduct && !Ops::kMatrixUnit && turn.before == 0 && turn.last && s + 1 == count);
-      if constexpr (Ops::kMatrixUnit) {
-        RunSubBlock(s * kSubGroups, std::min((s + 1) * kSubGroups, block_groups_));  // they begin with a step of keys
-      } else {
-        RunSubBlock(s * block_groups_ / count, (s + 1) * block_groups_ / count);
-      }
+      // A matrix unit's begin with a whole step of keys.
+      end = Ops::kMatrixUnit ? std::min(begin + kSubGroups, block_groups_) : (s + 1) * block_groups_ / count;
+      RunSubBlock(begin, end);
     }
     AddQueries(chunk, turn);
   }
@@ -273,22 +265,22 @@ class Backward {
                       RoundUp(std::min(sub_groups_ * kRows, keys_ - sub_key_), Ops::kMatrixUnit ? kRows : kPair), sub_groups_},
                      statistics_.dead_rows()))
       return;
-    bool some_partial = false;
+    bool zeros_may_meet_nan = Staged();
     for (std::size_t p = 0; p < kPanels; ++p) {
       for (std::size_t g = 0; g < sub_groups_; ++g) {
         if (tiles_.states[p][g] == TileState::kAbsent) continue;
         PackPanel(p);
         RunTile(p, g);
-        some_partial |= tiles_.states[p][g] == TileState::kPartial;
+        zeros_may_meet_nan |= tiles_.states[p][g] == TileState::kPartial;
       }
     }
-    if constexpr (Ops::kMatrixUnit) EndTiles();
-    const bool zeros_may_meet_nan = some_partial || Staged();
+    ahead_.Finish();
     GatherKeys(!queries_finite_ && zeros_may_meet_nan);
     if constexpr (Gradient::kIsProduct) {
       if (!dq_.wanted()) return;
       if constexpr (Ops::kMatrixUnit) {
-        GatherTurned();
+        const Packed* keys = key_panel_memory_ + sub_key_ / kPair * RoundUp(dim_, Ops::kStep);
+        turned_.Add(keys, d_scores_by_query_, tiles_, sub_groups_, !keys_finite_, &dq_);
       } else {
         GatherQueries(!keys_finite_ && zeros_may_meet_nan);
       }
@@ -325,12 +317,12 @@ class Backward {
   void RunTile(std::size_t p, std::size_t g) {
     next_.Step();
     if constexpr (Ops::kMatrixUnit) {
-      if (!Staged()) return RunTileAhead(p, g);
+      if (!Staged()) return ahead_.Run(TileAt(p, g, ahead_.words()), RowsIn(g));
     }
     const BackwardTile<Ops> tile = TileAt(p, g, tile_words_);
-    const std::size_t group = sub_group_ + g, first_query = p * kWidth<T>;
+    const std::size_t key = (sub_group_ + g) * kRows, first_query = p * kWidth<T>;
     if (!Gradient::kIsProduct || Staged()) {
-      StagedBackwardTile(tile, gradient_, group * kRows, first_query, task_.stages, task_.weight_stages, PlaceOf(first_query, g), staged_);
+      StagedBackwardTile(tile, gradient_, key, first_query, task_.stages, task_.weight_stages, PlaceOf(first_query, g), staged_);
     } else if constexpr (Gradient::kIsProduct && !Ops::kMatrixUnit) {
       const bool narrow = queries_ - first_query <= kLanes<T>;
       if (tile.words != nullptr) {
@@ -343,44 +335,15 @@ class Backward {
     }
   }
 
-  // Products of this tile, and what follows them of the one before.
-  void RunTileAhead(std::size_t p, std::size_t g) {
-    MultiplyBackwardTile(TileAt(p, g, tile_words_), products_[1 - turn_]);
-    EndTiles();
-    turn_ = 1 - turn_;
-    waiting_ = {p, g, true};
-  }
-  void EndTiles() {
-    if (!waiting_.there) return;
-    waiting_.there = false;
-    const BackwardTile<Ops> tile = TileAt(waiting_.p, waiting_.g, tile_words_);
-    if (tile.words != nullptr) {
-      WeighBackwardTile<Ops, true>(tile, products_[turn_], kRows);
-    } else {
-      WeighBackwardTile<Ops, false>(tile, products_[turn_], RoundUp(RowsIn(waiting_.g), 2));
-    }
-  }
-
   // Keys of group g of the sub-block.
   std::size_t RowsIn(std::size_t g) const { return std::min(kRows, keys_ - sub_key_ - g * kRows); }
-
   bool Staged() const { return !task_.stages.empty() || !task_.weight_stages.empty(); }
-
   ScoreTile<T> PlaceOf(std::size_t first_query, std::size_t g) const {
-    ScoreTile<T> place{};
+    ScoreTile<T> place = TileOfKeys<T>(*sequence_, query_ + static_cast<std::int64_t>(first_query),
+                                       key_begin_ + static_cast<std::int64_t>(sub_key_ + g * kRows));
     place.rows = RowsIn(g);
     place.lanes = std::min(kWidth<T>, queries_ - first_query);
-    place.i = query_ + static_cast<std::int64_t>(first_query);
-    place.j = key_begin_ + static_cast<std::int64_t>(sub_key_ + g * kRows);
-    place.query = sequence_->q_begin + place.i;
-    place.key = sequence_->k_begin + place.j;
-    place.i += sequence_->i_begin;
-    place.j += sequence_->j_begin;
-    place.offset = sequence_->offset;
-    place.step = 1;
-    place.batch = sequence_->batch;
     place.head = head_;
-    place.rows_are_keys = true;
     place.slot = Slot();
     return place;
   }
@@ -458,21 +421,7 @@ class Backward {
     }
   }
 
-  // The same, turned: dq^T += K^T dS^T.
-  void GatherTurned() {
-    const Packed* keys = key_panel_memory_ + sub_key_ / kPair * RoundUp(dim_, Ops::kStep);
-    for (std::size_t p = 0; p < kPanels; ++p) {
-      if (!packed_[p] || std::all_of(tiles_.states[p], tiles_.states[p] + sub_groups_, [](TileState s) { return s == TileState::kAbsent; }))
-        continue;
-      next_.Step();
-      turned_.ClearAbsent(tiles_.states[p], sub_groups_, d_scores_by_query_ + p * kWidth<T>);
-      turned_.Add(keys, d_scores_by_query_, sub_groups_, p, dq_.state(p) == SumState::kSummed, !keys_finite_);
-      dq_.MarkAdded(p);
-    }
-  }
-
   static bool NarrowTail(std::size_t panel, std::size_t dim) { return dim - panel * kWidth<T> <= kLanes<T>; }
-
   // Adds the chunk's dq to the sum over blocks when its turn has come; the last block writes the result.
   void AddQueries(std::int64_t chunk, const BackwardTurn& turn) {
     if (!dq_.wanted()) return;
@@ -483,11 +432,7 @@ class Backward {
       while (!first && ticket->load(std::memory_order_acquire) != turn.before) std::this_thread::yield();
     }
     if constexpr (!Gradient::kIsProduct) gradient_.FinishQueries(dq_, queries_, sequence_->batch, head_);
-    if constexpr (Ops::kMatrixUnit) {
-      for (std::size_t p = 0; p < kPanels; ++p) {
-        if (dq_.state(p) == SumState::kSummed) turned_.TurnBack(p, zeros_, dq_.Row(0), dq_.panel_step());
-      }
-    }
+    turned_.TurnBack(dq_, zeros_);
     if (first && last) {
       dq_.Write(queries_, zeros_);
       return;
@@ -524,14 +469,9 @@ class Backward {
   Packed *weights_, *d_scores_, *d_scores_by_query_;
   KeySums<Ops> dk_, dv_;
   QuerySums<Ops> dq_;
-  typename TurnedQueriesOf<Ops>::Type turned_;
-  // Where a matrix unit multiplies: products of two tiles in turns, and the one that waits for what follows them.
-  T* products_[2] = {};
-  std::size_t turn_ = 0;
-  struct {
-    std::size_t p, g;
-    bool there = false;
-  } waiting_;
+  // Where a matrix unit multiplies.
+  OnlyWhere<Ops::kMatrixUnit, TurnedQueries, Ops> turned_;
+  OnlyWhere<Ops::kMatrixUnit, TilesAhead, Ops> ahead_;
   T *copies_, *zeros_;
   Unsigned<T>* tile_words_;
   StagedScratch<T> staged_{};

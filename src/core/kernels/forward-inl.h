@@ -44,10 +44,7 @@ class Forward {
   static constexpr std::size_t kGroupsPerUnit = static_cast<std::size_t>(plan::kRowUnit) / kRows;
 
  public:
-  static std::size_t ScratchBytes(const ForwardTask& task) {
-    Forward f(task, nullptr);
-    return f.bytes_;
-  }
+  static std::size_t ScratchBytes(const ForwardTask& task) { return Forward(task, nullptr).bytes_; }
   static void Run(const ForwardTask& task, std::size_t item, std::byte* scratch) {
     [[maybe_unused]] const typename Ops::Session session{};
     Forward pass(task, scratch);
@@ -180,7 +177,7 @@ class Forward {
     }
     values_finite_ = true;
     values_in_place_ = Ops::InPlace(v_, chunk, static_cast<std::size_t>(chunk_end - chunk), dim_v_);
-    values_ = values_in_place_ ? Ops::PanelsInPlace(v_, chunk) : Panels<Packed>{value_memory_, kWidth<T>, ValuePanelStride()};
+    values_ = PanelsAt<Ops>(values_in_place_, v_, chunk, value_memory_, ValuePanelStride());
     for (std::size_t begin = 0, end; begin < panels; begin = end + 1) {
       while (begin < panels && !wanted_[begin]) ++begin;
       for (end = begin; end < panels && wanted_[end];) ++end;
@@ -213,7 +210,7 @@ class Forward {
     if (values_in_place_) {
       values_finite_ &= !SomeMayBeHidden() || Ops::FiniteInPlace(v_, key, n, dim_v_);
     } else {
-      values_finite_ &= Ops::PackPanelsOf(v_, key, n, padded, dim_v_, static_cast<std::size_t>(ValuePanelStride()), Scratch(),
+      values_finite_ &= Ops::PackPanelsOf(v_, key, n, padded, dim_v_, ValuePanelStride(), Scratch(),
                                           value_memory_ + panel_begin * kWidth<T> / kPair * kWidth<T>);
     }
   }
@@ -222,7 +219,7 @@ class Forward {
   bool SomeMayBeHidden() const { return task_.layout->mask != nullptr || Staged(); }
   bool Staged() const { return !task_.stages.empty() || !task_.weight_stages.empty(); }
 
-  std::int64_t ValuePanelStride() const { return static_cast<std::int64_t>(chunk_ / kPair * kWidth<T>); }
+  std::size_t ValuePanelStride() const { return chunk_ / kPair * kWidth<T>; }
 
   void PassOver(const RowGroup& group, std::int64_t chunk, std::int64_t chunk_end) {
     uses_count_ = UsePanels<T>(*task_.layout, static_cast<std::size_t>(item_->sequence), group.head, group.unit, group.row, group.rows,
@@ -243,7 +240,7 @@ class Forward {
       }
       WeighAll(group);
     }
-    AddChunkSums(group);
+    AddSums(chunk_sums_, group.rows, sums_ + group.index * kRows * kLanes<T>);
     GatherValues(group);
     started_[group.index] = true;
   }
@@ -251,33 +248,20 @@ class Forward {
   // The plain way: weights straight from the accumulators, with the maxima that the rows have.
   void Weigh(const RowGroup& group) {
     T* maxima = maxima_ + group.index * kRows;
-    const T factor = static_cast<T>(task_.scale);
     if constexpr (Ops::kMatrixUnit) MultiplyPanel(group, 0);
     for (std::size_t u = 0; u < uses_count_; ++u) {
       next_.Step();
-      const PanelUse use = uses_[u];
       // A matrix unit multiplies one panel while the vector units weigh the one before.
       if constexpr (Ops::kMatrixUnit) {
         if (u + 1 < uses_count_) MultiplyPanel(group, u + 1);
       }
-      const Weighing<Ops> to{factor, maxima, words_ + u * kRows, chunk_sums_, weights_ + u * kRows * kWidth<T> / kPair};
-      T* scores = scores_ + u * kRows * kWidth<T>;
-      const bool starts = SomeRowStarts(group, use, maxima, to.words);
+      const bool starts = SomeRowStarts(group.rows, maxima, uses_[u].partial ? words_ + u * kRows : nullptr);
       if constexpr (Ops::kMatrixUnit) {
         for (std::size_t r = 0; starts && r < group.rows; ++r) {
-          if (maxima[r] == kMinusInfinity<T>) maxima[r] = MaximumOfProducts(u, r);
+          if (maxima[r] == kMinusInfinity<T>) maxima[r] = MaximumIn(u, r);
         }
       }
-      if (!Ops::kMatrixUnit && HWY_UNLIKELY(starts)) {
-        REGARD_FOR_ROWS(group.rows, (ScorePanel<Ops, M>(queries_[group.index], KeysAt(use).data, inner_, factor, scores)));
-        if (use.partial) HideScores(group.rows, to.words, scores);
-        for (std::size_t r = 0; r < group.rows; ++r) {
-          if (maxima[r] == kMinusInfinity<T>) maxima[r] = RowMaximum(scores + r * kWidth<T>);
-          WeighRow<Ops>(scores + r * kWidth<T>, maxima[r], to.sums + r * kLanes<T>, to.weights + r * kWidth<T> / kPair);
-        }
-      } else {
-        WeighUse(group, use, scores, to);
-      }
+      !Ops::kMatrixUnit&& HWY_UNLIKELY(starts) ? WeighFirst(group, u) : WeighUse(group, u);
     }
     bool again = false;
     for (std::size_t r = 0; r < group.rows; ++r) again |= Outgrown(group, r);
@@ -294,18 +278,20 @@ class Forward {
   }
 
   // The greatest score that row r sees in panel u, of products in its tile of scores.
-  T MaximumOfProducts(std::size_t u, std::size_t r) const {
-    const Tag<T> d;
-    HWY_ALIGN T row[kWidth<T>];
-    for (std::size_t lane = 0; lane < kWidth<T>; lane += kLanes<T>) {
-      hn::Store(Ops::ScoreOf(hn::Load(d, scores_ + (u * kRows + r) * kWidth<T> + lane), static_cast<T>(task_.scale)), d, row + lane);
-    }
-    if (uses_[u].partial) HideScores(1, words_ + u * kRows + r, row);
-    return RowMaximum(row);
+  T MaximumIn(std::size_t u, std::size_t r) const {
+    return MaximumOfProducts<Ops>(scores_ + (u * kRows + r) * kWidth<T>, static_cast<T>(task_.scale),
+                                  uses_[u].partial ? words_ + u * kRows + r : nullptr);
   }
 
-  HWY_INLINE void WeighUse(const RowGroup& group, const PanelUse& use, const T* products, const Weighing<Ops>& to) {
+  Weighing<Ops> WeighingOf(const RowGroup& group, std::size_t u) const {
+    return {static_cast<T>(task_.scale), maxima_ + group.index * kRows, words_ + u * kRows, chunk_sums_,
+            weights_ + u * kRows * kWidth<T> / kPair};
+  }
+  HWY_INLINE void WeighUse(const RowGroup& group, std::size_t u) {
+    const PanelUse use = uses_[u];
+    const Weighing<Ops> to = WeighingOf(group, u);
     if constexpr (Ops::kMatrixUnit) {
+      const T* products = scores_ + u * kRows * kWidth<T>;
       use.partial ? WeighTile<Ops, true>(products, group.rows, to) : WeighTile<Ops, false>(products, group.rows, to);
     } else {
       const Rows<Packed> q = queries_[group.index];
@@ -319,18 +305,21 @@ class Forward {
       }
     }
   }
+  // The same where rows find their maximum.
+  HWY_INLINE void WeighFirst(const RowGroup& group, std::size_t u) {
+    const Weighing<Ops> to = WeighingOf(group, u);
+    T *maxima = maxima_ + group.index * kRows, *scores = scores_ + u * kRows * kWidth<T>;
+    const Packed* k = KeysAt(uses_[u]).data;
+    REGARD_FOR_ROWS(group.rows, (ScorePanel<Ops, M>(queries_[group.index], k, inner_, to.score_factor, scores)));
+    if (uses_[u].partial) HideScores(group.rows, to.words, scores);
+    for (std::size_t r = 0; r < group.rows; ++r) {
+      if (maxima[r] == kMinusInfinity<T>) maxima[r] = RowMaximum(scores + r * kWidth<T>);
+      WeighRow<Ops>(scores + r * kWidth<T>, maxima[r], to.sums + r * kLanes<T>, to.weights + r * kWidth<T> / kPair);
+    }
+  }
 
   bool Outgrown(const RowGroup& group, std::size_t r) const {
     return SumTooLarge(sums_ + (group.index * kRows + r) * kLanes<T>, chunk_sums_ + r * kLanes<T>);
-  }
-
-  // Sums of a chunk are kept apart until it ends: a long sum rounds less in pieces.
-  void AddChunkSums(const RowGroup& group) {
-    const Tag<T> d;
-    T* sums = sums_ + group.index * kRows * kLanes<T>;
-    for (std::size_t r = 0; r < group.rows; ++r, sums += kLanes<T>) {
-      hn::Store(hn::Add(hn::Load(d, sums), hn::Load(d, chunk_sums_ + r * kLanes<T>)), d, sums);
-    }
   }
 
   // Does the chunk again for rows whose sum has outgrown their maximum; the others get the same bits as before.
@@ -338,9 +327,8 @@ class Forward {
     bool outgrown[kRows];
     for (std::size_t r = 0; r < group.rows; ++r) outgrown[r] = Outgrown(group, r);
     Clear(chunk_sums_, kRows * kLanes<T>);
-    if constexpr (Ops::kMatrixUnit) return WeighProductsAgain(group, outgrown);
-    ScoreAll(group);
-    for (std::size_t u = 0; u < uses_count_; ++u) {
+    if constexpr (!Ops::kMatrixUnit) ScoreAll(group);  // else products still lie there
+    for (std::size_t u = 0; !Ops::kMatrixUnit && u < uses_count_; ++u) {
       if (uses_[u].partial) HideScores(group.rows, words_ + u * kRows, scores_ + u * kRows * kWidth<T>);
     }
     for (std::size_t r = 0; r < group.rows; ++r) {
@@ -348,41 +336,17 @@ class Forward {
       const T chunk_maximum = ChunkMaximum(r);
       if (chunk_maximum > maxima_[group.index * kRows + r]) Raise(group, r, chunk_maximum);
     }
-    WeighAll(group);
-  }
-
-  // The same where the products still lie in the tiles of scores.
-  void WeighProductsAgain(const RowGroup& group, const bool* outgrown) {
-    T* maxima = maxima_ + group.index * kRows;
-    for (std::size_t r = 0; r < group.rows; ++r) {
-      T chunk_maximum = maxima[r];
-      for (std::size_t u = 0; outgrown[r] && u < uses_count_; ++u) {
-        const T m = MaximumOfProducts(u, r);
-        if (!(m <= chunk_maximum)) chunk_maximum = m;  // NaN stays
-        if (chunk_maximum != chunk_maximum) break;
-      }
-      if (chunk_maximum > maxima[r]) Raise(group, r, chunk_maximum);
+    if constexpr (Ops::kMatrixUnit) {
+      for (std::size_t u = 0; u < uses_count_; ++u) WeighUse(group, u);
+    } else {
+      WeighAll(group);
     }
-    for (std::size_t u = 0; u < uses_count_; ++u) {
-      WeighUse(group, uses_[u], scores_ + u * kRows * kWidth<T>,
-               {static_cast<T>(task_.scale), maxima, words_ + u * kRows, chunk_sums_, weights_ + u * kRows * kWidth<T> / kPair});
-    }
-  }
-
-  // Whether a row without a maximum sees something in this panel.
-  static bool SomeRowStarts(const RowGroup& group, const PanelUse& use, const T* maxima, const std::uint64_t* words) {
-    for (std::size_t r = 0; r < group.rows; ++r) {
-      if (maxima[r] == kMinusInfinity<T> && (!use.partial || words[r] != 0)) return true;
-    }
-    return false;
   }
 
   void ScoreAll(const RowGroup& group) {
-    const Rows<Packed> q = queries_[group.index];
     for (std::size_t u = 0; u < uses_count_; ++u) {
       next_.Step();
-      const std::size_t panel = uses_[u].panel;
-      score_.Tile(TileOf(group, u), group.index * kRows, panel * kWidth<T>, q, keys_ + panel * inner_ * kWidth<T>);
+      score_.Tile(TileOf(group, u), group.index * kRows, uses_[u].panel * kWidth<T>, queries_[group.index], KeysAt(uses_[u]).data);
     }
   }
 
@@ -415,7 +379,7 @@ class Forward {
   T ChunkMaximum(std::size_t r) const {
     T maximum = kMinusInfinity<T>;
     for (std::size_t u = 0; u < uses_count_; ++u) {
-      const T m = RowMaximum(scores_ + (u * kRows + r) * kWidth<T>);
+      const T m = Ops::kMatrixUnit && !Staged() ? MaximumIn(u, r) : RowMaximum(scores_ + (u * kRows + r) * kWidth<T>);
       if (!(m <= maximum)) maximum = m;  // NaN stays
       if (maximum != maximum) break;
     }
@@ -463,7 +427,7 @@ class Forward {
       T* out = OutTile(group.index, p);
       const bool narrow = dim_v_ - p * kWidth<T> <= kLanes<T>;
       if (HWY_UNLIKELY(select)) {
-        AddSelecting<Ops>(uses_count_, UsedPart{weights_, values_.at(p), uses_}, group.rows, narrow,
+        AddSelecting<Ops>(uses_count_, UsedPart<Ops>{weights_, values_.at(p), uses_}, group.rows, narrow,
                           TileEnd<T>{out, started_[group.index]});
       } else if (narrow) {
         REGARD_FOR_ROWS(group.rows, (GatherPanel<M, 1>(values_.at(p), started_[group.index], out)));
@@ -473,24 +437,10 @@ class Forward {
     }
   }
 
-  // The weights and values of the keys of panel u that some row sees; of all its keys where a matrix unit multiplies whole panels.
-  struct UsedPart {
-    const Packed* weights;
-    Columns<Packed> values;
-    const PanelUse* uses;
-    HWY_INLINE ProductPart<Packed> operator()(std::size_t u) const {
-      const std::size_t from = Ops::kMatrixUnit ? 0 : uses[u].begin / kPair;
-      const std::size_t to = Ops::kMatrixUnit ? kWidth<T> / kPair : (uses[u].end + kPair - 1) / kPair;
-      return {{weights + u * kRows * kWidth<T> / kPair + from, static_cast<std::int64_t>(kWidth<T> / kPair), 1},
-              values.from(uses[u].panel * kWidth<T> / kPair + from),
-              to - from};
-    }
-  };
-
   // Chunk by chunk: a long sum rounds less in pieces.
   template <std::size_t M, std::size_t V>
   HWY_NOINLINE void GatherPanel(Columns<Packed> values, bool started, T* HWY_RESTRICT out) const {
-    SumPartsInto<Ops, M, V>(uses_count_, UsedPart{weights_, values, uses_}, started ? out : nullptr, out);
+    SumPartsInto<Ops, M, V>(uses_count_, UsedPart<Ops>{weights_, values, uses_}, started ? out : nullptr, out);
   }
 
   // Divides by the sum, and writes the rows and their statistics.

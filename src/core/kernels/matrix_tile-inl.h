@@ -9,6 +9,7 @@
 #endif
 
 #include "core/kernels/backward_tile-inl.h"
+#include "core/kernels/carve.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace regard::kernels {
@@ -60,6 +61,50 @@ HWY_NOINLINE void WeighBackwardTile(const BackwardTile<Ops>& tile, const typenam
     Ops::StorePairs(rounded[0], rounded[1], tile.d_scores_by_query + r / 2 * static_cast<std::size_t>(kQueryChunk));
   }
 }
+
+// Tiles one after another: products of the one that comes, then what follows those of the one before.
+template <class Ops>
+class TilesAhead {
+  using T = typename Ops::T;
+
+ public:
+  void Take(Carve& carve) {
+    for (Place& place : places_) {
+      place.products = carve.Take<T>(2 * kRows * kWidth<T>);
+      place.words = carve.Take<Unsigned<T>>(kWidth<T>);
+    }
+  }
+
+  // Memory for the words of the tile that comes next.
+  Unsigned<T>* words() { return places_[1 - turn_].words; }
+  // `rows` of the tile exist.
+  void Run(const BackwardTile<Ops>& tile, std::size_t rows) {
+    Place& place = places_[1 - turn_];
+    MultiplyBackwardTile(tile, place.products);
+    Finish();
+    turn_ = 1 - turn_;
+    place.tile = tile;
+    place.rows = tile.words != nullptr ? kRows : RoundUp(rows, 2);
+  }
+  // Nothing comes behind the tiles so far.
+  void Finish() {
+    Place& place = places_[turn_];
+    if (place.rows == 0) return;
+    place.tile.words != nullptr ? WeighBackwardTile<Ops, true>(place.tile, place.products, place.rows)
+                                : WeighBackwardTile<Ops, false>(place.tile, place.products, place.rows);
+    place.rows = 0;
+  }
+
+ private:
+  struct Place {
+    T* products;
+    Unsigned<T>* words;
+    BackwardTile<Ops> tile;
+    std::size_t rows = 0;  // that wait
+  };
+  Place places_[2];
+  std::size_t turn_ = 0;
+};
 
 }  // namespace HWY_NAMESPACE
 }  // namespace regard::kernels

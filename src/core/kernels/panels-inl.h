@@ -9,6 +9,8 @@
 
 #include <algorithm>
 
+#include "core/kernels/operands-inl.h"
+#include "core/kernels/rows-inl.h"
 #include "core/kernels/simd-inl.h"
 #include "core/plan/layout.h"
 
@@ -72,6 +74,30 @@ HWY_NOINLINE std::size_t UsePanels(const plan::Layout& layout, std::size_t seque
   }
   return kept;
 }
+
+// Where a product finds the panels of rows from `first` on: in the tensor itself, or in `memory`, where they are to be packed.
+template <class Ops>
+HWY_INLINE Panels<typename Ops::Packed> PanelsAt(bool in_place, const Head& head, std::int64_t first, const typename Ops::Packed* memory,
+                                                 std::size_t panel_stride) {
+  if (in_place) return Ops::PanelsInPlace(head, first);
+  return {memory, kWidth<typename Ops::T>, static_cast<std::int64_t>(panel_stride)};
+}
+
+// The weights and values of the keys of panel u that some row sees; of all its keys where a matrix unit multiplies whole panels.
+template <class Ops>
+struct UsedPart {
+  using Packed = typename Ops::Packed;
+  const Packed* weights;  // [use][kRows][kWidth]
+  Columns<Packed> values;
+  const PanelUse* uses;
+  HWY_INLINE ProductPart<Packed> operator()(std::size_t u) const {
+    constexpr std::size_t kPanel = kWidth<typename Ops::T> / Ops::kPair;
+    const std::size_t from = Ops::kMatrixUnit ? 0 : uses[u].begin / Ops::kPair;
+    const std::size_t to = Ops::kMatrixUnit ? kPanel : (uses[u].end + Ops::kPair - 1) / Ops::kPair;
+    return {
+        {weights + u * kRows * kPanel + from, static_cast<std::int64_t>(kPanel), 1}, values.from(uses[u].panel * kPanel + from), to - from};
+  }
+};
 
 }  // namespace HWY_NAMESPACE
 }  // namespace regard::kernels

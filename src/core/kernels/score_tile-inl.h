@@ -9,6 +9,7 @@
 
 #include "core/kernels/rows-inl.h"
 #include "core/kernels/simd-inl.h"
+#include "core/plan/layout.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace regard::kernels {
@@ -30,6 +31,21 @@ struct ScoreTile {
   std::size_t queries() const { return rows_are_keys ? lanes : rows; }
   std::size_t keys() const { return rows_are_keys ? rows : lanes; }
 };
+
+// A tile of the backward pass, from query i and key j of a sequence on.
+template <typename T>
+HWY_INLINE ScoreTile<T> TileOfKeys(const plan::Sequence& sequence, std::int64_t i, std::int64_t j) {
+  ScoreTile<T> tile{};
+  tile.query = sequence.q_begin + i;
+  tile.key = sequence.k_begin + j;
+  tile.i = sequence.i_begin + i;
+  tile.j = sequence.j_begin + j;
+  tile.offset = sequence.offset;
+  tile.step = 1;
+  tile.batch = sequence.batch;
+  tile.rows_are_keys = true;
+  return tile;
+}
 
 // A tensor in the orientation of a tile: element of (row r, lane c) is at first + r * row + c * lane.
 struct TileStrides {

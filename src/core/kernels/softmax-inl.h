@@ -129,6 +129,19 @@ HWY_INLINE T RowMaximum(const T* HWY_RESTRICT scores) {
   return nan ? std::numeric_limits<T>::quiet_NaN() : maximum;
 }
 
+// The same of a matrix unit's products; `word` says which lanes the row sees, where it does not see all.
+template <class Ops>
+HWY_NOINLINE typename Ops::T MaximumOfProducts(const typename Ops::T* HWY_RESTRICT products, typename Ops::T factor,
+                                               const std::uint64_t* word) {
+  using T = typename Ops::T;
+  HWY_ALIGN T row[kWidth<T>];
+  for (std::size_t lane = 0; lane < kWidth<T>; lane += kLanes<T>) {
+    hn::Store(Ops::ScoreOf(hn::Load(Tag<T>(), products + lane), factor), Tag<T>(), row + lane);
+  }
+  if (word != nullptr) HideScores(1, word, row);
+  return RowMaximum(row);
+}
+
 // Scores of one row of one panel -> weights; -infinity gives 0. A row that has seen nothing yet (maximum -infinity) gets zeros. `factors`,
 // where given, multiply weights after they were summed.
 template <class Ops>
@@ -149,6 +162,23 @@ HWY_INLINE void WeighRow(const typename Ops::T* HWY_RESTRICT scores, typename Op
     Ops::StoreRow(hn::IfThenZeroElse(hn::Eq(w0, zero), hn::Mul(w0, hn::Load(d, factors))),
                   hn::IfThenZeroElse(hn::Eq(w1, zero), hn::Mul(w1, hn::Load(d, factors + kLanes<T>))), weights);
   }
+}
+
+// sums += chunk, for some rows. Sums of a chunk are kept apart until it ends: a long sum rounds less in pieces.
+template <typename T>
+HWY_INLINE void AddSums(const T* HWY_RESTRICT chunk, std::size_t rows, T* HWY_RESTRICT sums) {
+  const Tag<T> d;
+  for (std::size_t at = 0; at < rows * kLanes<T>; at += kLanes<T>)
+    hn::Store(hn::Add(hn::Load(d, sums + at), hn::Load(d, chunk + at)), d, sums + at);
+}
+
+// Whether a row without a maximum sees something in a panel; `words` are null where all rows see all of it.
+template <typename T>
+HWY_INLINE bool SomeRowStarts(std::size_t rows, const T* maxima, const std::uint64_t* words) {
+  for (std::size_t r = 0; r < rows; ++r) {
+    if (maxima[r] == kMinusInfinity<T> && (words == nullptr || words[r] != 0)) return true;
+  }
+  return false;
 }
 
 // Whether a row's sum has outgrown its maximum with this chunk. NaN has not: no other maximum would mend it.

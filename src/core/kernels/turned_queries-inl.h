@@ -32,7 +32,53 @@ class TurnedQueries {
     sums_ = carve.Take<T>(kQueries * RoundUp(dim, kStep));
   }
 
-  // Zeros in dS, [pair of keys][query], where a query panel has no tile; `groups` tiles are there, or would be.
+  // What the keys of a sub-block of `groups`, turned, add to the chunk's queries, by the tiles that are there. dS lies as [pair of
+  // keys][query].
+  void Add(const Packed* turned_keys, Packed* d_scores, const BackwardTiles<T>& tiles, std::size_t groups, bool select,
+           QuerySums<Ops>* dq) {
+    for (std::size_t p = 0; p * kWidth<T> < kQueries; ++p, d_scores += kWidth<T>) {
+      const TileState* states = tiles.states[p];
+      if (std::all_of(states, states + groups, [](TileState s) { return s == TileState::kAbsent; })) continue;
+      ClearAbsent(states, groups, d_scores);
+      AddPanel(turned_keys, {d_scores, static_cast<std::int64_t>(kQueries)}, RoundUp(groups * kGroupPairs, kStep) / kStep, p,
+               dq->state(p) == SumState::kSummed, select);
+      dq->MarkAdded(p);
+    }
+  }
+
+  // Gives the sums to `dq`, row by row.
+  void TurnBack(const QuerySums<Ops>& dq, const T* zeros) const {
+    const std::size_t rows = RoundUp(dim_, kStep);
+    for (std::size_t p = 0; p * kWidth<T> < kQueries; ++p) {
+      if (dq.state(p) != SumState::kSummed) continue;
+      for (std::size_t c = 0; c < rows; c += kWidth<T>) {
+        const T* pointers[kWidth<T>];
+        for (std::size_t r = 0; r < kWidth<T>; ++r) pointers[r] = c + r < rows ? sums_ + (p * rows + c + r) * kWidth<T> : zeros;
+        for (std::size_t run = 0; run * Ops::kRun < kWidth<T>; ++run) {
+          PackLanes(pointers, Ops::kRun, T{1}, dq.Row(p * kWidth<T> + Ops::QueryOfRun(run)) + c / kWidth<T> * dq.panel_step());
+          for (std::size_t r = 0; r < kWidth<T> && c + r < rows; ++r) pointers[r] += Ops::kRun;
+        }
+      }
+    }
+  }
+
+ private:
+  void AddPanel(const Packed* keys, Columns<Packed> d_scores, std::size_t steps, std::size_t p, bool add, bool select) {
+    const std::size_t rows = RoundUp(dim_, kStep), step = rows * kStep;
+    for (std::size_t at = 0; at < rows; at += kStep, keys += kStep * kStep) {
+      T* sums = sums_ + (p * rows + at) * kWidth<T>;
+      for (std::size_t lane = 0; lane < kWidth<T>; lane += kStep) {
+        const Columns<Packed> columns{d_scores.data + lane, d_scores.stride};
+        if (HWY_UNLIKELY(select)) {
+          AddSelecting(keys, step, columns, steps, add, sums + lane);
+        } else {
+          Ops::MultiplySquare(keys, step, columns, steps, add, sums + lane);
+        }
+      }
+    }
+  }
+
+  // Zeros where a query panel has no tile.
   static void ClearAbsent(const TileState* states, std::size_t groups, Packed* HWY_RESTRICT d_scores) {
     const std::size_t padded = RoundUp(groups * kGroupPairs, kStep);
     for (std::size_t pair = 0; pair < padded; ++pair) {
@@ -41,36 +87,6 @@ class TurnedQueries {
     }
   }
 
-  // What the keys of a sub-block, turned, add to query panel p of the chunk.
-  void Add(const Packed* turned_keys, const Packed* d_scores, std::size_t groups, std::size_t p, bool add, bool select) {
-    const std::size_t rows = RoundUp(dim_, kStep), steps = RoundUp(groups * kGroupPairs, kStep) / kStep;
-    for (std::size_t at = 0; at < rows; at += kStep) {
-      for (std::size_t lane = 0; lane < kWidth<T>; lane += kStep) {
-        T* sums = sums_ + (p * rows + at) * kWidth<T> + lane;
-        const Columns<Packed> columns{d_scores + p * kWidth<T> + lane, static_cast<std::int64_t>(kQueries)};
-        if (HWY_UNLIKELY(select)) {
-          AddSelecting(turned_keys + at * kStep, rows * kStep, columns, steps, add, sums);
-        } else {
-          Ops::MultiplySquare(turned_keys + at * kStep, rows * kStep, columns, steps, add, sums);
-        }
-      }
-    }
-  }
-
-  // Query panel p of the sums, [query][kWidth] a panel of dims, `panel_step` apart.
-  void TurnBack(std::size_t p, const T* zeros, T* HWY_RESTRICT to, std::size_t panel_step) const {
-    const std::size_t rows = RoundUp(dim_, kStep);
-    for (std::size_t c = 0; c < rows; c += kWidth<T>, to += panel_step) {
-      const T* pointers[kWidth<T>];
-      for (std::size_t r = 0; r < kWidth<T>; ++r) pointers[r] = c + r < rows ? sums_ + (p * rows + c + r) * kWidth<T> : zeros;
-      for (std::size_t run = 0; run * Ops::kRun < kWidth<T>; ++run) {
-        PackLanes(pointers, Ops::kRun, T{1}, to + (p * kWidth<T> + Ops::QueryOfRun(run)) * kWidth<T>);
-        for (std::size_t r = 0; r < kWidth<T> && c + r < rows; ++r) pointers[r] += Ops::kRun;
-      }
-    }
-  }
-
- private:
   // Query by query, where keys may hold NaN or infinity in what a query does not see. Rare, so it is small and not fast.
   static HWY_NOINLINE void AddSelecting(const Packed* keys, std::size_t row_step, Columns<Packed> columns, std::size_t steps, bool add,
                                         T* HWY_RESTRICT sums) {
@@ -94,15 +110,24 @@ class TurnedQueries {
   T* sums_ = nullptr;  // [query panel][dim][kWidth]
 };
 
-// Nothing where there is no such unit.
-template <class Ops, bool kMatrixUnit = Ops::kMatrixUnit>
-struct TurnedQueriesOf {
-  struct Type {};
+// A member that only some Ops need; in its place there is this for others.
+struct Nothing {
+  template <class... Arguments>
+  void Take(Arguments&&...) {}
+  template <class... Arguments>
+  void TurnBack(Arguments&&...) {}
+  void Finish() {}
 };
-template <class Ops>
-struct TurnedQueriesOf<Ops, true> {
-  using Type = TurnedQueries<Ops>;
+template <bool kNeeded, template <class> class Member, class Ops>
+struct MemberOf {
+  using Type = Nothing;
 };
+template <template <class> class Member, class Ops>
+struct MemberOf<true, Member, Ops> {
+  using Type = Member<Ops>;
+};
+template <bool kNeeded, template <class> class Member, class Ops>
+using OnlyWhere = typename MemberOf<kNeeded, Member, Ops>::Type;
 
 }  // namespace HWY_NAMESPACE
 }  // namespace regard::kernels
