@@ -35,7 +35,7 @@ def _row(problem: Problem, direction: str, size: Size, settings: Settings) -> Ro
     ratio = median(ratios(theirs, ours))
     goal = None
     if problem.entry.name == "additive" and settings.level != "quick":
-        goal = _ADDITIVE_GOALS[direction][0 if regard.kernel_target().startswith("avx512") else 1]
+        goal = _ADDITIVE_GOALS[direction][0 if regard.kernel_target() in ("amx_bf16", "avx512_bf16", "avx512") else 1]
     return Row(
         "mechanisms", f"{problem.entry.name}, {_WORDS[direction]}", ours.time, theirs.time, problem.rival.against, disturbed=ours.disturbed,
         goal=f"{goal}x" if goal else "", reached=f"{ratio:.2f}x", met=ratio >= goal if goal else None,
