@@ -34,8 +34,8 @@ struct AmxOps : Bf16PairOps {
 
   // Beside a matrix unit that is at work, vectors of 512 bits are multiplied in one pipe of two, while additions and comparisons still have
   // both: hence exponentials of few multiplications (`factor` and `maximum` in units of log2, `kUnit` of natural ones), as exact as numbers
-  // that are rounded to bfloat16 need. 0 where the result is no normal number; infinite above 2^128, so that a row sum shows that its
-  // maximum was too low. NaN gives NaN.
+  // that are rounded to bfloat16 need. 0 below 2^-100; infinite above 2^128, so that a row sum shows that its maximum was too low. NaN
+  // gives NaN.
   static constexpr float kUnit = 1.44269504088896340736f;
   static HWY_INLINE Vec<float> Weight(Vec<float> acc, float factor, Vec<float> maximum) {
     const Tag<float> d;
@@ -49,8 +49,8 @@ struct AmxOps : Bf16PairOps {
     p = hn::MulAdd(p, f, hn::Set(d, 2.402211972e-1f));
     p = hn::MulAdd(p, f, hn::Set(d, 6.931469671e-1f));
     p = hn::MulAdd(p, f, hn::Set(d, 1.000000072f));
-    const __mmask16 normal = _mm512_cmp_ps_mask(x.raw, _mm512_set1_ps(-126.0f), _CMP_NLT_UQ);
-    return Vec<float>{_mm512_maskz_scalef_ps(normal, p.raw, n.raw)};
+    const __mmask16 counts = _mm512_cmp_ps_mask(x.raw, _mm512_set1_ps(-100.0f), _CMP_NLT_UQ);
+    return Vec<float>{_mm512_maskz_scalef_ps(counts, p.raw, n.raw)};
   }
 
   // The shapes of the tile registers, for as long as an item runs. 0, 1: sums of kRows rows, of 16 lanes each; 2: kRows rows; 3, 4:

@@ -182,7 +182,7 @@ HWY_NOINLINE void StagedBackwardTile(const BackwardTile<typename Gradient::Ops>&
       const auto s = hn::Load(d, at);
       auto seen = hn::Not(hn::Eq(s, hidden));
       if (tile.words != nullptr) seen = hn::And(seen, SeenBy<T>(tile.words, r, lane));
-      p[v] = hn::Mul(Exp(hn::Sub(s, hn::Load(d, tile.lanes.maximum + lane))), hn::Load(d, tile.lanes.inverse_sum + lane));
+      p[v] = hn::Mul(SoftmaxExp<T>(hn::Sub(s, hn::Load(d, tile.lanes.maximum + lane))), hn::Load(d, tile.lanes.inverse_sum + lane));
       p[v] = hn::IfThenElseZero(seen, p[v]);
       auto dp = acc.v[r][v];
       const auto weight = p[v];

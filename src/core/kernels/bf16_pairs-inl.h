@@ -44,7 +44,7 @@ struct Bf16PairOps {
   }
   static HWY_INLINE Vec<float> ScoreOf(Vec<float> acc, float factor) { return hn::Mul(acc, hn::Set(Tag<float>(), factor)); }
   static HWY_INLINE Vec<float> Weight(Vec<float> acc, float factor, Vec<float> maximum) {
-    return Exp(hn::Sub(ScoreOf(acc, factor), maximum));
+    return SoftmaxExp<float>(hn::Sub(ScoreOf(acc, factor), maximum));
   }
 
   static HWY_INLINE Vec<float> MulAccSelecting(Vec<float> acc, Packed a, const Packed* HWY_RESTRICT b) {

@@ -27,8 +27,8 @@ HWY_INLINE Vec<float> Exp2OfFraction(Vec<float> f) {
 }
 
 // float: relative error below 1.5e-7 near 0, growing to 2e-6 at -87 (log2(e) is one float), on [-87, 44]. Below -87.3 the result stays at
-// 2^-126 or a little above and does not become 0 (the caller zeroes what is masked; a weight of 2^-126 is nothing beside a row sum of about
-// 1). Above 88 it saturates near 2^127, so that a row sum shows that its maximum was too low. NaN gives NaN.
+// 2^-126 or a little above and does not become 0. Above 88 it saturates near 2^127, so that a row sum shows that its maximum was too low.
+// NaN gives NaN.
 //
 // 2^(x log2(e)) = 2^n 2^f with n the nearest integer: adding kMagic leaves n, plus the exponent's bias, in the low bits of the sum.
 HWY_INLINE Vec<float> Exp(Vec<float> x) {
@@ -61,6 +61,14 @@ HWY_INLINE Vec<double> Exp(Vec<double> x) {
   const Tag<double> d;
   const auto clamped = hn::Max(hn::Set(d, -708.0), hn::Min(hn::Set(d, 708.0), x));
   return hn::IfThenElse(hn::IsNaN(x), x, hn::Exp(d, clamped));
+}
+
+// e^x as softmax sums need it: 0 below 2^-100 (double: 2^-938). That is nothing beside a row sum of about 1, and what it is multiplied with
+// would soon be denormal, for which some processors take a hundred times as long.
+template <typename T>
+HWY_INLINE Vec<T> SoftmaxExp(Vec<T> x) {
+  constexpr T kLeast = sizeof(T) == 4 ? T{-69} : T{-650};
+  return hn::IfThenZeroElse(hn::Lt(x, hn::Set(Tag<T>(), kLeast)), Exp(x));
 }
 
 // x[i] = e^-x[i] for `n` elements, taken in double: of a logarithm in float the digits behind the first ones are lost.

@@ -52,7 +52,7 @@ HWY_INLINE void EachGaussian(const Stage& stage, const ScoreTile<T>& place, F f)
       const auto first = hn::Set(d, static_cast<T>(key));
       const auto distance = place.rows_are_keys ? hn::Sub(first, hn::Load(d, centres + c))
                                                 : hn::Sub(hn::MulAdd(hn::Iota(d, T{0}), step, first), hn::Set(d, centres[r]));
-      f(r * kWidth<T> + c, Exp(hn::Mul(hn::Mul(distance, distance), factor)), distance);
+      f(r * kWidth<T> + c, SoftmaxExp<T>(hn::Mul(hn::Mul(distance, distance), factor)), distance);
     }
   }
 }

@@ -40,7 +40,7 @@ struct PlainOps {
   static constexpr bool kScaleWhilePacking = true;
   static HWY_INLINE Vec<T> ScoreOf(Vec<T> acc, T /*factor*/) { return acc; }
   // e^(score - maximum) of products; a score is `factor` times one.
-  static HWY_INLINE Vec<T> Weight(Vec<T> acc, T /*factor*/, Vec<T> maximum) { return Exp(hn::Sub(acc, maximum)); }
+  static HWY_INLINE Vec<T> Weight(Vec<T> acc, T /*factor*/, Vec<T> maximum) { return SoftmaxExp<T>(hn::Sub(acc, maximum)); }
 
   // MulAcc where b may be NaN or infinite in what this row does not see: there a is 0, and b counts as 0.
   static HWY_INLINE Vec<T> MulAccSelecting(Vec<T> acc, Packed a, const Packed* HWY_RESTRICT b) {

@@ -152,8 +152,8 @@ HWY_INLINE void WeighRow(const typename Ops::T* HWY_RESTRICT scores, typename Op
   const auto m = hn::Set(d, maximum == kMinusInfinity<T> ? T{0} : maximum);
   const auto hidden = hn::Set(d, kMinusInfinity<T>);
   const auto s0 = hn::Load(d, scores), s1 = hn::Load(d, scores + kLanes<T>);
-  const auto w0 = hn::IfThenZeroElse(hn::Eq(s0, hidden), Exp(hn::Sub(s0, m)));
-  const auto w1 = hn::IfThenZeroElse(hn::Eq(s1, hidden), Exp(hn::Sub(s1, m)));
+  const auto w0 = hn::IfThenZeroElse(hn::Eq(s0, hidden), SoftmaxExp<T>(hn::Sub(s0, m)));
+  const auto w1 = hn::IfThenZeroElse(hn::Eq(s1, hidden), SoftmaxExp<T>(hn::Sub(s1, m)));
   hn::Store(hn::Add(hn::Load(d, sum), hn::Add(w0, w1)), d, sum);
   if (factors == nullptr) {
     Ops::StoreRow(w0, w1, weights);
