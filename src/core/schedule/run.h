@@ -11,10 +11,13 @@ namespace regard::schedule {
 // What a worker does with one item; `scratch` is its own block.
 using ItemFunction = void (*)(const void* task, std::size_t item, std::byte* scratch);
 
-// Runs items [0, count), each once, on at most as many workers as `work` (multiply-adds) is worth waking. Items are drawn in order, small
-// ones a few at a time, which their worker runs in order: the lowest item that has not ended waits for nobody, so whoever waits for a lower
-// one gets on.
+// Whether an item may wait for one of a lower number.
+enum class ItemOrder { kAny, kMayWait };
+
+// Runs items [0, count), each once, on at most as many workers as `work` (multiply-adds) is worth waking. Where items may wait, they are
+// drawn in order, small ones a few at a time, which their worker runs in order: the lowest item that has not ended waits for nobody, so
+// whoever waits for a lower one gets on.
 Status run_items(const Executor& executor, std::size_t count, double work, std::size_t scratch_bytes, ItemFunction function,
-                 const void* task);
+                 const void* task, ItemOrder order = ItemOrder::kAny);
 
 }  // namespace regard::schedule
