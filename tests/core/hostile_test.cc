@@ -65,6 +65,23 @@ TEST_P(Hostile, OneKeyTakesAll) {
   }
 }
 
+// Weights that are next to nothing are nothing: what they are multiplied with would soon be denormal, which is slow.
+TEST_P(Hostile, NextToNothingIsNothing) {
+  Random random(9);
+  Problem p = random_problem(random, dtype(), {1, 1, 1, 30, 70, 4, 8});
+  p.scale = 1;
+  p.q.fill(0);
+  p.k.fill(0);
+  for (std::int64_t i = 0; i < 30; ++i) p.q.set(0, 0, i, 0, 1);
+  const std::int64_t winner = 40;
+  for (std::int64_t j = 0; j < 70; ++j) p.k.set(0, 0, j, 0, j == winner ? 0 : dtype() == DType::kFloat64 ? -700 : -72);
+  const Results r = run(p);
+  for_each_index({1, 1, 30, 8}, [&](auto, auto, auto i, auto d) { EXPECT_EQ(r.out.at(0, 0, i, d), p.v.at(0, 0, winner, d)) << i; });
+  for (std::int64_t j = 0; j < 70; ++j) {
+    for (std::int64_t d = 0; d < 8 && j != winner; ++d) EXPECT_EQ(r.dv.at(0, 0, j, d), 0) << j;
+  }
+}
+
 // A row of -inf bias is hidden. A row of lowest numbers is not: it averages the values, as PyTorch does.
 TEST_P(Hostile, LowestBiasesAverageAndInfiniteOnesHide) {
   Random random(4);

@@ -1,0 +1,77 @@
+// How workers share the items of a pass.
+#include "core/schedule/run.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <map>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "tests/core/support/executors.h"
+
+namespace regard::testing {
+namespace {
+
+struct Counted {
+  mutable std::vector<std::atomic<int>> times;
+  explicit Counted(std::size_t count) : times(count) {}
+};
+
+void count_item(const void* task, std::size_t item, std::byte* /*scratch*/) { static_cast<const Counted*>(task)->times[item].fetch_add(1); }
+
+TEST(Run, EveryItemOnce) {
+  for (const int workers : {1, 2, 3, 8, 40}) {
+    const OneByOneExecutor one_by_one(workers);
+    const CountingExecutor threads(workers);
+    for (const Executor* executor : {static_cast<const Executor*>(&one_by_one), static_cast<const Executor*>(&threads)}) {
+      for (const std::size_t count : {1, 7, 16, 17, 321, 1000}) {
+        for (const double item : {1e3, 4e6, 1e9}) {
+          for (const auto order : {schedule::ItemOrder::kAny, schedule::ItemOrder::kMayWait}) {
+            const Counted task(count);
+            ASSERT_TRUE(schedule::run_items(*executor, count, item * static_cast<double>(count), 64, count_item, &task, order).ok());
+            for (std::size_t i = 0; i < count; ++i) {
+              ASSERT_EQ(task.times[i].load(), 1) << "item " << i << " of " << count << ", " << workers << " workers, work " << item;
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+// Which item each thread ran first. All wait for the others' first.
+struct Firsts {
+  std::size_t threads;
+  mutable std::mutex mutex;
+  mutable std::map<std::thread::id, std::size_t> first;
+};
+
+void note_first(const void* task, std::size_t item, std::byte* /*scratch*/) {
+  const auto& firsts = *static_cast<const Firsts*>(task);
+  for (bool all = false; !all; std::this_thread::yield()) {
+    const std::lock_guard<std::mutex> lock(firsts.mutex);
+    firsts.first.emplace(std::this_thread::get_id(), item);
+    all = firsts.first.size() == firsts.threads;
+  }
+}
+
+std::vector<std::size_t> first_items(schedule::ItemOrder order) {
+  const CountingExecutor executor(3);
+  Firsts task{3, {}, {}};
+  EXPECT_TRUE(schedule::run_items(executor, 300, 300 * 1e6, 64, note_first, &task, order).ok());
+  std::vector<std::size_t> items;
+  for (const auto& [thread, item] : task.first) items.push_back(item);
+  std::sort(items.begin(), items.end());
+  return items;
+}
+
+// A worker finds in its core's cache what it had there in the last call: it starts where it started then.
+TEST(Run, SmallItemsAreDealtInStretches) { EXPECT_EQ(first_items(schedule::ItemOrder::kAny), (std::vector<std::size_t>{0, 100, 200})); }
+
+// Items that may wait for earlier ones are drawn in order: the ones at work are the first that are left.
+TEST(Run, ItemsThatMayWaitAreDrawnInOrder) { EXPECT_LT(first_items(schedule::ItemOrder::kMayWait).back(), 3u * 8u); }
+
+}  // namespace
+}  // namespace regard::testing
