@@ -19,7 +19,7 @@ constexpr std::size_t kMostAtOnce = 8, kDraws = 8;
 // Many items of at most this size that wait for nobody are dealt out, a stretch to each worker, as PyTorch deals its own work: what a
 // worker reads is then likely to be in its own core's cache already. Who has done his draws from the stretches of others.
 constexpr double kDealtItem = 8e6;
-constexpr std::size_t kDealtEach = 8;  // items to a worker, at least
+constexpr std::size_t kDealtEach = 2;  // items to a worker, at least
 constexpr std::size_t kMostStretches = 32;
 
 struct alignas(64) Stretch {
