@@ -119,12 +119,12 @@ def markdown(document: dict) -> str:
     """A short, honest table: every kind of case, wins and losses."""
     machine = document["machine"]
     busy = f", while others used it (load average {machine['load_average']:.0f})" if machine["load_average"] > 0.5 else ""
+    multiplier = "matrix unit" if machine["target"] == "amx_bf16" else "bf16 dot product"
     lines = [
         f"`{command(document)}`: {machine['processor']}, {machine['cores']} cores, target "
         f"`{machine['target']}`, PyTorch {machine['torch']}, {machine['date']}{busy}. 8 heads; times are medians of interleaved runs, the "
-        "call from Python included (one thread: its processor's time); the share is of the multiply-add (bf16: bf16 "
-        "dot product) peak measured "
-        "beside each run.",
+        "call from Python included (one thread: its processor's time); the share is of the multiply-add (bf16: "
+        f"{multiplier}) peak measured beside each run.",
         "",
         "| case | Regard | PyTorch | faster | of peak |",
         "|---|--:|--:|--:|--:|",
