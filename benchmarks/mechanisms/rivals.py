@@ -57,20 +57,6 @@ def _with_tanh(call: Call, *learned: str, against: str) -> Rival:
     return Rival(against, lambda x: call, learned, expected=lambda x: in_double)
 
 
-def _direct(call: Call, *learned: str, against: str = "softmax(q @ k.T) @ v") -> Rival:
-    return Rival(against, lambda x: call, learned)
-
-
-def _with_tanh(call: Call, *learned: str, against: str) -> Rival:
-    """Results are compared with the formula in float64: on a Xeon, PyTorch's tanh of a large float32 tensor was 1e-4 off in some runs."""
-
-    def in_double(x):
-        wide = {name: v.double() if torch.is_tensor(v) and v.is_floating_point() else v for name, v in vars(x).items()}
-        return call(SimpleNamespace(**wide)).float()
-
-    return Rival(against, lambda x: call, learned, expected=lambda x: in_double)
-
-
 def _places(x: SimpleNamespace, offset: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
     """(i, j): a column of the queries' places among the keys, and a row of the keys'."""
     len_q, len_k = x.q.shape[-2], x.k.shape[-2]

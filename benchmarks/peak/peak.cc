@@ -158,7 +158,7 @@ double rate(Block block, clockid_t clock, double seconds, std::atomic<int>* wait
 }  // namespace
 
 // Operations a second (a multiplication and an addition count as two) of `threads` threads together, measured for about
-// `seconds`. `what`: "avx512", "avx2", "sse4" (float32) "bf16" (the AVX512-BF16 dot product) or "amx" (the matrix unit, on bf16); 0 where
+// `seconds`. `what`: "avx512", "avx2", "sse4" (float32), "bf16" (the AVX512-BF16 dot product) or "amx" (the matrix unit, on bf16); 0 where
 // the processor has no such instruction.
 extern "C" double regard_peak(const char* what, int threads, double seconds) {
   const Block block = find(what);

@@ -1,7 +1,7 @@
 // Where the work runs.
 //
-// An executor starts workers and waits for them; nothing else. The core numbers its work items and the workers draw them in
-// order, so that results never depend on how many workers there are.
+// An executor starts workers and waits for them; nothing else. The core cuts its work into items whatever the number of workers, who share
+// them out among themselves: results never depend on who did what.
 #pragma once
 
 #include <functional>

@@ -46,7 +46,7 @@ void TbbExecutor::run(int workers, const std::function<void(int)>& worker) const
     return;
   }
   // One task for each worker, so that idle threads can steal every one of them. Which thread runs which worker does not
-  // matter: workers draw their items in order.
+  // matter to results.
   arena_->arena.execute([&] { tbb::parallel_for(0, workers, worker, tbb::simple_partitioner{}); });
 }
 

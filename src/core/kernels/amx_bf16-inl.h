@@ -33,31 +33,34 @@ struct AmxOps : Bf16PairOps {
   static constexpr std::size_t Inner(std::size_t cols) { return RoundUp(Bf16PairOps::Inner(cols), kStep); }
 
   // Beside a matrix unit that is at work, vectors of 512 bits are multiplied in one pipe of two, while additions and comparisons still have
-  // both: hence exponentials of few multiplications (`factor` and `maximum` in units of log2, `kUnit` of natural ones), as exact as numbers
-  // that are rounded to bfloat16 need. 0 below 2^-100; infinite above 2^128, so that a row sum shows that its maximum was too low. NaN
-  // gives NaN.
-  static constexpr float kUnit = 1.44269504088896340736f;
+  // both: hence exponentials of few multiplications, as exact as numbers that are rounded to bfloat16 need. Below 2^-100 it stays there, as
+  // SoftmaxExp; above 2^128 it is infinite, so that a row sum shows that its maximum was too low. NaN gives NaN.
   static HWY_INLINE Vec<float> Weight(Vec<float> acc, float factor, Vec<float> maximum) {
     const Tag<float> d;
     const auto magic = hn::Set(d, 12582912.0f);  // 1.5 * 2^23: adding it rounds to a whole number
-    const auto x = hn::MulSub(acc, hn::Set(d, factor), maximum);
+    const auto x = hn::Mul(hn::Sub(ScoreOf(acc, factor), maximum), hn::Set(d, 1.44269504088896340736f));
     const auto n = hn::Sub(hn::Add(x, magic), magic);
-    const auto f = hn::Sub(x, n);
+    const __mmask16 counts = _mm512_cmp_ps_mask(x.raw, _mm512_set1_ps(-100.0f), _CMP_NLT_UQ);
+    const __mmask16 ordinary = _mm512_mask_cmp_ps_mask(counts, x.raw, _mm512_set1_ps(128.0f), _CMP_NGT_UQ);
+    const Vec<float> f{_mm512_maskz_sub_ps(ordinary, x.raw, n.raw)};
     // 2^f on [-0.5, 0.5]: the minimax polynomial for the relative error (7.5e-8), found by the Remez exchange.
     auto p = hn::MulAdd(hn::Set(d, 1.327647198e-3f), f, hn::Set(d, 9.675541334e-3f));
     p = hn::MulAdd(p, f, hn::Set(d, 5.550713274e-2f));
     p = hn::MulAdd(p, f, hn::Set(d, 2.402211972e-1f));
     p = hn::MulAdd(p, f, hn::Set(d, 6.931469671e-1f));
     p = hn::MulAdd(p, f, hn::Set(d, 1.000000072f));
-    const __mmask16 counts = _mm512_cmp_ps_mask(x.raw, _mm512_set1_ps(-100.0f), _CMP_NLT_UQ);
-    return Vec<float>{_mm512_maskz_scalef_ps(counts, p.raw, n.raw)};
+    return Vec<float>{_mm512_mask_scalef_ps(_mm512_set1_ps(0x1p-100f), counts, p.raw, n.raw)};
   }
 
   // The shapes of the tile registers, for as long as an item runs. 0, 1: sums of kRows rows, of 16 lanes each; 2: kRows rows; 3, 4:
   // columns; 5: sums of 16 rows; 6: 16 rows.
   class Session {
    public:
-    Session() {
+    Session() { Configure(); }
+    ~Session() { _tile_release(); }
+    Session(const Session&) = delete;
+    Session& operator=(const Session&) = delete;
+    static void Configure() {
       struct {
         std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
         std::uint16_t bytes[16] = {};
@@ -69,9 +72,6 @@ struct AmxOps : Bf16PairOps {
       }
       asm volatile("ldtilecfg %0" : : "m"(shapes));
     }
-    ~Session() { _tile_release(); }
-    Session(const Session&) = delete;
-    Session& operator=(const Session&) = delete;
   };
 
   // to[r] = from[r] (zeros where it is null) + the sum over all parts of rows times columns, V vectors of lanes: a part's kRows rows and
@@ -168,9 +168,6 @@ struct AmxOps : Bf16PairOps {
   static constexpr std::size_t kRun = 4;
   static constexpr std::size_t QueryOfRun(std::size_t run) { return run % 4 * 8 + run / 4 * 4; }
 
-  // All bits of each half of a pair that is not 0.
-  static HWY_INLINE Packed NotZero(Packed a) { return ((a & 0x7FFFu) != 0 ? 0xFFFFu : 0u) | ((a & 0x7FFF0000u) != 0 ? 0xFFFF0000u : 0u); }
-
   static HWY_INLINE void PackLanesOf(const Head& head, std::int64_t first, std::size_t n, std::size_t cols, float /*scale*/,
                                      const RowScratch<float>& scratch, Packed* HWY_RESTRICT to) {
     const Packed* rows[kWidth<float>];
@@ -179,12 +176,11 @@ struct AmxOps : Bf16PairOps {
   }
   // Rows begin with a line of cache each: a tile's load reads whole lines.
   static HWY_INLINE Rows<Packed> RowsOf(const Head& head, std::int64_t first, std::size_t n, std::size_t cols, float /*scale*/,
-                                        const RowScratch<float>& scratch, Packed* HWY_RESTRICT to, std::size_t stride,
+                                        const RowScratch<float>& scratch, Packed* HWY_RESTRICT to, std::size_t /*stride*/,
                                         bool* /*finite*/ = nullptr) {
     const std::size_t pairs = Bf16PairOps::Inner(cols), inner = Inner(cols);
     static_assert(RowStride(kStep) * kRows >= kStep * kRows + 16, "room to begin with a line");
     to = reinterpret_cast<Packed*>(RoundUp(reinterpret_cast<std::uintptr_t>(to), 64));
-    (void)stride;
     const Packed* rows[kRows];
     PointAtPairs(head, first, n, kRows, cols, scratch, rows);
     for (std::size_t r = 0; r < kRows; ++r) {

@@ -317,9 +317,10 @@ class Backward {
   void RunTile(std::size_t p, std::size_t g) {
     next_.Step();
     if constexpr (Ops::kMatrixUnit) {
-      if (!Staged()) return ahead_.Run(TileAt(p, g, ahead_.words()), RowsIn(g));
+      if (!Staged()) return ahead_.Run(TileAt(p, g, ahead_.words()), queries_ - p * kWidth<T>);
     }
-    const BackwardTile<Ops> tile = TileAt(p, g, tile_words_);
+    BackwardTile<Ops> tile = TileAt(p, g, tile_words_);
+    if (queries_ % kPair != 0) HideBehind(queries_ - p * kWidth<T>, tile_words_, &tile);
     const std::size_t key = (sub_group_ + g) * kRows, first_query = p * kWidth<T>;
     if (!Gradient::kIsProduct || Staged()) {
       StagedBackwardTile(tile, gradient_, key, first_query, task_.stages, task_.weight_stages, PlaceOf(first_query, g), staged_);
@@ -335,7 +336,6 @@ class Backward {
     }
   }
 
-  // Keys of group g of the sub-block.
   std::size_t RowsIn(std::size_t g) const { return std::min(kRows, keys_ - sub_key_ - g * kRows); }
   bool Staged() const { return !task_.stages.empty() || !task_.weight_stages.empty(); }
   ScoreTile<T> PlaceOf(std::size_t first_query, std::size_t g) const {
@@ -425,6 +425,7 @@ class Backward {
   // Adds the chunk's dq to the sum over blocks when its turn has come; the last block writes the result.
   void AddQueries(std::int64_t chunk, const BackwardTurn& turn) {
     if (!dq_.wanted()) return;
+    turned_.TurnBack(dq_, zeros_);
     const bool first = turn.before == 0, last = turn.last;
     std::atomic<std::int32_t>* ticket = nullptr;
     if (!first || !last) {
@@ -432,7 +433,6 @@ class Backward {
       while (!first && ticket->load(std::memory_order_acquire) != turn.before) std::this_thread::yield();
     }
     if constexpr (!Gradient::kIsProduct) gradient_.FinishQueries(dq_, queries_, sequence_->batch, head_);
-    turned_.TurnBack(dq_, zeros_);
     if (first && last) {
       dq_.Write(queries_, zeros_);
       return;

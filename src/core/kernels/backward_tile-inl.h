@@ -55,6 +55,16 @@ HWY_INLINE MaskOf<T> SeenBy(const Unsigned<T>* HWY_RESTRICT words, std::size_t r
   return hn::RebindMask(Tag<T>(), hn::TestBit(hn::Load(du, words + lane), bit));
 }
 
+// Nobody sees the lanes behind the first `lanes`, which hold no query, where a product sums over them too: a key that is not finite would
+// make them NaN.
+template <class Ops>
+HWY_INLINE void HideBehind(std::size_t lanes, Unsigned<typename Ops::T>* HWY_RESTRICT words, BackwardTile<Ops>* tile) {
+  using Word = Unsigned<typename Ops::T>;
+  if (tile->words != nullptr || lanes >= kWidth<typename Ops::T>) return;
+  for (std::size_t i = 0; i < kWidth<typename Ops::T>; ++i) words[i] = i < lanes ? static_cast<Word>(~Word{0}) : Word{0};
+  tile->words = words;
+}
+
 // M rows and V vectors of lanes: the others hold no key or no query.
 template <class Ops, std::size_t M, std::size_t V, bool kPartial>
 HWY_NOINLINE void PlainBackwardTile(const BackwardTile<Ops>& tile) {
@@ -166,6 +176,7 @@ HWY_NOINLINE void StagedBackwardTile(const BackwardTile<typename Gradient::Ops>&
     ApplyStage(stages[i], place);
     if (KeepsOutput(stages[i])) KeepOutput(scores, tile.words, M, scratch.kept + i * kTile);
   }
+  ResumeSession<Ops>(stages);
   const auto hidden = hn::Set(d, -std::numeric_limits<T>::infinity());
   Acc<Ops, M, 2> acc;
   MultiplyValues<Gradient>(tile, place, weights, acc);
@@ -201,6 +212,7 @@ HWY_NOINLINE void StagedBackwardTile(const BackwardTile<typename Gradient::Ops>&
   if (factored) AddFactorGradients<T>(weight_stages, place, M, scratch);
   std::copy_n(weights, M * kWidth<T>, scores);
   for (std::size_t i = stages.size(); i-- > 0;) DeriveStage(stages[i], place, scratch.kept + i * kTile);
+  ResumeSession<Ops>(stages);
   LoadAcc(scores, acc);
   for (std::size_t r = 0; r < M; ++r) Ops::StoreRow(acc.v[r][0], acc.v[r][1], tile.d_scores + r * (kQueryChunk / Ops::kPair));
   Ops::template StoreByQuery<M>(acc, tile.d_scores_by_query);

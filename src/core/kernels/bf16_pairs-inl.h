@@ -47,10 +47,11 @@ struct Bf16PairOps {
     return SoftmaxExp<float>(hn::Sub(ScoreOf(acc, factor), maximum));
   }
 
+  // All bits of each half of a pair that is not 0.
+  static HWY_INLINE Packed NotZero(Packed a) { return ((a & 0x7FFFu) != 0 ? 0xFFFFu : 0u) | ((a & 0x7FFF0000u) != 0 ? 0xFFFF0000u : 0u); }
   static HWY_INLINE Vec<float> MulAccSelecting(Vec<float> acc, Packed a, const Packed* HWY_RESTRICT b) {
     const Tag<std::uint32_t> du;
-    const Packed keep = ((a & 0x7FFFu) != 0 ? 0xFFFFu : 0u) | ((a & 0x7FFF0000u) != 0 ? 0xFFFF0000u : 0u);
-    const auto selected = hn::And(hn::Load(du, b), hn::Set(du, keep));
+    const auto selected = hn::And(hn::Load(du, b), hn::Set(du, NotZero(a)));
     return MulAcc(acc, Broadcast(&a), hn::BitCast(Tag<float>(), selected));
   }
 
@@ -94,14 +95,14 @@ struct Bf16PairOps {
                                      const RowScratch<float>& scratch, Packed* HWY_RESTRICT to) {
     const Packed* rows[kWidth<float>];
     PointAtPairs(head, first, n, kWidth<float>, cols, scratch, rows);
-    PackLanes(rows, (cols + 1) / 2, Packed{1}, to);
+    PackLanes(rows, Inner(cols), Packed{1}, to);
   }
   static HWY_INLINE Rows<Packed> RowsOf(const Head& head, std::int64_t first, std::size_t n, std::size_t cols, float /*scale*/,
                                         const RowScratch<float>& scratch, Packed* HWY_RESTRICT to, std::size_t stride,
                                         bool* /*finite*/ = nullptr) {
     const Packed* rows[kRows];
     PointAtPairs(head, first, n, kRows, cols, scratch, rows);
-    for (std::size_t r = 0; r < kRows; ++r) CopyPairs(rows[r], (cols + 1) / 2, to + r * stride);
+    for (std::size_t r = 0; r < kRows; ++r) CopyPairs(rows[r], Inner(cols), to + r * stride);
     return {to, static_cast<std::int64_t>(stride)};
   }
   // Pairs of rows lie side by side in no tensor.
@@ -137,7 +138,7 @@ struct Bf16PairOps {
     const Packed* rows[kWidth<float>];
     PointAtPairs(head, first, n, kWidth<float>, cols, scratch, rows);
     const bool finite = PanelsOfRows(rows, n + n % kPair, cols, panel_stride, panels);
-    PackLanes(rows, (cols + 1) / 2, Packed{1}, lanes);
+    PackLanes(rows, Inner(cols), Packed{1}, lanes);
     return finite;
   }
 
@@ -149,7 +150,7 @@ struct Bf16PairOps {
     }
     const Tag<float> d;
     const Tag<Packed> du;
-    const std::size_t pairs = (cols + 1) / 2;
+    const std::size_t pairs = Inner(cols);
     for (std::size_t i = 0; i < n; i += kLanes<float>) {
       const std::size_t count = std::min(kLanes<float>, n - i);
       const Packed *left[kLanes<float>], *right[kLanes<float>];

@@ -26,19 +26,19 @@ HWY_INLINE Vec<float> Exp2OfFraction(Vec<float> f) {
   return hn::MulAdd(p, f, hn::Set(d, 1.0f));
 }
 
-// float: relative error below 1.5e-7 near 0, growing to 2e-6 at -87 (log2(e) is one float), on [-87, 44]. Below -87.3 the result stays at
-// 2^-126 or a little above and does not become 0. Above 88 it saturates near 2^127, so that a row sum shows that its maximum was too low.
-// NaN gives NaN.
+// float: relative error below 1.5e-7 near 0, growing to 2e-6 at -87 (log2(e) is one float), on [-87, 44]. Below `least` the result stays
+// at e^least, 2^-126 or a little above, and does not become 0. Above 88 it saturates near 2^127, so that a row sum shows that its maximum
+// was too low. NaN gives NaN.
 //
 // 2^(x log2(e)) = 2^n 2^f with n the nearest integer: adding kMagic leaves n, plus the exponent's bias, in the low bits of the sum.
-HWY_INLINE Vec<float> Exp(Vec<float> x) {
+HWY_INLINE Vec<float> Exp(Vec<float> x, float least = -87.33f) {
   const Tag<float> d;
   const hn::RebindToSigned<Tag<float>> di;
   constexpr float kMagic = 12582912.0f + 127.0f;  // 1.5 * 2^23 + bias
   const auto log2e = hn::Set(d, 1.44269504088896340736f);
   const auto magic = hn::Set(d, kMagic);
   // The order of arguments lets NaN through on x86, where max returns its second operand.
-  auto clamped = hn::Max(hn::Set(d, -87.33f), x);
+  auto clamped = hn::Max(hn::Set(d, least), x);
 #if HWY_TARGET == HWY_SCALAR
   clamped = hn::IfThenElse(hn::IsNaN(x), x, clamped);
 #endif
@@ -57,18 +57,18 @@ HWY_INLINE Vec<float> Exp(Vec<float> x) {
 }
 
 // double: within 2 ulp (Highway's math library) on [-708, 708], where it saturates.
-HWY_INLINE Vec<double> Exp(Vec<double> x) {
+HWY_INLINE Vec<double> Exp(Vec<double> x, double least = -708.0) {
   const Tag<double> d;
-  const auto clamped = hn::Max(hn::Set(d, -708.0), hn::Min(hn::Set(d, 708.0), x));
+  const auto clamped = hn::Max(hn::Set(d, least), hn::Min(hn::Set(d, 708.0), x));
   return hn::IfThenElse(hn::IsNaN(x), x, hn::Exp(d, clamped));
 }
 
-// e^x as softmax sums need it: 0 below 2^-100 (double: 2^-938). That is nothing beside a row sum of about 1, and what it is multiplied with
-// would soon be denormal, for which some processors take a hundred times as long.
+// e^x as softmax sums need it: stays at about 2^-100 (double: 2^-938) below that. It is nothing beside a row sum of about 1, and what
+// smaller numbers are multiplied with would soon be denormal, for which some processors take a hundred times as long. Never 0: that says
+// hidden.
 template <typename T>
 HWY_INLINE Vec<T> SoftmaxExp(Vec<T> x) {
-  constexpr T kLeast = sizeof(T) == 4 ? T{-69} : T{-650};
-  return hn::IfThenZeroElse(hn::Lt(x, hn::Set(Tag<T>(), kLeast)), Exp(x));
+  return Exp(x, sizeof(T) == 4 ? T{-69} : T{-650});
 }
 
 // x[i] = e^-x[i] for `n` elements, taken in double: of a logarithm in float the digits behind the first ones are lost.

@@ -261,7 +261,7 @@ class Forward {
           if (maxima[r] == kMinusInfinity<T>) maxima[r] = MaximumIn(u, r);
         }
       }
-      !Ops::kMatrixUnit&& HWY_UNLIKELY(starts) ? WeighFirst(group, u) : WeighUse(group, u);
+      starts && !Ops::kMatrixUnit ? WeighFirst(group, u) : WeighUse(group, u);
     }
     bool again = false;
     for (std::size_t r = 0; r < group.rows; ++r) again |= Outgrown(group, r);
@@ -354,6 +354,7 @@ class Forward {
     for (std::size_t u = 0; u < uses_count_; ++u) {
       const ScoreTile<T> tile = TileOf(group, u);
       for (const Stage& stage : task_.stages) ApplyStage(stage, tile);
+      ResumeSession<Ops>(task_.stages);
       if (uses_[u].partial) HideScores(group.rows, words_ + u * kRows, tile.data);
     }
   }

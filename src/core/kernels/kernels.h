@@ -169,10 +169,9 @@ inline std::int64_t block_keys(const BackwardTask& task, const plan::Sequence& s
 const KernelSet* float32_for(std::int64_t target);
 const KernelSet* float64_for(std::int64_t target);
 const KernelSet* bf16_pairs_for(std::int64_t target);  // multiplies pairs of bfloat16; null where there is no such code
+const KernelSet* amx_bf16_for(std::int64_t target);    // multiplies whole tiles of them in a matrix unit; null likewise
 const KernelSet* additive_float32_for(std::int64_t target);
 const KernelSet* additive_float64_for(std::int64_t target);
-
-const KernelSet* amx_bf16_for(std::int64_t target);  // multiplies whole tiles of them in a matrix unit; null likewise
 
 // The sets of the target that runs now (dispatch.cc). Where the processor does not multiply pairs of bfloat16, bfloat16 widens to float.
 const KernelSet& set_for(DType dtype);

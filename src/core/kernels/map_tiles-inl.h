@@ -209,6 +209,7 @@ class MapTiles {
     const ScoreTile<T> tile = TileAt(group, chunk + static_cast<std::int64_t>(use.panel * kWidth<T>));
     score_.Tile(tile, group.index * kRows, use.panel * kWidth<T>, queries_[group.index], keys_ + use.panel * inner_ * kWidth<T>);
     for (const Stage& stage : task_.stages) ApplyStage(stage, tile);
+    ResumeSession<Ops>(task_.stages);
     if (use.partial) HideScores(group.rows, words_ + u * kRows, tile.data);
     const bool factored = !task_.weight_stages.empty();
     if (factored) WeightFactors(task_.weight_stages, task_.weight_stages.size(), tile, factors_);

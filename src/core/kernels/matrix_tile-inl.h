@@ -24,21 +24,20 @@ HWY_INLINE void MultiplyBackwardTile(const BackwardTile<Ops>& tile, typename Ops
   SumPartsInto<Ops, kRows, 2>(1, Part{{tile.values, {tile.d_outs, kStride}, tile.inner_v}}, nullptr, products + kRows * kStride);
 }
 
-// What PlainBackwardTile does with products, for an even number of rows.
+// What PlainBackwardTile does with products.
 template <class Ops, bool kPartial>
-HWY_NOINLINE void WeighBackwardTile(const BackwardTile<Ops>& tile, const typename Ops::T* HWY_RESTRICT products, std::size_t rows) {
+HWY_NOINLINE void WeighBackwardTile(const BackwardTile<Ops>& tile, const typename Ops::T* HWY_RESTRICT products) {
   using T = typename Ops::T;
   const Tag<T> d;
   constexpr std::size_t kRow = kQueryChunk / Ops::kPair;
-  const T factor = tile.score_factor * Ops::kUnit;
   Vec<T> maximum[2], inverse_sum[2], shift[2];
 #pragma GCC unroll 2
   for (std::size_t v = 0; v < 2; ++v) {
-    maximum[v] = hn::Mul(hn::Load(d, tile.lanes.maximum + v * kLanes<T>), hn::Set(d, Ops::kUnit));
+    maximum[v] = hn::Load(d, tile.lanes.maximum + v * kLanes<T>);
     inverse_sum[v] = hn::Load(d, tile.lanes.inverse_sum + v * kLanes<T>);
     shift[v] = hn::Load(d, tile.lanes.shift + v * kLanes<T>);
   }
-  for (std::size_t r = 0; r < rows; r += 2) {
+  for (std::size_t r = 0; r < kRows; r += 2) {
     Vec<typename Ops::Packed> rounded[2];
 #pragma GCC unroll 2
     for (std::size_t k = 0; k < 2; ++k) {
@@ -46,7 +45,7 @@ HWY_NOINLINE void WeighBackwardTile(const BackwardTile<Ops>& tile, const typenam
 #pragma GCC unroll 2
       for (std::size_t v = 0; v < 2; ++v) {
         const T* HWY_RESTRICT at = products + (r + k) * kWidth<T> + v * kLanes<T>;
-        p[v] = hn::Mul(Ops::Weight(hn::Load(d, at), factor, maximum[v]), inverse_sum[v]);
+        p[v] = hn::Mul(Ops::Weight(hn::Load(d, at), tile.score_factor, maximum[v]), inverse_sum[v]);
         ds[v] = hn::Mul(p[v], hn::Add(hn::Load(d, at + kRows * kWidth<T>), shift[v]));
         if constexpr (kPartial) {
           const auto seen = SeenBy<T>(tile.words, r + k, v * kLanes<T>);
@@ -77,22 +76,23 @@ class TilesAhead {
 
   // Memory for the words of the tile that comes next.
   Unsigned<T>* words() { return places_[1 - turn_].words; }
-  // `rows` of the tile exist.
-  void Run(const BackwardTile<Ops>& tile, std::size_t rows) {
+  // `lanes` of it hold a query.
+  void Run(const BackwardTile<Ops>& tile, std::size_t lanes) {
     Place& place = places_[1 - turn_];
     MultiplyBackwardTile(tile, place.products);
     Finish();
     turn_ = 1 - turn_;
     place.tile = tile;
-    place.rows = tile.words != nullptr ? kRows : RoundUp(rows, 2);
+    place.waits = true;
+    HideBehind(lanes, place.words, &place.tile);
   }
   // Nothing comes behind the tiles so far.
   void Finish() {
     Place& place = places_[turn_];
-    if (place.rows == 0) return;
-    place.tile.words != nullptr ? WeighBackwardTile<Ops, true>(place.tile, place.products, place.rows)
-                                : WeighBackwardTile<Ops, false>(place.tile, place.products, place.rows);
-    place.rows = 0;
+    if (!place.waits) return;
+    place.tile.words != nullptr ? WeighBackwardTile<Ops, true>(place.tile, place.products)
+                                : WeighBackwardTile<Ops, false>(place.tile, place.products);
+    place.waits = false;
   }
 
  private:
@@ -100,7 +100,7 @@ class TilesAhead {
     T* products;
     Unsigned<T>* words;
     BackwardTile<Ops> tile;
-    std::size_t rows = 0;  // that wait
+    bool waits = false;
   };
   Place places_[2];
   std::size_t turn_ = 0;

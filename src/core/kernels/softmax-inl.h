@@ -86,8 +86,8 @@ template <class Ops, bool kPartial>
 HWY_NOINLINE void WeighTile(const typename Ops::T* HWY_RESTRICT products, std::size_t rows, const Weighing<Ops>& to) {
   using T = typename Ops::T;
   HWY_ALIGN T maxima[kRows];
-  for (std::size_t r = 0; r < kRows; ++r) maxima[r] = to.maxima[r] == kMinusInfinity<T> ? T{0} : to.maxima[r] * Ops::kUnit;
-  const Weighing<Ops> own{to.score_factor * Ops::kUnit, maxima, to.words, to.sums, to.weights};
+  for (std::size_t r = 0; r < kRows; ++r) maxima[r] = to.maxima[r] == kMinusInfinity<T> ? T{0} : to.maxima[r];
+  const Weighing<Ops> own{to.score_factor, maxima, to.words, to.sums, to.weights};
   for (std::size_t r = 0; r < rows; ++r) {
     const Vec<T> row[2] = {hn::Load(Tag<T>(), products + r * kWidth<T>), hn::Load(Tag<T>(), products + r * kWidth<T> + kLanes<T>)};
     WeighProducts<Ops, 2, kPartial>(row, own, r);

@@ -55,6 +55,16 @@ HWY_INLINE void DeriveStage(const Stage& stage, const ScoreTile<T>& gradient, co
   }
 }
 
+// A user's function may have used the matrix unit too.
+template <class Ops>
+HWY_INLINE void ResumeSession([[maybe_unused]] const std::vector<Stage>& stages) {
+  if constexpr (Ops::kMatrixUnit) {
+    for (const Stage& stage : stages) {
+      if (stage.kind == Stage::Kind::kFunction) return Ops::Session::Configure();
+    }
+  }
+}
+
 // Multiplies the factors of a tile's weights, laid out as its scores.
 template <typename T>
 HWY_INLINE void ApplyWeightStage(const Stage& stage, const ScoreTile<T>& place, T* HWY_RESTRICT factors) {

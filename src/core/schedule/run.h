@@ -1,4 +1,4 @@
-// Lets an executor's workers draw numbered items in order.
+// Shares numbered items out among an executor's workers.
 #pragma once
 
 #include <cstddef>
