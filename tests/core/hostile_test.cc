@@ -19,6 +19,14 @@ class Hostile : public ::testing::TestWithParam<DType> {
   static void expect_no_leak(const Problem& calm, const Problem& hostile, const std::string& what) {
     EXPECT_TRUE(same_bits(run(calm), run(hostile))) << what;
   }
+  // Every query of the one head scores key j scores(j), times the scale.
+  template <class Scores>
+  static void set_scores(Problem& p, const Scores& scores) {
+    p.q.fill(0);
+    p.k.fill(0);
+    for (std::int64_t i = 0; i < p.len_q(); ++i) p.q.set(0, 0, i, 0, 1);
+    for (std::int64_t j = 0; j < p.len_k(); ++j) p.k.set(0, 0, j, 0, scores(j));
+  }
 };
 
 // Scores of +-1e4 that are exact in every dtype (powers of two times small integers), so that the oracle is met to the last digits
@@ -70,12 +78,9 @@ TEST_P(Hostile, NextToNothingStaysNormal) {
   Random random(9);
   Problem p = random_problem(random, dtype(), {1, 1, 1, 30, 70, 4, 8});
   p.scale = 1;
-  p.q.fill(0);
-  p.k.fill(0);
   p.d_out.fill(1);
-  for (std::int64_t i = 0; i < 30; ++i) p.q.set(0, 0, i, 0, 1);
   const std::int64_t winner = 40;
-  for (std::int64_t j = 0; j < 70; ++j) p.k.set(0, 0, j, 0, j == winner ? 0 : dtype() == DType::kFloat64 ? -730 : -96);
+  set_scores(p, [](std::int64_t j) { return j == winner ? 0 : dtype() == DType::kFloat64 ? -730 : -96; });
   const Results r = run(p);
   for_each_index({1, 1, 30, 8}, [&](auto, auto, auto i, auto d) { EXPECT_EQ(r.out.at(0, 0, i, d), p.v.at(0, 0, winner, d)) << i; });
   const double least = dtype() == DType::kFloat64 ? 1e-285 : dtype() == DType::kFloat16 ? 0 : 1e-31;
@@ -91,10 +96,7 @@ TEST_P(Hostile, EqualScoresOfAnySize) {
       Problem p = random_problem(random, dtype(), {1, 1, 1, 20, 70, 4, 8});
       p.d_out = Tensor();
       p.scale = 0.3;
-      p.q.fill(0);
-      p.k.fill(0);
-      for (std::int64_t i = 0; i < 20; ++i) p.q.set(0, 0, i, 0, 1);
-      for (std::int64_t j = 0; j < 70; ++j) p.k.set(0, 0, j, 0, sign * score);
+      set_scores(p, [&](std::int64_t /*j*/) { return sign * score; });
       const Results r = run(p);
       for (std::int64_t i = 0; i < 20; ++i) EXPECT_NEAR(r.log_sum.at(0, 0, i, 0), std::log(70.0), 1e-4) << score * sign;
     }
@@ -109,10 +111,7 @@ TEST_P(Hostile, JumpsOfAnySize) {
     Problem p = random_problem(random, dtype(), {1, 1, 1, 20, 90, 4, 8});
     p.d_out = Tensor();
     p.scale = 1;
-    p.q.fill(0);
-    p.k.fill(0);
-    for (std::int64_t i = 0; i < 20; ++i) p.q.set(0, 0, i, 0, 1);
-    p.k.set(0, 0, 77, 0, jump);
+    set_scores(p, [&](std::int64_t j) { return j == 77 ? jump : 0; });
     const Results r = run(p);
     for_each_index({1, 1, 20, 8}, [&](auto, auto, auto i, auto d) { EXPECT_EQ(r.out.at(0, 0, i, d), p.v.at(0, 0, 77, d)) << jump; });
   }

@@ -14,7 +14,6 @@
 #include <immintrin.h>
 
 #include <algorithm>
-#include <cstring>
 
 #include "core/kernels/bf16_pairs-inl.h"
 #include "core/kernels/carve.h"

@@ -37,7 +37,8 @@ HWY_INLINE void Accumulate(Rows<typename Ops::Packed> rows, Columns<typename Ops
   }
 }
 
-// acc = the sum over all parts, which part(i) names; from 0 on, and then on top of the tile `before`, where that is given.
+// acc = the sum over all parts, which part(i) names, and the tile `before`, where that is given: added at the end, or, by a matrix unit,
+// what the sum begins with.
 template <class Ops, std::size_t M, std::size_t V, class PartAt>
 HWY_INLINE void SumParts(std::size_t count, const PartAt& part, const typename Ops::T* before, Acc<Ops, M, V>& acc) {
   if constexpr (Ops::kMatrixUnit) {
