@@ -8,15 +8,15 @@
 #endif
 
 #include "core/kernels/alibi-inl.h"
-#include "core/kernels/bias-inl.h"
 #include "core/kernels/dropout-inl.h"
 #include "core/kernels/function-inl.h"
+#include "core/kernels/gaussian-inl.h"
 #include "core/kernels/kernels.h"
-#include "core/kernels/multiplier-inl.h"
 #include "core/kernels/relative_bias-inl.h"
 #include "core/kernels/score_tile-inl.h"
 #include "core/kernels/softcap-inl.h"
 #include "core/kernels/temperature-inl.h"
+#include "core/kernels/tile_tensor-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace regard::kernels {
@@ -28,7 +28,7 @@ HWY_INLINE void ApplyStage(const Stage& stage, const ScoreTile<T>& tile) {
   switch (stage.kind) {
     case Stage::Kind::kTemperature: return ApplyTemperature(stage, tile);
     case Stage::Kind::kSoftcap: return ApplySoftcap(stage, tile);
-    case Stage::Kind::kBias: return ApplyBias(stage, tile);
+    case Stage::Kind::kBias: return TakeTensor<Plus>(stage.tensor, tile, tile.data);
     case Stage::Kind::kAlibi: return ApplyAlibi(stage, tile);
     case Stage::Kind::kRelativeBias: return ApplyRelativeBias(stage, tile);
     case Stage::Kind::kFunction: return ApplyFunction(stage, tile);
@@ -47,7 +47,7 @@ HWY_INLINE void DeriveStage(const Stage& stage, const ScoreTile<T>& gradient, co
   switch (stage.kind) {
     case Stage::Kind::kTemperature: return DeriveTemperature(stage, gradient, kept);
     case Stage::Kind::kSoftcap: return DeriveSoftcap(stage, gradient, kept);
-    case Stage::Kind::kBias: return AddBiasGradient(stage, gradient);
+    case Stage::Kind::kBias: return AddToTensor(stage.gradient, gradient);
     case Stage::Kind::kAlibi: return AddAlibiGradient(stage, gradient);
     case Stage::Kind::kRelativeBias: return AddRelativeBiasGradient(stage, gradient);
     case Stage::Kind::kFunction: return DeriveFunction(stage, gradient, kept);
@@ -70,7 +70,7 @@ template <typename T>
 HWY_INLINE void ApplyWeightStage(const Stage& stage, const ScoreTile<T>& place, T* HWY_RESTRICT factors) {
   switch (stage.kind) {
     case Stage::Kind::kDropout: return ApplyDropout(stage, place, factors);
-    case Stage::Kind::kMultiplier: return ApplyMultiplier(stage, place, factors);
+    case Stage::Kind::kMultiplier: return TakeTensor<Times>(stage.tensor, place, factors);
     case Stage::Kind::kGaussian: return ApplyGaussian(stage, place, factors);
     default: return;
   }
@@ -80,7 +80,7 @@ HWY_INLINE void ApplyWeightStage(const Stage& stage, const ScoreTile<T>& place, 
 template <typename T>
 HWY_INLINE void AddWeightStageGradient(const Stage& stage, const ScoreTile<T>& gradient) {
   if (stage.kind == Stage::Kind::kGaussian) return AddGaussianGradient(stage, gradient);
-  return AddBiasGradient(stage, gradient);
+  return AddToTensor(stage.gradient, gradient);
 }
 
 // The factors of a tile's weights: the product of all stages but one (or of all, with `but` behind the end).

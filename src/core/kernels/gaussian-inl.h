@@ -1,37 +1,20 @@
-// weight <- weight * values, after the softmax: any tensor, or a Gaussian round a centre.
+// weight <- weight * a Gaussian round a centre, after the softmax, and the gradient of the centre.
 
-#if defined(REGARD_KERNELS_MULTIPLIER_INL_H_) == defined(HWY_TARGET_TOGGLE)
-#ifdef REGARD_KERNELS_MULTIPLIER_INL_H_
-#undef REGARD_KERNELS_MULTIPLIER_INL_H_
+#if defined(REGARD_KERNELS_GAUSSIAN_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef REGARD_KERNELS_GAUSSIAN_INL_H_
+#undef REGARD_KERNELS_GAUSSIAN_INL_H_
 #else
-#define REGARD_KERNELS_MULTIPLIER_INL_H_
+#define REGARD_KERNELS_GAUSSIAN_INL_H_
 #endif
 
-#include "core/kernels/bias-inl.h"
 #include "core/kernels/exp-inl.h"
 #include "core/kernels/kernels.h"
 #include "core/kernels/score_tile-inl.h"
+#include "core/kernels/tile_tensor-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace regard::kernels {
 namespace HWY_NAMESPACE {
-
-template <typename T>
-HWY_NOINLINE void ApplyMultiplier(const Stage& stage, const ScoreTile<T>& place, T* HWY_RESTRICT factors) {
-  const Tag<T> d;
-  const TileStrides s = StridesOf(stage.tensor, place);
-  const bool side_by_side = s.lane == 1 && InKernelWidth<T>(stage.tensor.dtype);
-  for (std::size_t r = 0; r < place.rows; ++r) {
-    T* HWY_RESTRICT row = factors + r * kWidth<T>;
-    const std::int64_t at = s.first + static_cast<std::int64_t>(r) * s.row;
-    std::size_t c = 0;
-    for (; side_by_side && c + kLanes<T> <= place.lanes; c += kLanes<T>) {
-      const auto values = LoadAs(d, stage.tensor.dtype, stage.tensor.data, at + static_cast<std::int64_t>(c));
-      hn::Store(hn::Mul(hn::Load(d, row + c), values), d, row + c);
-    }
-    for (; c < place.lanes; ++c) row[c] *= ElementAs<T>(stage.tensor.dtype, stage.tensor.data, at + static_cast<std::int64_t>(c) * s.lane);
-  }
-}
 
 // Calls f(offset in the tile, exp(-(j - centre)^2 / (2 sigma^2)), j - centre) for every vector of a tile.
 template <typename T, class F>
@@ -87,7 +70,7 @@ struct TimesSlope {
 template <typename T>
 HWY_NOINLINE void AddGaussianGradient(const Stage& stage, const ScoreTile<T>& gradient) {
   EachGaussian(stage, gradient, TimesSlope<T>{gradient.data, static_cast<T>(1 / (stage.value * stage.value))});
-  AddBiasGradient(stage, gradient);
+  AddToTensor(stage.gradient, gradient);
 }
 
 }  // namespace HWY_NAMESPACE
