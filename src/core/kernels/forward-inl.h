@@ -14,6 +14,7 @@
 #include <cmath>
 
 #include "core/kernels/carve.h"
+#include "core/kernels/chunk_walk.h"
 #include "core/kernels/kernels.h"
 #include "core/kernels/ops-inl.h"
 #include "core/kernels/panels-inl.h"
@@ -84,7 +85,8 @@ class Forward {
     logs_ = carve.Take<T>(RoundUp(kRows, kLanes<T>));
     uses_ = carve.Take<PanelUse>(panels + 1);
     wanted_ = carve.Take<bool>(panels);
-    cursors_ = carve.Take<std::size_t>(kMaxUnits);
+    wanted_next_ = carve.Take<bool>(panels);
+    walk_.Take(carve);
     copies_ = carve.Take<T>(std::max(kWidth<T>, kRows) * copy_stride_);
     zeros_ = carve.Take<T>(copy_stride_);
     bytes_ = carve.bytes();
@@ -100,7 +102,8 @@ class Forward {
     k_ = Head::of(task_.inputs.k, batch, item.kv_head, sequence_->k_begin, key_order, far_);
     v_ = Head::of(task_.inputs.v, batch, item.kv_head, sequence_->k_begin, key_order, far_);
     key_source_ = score_.Start(*sequence_, k_, item.kv_head);
-    std::fill_n(cursors_, kMaxUnits, std::size_t{0});
+    walk_.Start(*task_.layout, item, chunk_);
+    soon_.Forget();
     FindGroups();
     for (std::size_t g = 0; g < groups_count_; ++g) {
       const RowGroup& group = groups_[g];
@@ -110,8 +113,8 @@ class Forward {
       std::fill_n(maxima_ + g * kRows, kRows, kMinusInfinity<T>);
       started_[g] = false;
     }
-    for (std::int64_t chunk = NextChunk(0); chunk < sequence_->len_k; chunk = NextChunk(chunk + static_cast<std::int64_t>(chunk_)))
-      RunChunk(chunk);
+    const auto size = static_cast<std::int64_t>(chunk_);
+    for (std::int64_t chunk = walk_.Next(0); chunk < sequence_->len_k; chunk = walk_.Next(chunk + size)) RunChunk(chunk);
     for (std::size_t g = 0; g < groups_count_; ++g) Finish(groups_[g]);
   }
 
@@ -129,9 +132,6 @@ class Forward {
       }
     }
   }
-  std::span<const plan::Interval> Intervals(const RowGroup& group) const {
-    return task_.layout->unit(static_cast<std::size_t>(item_->sequence), group.head, group.unit);
-  }
 
   void PackQueries(const RowGroup& group) {
     const Head q = QueryHead(task_.inputs.q, group);
@@ -147,34 +147,10 @@ class Forward {
   }
   RowScratch<T> Scratch() const { return {copies_, copy_stride_, zeros_}; }
 
-  // The first chunk, `chunk` or later, in which some row of the item sees a key; len_k where there is none. Moves each unit's cursor to its
-  // first interval that ends behind `chunk`.
-  std::int64_t NextChunk(std::int64_t chunk) {
-    std::int64_t next = sequence_->len_k;
-    for (std::size_t u = 0; u < groups_count_ / kGroupsPerUnit; ++u) {
-      const auto intervals = Intervals(groups_[u * kGroupsPerUnit]);
-      std::size_t& cursor = cursors_[u];
-      while (cursor < intervals.size() && intervals[cursor].end <= chunk) ++cursor;
-      if (cursor < intervals.size()) next = std::min<std::int64_t>(next, intervals[cursor].begin);
-    }
-    const std::int64_t size = static_cast<std::int64_t>(chunk_);
-    return next >= sequence_->len_k ? sequence_->len_k : std::max(chunk, next / size * size);
-  }
-
   // Packs the keys of a chunk that some row of the item sees, and lets every group of rows pass over them.
   void RunChunk(std::int64_t chunk) {
-    const std::int64_t chunk_end = std::min(chunk + static_cast<std::int64_t>(chunk_), sequence_->len_k);
-    const std::size_t panels = (static_cast<std::size_t>(chunk_end - chunk) + kWidth<T> - 1) / kWidth<T>;
-    std::fill_n(wanted_, panels, false);
-    for (std::size_t u = 0; u < groups_count_ / kGroupsPerUnit; ++u) {
-      const auto intervals = Intervals(groups_[u * kGroupsPerUnit]);
-      for (std::size_t i = cursors_[u]; i < intervals.size() && intervals[i].begin < chunk_end; ++i) {
-        const std::size_t begin = static_cast<std::size_t>(std::max<std::int64_t>(intervals[i].begin, chunk) - chunk) / kWidth<T>;
-        const std::size_t end =
-            (static_cast<std::size_t>(std::min<std::int64_t>(intervals[i].end, chunk_end) - chunk) + kWidth<T> - 1) / kWidth<T>;
-        std::fill_n(wanted_ + begin, end - begin, true);
-      }
-    }
+    const std::int64_t chunk_end = walk_.End(chunk);
+    const std::size_t panels = walk_.FindPanels(chunk, kWidth<T>, wanted_);
     values_finite_ = true;
     values_in_place_ = Ops::InPlace(v_, chunk, static_cast<std::size_t>(chunk_end - chunk), dim_v_);
     values_ = PanelsAt<Ops>(values_in_place_, v_, chunk, value_memory_, ValuePanelStride());
@@ -183,25 +159,36 @@ class Forward {
       for (end = begin; end < panels && wanted_[end];) ++end;
       if (begin < end) PackKeys(chunk, begin, end);
     }
+    const std::size_t late = groups_count_ - groups_count_ / 4;
+    bool all_pass = true;
     for (std::size_t g = 0; g < groups_count_; ++g) {
       const RowGroup& group = groups_[g];
-      if (group.rows != 0 && SeesSome(group, chunk_end)) PassOver(group, chunk, chunk_end);
+      // Where masks leave little to do for a chunk, asking for the next one costs more than waiting for it. Late: what has been asked for
+      // lies in L2 beside all that the passes use.
+      if (g == late && all_pass && far_ && chunk_end < sequence_->len_k) AskForChunk(chunk_end, (groups_count_ - late) * panels);
+      if (group.rows == 0) continue;
+      if (walk_.Sees(g / kGroupsPerUnit, chunk)) {
+        PassOver(group, chunk, chunk_end);
+      } else {
+        all_pass = false;
+      }
     }
   }
 
-  bool SeesSome(const RowGroup& group, std::int64_t chunk_end) const {
-    const auto intervals = Intervals(group);
-    const std::size_t cursor = cursors_[group.index / kGroupsPerUnit];
-    return cursor < intervals.size() && intervals[cursor].begin < chunk_end;
+  // Among so many tiles.
+  void AskForChunk(std::int64_t chunk, std::size_t tiles) {
+    walk_.FindPanels(chunk, kWidth<T>, wanted_next_);
+    soon_.Start(key_source_, dim_, v_, dim_v_, chunk, walk_.End(chunk), wanted_next_, tiles);
   }
 
   void PackKeys(std::int64_t chunk, std::size_t panel_begin, std::size_t panel_end) {
+    const bool asked = soon_.HasAskedFor(chunk);
     for (std::size_t p = panel_begin; p < panel_end; ++p) {
       const std::int64_t key = chunk + static_cast<std::int64_t>(p * kWidth<T>);
       const std::size_t n = static_cast<std::size_t>(std::min<std::int64_t>(kWidth<T>, sequence_->len_k - key));
       const std::int64_t next = key + static_cast<std::int64_t>(kWidth<T>);
-      if (p + 1 < panel_end) PrefetchRows(key_source_, next, std::min<std::int64_t>(kWidth<T>, sequence_->len_k - next), dim_);
-      PrefetchRows(v_, key, static_cast<std::int64_t>(n), dim_v_);
+      if (p + 1 < panel_end && !asked) PrefetchRows(key_source_, next, std::min<std::int64_t>(kWidth<T>, sequence_->len_k - next), dim_);
+      if (!asked) PrefetchRows(v_, key, static_cast<std::int64_t>(n), dim_v_);
       score_.PackKeys(k_, key, n, p * kWidth<T>, Scratch(), keys_ + p * inner_ * kWidth<T>);
     }
     const std::int64_t key = chunk + static_cast<std::int64_t>(panel_begin * kWidth<T>);
@@ -248,20 +235,23 @@ class Forward {
   // The plain way: weights straight from the accumulators, with the maxima that the rows have.
   void Weigh(const RowGroup& group) {
     T* maxima = maxima_ + group.index * kRows;
+    bool waiting = SomeRowStarts<T>(group.rows, maxima, nullptr);
     if constexpr (Ops::kMatrixUnit) MultiplyPanel(group, 0);
     for (std::size_t u = 0; u < uses_count_; ++u) {
       next_.Step();
+      soon_.Step();
       // A matrix unit multiplies one panel while the vector units weigh the one before.
       if constexpr (Ops::kMatrixUnit) {
         if (u + 1 < uses_count_) MultiplyPanel(group, u + 1);
       }
-      const bool starts = SomeRowStarts(group.rows, maxima, uses_[u].partial ? words_ + u * kRows : nullptr);
+      const bool starts = waiting && SomeRowStarts(group.rows, maxima, uses_[u].partial ? words_ + u * kRows : nullptr);
       if constexpr (Ops::kMatrixUnit) {
         for (std::size_t r = 0; starts && r < group.rows; ++r) {
           if (maxima[r] == kMinusInfinity<T>) maxima[r] = MaximumIn(u, r);
         }
       }
       starts && !Ops::kMatrixUnit ? WeighFirst(group, u) : WeighUse(group, u);
+      if (starts) waiting = SomeRowStarts<T>(group.rows, maxima, nullptr);
     }
     bool again = false;
     for (std::size_t r = 0; r < group.rows; ++r) again |= Outgrown(group, r);
@@ -346,6 +336,7 @@ class Forward {
   void ScoreAll(const RowGroup& group) {
     for (std::size_t u = 0; u < uses_count_; ++u) {
       next_.Step();
+      soon_.Step();
       score_.Tile(TileOf(group, u), group.index * kRows, uses_[u].panel * kWidth<T>, queries_[group.index], KeysAt(uses_[u]).data);
     }
   }
@@ -425,6 +416,7 @@ class Forward {
     const bool select = !values_finite_ && SomeMayBeHidden();
     for (std::size_t p = 0; p < value_panels_; ++p) {
       next_.Step();
+      soon_.Step();
       T* out = OutTile(group.index, p);
       const bool narrow = dim_v_ - p * kWidth<T> <= kLanes<T>;
       if (HWY_UNLIKELY(select)) {
@@ -483,14 +475,15 @@ class Forward {
   Panels<Packed> values_{};
   Packed *query_memory_, *keys_, *value_memory_, *weights_;
   T *out_, *sums_, *maxima_, *scores_, *factors_, *chunk_sums_, *totals_, *logs_, *copies_, *zeros_;
-  bool *started_, *wanted_;
-  std::size_t* cursors_;
+  bool *started_, *wanted_, *wanted_next_;
   std::uint64_t* words_;
   PanelUse* uses_;
   const ForwardItem* item_ = nullptr;
   const plan::Sequence* sequence_ = nullptr;
   Head k_, v_, key_source_;
   NextItem next_;
+  ChunkWalk walk_;
+  ChunkAhead soon_;
 };
 
 }  // namespace HWY_NAMESPACE

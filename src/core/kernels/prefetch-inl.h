@@ -1,4 +1,5 @@
-// Asks for what the next item reads and writes while this one is computed: short heads are over before the processor sees a pattern.
+// Asks for what comes next while tiles are computed: for what the next item reads and writes, as short heads are over before the processor
+// sees a pattern, and for the rows that an item will pack next, which it would otherwise wait for one after another.
 
 #if defined(REGARD_KERNELS_PREFETCH_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef REGARD_KERNELS_PREFETCH_INL_H_
@@ -141,6 +142,47 @@ class NextItem {
   Lines tensors_[kMostTensors];
   std::size_t count_ = 0, at_ = 0;
   std::int64_t lines_ = 0, lines_in_step_ = 0;
+};
+
+// The keys and values of the chunk that an item will pack next, a few rows at a time.
+class ChunkAhead {
+ public:
+  // Of rows [first, end) those panels that are `wanted`, among about `steps` calls of Step().
+  void Start(const Head& k, std::size_t dim, const Head& v, std::size_t dim_v, std::int64_t first, std::int64_t end, const bool* wanted,
+             std::size_t steps) {
+    k_ = k;
+    v_ = v;
+    dim_ = dim;
+    dim_v_ = dim_v;
+    first_ = row_ = first;
+    end_ = end;
+    wanted_ = wanted;
+    rows_in_step_ = (end - first + static_cast<std::int64_t>(steps) - 1) / static_cast<std::int64_t>(steps);
+  }
+
+  void Forget() { first_ = row_ = end_ = -1; }
+  // Whether all of the chunk that begins with this row has been asked for.
+  bool HasAskedFor(std::int64_t first) const { return first == first_ && row_ == end_; }
+
+  // Between tiles.
+  HWY_INLINE void Step() {
+    if (row_ < end_) Ask();
+  }
+
+ private:
+  HWY_NOINLINE void Ask() {
+    for (std::int64_t i = 0; i < rows_in_step_ && row_ < end_; ++i, ++row_) {
+      if (!wanted_[(row_ - first_) / kPanel]) continue;
+      if (k_.col == 1) PrefetchRow<false>(k_, row_, dim_);
+      if (v_.col == 1) PrefetchRow<false>(v_, row_, dim_v_);
+    }
+  }
+
+  static constexpr auto kPanel = static_cast<std::int64_t>(kWidth<float>);
+  Head k_, v_;
+  std::size_t dim_ = 0, dim_v_ = 0;
+  std::int64_t first_ = 0, row_ = 0, end_ = 0, rows_in_step_ = 0;
+  const bool* wanted_ = nullptr;
 };
 
 }  // namespace HWY_NAMESPACE

@@ -91,6 +91,11 @@ std::uint64_t Blocks::bits(const Place& place, std::int64_t i, std::int64_t j0) 
   return word;
 }
 
+void Blocks::words(const Place& place, std::int64_t i, int rows, std::int64_t j0, std::uint64_t* words) const {
+  const std::int64_t first = place.sequence->q_begin + i;
+  for (int r = 0; r < rows; ++r) words[r] = r == 0 || (first + r) % block_q_ == 0 ? bits(place, i + r, j0) : words[r - 1];
+}
+
 }  // namespace plan
 
 Mask blocks(TensorView layout, std::int64_t block_q, std::int64_t block_k) {

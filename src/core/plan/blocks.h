@@ -45,6 +45,7 @@ class Blocks final : public MaskNode {
   Status check(const PlanShape& shape) const override;
   void intervals(const Place& place, std::int64_t i0, std::int64_t i1, std::vector<Interval>& out) const override;
   std::uint64_t bits(const Place& place, std::int64_t i, std::int64_t j0) const override;
+  void words(const Place& place, std::int64_t i, int rows, std::int64_t j0, std::uint64_t* words) const override;
   bool varies_by_head() const override { return bits_.shape()[1] > 1; }
   bool varies_by_batch() const override { return bits_.shape()[0] > 1; }
   bool varies_by_position() const override { return true; }

@@ -1,5 +1,6 @@
 #include "core/plan/global_tokens.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -62,13 +63,22 @@ void GlobalTokens::intervals(const Place& place, std::int64_t i0, std::int64_t i
 }
 
 std::uint64_t GlobalTokens::bits(const Place& place, std::int64_t i, std::int64_t j0) const {
-  if (is_global(place, i)) return ~std::uint64_t{0};
-  const std::vector<std::int64_t>& list = tokens(place);
-  std::uint64_t word = 0;
-  for (auto token = std::lower_bound(list.begin(), list.end(), j0); token != list.end() && *token < j0 + 64; ++token) {
-    word |= std::uint64_t{1} << (*token - j0);
-  }
+  std::uint64_t word;
+  words(place, i, 1, j0, &word);
   return word;
+}
+
+void GlobalTokens::words(const Place& place, std::int64_t i, int rows, std::int64_t j0, std::uint64_t* words) const {
+  const std::vector<std::int64_t>& list = tokens(place);
+  std::uint64_t keys = 0;
+  for (auto token = std::lower_bound(list.begin(), list.end(), j0); token != list.end() && *token < j0 + 64; ++token) {
+    keys |= std::uint64_t{1} << (*token - j0);
+  }
+  std::fill_n(words, rows, keys);
+  const std::int64_t first = near_sum(i, offset(place));
+  for (auto token = std::lower_bound(list.begin(), list.end(), first); token != list.end() && *token < first + rows; ++token) {
+    words[*token - first] = ~std::uint64_t{0};
+  }
 }
 
 }  // namespace plan
