@@ -91,7 +91,7 @@ class AdditiveGradient {
     } else {
       const T* pointers[kWidth<T>];
       PointAtExponentials(from, n, kWidth<T>, dim_, scratch, query_kinds_ + lane, pointers);
-      PackLanes(pointers, dim_, T{1}, lanes);
+      PackLanes(pointers, n, dim_, T{1}, lanes);
       ClearColumns(lanes, dim_, kWidth<T>);
       PackPanels(pointers, n, dim_, panel_stride, panels);
       query_rows_ = {panels - lane * kWidth<T>, panel_stride};

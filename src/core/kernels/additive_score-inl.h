@@ -94,7 +94,7 @@ class AdditiveScore {
     }
     const T* rows[kWidth<T>];
     PointAtExponentials(from, n, kWidth<T>, dim_, scratch, key_kinds_ + lane, rows);
-    PackLanes(rows, dim_, T{1}, to);
+    PackLanes(rows, n, dim_, T{1}, to);
     ClearColumns(to, dim_, kWidth<T>);
   }
   void Tile(const ScoreTile<T>& tile, std::size_t row, std::size_t lane, Rows<T> q, const T* k) const {

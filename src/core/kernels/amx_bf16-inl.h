@@ -171,7 +171,7 @@ struct AmxOps : Bf16PairOps {
                                      const RowScratch<float>& scratch, Packed* HWY_RESTRICT to) {
     const Packed* rows[kWidth<float>];
     PointAtPairs(head, first, n, kWidth<float>, cols, scratch, rows);
-    LanesOf(rows, cols, to);
+    LanesOf(rows, n, cols, to);
   }
   // Rows begin with a line of cache each: a tile's load reads whole lines.
   static HWY_INLINE Rows<Packed> RowsOf(const Head& head, std::int64_t first, std::size_t n, std::size_t cols, float /*scale*/,
@@ -195,7 +195,7 @@ struct AmxOps : Bf16PairOps {
     const Packed* rows[kWidth<float>];
     PointAtPairs(head, first, n, kWidth<float>, cols, scratch, rows);
     const bool finite = PanelsOfRows(rows, kWidth<float>, cols, panel_stride, panels);
-    LanesOf(rows, cols, lanes);
+    LanesOf(rows, n, cols, lanes);
     return finite;
   }
 
@@ -217,7 +217,7 @@ struct AmxOps : Bf16PairOps {
       PointAtPairs(head, first + static_cast<std::int64_t>(at), count, kWidth<float>, cols, scratch, rows);
       for (std::size_t begin = 0; begin < pairs; begin += kMost) {
         const std::size_t columns = std::min(kMost, pairs - begin);
-        PackLanes(rows, columns, Packed{1}, lanes);
+        PackLanes(rows, count, columns, Packed{1}, lanes);
         for (std::size_t c = 0; c < columns; ++c, to += 2 * kStep) {
           const auto low = hn::Load(d_pairs, lanes + c * kWidth<float>), high = hn::Load(d_pairs, lanes + c * kWidth<float> + kStep);
           const Vec<Packed> first_column{_mm512_permutex2var_epi16(low.raw, even.raw, high.raw)};
@@ -237,9 +237,9 @@ struct AmxOps : Bf16PairOps {
 
  private:
   // Lanes of whole steps.
-  static HWY_INLINE void LanesOf(const Packed* const* rows, std::size_t cols, Packed* HWY_RESTRICT to) {
+  static HWY_INLINE void LanesOf(const Packed* const* rows, std::size_t n, std::size_t cols, Packed* HWY_RESTRICT to) {
     const std::size_t pairs = Bf16PairOps::Inner(cols);
-    PackLanes(rows, pairs, Packed{1}, to);
+    PackLanes(rows, n, pairs, Packed{1}, to);
     Clear(to + pairs * kWidth<float>, (Inner(cols) - pairs) * kWidth<float>);
   }
 

@@ -95,7 +95,7 @@ struct Bf16PairOps {
                                      const RowScratch<float>& scratch, Packed* HWY_RESTRICT to) {
     const Packed* rows[kWidth<float>];
     PointAtPairs(head, first, n, kWidth<float>, cols, scratch, rows);
-    PackLanes(rows, Inner(cols), Packed{1}, to);
+    PackLanes(rows, n, Inner(cols), Packed{1}, to);
   }
   static HWY_INLINE Rows<Packed> RowsOf(const Head& head, std::int64_t first, std::size_t n, std::size_t cols, float /*scale*/,
                                         const RowScratch<float>& scratch, Packed* HWY_RESTRICT to, std::size_t stride,
@@ -138,7 +138,7 @@ struct Bf16PairOps {
     const Packed* rows[kWidth<float>];
     PointAtPairs(head, first, n, kWidth<float>, cols, scratch, rows);
     const bool finite = PanelsOfRows(rows, n + n % kPair, cols, panel_stride, panels);
-    PackLanes(rows, Inner(cols), Packed{1}, lanes);
+    PackLanes(rows, n, Inner(cols), Packed{1}, lanes);
     return finite;
   }
 

@@ -297,14 +297,19 @@ class Forward {
   }
   // The same where rows find their maximum.
   HWY_INLINE void WeighFirst(const RowGroup& group, std::size_t u) {
+    uses_[u].end <= kLanes<T> ? WeighFirstOf<1>(group, u) : WeighFirstOf<2>(group, u);
+  }
+  template <std::size_t V>
+  HWY_INLINE void WeighFirstOf(const RowGroup& group, std::size_t u) {
     const Weighing<Ops> to = WeighingOf(group, u);
     T *maxima = maxima_ + group.index * kRows, *scores = scores_ + u * kRows * kWidth<T>;
     const Packed* k = KeysAt(uses_[u]).data;
-    REGARD_FOR_ROWS(group.rows, (ScorePanel<Ops, M>(queries_[group.index], k, inner_, to.score_factor, scores)));
-    if (uses_[u].partial) HideScores(group.rows, to.words, scores);
+    REGARD_FOR_ROWS(group.rows, (ScorePanel<Ops, M, V>(queries_[group.index], k, inner_, to.score_factor, scores)));
+    if (uses_[u].partial) HideScores<V>(group.rows, to.words, scores);
     for (std::size_t r = 0; r < group.rows; ++r) {
-      if (maxima[r] == kMinusInfinity<T>) maxima[r] = RowMaximum(scores + r * kWidth<T>);
-      WeighRow<Ops>(scores + r * kWidth<T>, maxima[r], to.sums + r * kLanes<T>, to.weights + r * kWidth<T> / kPair);
+      const T* row = scores + r * kWidth<T>;
+      if (maxima[r] == kMinusInfinity<T>) maxima[r] = RowMaximum<V>(row);
+      WeighRow<Ops, V>(row, maxima[r], to.sums + r * kLanes<T>, to.weights + r * kWidth<T> / kPair);
     }
   }
 

@@ -56,7 +56,7 @@ struct PlainOps {
     const T* rows[kWidth<T>];
     std::fill_n(rows, kWidth<T>, scratch.zeros);
     PointAtRows(head, first, n, cols, scratch.copies, scratch.stride, rows);
-    PackLanes(rows, cols, scale, to);
+    PackLanes(rows, n, cols, scale, to);
   }
   // Up to kRows rows, copied to `to`, [kRows][stride], scaled. `finite` becomes false where something is not.
   static HWY_INLINE Rows<Packed> RowsOf(const Head& head, std::int64_t first, std::size_t n, std::size_t cols, T scale,
@@ -108,10 +108,10 @@ struct PlainOps {
     const T* rows[kWidth<T>];
     std::fill_n(rows, kWidth<T>, scratch.zeros);
     PointAtRows(head, first, n, cols, scratch.copies, scratch.stride, rows);
-    if (panels == nullptr) return PackLanes<true>(rows, cols, scale, lanes);
+    if (panels == nullptr) return PackLanes<true>(rows, n, cols, scale, lanes);
     // Panels first: they read row after row, which the processor foresees.
     const bool finite = PanelsOfRows(rows, n, cols, panel_stride, panels);
-    PackLanes(rows, cols, scale, lanes);
+    PackLanes(rows, n, cols, scale, lanes);
     return finite;
   }
 

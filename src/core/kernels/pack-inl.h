@@ -82,19 +82,20 @@ HWY_INLINE void TransposeBlocks(D d, V* v) {
 
 #endif  // HWY_TARGET != HWY_SCALAR
 
-// to[c * kWidth + r] = rows[r][c], scaled, for kWidth rows. Rows that do not exist point at zeros. Returns, where kCheck, whether all that
-// was stored is finite.
+// to[c * kWidth + r] = rows[r][c], scaled, for the first `n` of kWidth rows, and zeros for the others, which point at zeros. Returns, where
+// kCheck, whether all that was stored is finite.
 template <bool kCheck = false, typename T>
-HWY_NOINLINE bool PackLanes(const T* const* rows, std::size_t cols, T scale, T* HWY_RESTRICT to) {
+HWY_NOINLINE bool PackLanes(const T* const* rows, [[maybe_unused]] std::size_t n, std::size_t cols, T scale, T* HWY_RESTRICT to) {
   std::size_t c = 0;
   [[maybe_unused]] auto seen = hn::Zero(Tag<T>());
 #if HWY_TARGET != HWY_SCALAR
   {
     const Tag<T> d;
     const auto factor = hn::Set(d, scale);
+    const std::size_t halves = n <= kLanes<T> ? 1 : 2;
     for (; c + kBlock<T> <= cols; c += kBlock<T>) {
-#pragma GCC unroll 2
-      for (std::size_t half = 0; half < 2; ++half) {
+      for (std::size_t i = 0; halves == 1 && i < kBlock<T>; ++i) hn::Store(hn::Zero(d), d, to + (c + i) * kWidth<T> + kLanes<T>);
+      for (std::size_t half = 0; half < halves; ++half) {
         Vec<T> v[kBlock<T>];
 #pragma GCC unroll 4
         for (std::size_t i = 0; i < kBlock<T>; ++i) v[i] = LoadBlocks<T>(rows + half * kLanes<T> + i, c);

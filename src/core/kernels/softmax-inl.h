@@ -94,36 +94,38 @@ HWY_NOINLINE void WeighTile(const typename Ops::T* HWY_RESTRICT products, std::s
   }
 }
 
-// Scores of M rows and one panel of keys, as they are.
-template <class Ops, std::size_t M>
+// Scores of M rows and one panel of keys, or its first vector only, as they are.
+template <class Ops, std::size_t M, std::size_t V = 2>
 HWY_NOINLINE void ScorePanel(Rows<typename Ops::Packed> q, const typename Ops::Packed* HWY_RESTRICT k, std::size_t inner,
                              typename Ops::T score_factor, typename Ops::T* HWY_RESTRICT scores) {
-  Acc<Ops, M, 2> acc;
+  Acc<Ops, M, V> acc;
   AccumulateScores(q, k, inner, acc);
 #pragma GCC unroll 12
   for (std::size_t r = 0; r < M; ++r) {
-    for (std::size_t v = 0; v < 2; ++v) acc.v[r][v] = Ops::ScoreOf(acc.v[r][v], score_factor);
+#pragma GCC unroll 2
+    for (std::size_t v = 0; v < V; ++v) acc.v[r][v] = Ops::ScoreOf(acc.v[r][v], score_factor);
   }
   StoreAcc(acc, scores);
 }
 
-// Writes -infinity over the scores that a row does not see.
-template <typename T>
+// Writes -infinity over the scores that a row does not see, in a panel or its first vector only.
+template <std::size_t V = 2, typename T>
 HWY_INLINE void HideScores(std::size_t rows, const std::uint64_t* HWY_RESTRICT words, T* HWY_RESTRICT scores) {
   const Tag<T> d;
   for (std::size_t r = 0; r < rows; ++r) {
-    for (std::size_t lane = 0; lane < kWidth<T>; lane += kLanes<T>) {
+#pragma GCC unroll 2
+    for (std::size_t lane = 0; lane < V * kLanes<T>; lane += kLanes<T>) {
       T* HWY_RESTRICT at = scores + r * kWidth<T> + lane;
       hn::Store(hn::IfThenElse(VisibleLanes<T>(words[r], lane), hn::Load(d, at), hn::Set(d, kMinusInfinity<T>)), d, at);
     }
   }
 }
 
-// The maximum of one row of one panel. NaN wherever there is one, so that a row that attends to NaN says so.
-template <typename T>
+// The maximum of one row of one panel, or of its first vector only. NaN wherever there is one, so that a row that attends to NaN says so.
+template <std::size_t V = 2, typename T>
 HWY_INLINE T RowMaximum(const T* HWY_RESTRICT scores) {
   const Tag<T> d;
-  const auto x0 = hn::Load(d, scores), x1 = hn::Load(d, scores + kLanes<T>);
+  const auto x0 = hn::Load(d, scores), x1 = V == 2 ? hn::Load(d, scores + kLanes<T>) : x0;
   const T maximum = hn::GetLane(hn::MaxOfLanes(d, hn::Max(x0, x1)));
   const bool nan = !hn::AllFalse(d, hn::Or(hn::IsNaN(x0), hn::IsNaN(x1)));
   return nan ? std::numeric_limits<T>::quiet_NaN() : maximum;
@@ -143,17 +145,21 @@ HWY_NOINLINE typename Ops::T MaximumOfProducts(const typename Ops::T* HWY_RESTRI
 }
 
 // Scores of one row of one panel -> weights; -infinity gives 0. A row that has seen nothing yet (maximum -infinity) gets zeros. `factors`,
-// where given, multiply weights after they were summed.
-template <class Ops>
+// where given, multiply weights after they were summed. V = 1: only the first vector holds keys that some row sees.
+template <class Ops, std::size_t V = 2>
 HWY_INLINE void WeighRow(const typename Ops::T* HWY_RESTRICT scores, typename Ops::T maximum, typename Ops::T* HWY_RESTRICT sum,
                          typename Ops::Packed* HWY_RESTRICT weights, const typename Ops::T* HWY_RESTRICT factors = nullptr) {
   using T = typename Ops::T;
   const Tag<T> d;
   const auto m = hn::Set(d, maximum == kMinusInfinity<T> ? T{0} : maximum);
   const auto hidden = hn::Set(d, kMinusInfinity<T>);
-  const auto s0 = hn::Load(d, scores), s1 = hn::Load(d, scores + kLanes<T>);
+  const auto s0 = hn::Load(d, scores);
   const auto w0 = hn::IfThenZeroElse(hn::Eq(s0, hidden), SoftmaxExp<T>(hn::Sub(s0, m)));
-  const auto w1 = hn::IfThenZeroElse(hn::Eq(s1, hidden), SoftmaxExp<T>(hn::Sub(s1, m)));
+  auto w1 = hn::Zero(d);
+  if constexpr (V == 2) {
+    const auto s1 = hn::Load(d, scores + kLanes<T>);
+    w1 = hn::IfThenZeroElse(hn::Eq(s1, hidden), SoftmaxExp<T>(hn::Sub(s1, m)));
+  }
   hn::Store(hn::Add(hn::Load(d, sum), hn::Add(w0, w1)), d, sum);
   if (factors == nullptr) {
     Ops::StoreRow(w0, w1, weights);

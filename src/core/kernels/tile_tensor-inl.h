@@ -51,7 +51,7 @@ HWY_NOINLINE void ReadTurned(const TensorView& view, const TileStrides& s, const
     }
     for (; !own && r < tile.rows; ++r) copies[c * kRows + r] = ElementAs<T>(view.dtype, view.data, at + static_cast<std::int64_t>(r));
   }
-  PackLanes(lanes, tile.rows, T{1}, to);
+  PackLanes(lanes, tile.lanes, tile.rows, T{1}, to);
 }
 
 // to <- op(to, element) over a tile's rows and lanes; `to` is laid out as the tile.

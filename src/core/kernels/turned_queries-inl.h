@@ -55,7 +55,7 @@ class TurnedQueries {
         const T* pointers[kWidth<T>];
         for (std::size_t r = 0; r < kWidth<T>; ++r) pointers[r] = c + r < rows ? sums_ + (p * rows + c + r) * kWidth<T> : zeros;
         for (std::size_t run = 0; run * Ops::kRun < kWidth<T>; ++run) {
-          PackLanes(pointers, Ops::kRun, T{1}, dq.Row(p * kWidth<T> + Ops::QueryOfRun(run)) + c / kWidth<T> * dq.panel_step());
+          PackLanes(pointers, kWidth<T>, Ops::kRun, T{1}, dq.Row(p * kWidth<T> + Ops::QueryOfRun(run)) + c / kWidth<T> * dq.panel_step());
           for (std::size_t r = 0; r < kWidth<T> && c + r < rows; ++r) pointers[r] += Ops::kRun;
         }
       }
