@@ -178,7 +178,7 @@ class Forward {
   // Among so many tiles.
   void AskForChunk(std::int64_t chunk, std::size_t tiles) {
     walk_.FindPanels(chunk, kWidth<T>, wanted_next_);
-    soon_.Start(key_source_, dim_, v_, dim_v_, chunk, walk_.End(chunk), wanted_next_, tiles);
+    soon_.Start(key_source_, dim_, v_, dim_v_, chunk, walk_.End(chunk), kWidth<T>, wanted_next_, tiles);
   }
 
   void PackKeys(std::int64_t chunk, std::size_t panel_begin, std::size_t panel_end) {

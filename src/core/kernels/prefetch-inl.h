@@ -147,15 +147,16 @@ class NextItem {
 // The keys and values of the chunk that an item will pack next, a few rows at a time.
 class ChunkAhead {
  public:
-  // Of rows [first, end) those panels that are `wanted`, among about `steps` calls of Step().
-  void Start(const Head& k, std::size_t dim, const Head& v, std::size_t dim_v, std::int64_t first, std::int64_t end, const bool* wanted,
-             std::size_t steps) {
+  // Of rows [first, end), in panels of `panel` rows, those that are `wanted`, among about `steps` calls of Step().
+  void Start(const Head& k, std::size_t dim, const Head& v, std::size_t dim_v, std::int64_t first, std::int64_t end, std::size_t panel,
+             const bool* wanted, std::size_t steps) {
     k_ = k;
     v_ = v;
     dim_ = dim;
     dim_v_ = dim_v;
     first_ = row_ = first;
     end_ = end;
+    panel_ = static_cast<std::int64_t>(panel);
     wanted_ = wanted;
     rows_in_step_ = (end - first + static_cast<std::int64_t>(steps) - 1) / static_cast<std::int64_t>(steps);
   }
@@ -172,16 +173,15 @@ class ChunkAhead {
  private:
   HWY_NOINLINE void Ask() {
     for (std::int64_t i = 0; i < rows_in_step_ && row_ < end_; ++i, ++row_) {
-      if (!wanted_[(row_ - first_) / kPanel]) continue;
+      if (!wanted_[(row_ - first_) / panel_]) continue;
       if (k_.col == 1) PrefetchRow<false>(k_, row_, dim_);
       if (v_.col == 1) PrefetchRow<false>(v_, row_, dim_v_);
     }
   }
 
-  static constexpr auto kPanel = static_cast<std::int64_t>(kWidth<float>);
   Head k_, v_;
   std::size_t dim_ = 0, dim_v_ = 0;
-  std::int64_t first_ = 0, row_ = 0, end_ = 0, rows_in_step_ = 0;
+  std::int64_t first_ = 0, row_ = 0, end_ = 0, panel_ = 1, rows_in_step_ = 0;
   const bool* wanted_ = nullptr;
 };
 
