@@ -18,8 +18,8 @@ namespace {
 
 // Independent chains: enough to hide a latency of 4 or 5 cycles on two ports, few enough for 16 registers.
 constexpr int kChains = 12;
-constexpr int kSteps =
-    40000;  // of all chains between two looks at the clock (a call into the kernel), from 50 microseconds to a millisecond
+// Of all chains between two looks at the clock, from 50 microseconds to a millisecond: for one thread a look is a call into the kernel.
+constexpr int kSteps = 40000;
 
 // Runs kSteps of every chain; returns the operations done. `sink` keeps the results alive.
 using Block = double (*)(float* sink);

@@ -61,6 +61,20 @@ TEST(Forward, LengthsAroundChunks) {
   }
 }
 
+// Rows of long sequences are asked for a chunk ahead, whatever the mask leaves of the next chunk, and wherever rows lie.
+TEST(Forward, ChunksOfFarRows) {
+  Random random(14);
+  for (const DType dtype : {kF32, kBf16, kF64}) {
+    for (const Sizes& sizes : {Sizes{1, 1, 2, 100, 1100, 64, 64}, Sizes{1, 1, 8, 1, 1100, 64, 64}}) {
+      for (const Rule& rule : {Rule{}, see_causal(), see_window(-1, 3), see_window(600, -1)}) {
+        Problem p = forward_problem(random, dtype, sizes);
+        p.rule = rule;
+        EXPECT_EQ(errors_of(p, run(p)), "") << sizes.len_q << " queries";
+      }
+    }
+  }
+}
+
 TEST(Forward, NoRowsNoKeysNoBatch) {
   Random random(5);
   for (const Sizes& sizes :

@@ -124,8 +124,12 @@ TEST_P(Hostile, KeysOfMinusInfinityTakeNothing) {
     Problem p = random_problem(random, dtype(), {1, 1, 1, len_q, 40, 4, 8});
     p.q.fill(1);
     for (std::int64_t d = 0; d < 4; ++d) p.k.set(0, 0, 3, d, -std::numeric_limits<double>::infinity());
-    const Results r = run(p);
-    for (std::int64_t d = 0; d < 8; ++d) EXPECT_LT(std::fabs(r.dv.at(0, 0, 3, d)), 1e-20) << len_q << " queries";
+    for (const bool staged : {false, true}) {
+      if (staged) p.biases.push_back({Tensor(dtype(), {1, 1, 1, 1}), false});
+      if (staged) p.biases[0].values.fill(0);
+      const Results r = run(p);
+      for (std::int64_t d = 0; d < 8; ++d) EXPECT_LT(std::fabs(r.dv.at(0, 0, 3, d)), 1e-20) << len_q << " queries, staged " << staged;
+    }
   }
 }
 

@@ -320,7 +320,7 @@ class Backward {
       if (!Staged()) return ahead_.Run(TileAt(p, g, ahead_.words()), queries_ - p * kWidth<T>);
     }
     BackwardTile<Ops> tile = TileAt(p, g, tile_words_);
-    if (queries_ % kPair != 0) HideBehind(queries_ - p * kWidth<T>, tile_words_, &tile);
+    if (Ops::kMatrixUnit || queries_ % kPair != 0) HideBehind(queries_ - p * kWidth<T>, tile_words_, &tile);
     const std::size_t key = (sub_group_ + g) * kRows, first_query = p * kWidth<T>;
     if (!Gradient::kIsProduct || Staged()) {
       StagedBackwardTile(tile, gradient_, key, first_query, task_.stages, task_.weight_stages, PlaceOf(first_query, g), staged_);

@@ -40,7 +40,7 @@ class ChunkWalk {
 
   std::int64_t End(std::int64_t chunk) const { return std::min(chunk + size_, len_k_); }
 
-  // Which panels of so many keys some unit sees in that chunk, or in a later one; how many panels it has.
+  // Which panels, `width` keys each, of the chunk where Next() has gone, or of a later one, some unit sees. Returns how many there are.
   std::size_t FindPanels(std::int64_t chunk, std::size_t width, bool* seen) const {
     const std::int64_t end = End(chunk);
     const std::size_t panels = (static_cast<std::size_t>(end - chunk) + width - 1) / width;

@@ -159,13 +159,14 @@ class Forward {
       for (end = begin; end < panels && wanted_[end];) ++end;
       if (begin < end) PackKeys(chunk, begin, end);
     }
+    soon_.Forget();
     const std::size_t late = groups_count_ - groups_count_ / 4;
     bool all_pass = true;
     for (std::size_t g = 0; g < groups_count_; ++g) {
       const RowGroup& group = groups_[g];
       // Where masks leave little to do for a chunk, asking for the next one costs more than waiting for it. Late: what has been asked for
       // lies in L2 beside all that the passes use.
-      if (g == late && all_pass && far_ && chunk_end < sequence_->len_k) AskForChunk(chunk_end, (groups_count_ - late) * panels);
+      if (g == late && all_pass && far_ && chunk_end < sequence_->len_k) AskForChunk(chunk_end, late, panels);
       if (group.rows == 0) continue;
       if (walk_.Sees(g / kGroupsPerUnit, chunk)) {
         PassOver(group, chunk, chunk_end);
@@ -175,8 +176,11 @@ class Forward {
     }
   }
 
-  // Among so many tiles.
-  void AskForChunk(std::int64_t chunk, std::size_t tiles) {
+  // While groups from `first` on pass over a chunk of so many panels.
+  void AskForChunk(std::int64_t chunk, std::size_t first, std::size_t panels) {
+    std::size_t tiles = 0;
+    for (std::size_t g = first; g < groups_count_; ++g) tiles += groups_[g].rows == 0 ? 0 : panels + value_panels_;
+    if (tiles == 0) return;
     walk_.FindPanels(chunk, kWidth<T>, wanted_next_);
     soon_.Start(key_source_, dim_, v_, dim_v_, chunk, walk_.End(chunk), kWidth<T>, wanted_next_, tiles);
   }

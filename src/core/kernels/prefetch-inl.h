@@ -154,11 +154,12 @@ class ChunkAhead {
     v_ = v;
     dim_ = dim;
     dim_v_ = dim_v;
+    rows_in_step_ = (end - first + static_cast<std::int64_t>(steps) - 1) / static_cast<std::int64_t>(steps);
+    if (rows_in_step_ > kMostRows) return Forget();
     first_ = row_ = first;
     end_ = end;
     panel_ = static_cast<std::int64_t>(panel);
     wanted_ = wanted;
-    rows_in_step_ = (end - first + static_cast<std::int64_t>(steps) - 1) / static_cast<std::int64_t>(steps);
   }
 
   void Forget() { first_ = row_ = end_ = -1; }
@@ -171,6 +172,9 @@ class ChunkAhead {
   }
 
  private:
+  // More at a time, and the processor would wait for them after all.
+  static constexpr std::int64_t kMostRows = 4;
+
   HWY_NOINLINE void Ask() {
     for (std::int64_t i = 0; i < rows_in_step_ && row_ < end_; ++i, ++row_) {
       if (!wanted_[(row_ - first_) / panel_]) continue;
@@ -181,7 +185,7 @@ class ChunkAhead {
 
   Head k_, v_;
   std::size_t dim_ = 0, dim_v_ = 0;
-  std::int64_t first_ = 0, row_ = 0, end_ = 0, panel_ = 1, rows_in_step_ = 0;
+  std::int64_t first_ = -1, row_ = -1, end_ = -1, panel_ = 1, rows_in_step_ = 0;
   const bool* wanted_ = nullptr;
 };
 

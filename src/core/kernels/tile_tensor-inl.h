@@ -39,11 +39,12 @@ HWY_INLINE bool LiesTurned(const TileStrides& s) { return s.row == 1 && s.lane !
 template <typename T>
 HWY_NOINLINE void ReadTurned(const TensorView& view, const TileStrides& s, const ScoreTile<T>& tile, T* HWY_RESTRICT to) {
   const hn::CappedTag<T, kBlock<T>> d;
-  HWY_ALIGN T copies[kWidth<T> * kRows];
+  HWY_ALIGN T copies[kWidth<T> * kRows], zeros[kRows] = {};
   const T* lanes[kWidth<T>];
+  std::fill_n(lanes, kWidth<T>, zeros);
   const bool own = view.dtype == OwnDType<T>(), in_blocks = InKernelWidth<T>(view.dtype);
-  for (std::size_t c = 0; c < kWidth<T>; ++c) {
-    const std::int64_t at = s.first + static_cast<std::int64_t>(std::min(c, tile.lanes - 1)) * s.lane;
+  for (std::size_t c = 0; c < tile.lanes; ++c) {
+    const std::int64_t at = s.first + static_cast<std::int64_t>(c) * s.lane;
     lanes[c] = own ? static_cast<const T*>(view.data) + at : copies + c * kRows;
     std::size_t r = 0;
     for (; !own && in_blocks && r + kBlock<T> <= tile.rows; r += kBlock<T>) {

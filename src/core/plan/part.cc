@@ -38,6 +38,11 @@ class MaskOfPart final : public MaskNode {
     return whole_->bits({own.whole, place.head}, i + own.i_begin, j0 + own.j_begin);
   }
 
+  void words(const Place& place, std::int64_t i, int rows, std::int64_t j0, std::uint64_t* words) const override {
+    const Sequence& own = *place.sequence;
+    whole_->words({own.whole, place.head}, i + own.i_begin, rows, j0 + own.j_begin, words);
+  }
+
   bool varies_by_head() const override { return whole_->varies_by_head(); }
   bool varies_by_batch() const override { return whole_->varies_by_batch(); }
   bool varies_by_position() const override { return whole_->varies_by_position(); }

@@ -89,13 +89,15 @@ std::string first_lie(const Layout& layout, const Rule& rule) {
       // Bits, from aligned and odd places, beyond both ends.
       for (const std::int64_t start : {0, 1, 31, 32}) {
         for (std::int64_t j0 = start; j0 < sequence.len_k + 70; j0 += 64) {
-          const int rows = static_cast<int>(std::min<std::int64_t>(sequence.len_q, 5)) + 2;
-          for (std::int64_t i0 = 0; i0 < sequence.len_q; i0 += 5) {
+          // A few rows from anywhere, and once all of them.
+          for (std::int64_t i0 = -5; i0 < sequence.len_q; i0 += 5) {
+            const int rows = static_cast<int>(i0 < 0 ? sequence.len_q : std::min<std::int64_t>(sequence.len_q, 5)) + 2;
+            const std::int64_t first = std::max<std::int64_t>(i0, 0);
             std::vector<std::uint64_t> words(static_cast<std::size_t>(rows), 0xdeadbeef);
-            layout.bits(s, h, i0, rows, j0, words.data());
+            layout.bits(s, h, first, rows, j0, words.data());
             for (int r = 0; r < rows; ++r) {
               for (std::int64_t b = 0; b < 64; ++b) {
-                const std::int64_t i = i0 + r, j = j0 + b;
+                const std::int64_t i = first + r, j = j0 + b;
                 const bool seen = i < sequence.len_q && j < sequence.len_k && pair(sequence, h, i, j);
                 if (((words[static_cast<std::size_t>(r)] >> b & 1) != 0) != seen) {
                   return where + ", head " + std::to_string(h) + ": bit (" + std::to_string(i) + ", " + std::to_string(j) + ") from j0 " +
