@@ -103,7 +103,6 @@ class Forward {
     v_ = Head::of(task_.inputs.v, batch, item.kv_head, sequence_->k_begin, key_order, far_);
     key_source_ = score_.Start(*sequence_, k_, item.kv_head);
     walk_.Start(*task_.layout, item, chunk_);
-    soon_.Forget();
     FindGroups();
     for (std::size_t g = 0; g < groups_count_; ++g) {
       const RowGroup& group = groups_[g];
@@ -167,12 +166,9 @@ class Forward {
       // Where masks leave little to do for a chunk, asking for the next one costs more than waiting for it. Late: what has been asked for
       // lies in L2 beside all that the passes use.
       if (g == late && all_pass && far_ && chunk_end < sequence_->len_k) AskForChunk(chunk_end, late, panels);
-      if (group.rows == 0) continue;
-      if (walk_.Sees(g / kGroupsPerUnit, chunk)) {
-        PassOver(group, chunk, chunk_end);
-      } else {
-        all_pass = false;
-      }
+      const bool sees = walk_.Sees(g / kGroupsPerUnit, chunk);
+      all_pass &= sees || group.rows == 0;
+      if (sees && group.rows != 0) PassOver(group, chunk, chunk_end);
     }
   }
 
