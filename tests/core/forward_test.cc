@@ -61,7 +61,7 @@ TEST(Forward, LengthsAroundChunks) {
   }
 }
 
-// Rows of long sequences are asked for a chunk ahead, whatever the mask leaves of the next chunk, and wherever rows lie.
+// Rows of long sequences are asked for a chunk ahead, whatever the mask leaves of the next chunk.
 TEST(Forward, ChunksOfFarRows) {
   Random random(14);
   for (const DType dtype : {kF32, kBf16, kF64}) {

@@ -12,6 +12,15 @@
 
 namespace regard::kernels {
 
+// Marks the panels, `width` keys each, of keys [chunk, end) that intervals reach into; the first interval ends behind `chunk`.
+inline void mark_panels(std::span<const plan::Interval> intervals, std::int64_t chunk, std::int64_t end, std::size_t width, bool* seen) {
+  for (auto i = intervals.begin(); i != intervals.end() && i->begin < end; ++i) {
+    const auto from = static_cast<std::size_t>(std::max<std::int64_t>(i->begin, chunk) - chunk) / width;
+    const auto to = (static_cast<std::size_t>(std::min<std::int64_t>(i->end, end) - chunk) + width - 1) / width;
+    std::fill_n(seen + from, to - from, true);
+  }
+}
+
 // Chunks begin at multiples of their size. Units count over the item's heads, one head after another.
 class ChunkWalk {
  public:
@@ -47,11 +56,7 @@ class ChunkWalk {
     std::fill_n(seen, panels, false);
     for (std::size_t u = 0; u < units_; ++u) {
       const auto intervals = Intervals(u);
-      for (std::size_t i = Behind(intervals, cursors_[u], chunk); i < intervals.size() && intervals[i].begin < end; ++i) {
-        const auto from = static_cast<std::size_t>(std::max<std::int64_t>(intervals[i].begin, chunk) - chunk) / width;
-        const auto to = (static_cast<std::size_t>(std::min<std::int64_t>(intervals[i].end, end) - chunk) + width - 1) / width;
-        std::fill_n(seen + from, to - from, true);
-      }
+      mark_panels(intervals.subspan(Behind(intervals, cursors_[u], chunk)), chunk, end, width, seen);
     }
     return panels;
   }

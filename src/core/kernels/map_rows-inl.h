@@ -8,6 +8,7 @@
 #define REGARD_KERNELS_MAP_ROWS_INL_H_
 #endif
 
+#include "core/kernels/chunk_walk.h"
 #include "core/kernels/map_sinks-inl.h"
 #include "core/kernels/map_tiles-inl.h"
 
@@ -126,11 +127,7 @@ class MapRows {
     std::fill_n(wanted_, tiles_.Panels(), false);
     for (std::size_t g = 0; g < groups_; ++g) {
       const auto intervals = tiles_.Intervals(group_[g].unit);
-      for (auto i = FirstBehind(intervals, chunk); i != intervals.end() && i->begin < chunk_end; ++i) {
-        const std::size_t begin = static_cast<std::size_t>(std::max<std::int64_t>(i->begin, chunk) - chunk) / kWidth<T>;
-        const std::size_t end = (static_cast<std::size_t>(std::min<std::int64_t>(i->end, chunk_end) - chunk) + kWidth<T> - 1) / kWidth<T>;
-        std::fill(wanted_ + begin, wanted_ + end, true);
-      }
+      mark_panels({FirstBehind(intervals, chunk), intervals.end()}, chunk, chunk_end, kWidth<T>, wanted_);
     }
     for (std::size_t p = 0; p < tiles_.Panels(); ++p) {
       if (wanted_[p]) tiles_.PackPanel(chunk, p);
