@@ -14,6 +14,7 @@
 
 #include "core/kernels/additive_gradient_tile-inl.h"
 #include "core/kernels/additive_score-inl.h"
+#include "core/kernels/backward_tiles-inl.h"
 #include "core/kernels/gradient_sums-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -117,6 +118,22 @@ class AdditiveGradient {
     }
   }
 
+  // What the tiles of a sub-block add: of the chunk's queries, and of keys [key, key + keys) of the block in groups of kRows. Pair by pair,
+  // over each run of groups that a query panel sees.
+  void AddTiles(const BackwardTiles<T>& tiles, std::size_t queries, std::size_t key, std::size_t keys, const T* d_scores,
+                PanelRows<T> d_queries) {
+    const std::size_t groups = (keys + kRows - 1) / kRows;
+    for (std::size_t p = 0, query = 0; query < queries; ++p, query += kWidth<T>) {
+      for (std::size_t g = 0, end; g < groups; g = end + 1) {
+        for (end = g; end < groups && tiles.states[p][end] != TileState::kAbsent;) ++end;
+        if (end == g) continue;
+        const std::size_t begin = g * kRows, last = std::min(end * kRows, keys);
+        AddPairs(query, std::min(kWidth<T>, queries - query), key + begin, last - begin, d_scores + begin * kQueries + query, d_queries);
+      }
+    }
+  }
+
+ private:
   // Queries [query, query + queries) of the chunk against keys [key, key + keys) of the block; dS of the first pair is *d_scores, keys are
   // kQueries apart.
   void AddPairs(std::size_t query, std::size_t queries, std::size_t key, std::size_t keys, const T* d_scores, PanelRows<T> d_queries) {
@@ -143,6 +160,7 @@ class AdditiveGradient {
     if (HWY_UNLIKELY(mend)) AddCarefully(query, queries, key, keys, d_scores, d_queries, d_keys);
   }
 
+ public:
   // After all queries of head `of_group` of its group: what its keys gathered joins the group's, what v gathered goes to its slot.
   void EndHead(std::int64_t batch, std::int64_t head, std::int64_t of_group, std::size_t slot, std::size_t keys) {
     const AdditiveVector<T> v(task_.additive, batch, head);

@@ -150,7 +150,7 @@ struct AmxOps : Bf16PairOps {
 
   // dS for dq is summed over keys: rows r and r + 1 become the halves of one element, queries in the order of QueryOfRun().
   template <std::size_t M, class Tile>
-  static HWY_INLINE void StoreByQuery(const Tile& d_scores, Packed* HWY_RESTRICT to) {
+  static HWY_INLINE void StoreByQuery(const Tile& d_scores, std::size_t /*lane*/, Packed* HWY_RESTRICT to) {
     for (std::size_t r = 0; r < M; r += 2) {
       StorePairs(Round(d_scores.v[r][0], d_scores.v[r][1]), Round(d_scores.v[r + 1][0], d_scores.v[r + 1][1]),
                  to + r / 2 * static_cast<std::size_t>(kQueryChunk));

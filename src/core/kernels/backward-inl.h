@@ -159,9 +159,7 @@ class Backward {
   std::size_t KeyPanelStride() const { return most_keys_ / kPair * kWidth<T>; }
   static constexpr std::size_t QueryPanelStride() { return kQueries / kPair * kWidth<T>; }
 
-  // First the chunks that the next block sees too, from the last to the first, so that its item, which starts soon after, need not wait:
-  // under a causal mask all blocks start together at the last chunk. Then the rest, upwards, in the order in which later blocks will need
-  // them. `last_head`: of the query heads that share the block's keys.
+  // `last_head`: of the query heads that share the block's keys.
   void RunChunks(bool last_head) {
     visits_ = BackwardVisits(task_, sequence_index_, head_, block_keys_);
     for (std::int64_t chunk = 0; block_ == 0 && chunk < visits_.chunks(); ++chunk) {
@@ -169,11 +167,25 @@ class Backward {
       SelectChunk(chunk);
       AddQueries(chunk, {0, true});  // rows that see nothing have gradient 0
     }
-    const BackwardTask::Run own = visits_.chunks_of(block_), next = visits_.chunks_of(block_ + 1);
-    const std::int64_t turn = next.begin == next.end ? own.end : std::clamp(next.end, own.begin, own.end);
-    const std::int64_t last = turn < own.end ? own.end - 1 : own.begin;
-    for (std::int64_t chunk = turn - 1; chunk >= own.begin; --chunk) RunChunk(chunk, last_head && chunk == last);
-    for (std::int64_t chunk = turn; chunk < own.end; ++chunk) RunChunk(chunk, last_head && chunk == last);
+    const ChunkOrder order(visits_.chunks_of(block_), visits_.chunks_of(block_ + 1));
+    for (std::int64_t chunk = order.first(), next; chunk != ChunkOrder::kNone; chunk = next) {
+      next = order.after(chunk);
+      RunChunk(chunk, next, last_head && next == ChunkOrder::kNone);
+    }
+  }
+
+  // While the chunk before it passes.
+  void AskForChunk(std::int64_t chunk) {
+    BackwardTurn turn;
+    soon_.Forget();
+    if (!far_ || chunk == ChunkOrder::kNone || !visits_.meet(chunk, block_, &turn)) return;
+    const std::int64_t first = chunk * kQueryChunk, end = std::min(first + kQueryChunk, sequence_->len_q);
+    soon_.Add(HeadOf(task_.inputs.q), dim_);
+    soon_.Add(HeadOf(task_.inputs.d_out), dim_v_);
+    soon_.Add(HeadOf(task_.inputs.out), dim_v_);
+    if (dq_.wanted() && turn.before != 0) soon_.Add(HeadOf(task_.dq_sum), dim_);
+    soon_.Start(first, end, block_groups_ * kPanels);
+    statistics_.AskFor(HeadOf(task_.inputs.maximum), HeadOf(task_.inputs.log_sum), first, end);
   }
 
   void SelectChunk(std::int64_t chunk) {
@@ -192,8 +204,8 @@ class Backward {
     d_out_panels_ = PanelsAt<Ops>(d_outs_in_place_, d_out, query_, d_out_panel_memory_, QueryPanelStride());
   }
 
-  // `last`: of those that the block's keys meet.
-  void RunChunk(std::int64_t chunk, bool last) {
+  // `next` comes after it; `last`: no other will come to the block's keys.
+  void RunChunk(std::int64_t chunk, std::int64_t next, bool last) {
     BackwardTurn turn;
     if (!visits_.meet(chunk, block_, &turn)) return;
     if (Gradient::kIsProduct) dk_.ExpectLast(last);
@@ -202,6 +214,7 @@ class Backward {
     statistics_.ReadMaxima(HeadOf(task_.inputs.maximum), query_, queries_);
     gradient_.StartChunk(HeadOf(task_.inputs.q), query_);
     queries_finite_ = true;
+    AskForChunk(next);
     // Sub-blocks of about one size.
     const std::size_t count = (block_groups_ + kSubGroups - 1) / kSubGroups;
     for (std::size_t s = 0, begin = 0, end; s < count; ++s, begin = end) {
@@ -285,11 +298,12 @@ class Backward {
         GatherQueries(!keys_finite_ && zeros_may_meet_nan);
       }
     } else {
-      GatherPairs();
+      const std::size_t keys = std::min(sub_groups_ * kRows, keys_ - sub_key_);
+      gradient_.AddTiles(tiles_, queries_, sub_key_, keys, d_scores_, {dq_.Row(0), dq_.panel_step()});
     }
   }
 
-  BackwardTile<Ops> TileAt(std::size_t p, std::size_t g, Unsigned<T>* words) const {
+  BackwardTile<Ops> TileAt(std::size_t p, std::size_t g, Unsigned<T>* words) {
     const std::size_t group = sub_group_ + g, first_query = p * kWidth<T>;
     BackwardTile<Ops> tile;
     tile.keys = key_rows_[group];
@@ -302,10 +316,9 @@ class Backward {
     tile.inner_v = inner_v_;
     tile.score_factor = static_cast<T>(task_.scale);
     tile.lanes = statistics_.lanes(first_query);
-    tile.words = nullptr;
     if (tiles_.states[p][g] == TileState::kPartial) {
-      tiles_.WordsOf(p, g, words);
-      tile.words = words;
+      tile.words = tiles_.WordsOf(p, g, words);
+      tile.lane = tiles_.seeing[p][g].begin / kLanes<T> * kLanes<T>;
     }
     const std::size_t at = (g * kRows * kQueries + first_query) / kPair;
     tile.weights = weights_ + at;
@@ -314,8 +327,13 @@ class Backward {
     return tile;
   }
 
-  void RunTile(std::size_t p, std::size_t g) {
+  HWY_INLINE void BetweenTiles() {
     next_.Step();
+    soon_.Step();
+  }
+
+  void RunTile(std::size_t p, std::size_t g) {
+    BetweenTiles();
     if constexpr (Ops::kMatrixUnit) {
       if (!Staged()) return ahead_.Run(TileAt(p, g, ahead_.words()), queries_ - p * kWidth<T>);
     }
@@ -325,14 +343,8 @@ class Backward {
     if (!Gradient::kIsProduct || Staged()) {
       StagedBackwardTile(tile, gradient_, key, first_query, task_.stages, task_.weight_stages, PlaceOf(first_query, g), staged_);
     } else if constexpr (Gradient::kIsProduct && !Ops::kMatrixUnit) {
-      const bool narrow = queries_ - first_query <= kLanes<T>;
-      if (tile.words != nullptr) {
-        narrow ? PlainBackwardTile<Ops, kRows, 1, true>(tile) : PlainBackwardTile<Ops, kRows, 2, true>(tile);
-      } else if (narrow) {
-        REGARD_FOR_ROWS(RowsIn(g), (PlainBackwardTile<Ops, M, 1, false>(tile)));
-      } else {
-        REGARD_FOR_ROWS(RowsIn(g), (PlainBackwardTile<Ops, M, 2, false>(tile)));
-      }
+      const std::size_t end = tiles_.states[p][g] == TileState::kPartial ? tiles_.seeing[p][g].end : queries_ - first_query;
+      RunPlainTile(tile, RowsIn(g), end <= tile.lane + kLanes<T>);
     }
   }
 
@@ -355,12 +367,7 @@ class Backward {
   // dv += P^T dO and, where the score is a product, dk += dS^T Q, over the query panels that a key group sees.
   void GatherKeys(bool select) {
     Stretches queries[kSubGroups];
-    for (std::size_t g = 0; g < sub_groups_; ++g) {
-      for (std::size_t p = 0; p < kPanels; ++p) {
-        if (tiles_.states[p][g] == TileState::kAbsent) continue;
-        queries[g].Add(p * kWidth<T> / kPair, (std::min((p + 1) * kWidth<T>, RoundUp(queries_, kPair)) - p * kWidth<T>) / kPair);
-      }
-    }
+    for (std::size_t g = 0; g < sub_groups_; ++g) tiles_.template FindQueries<kPair, Ops::kMatrixUnit>(g, queries_, &queries[g]);
     AddToKeys(weights_, d_out_panels_, queries, select, dv_);
     if constexpr (Gradient::kIsProduct) AddToKeys(d_scores_, query_panels_, queries, select, dk_);
   }
@@ -371,7 +378,7 @@ class Backward {
     for (std::size_t c = 0; c * kWidth<T> < sums.dim(); ++c) {
       for (std::size_t g = 0; g < sub_groups_; ++g) {
         if (queries[g].count == 0) continue;
-        next_.Step();
+        BetweenTiles();
         const std::size_t n = RowsIn(g);
         AddProduct<Ops, kQueries / kPair, 1>(rows + g * kRows * kQueries / kPair, columns.at(c), queries[g], n, NarrowTail(c, sums.dim()),
                                              select, sums.End(sub_group_ + g, c, n));
@@ -382,46 +389,38 @@ class Backward {
     }
   }
 
-  // dq and dk of a score that is no product, pair by pair, over each run of key groups that a query panel sees.
-  void GatherPairs() {
-    for (std::size_t p = 0; p < kPanels; ++p) {
-      const std::size_t query = p * kWidth<T>;
-      for (std::size_t g = 0; g < sub_groups_; ++g) {
-        if (tiles_.states[p][g] == TileState::kAbsent) continue;
-        std::size_t end = g + 1;
-        while (end < sub_groups_ && tiles_.states[p][end] != TileState::kAbsent) ++end;
-        const std::size_t key = sub_key_ + g * kRows, last = std::min(sub_key_ + end * kRows, keys_);
-        gradient_.AddPairs(query, std::min(kWidth<T>, queries_ - query), key, last - key, d_scores_ + g * kRows * kQueries + query,
-                           {dq_.Row(0), dq_.panel_step()});
-        g = end;
-      }
-    }
-  }
-
   // dq += dS K, over the key groups that a query panel sees; neighbours that see the same go together, in tiles without gaps.
   void GatherQueries(bool select) {
     const Panels<Packed> panels = key_panels_.from(sub_key_ / kPair);
+    const std::size_t sub_keys = std::min(keys_ - sub_key_, sub_groups_ * kRows);
     for (std::size_t p = 0, end; p < kPanels; p = end) {
-      Stretches keys;
-      for (std::size_t g = 0; g < sub_groups_; ++g) {
-        if (tiles_.states[p][g] != TileState::kAbsent) keys.Add(g * kRows / kPair, (RowsIn(g) + kPair - 1) / kPair);
-      }
       for (end = p + 1; end < kPanels && tiles_.SeeTheSame(p, end, sub_groups_) && dq_.state(p) == dq_.state(end); ++end) {
       }
-      if (keys.count == 0) continue;
       const std::size_t last = std::min(end * kWidth<T>, queries_);
-      for (std::size_t c = 0; c < panels_; ++c) {
-        for (std::size_t i = p * kWidth<T>; i < last; i += kRows) {
-          next_.Step();
-          const std::size_t n = std::min(kRows, last - i);
-          AddProduct<Ops, 1, kQueries>(d_scores_by_query_ + i, panels.at(c), keys, n, NarrowTail(c, dim_), select, dq_.End(p, i, c, n));
-        }
+      if (p * kWidth<T> >= last || !tiles_.SeesSome(p, sub_groups_)) continue;
+      // Where tiles are partial, not all of the run's queries see all of its keys.
+      const std::size_t step = tiles_.SeesPartly(p, end, sub_groups_) ? kRows : last - p * kWidth<T>;
+      for (std::size_t i = p * kWidth<T>; i < last; i += step) {
+        const std::size_t stop = std::min(last, i + step);
+        const Stretches keys = tiles_.template KeysOf<kPair>(i, stop, sub_groups_, sub_keys);
+        for (std::size_t c = 0; c < panels_; ++c) AddToQueries(panels.at(c), keys, select, p, i, stop, c);
       }
       for (std::size_t done = p; done < end; ++done) dq_.MarkAdded(done);
     }
   }
 
+  // Column panel c of dq, of queries [begin, end), which query panel p speaks for.
+  HWY_INLINE void AddToQueries(Columns<Packed> columns, const Stretches& keys, bool select, std::size_t p, std::size_t begin,
+                               std::size_t end, std::size_t c) {
+    for (std::size_t i = begin; i < end; i += kRows) {
+      BetweenTiles();
+      const std::size_t n = std::min(kRows, end - i);
+      AddProduct<Ops, 1, kQueries>(d_scores_by_query_ + i, columns, keys, n, NarrowTail(c, dim_), select, dq_.End(p, i, c, n));
+    }
+  }
+
   static bool NarrowTail(std::size_t panel, std::size_t dim) { return dim - panel * kWidth<T> <= kLanes<T>; }
+
   // Adds the chunk's dq to the sum over blocks when its turn has come; the last block writes the result.
   void AddQueries(std::int64_t chunk, const BackwardTurn& turn) {
     if (!dq_.wanted()) return;
@@ -491,6 +490,7 @@ class Backward {
   bool packed_[kPanels];
   Tiles tiles_;
   NextItem next_;
+  ChunkAhead soon_;
 };
 
 }  // namespace HWY_NAMESPACE

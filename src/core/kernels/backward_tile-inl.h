@@ -41,10 +41,11 @@ struct BackwardTile {
   Rows<Packed> d_out_rows;
   T score_factor;
   QueryLanes<T> lanes;
-  const Unsigned<T>* words;   // per lane, bit r: row r is visible; null: all are
-  Packed* weights;            // P, rows kQueryChunk apart, for dv
-  Packed* d_scores;           // dS, the same, for dk
-  Packed* d_scores_by_query;  // dS for dq: pairs run along keys; the same memory where there are no pairs
+  const Unsigned<T>* words = nullptr;  // per lane, bit r: row r is visible; null: all are
+  std::size_t lane = 0;                // the first of the vector in which queries that see something begin
+  Packed* weights;                     // P, rows kQueryChunk apart, for dv
+  Packed* d_scores;                    // dS, the same, for dk
+  Packed* d_scores_by_query;           // dS for dq: pairs run along keys; the same memory where there are no pairs
 };
 
 // The visible lanes of row r.
@@ -65,43 +66,68 @@ HWY_INLINE void HideBehind(std::size_t lanes, Unsigned<typename Ops::T>* HWY_RES
   tile->words = words;
 }
 
-// M rows and V vectors of lanes: the others hold no key or no query.
+template <class Ops, std::size_t V>
+HWY_INLINE void StoreVectors(const Vec<typename Ops::T>* x, std::size_t lane, typename Ops::Packed* HWY_RESTRICT to) {
+  if constexpr (V == 2) {
+    Ops::StoreRow(x[0], x[1], to);
+  } else {
+    Ops::StoreHalfRow(x[0], lane, to);
+  }
+}
+
+// M rows and V vectors of lanes, from tile.lane on: the others hold no key, or no query that sees one.
 template <class Ops, std::size_t M, std::size_t V, bool kPartial>
 HWY_NOINLINE void PlainBackwardTile(const BackwardTile<Ops>& tile) {
   using T = typename Ops::T;
   const Tag<T> d;
+  const std::size_t first = V == 2 ? 0 : tile.lane;
   HWY_ALIGN T weights[M * kWidth<T>];
   {
     Acc<Ops, M, V> acc;
-    AccumulateScores(tile.keys, tile.queries, tile.inner, acc);
+    AccumulateScores(tile.keys, tile.queries + first, tile.inner, acc);
 #pragma GCC unroll 12
     for (std::size_t r = 0; r < M; ++r) {
 #pragma GCC unroll 2
       for (std::size_t v = 0; v < V; ++v) {
-        const std::size_t lane = v * kLanes<T>;
+        const std::size_t lane = first + v * kLanes<T>;
         auto p = Ops::Weight(acc.v[r][v], tile.score_factor, hn::Load(d, tile.lanes.maximum + lane));
         p = hn::Mul(p, hn::Load(d, tile.lanes.inverse_sum + lane));
         if constexpr (kPartial) p = hn::IfThenElseZero(SeenBy<T>(tile.words, r, lane), p);
-        hn::Store(p, d, weights + r * kWidth<T> + lane);
+        hn::Store(p, d, weights + r * kWidth<T> + v * kLanes<T>);
         acc.v[r][v] = p;
       }
-      Ops::StoreRow(acc.v[r][0], acc.v[r][V - 1], tile.weights + r * (kQueryChunk / Ops::kPair));
+      StoreVectors<Ops, V>(acc.v[r], first, tile.weights + r * (kQueryChunk / Ops::kPair));
     }
   }
   Acc<Ops, M, V> acc;
-  AccumulateScores(tile.values, tile.d_outs, tile.inner_v, acc);
+  AccumulateScores(tile.values, tile.d_outs + first, tile.inner_v, acc);
 #pragma GCC unroll 12
   for (std::size_t r = 0; r < M; ++r) {
 #pragma GCC unroll 2
     for (std::size_t v = 0; v < V; ++v) {
-      const std::size_t lane = v * kLanes<T>;
-      auto ds = hn::Mul(hn::Load(d, weights + r * kWidth<T> + lane), hn::Add(acc.v[r][v], hn::Load(d, tile.lanes.shift + lane)));
+      const std::size_t lane = first + v * kLanes<T>;
+      auto ds = hn::Mul(hn::Load(d, weights + r * kWidth<T> + v * kLanes<T>), hn::Add(acc.v[r][v], hn::Load(d, tile.lanes.shift + lane)));
       if constexpr (kPartial) ds = hn::IfThenElseZero(SeenBy<T>(tile.words, r, lane), ds);
       acc.v[r][v] = ds;
     }
-    Ops::StoreRow(acc.v[r][0], acc.v[r][V - 1], tile.d_scores + r * (kQueryChunk / Ops::kPair));
+    StoreVectors<Ops, V>(acc.v[r], first, tile.d_scores + r * (kQueryChunk / Ops::kPair));
   }
-  Ops::template StoreByQuery<M>(acc, tile.d_scores_by_query);
+  Ops::template StoreByQuery<M>(acc, first, tile.d_scores_by_query);
+}
+
+// The same for `rows` keys; `narrow`: one vector of lanes.
+template <class Ops>
+HWY_INLINE void RunPlainTile(const BackwardTile<Ops>& tile, std::size_t rows, bool narrow) {
+  const bool partial = tile.words != nullptr;
+  if (partial && narrow) {
+    REGARD_FOR_ROWS(rows, (PlainBackwardTile<Ops, M, 1, true>(tile)));
+  } else if (partial) {
+    REGARD_FOR_ROWS(rows, (PlainBackwardTile<Ops, M, 2, true>(tile)));
+  } else if (narrow) {
+    REGARD_FOR_ROWS(rows, (PlainBackwardTile<Ops, M, 1, false>(tile)));
+  } else {
+    REGARD_FOR_ROWS(rows, (PlainBackwardTile<Ops, M, 2, false>(tile)));
+  }
 }
 
 // Scratch of the staged way: the tile itself, and one copy for each stage that keeps its output.
@@ -215,7 +241,7 @@ HWY_NOINLINE void StagedBackwardTile(const BackwardTile<typename Gradient::Ops>&
   ResumeSession<Ops>(stages);
   LoadAcc(scores, acc);
   for (std::size_t r = 0; r < M; ++r) Ops::StoreRow(acc.v[r][0], acc.v[r][1], tile.d_scores + r * (kQueryChunk / Ops::kPair));
-  Ops::template StoreByQuery<M>(acc, tile.d_scores_by_query);
+  Ops::template StoreByQuery<M>(acc, 0, tile.d_scores_by_query);
 }
 
 }  // namespace HWY_NAMESPACE

@@ -12,6 +12,7 @@
 
 #include "core/kernels/kernels.h"
 #include "core/kernels/panels-inl.h"
+#include "core/kernels/tile_gemm-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace regard::kernels {
@@ -39,7 +40,12 @@ struct BackwardTiles {
   static_assert(kQueries % kWidth<T> == 0 && kSubKeys % kRows == 0 && kQueries % plan::kRowUnit == 0);
 
   TileState states[kPanels][kSubGroups];  // by query panel and key group
-  std::uint64_t* words;                   // [kPanels][2][kWidth]: visible keys of each query, where a panel has partial tiles
+  // Of partial tiles whose words have been asked for: lanes [begin, end) hold every query that sees some of the keys.
+  struct Lanes {
+    std::uint8_t begin, end;
+  };
+  Lanes seeing[kPanels][kSubGroups];
+  std::uint64_t* words;  // [kPanels][2][kWidth]: visible keys of each query, where a panel has partial tiles
 
   // `dead_maxima`: maxima of the queries where some of them see nothing (-infinity), else null.
   // Which (query panel, key group) tiles exist, from the plan's row units; whether there is one.
@@ -120,12 +126,56 @@ struct BackwardTiles {
 
   // The keys of group g that each query of panel p sees, where that tile is partial.
   template <typename Word>
-  void WordsOf(std::size_t p, std::size_t g, Word* HWY_RESTRICT to) const {
+  const Word* WordsOf(std::size_t p, std::size_t g, Word* HWY_RESTRICT to) {
     const std::uint64_t* own = words + p * 2 * kWidth<T>;
     for (std::size_t i = 0; i < kWidth<T>; ++i) to[i] = static_cast<Word>(GroupBits(own[i], own[kWidth<T> + i], g));
+    std::size_t begin = 0, end = kWidth<T>;
+    while (begin < end && to[begin] == 0) ++begin;
+    while (end > begin && to[end - 1] == 0) --end;
+    seeing[p][g] = {static_cast<std::uint8_t>(begin), static_cast<std::uint8_t>(end)};
+    return to;
   }
 
-  // Whether two query panels have tiles with the same key groups.
+  // Adds the queries of the chunk, `queries` of them, that see some key of group g, in packed elements of kPair; with those between them
+  // that lie in one panel. Of whole panels where kWhole.
+  template <std::size_t kPair, bool kWhole>
+  void FindQueries(std::size_t g, std::size_t queries, Stretches* found) const {
+    for (std::size_t p = 0; p < kPanels; ++p) {
+      if (states[p][g] == TileState::kAbsent) continue;
+      const bool whole = kWhole || states[p][g] == TileState::kFull;
+      const std::size_t end = std::min(whole ? kWidth<T> : seeing[p][g].end, queries - p * kWidth<T>);
+      const std::size_t from = (whole ? 0 : seeing[p][g].begin) / kPair, to = (end + kPair - 1) / kPair;
+      found->Add(p * kWidth<T> / kPair + from, to - from);
+    }
+  }
+  // The groups of keys, of `keys` in all, that some of the queries [begin, end) see, which lie in query panels that see the same.
+  template <std::size_t kPair>
+  Stretches KeysOf(std::size_t begin, std::size_t end, std::size_t groups, std::size_t keys) const {
+    Stretches found;
+    for (std::size_t g = 0; g < groups; ++g) {
+      bool seen = false;
+      for (std::size_t p = begin / kWidth<T>; p * kWidth<T> < end; ++p) {
+        const std::size_t first = p * kWidth<T>;
+        seen |= states[p][g] == TileState::kFull ||
+                (states[p][g] == TileState::kPartial && first + seeing[p][g].begin < end && begin < first + seeing[p][g].end);
+      }
+      if (seen) found.Add(g * kRows / kPair, (std::min(kRows, keys - g * kRows) + kPair - 1) / kPair);
+    }
+    return found;
+  }
+
+  // Whether a query panel has tiles.
+  bool SeesSome(std::size_t p, std::size_t groups) const {
+    return std::any_of(states[p], states[p] + groups, [](TileState state) { return state != TileState::kAbsent; });
+  }
+  // Whether panels [begin, end) have tiles that are not full.
+  bool SeesPartly(std::size_t begin, std::size_t end, std::size_t groups) const {
+    for (std::size_t p = begin; p < end; ++p) {
+      if (std::find(states[p], states[p] + groups, TileState::kPartial) != states[p] + groups) return true;
+    }
+    return false;
+  }
+  // Whether two of them have tiles with the same key groups.
   bool SeeTheSame(std::size_t p, std::size_t other, std::size_t groups) const {
     return std::equal(states[p], states[p] + groups, states[other],
                       [](TileState a, TileState b) { return (a == TileState::kAbsent) == (b == TileState::kAbsent); });
@@ -138,10 +188,8 @@ struct BackwardTiles {
       layout.bits(place.sequence, place.head, place.query + static_cast<std::int64_t>(p * kWidth<T>), static_cast<int>(kWidth<T>),
                   place.key + static_cast<std::int64_t>(half * 64), own + half * kWidth<T>);
     }
-    for (std::size_t i = 0; i < kWidth<T>; ++i) {
-      const std::size_t query = p * kWidth<T> + i;
-      const bool dead = dead_maxima != nullptr && query < place.queries && dead_maxima[query] == -std::numeric_limits<T>::infinity();
-      if (dead) own[i] = own[kWidth<T> + i] = 0;
+    for (std::size_t i = 0, query = p * kWidth<T>; dead_maxima != nullptr && i < kWidth<T> && query < place.queries; ++i, ++query) {
+      if (dead_maxima[query] == -std::numeric_limits<T>::infinity()) own[i] = own[kWidth<T> + i] = 0;
     }
   }
 };

@@ -60,4 +60,28 @@ class BackwardVisits {
   Run all_blocks_{0, 0};  // what every chunk sees where nothing is hidden
 };
 
+// The chunks that see a block, in the order in which it meets them. First those that the next block sees too, from the last to the first,
+// so that its item, which starts soon after, need not wait: under a causal mask all blocks start together at the last chunk. Then the rest,
+// upwards, in the order in which later blocks will need them.
+class ChunkOrder {
+ public:
+  static constexpr std::int64_t kNone = -1;
+
+  ChunkOrder(BackwardTask::Run own, BackwardTask::Run of_next_block)
+      : begin_(own.begin),
+        end_(own.end),
+        turn_(of_next_block.begin == of_next_block.end ? own.end : std::clamp(of_next_block.end, own.begin, own.end)) {}
+
+  std::int64_t first() const { return turn_ > begin_ ? turn_ - 1 : upwards_from(turn_); }
+  std::int64_t after(std::int64_t chunk) const {
+    if (chunk >= turn_) return upwards_from(chunk + 1);
+    return chunk > begin_ ? chunk - 1 : upwards_from(turn_);
+  }
+
+ private:
+  std::int64_t upwards_from(std::int64_t chunk) const { return chunk < end_ ? chunk : kNone; }
+
+  std::int64_t begin_, end_, turn_;
+};
+
 }  // namespace regard::kernels

@@ -62,6 +62,11 @@ struct Bf16PairOps {
   static HWY_INLINE void StoreRow(Vec<float> x0, Vec<float> x1, Packed* HWY_RESTRICT p) {
     hn::Store(Round(x0, x1), Tag<std::uint32_t>(), p);
   }
+  static HWY_INLINE void StoreHalfRow(Vec<float> x, std::size_t lane, Packed* HWY_RESTRICT p) {
+    const hn::Half<Tag<std::uint32_t>> half;
+    hn::Store(hn::LowerHalf(half, Round(x, x)), half, p + lane / kPair);
+    hn::Store(hn::Zero(half), half, p + (kLanes<float> - lane) / kPair);
+  }
   using Element = std::uint16_t;
   static constexpr DType kElement = DType::kBFloat16;
   template <std::size_t V>
@@ -77,7 +82,7 @@ struct Bf16PairOps {
 
   // dS for dq is summed over keys: rows r and r + 1 become the halves of one element.
   template <std::size_t M, class Tile>
-  static HWY_INLINE void StoreByQuery(const Tile& d_scores, Packed* HWY_RESTRICT to) {
+  static HWY_INLINE void StoreByQuery(const Tile& d_scores, std::size_t lane, Packed* HWY_RESTRICT to) {
     const Tag<std::uint32_t> d;
     const auto order = hn::Load(d, kInterleaved);
 #pragma GCC unroll 6
@@ -86,8 +91,9 @@ struct Bf16PairOps {
       for (std::size_t v = 0; v < Tile::kVectors; ++v) {
         const auto rounded = Round(d_scores.v[r][v], d_scores.v[r + 1][v]);
         const Vec<std::uint32_t> pairs{_mm512_permutexvar_epi16(order.raw, rounded.raw)};
-        hn::Store(pairs, d, to + r / 2 * static_cast<std::size_t>(kQueryChunk) + v * 16);
+        hn::Store(pairs, d, to + r / 2 * static_cast<std::size_t>(kQueryChunk) + lane + v * 16);
       }
+      if constexpr (Tile::kVectors == 1) hn::Store(hn::Zero(d), d, to + r / 2 * static_cast<std::size_t>(kQueryChunk) + 16 - lane);
     }
   }
 

@@ -174,11 +174,11 @@ class Forward {
 
   // While groups from `first` on pass over a chunk of so many panels.
   void AskForChunk(std::int64_t chunk, std::size_t first, std::size_t panels) {
-    std::size_t tiles = 0;
-    for (std::size_t g = first; g < groups_count_; ++g) tiles += groups_[g].rows == 0 ? 0 : panels + value_panels_;
-    if (tiles == 0) return;
+    const std::size_t tiles = (groups_count_ - first) * (panels + value_panels_);
     walk_.FindPanels(chunk, kWidth<T>, wanted_next_);
-    soon_.Start(key_source_, dim_, v_, dim_v_, chunk, walk_.End(chunk), kWidth<T>, wanted_next_, tiles);
+    soon_.Add(key_source_, dim_);
+    soon_.Add(v_, dim_v_);
+    soon_.Start(chunk, walk_.End(chunk), tiles, wanted_next_, kWidth<T>);
   }
 
   void PackKeys(std::int64_t chunk, std::size_t panel_begin, std::size_t panel_end) {
@@ -232,14 +232,19 @@ class Forward {
     started_[group.index] = true;
   }
 
+  HWY_INLINE void BetweenTiles() {
+    next_.Step();
+    soon_.Step();
+  }
+
   // The plain way: weights straight from the accumulators, with the maxima that the rows have.
   void Weigh(const RowGroup& group) {
     T* maxima = maxima_ + group.index * kRows;
+    const Rows<Packed> q = queries_[group.index];
     bool waiting = SomeRowStarts<T>(group.rows, maxima, nullptr);
     if constexpr (Ops::kMatrixUnit) MultiplyPanel(group, 0);
     for (std::size_t u = 0; u < uses_count_; ++u) {
-      next_.Step();
-      soon_.Step();
+      BetweenTiles();
       // A matrix unit multiplies one panel while the vector units weigh the one before.
       if constexpr (Ops::kMatrixUnit) {
         if (u + 1 < uses_count_) MultiplyPanel(group, u + 1);
@@ -249,8 +254,10 @@ class Forward {
         for (std::size_t r = 0; starts && r < group.rows; ++r) {
           if (maxima[r] == kMinusInfinity<T>) maxima[r] = MaximumIn(u, r);
         }
+        WeighUse(group, q, u);
+      } else {
+        starts ? WeighFirst(group, q, u) : WeighUse(group, q, u);
       }
-      starts && !Ops::kMatrixUnit ? WeighFirst(group, u) : WeighUse(group, u);
       if (starts) waiting = SomeRowStarts<T>(group.rows, maxima, nullptr);
     }
     bool again = false;
@@ -274,42 +281,36 @@ class Forward {
   }
 
   Weighing<Ops> WeighingOf(const RowGroup& group, std::size_t u) const {
-    return {static_cast<T>(task_.scale), maxima_ + group.index * kRows, words_ + u * kRows, chunk_sums_,
-            weights_ + u * kRows * kWidth<T> / kPair};
+    Packed* weights = weights_ + u * kRows * kWidth<T> / kPair;
+    return {static_cast<T>(task_.scale), maxima_ + group.index * kRows, words_ + u * kRows, chunk_sums_, weights, uses_[u].lane<T>()};
   }
-  HWY_INLINE void WeighUse(const RowGroup& group, std::size_t u) {
+  HWY_INLINE void WeighUse(const RowGroup& group, const Rows<Packed>& q, std::size_t u) {
     const PanelUse use = uses_[u];
     const Weighing<Ops> to = WeighingOf(group, u);
     if constexpr (Ops::kMatrixUnit) {
       const T* products = scores_ + u * kRows * kWidth<T>;
       use.partial ? WeighTile<Ops, true>(products, group.rows, to) : WeighTile<Ops, false>(products, group.rows, to);
     } else {
-      const Rows<Packed> q = queries_[group.index];
       const Packed* k = KeysAt(use).data;
-      if (use.end <= kLanes<T>) {
-        REGARD_FOR_ROWS(group.rows, (WeighPanel<Ops, M, 1, true>(q, k, inner_, to)));
+      if (use.narrow<T>()) {
+        REGARD_FOR_ROWS(group.rows, (WeighPanel<Ops, M, 1, true>(q.data, q.stride, k, inner_, to)));
       } else if (use.partial) {
-        REGARD_FOR_ROWS(group.rows, (WeighPanel<Ops, M, 2, true>(q, k, inner_, to)));
+        REGARD_FOR_ROWS(group.rows, (WeighPanel<Ops, M, 2, true>(q.data, q.stride, k, inner_, to)));
       } else {
-        REGARD_FOR_ROWS(group.rows, (WeighPanel<Ops, M, 2, false>(q, k, inner_, to)));
+        REGARD_FOR_ROWS(group.rows, (WeighPanel<Ops, M, 2, false>(q.data, q.stride, k, inner_, to)));
       }
     }
   }
   // The same where rows find their maximum.
-  HWY_INLINE void WeighFirst(const RowGroup& group, std::size_t u) {
-    uses_[u].end <= kLanes<T> ? WeighFirstOf<1>(group, u) : WeighFirstOf<2>(group, u);
-  }
-  template <std::size_t V>
-  HWY_INLINE void WeighFirstOf(const RowGroup& group, std::size_t u) {
+  HWY_INLINE void WeighFirst(const RowGroup& group, const Rows<Packed>& q, std::size_t u) {
+    const PanelUse use = uses_[u];
+    const Packed* k = KeysAt(use).data;
     const Weighing<Ops> to = WeighingOf(group, u);
-    T *maxima = maxima_ + group.index * kRows, *scores = scores_ + u * kRows * kWidth<T>;
-    const Packed* k = KeysAt(uses_[u]).data;
-    REGARD_FOR_ROWS(group.rows, (ScorePanel<Ops, M, V>(queries_[group.index], k, inner_, to.score_factor, scores)));
-    if (uses_[u].partial) HideScores<V>(group.rows, to.words, scores);
-    for (std::size_t r = 0; r < group.rows; ++r) {
-      const T* row = scores + r * kWidth<T>;
-      if (maxima[r] == kMinusInfinity<T>) maxima[r] = RowMaximum<V>(row);
-      WeighRow<Ops, V>(row, maxima[r], to.sums + r * kLanes<T>, to.weights + r * kWidth<T> / kPair);
+    T* maxima = maxima_ + group.index * kRows;
+    if (use.narrow<T>()) {
+      REGARD_FOR_ROWS(group.rows, (WeighFirstPanel<Ops, M, 1>(q, k, inner_, to, use.partial, maxima)));
+    } else {
+      REGARD_FOR_ROWS(group.rows, (WeighFirstPanel<Ops, M, 2>(q, k, inner_, to, use.partial, maxima)));
     }
   }
 
@@ -332,7 +333,7 @@ class Forward {
       if (chunk_maximum > maxima_[group.index * kRows + r]) Raise(group, r, chunk_maximum);
     }
     if constexpr (Ops::kMatrixUnit) {
-      for (std::size_t u = 0; u < uses_count_; ++u) WeighUse(group, u);
+      for (std::size_t u = 0; u < uses_count_; ++u) WeighUse(group, queries_[group.index], u);
     } else {
       WeighAll(group);
     }
@@ -340,8 +341,7 @@ class Forward {
 
   void ScoreAll(const RowGroup& group) {
     for (std::size_t u = 0; u < uses_count_; ++u) {
-      next_.Step();
-      soon_.Step();
+      BetweenTiles();
       score_.Tile(TileOf(group, u), group.index * kRows, uses_[u].panel * kWidth<T>, queries_[group.index], KeysAt(uses_[u]).data);
     }
   }
@@ -420,8 +420,7 @@ class Forward {
     // Tails of a sequence count as partial too, but nothing is read there.
     const bool select = !values_finite_ && SomeMayBeHidden();
     for (std::size_t p = 0; p < value_panels_; ++p) {
-      next_.Step();
-      soon_.Step();
+      BetweenTiles();
       T* out = OutTile(group.index, p);
       const bool narrow = dim_v_ - p * kWidth<T> <= kLanes<T>;
       if (HWY_UNLIKELY(select)) {

@@ -154,9 +154,14 @@ struct PlainOps {
     hn::Store(x0, Tag<T>(), p);
     hn::Store(x1, Tag<T>(), p + kLanes<T>);
   }
+  // The same where one vector is at hand, of lanes from `lane` on; the other is zeros.
+  static HWY_INLINE void StoreHalfRow(Vec<T> x, std::size_t lane, Packed* HWY_RESTRICT p) {
+    hn::Store(x, Tag<T>(), p + lane);
+    hn::Store(hn::Zero(Tag<T>()), Tag<T>(), p + kLanes<T> - lane);
+  }
   // A tile of dS for dq, summed over keys: the rows that StoreRow stored serve as they are.
   template <std::size_t M, class Tile>
-  static HWY_INLINE void StoreByQuery(const Tile& /*d_scores*/, Packed* /*to*/) {}
+  static HWY_INLINE void StoreByQuery(const Tile& /*d_scores*/, std::size_t /*lane*/, Packed* /*to*/) {}
   static constexpr bool kSeparateByQuery = false;
 
   static constexpr const char* kTarget = nullptr;  // the instruction set's own name

@@ -28,6 +28,16 @@ struct PanelUse {
   std::uint16_t panel;
   std::uint8_t begin, end;
   bool partial;
+
+  // The vector of the panel that these lanes begin in, and whether they end there.
+  template <typename T>
+  std::size_t lane() const {
+    return begin / kLanes<T> * kLanes<T>;
+  }
+  template <typename T>
+  bool narrow() const {
+    return end <= lane<T>() + kLanes<T>;
+  }
 };
 
 // Fills `uses` with the panels of keys [chunk, chunk_end) that rows [row, row + rows) see, in order, and for each partial one kRows words
@@ -56,7 +66,7 @@ HWY_NOINLINE std::size_t UsePanels(const plan::Layout& layout, std::size_t seque
   std::size_t kept = 0, read_end = 0;
   std::uint64_t read[kRows];  // the 64 keys before read_end, of each row: they serve several panels
   for (std::size_t u = 0; u < count; ++u) {
-    const PanelUse use = uses[u];
+    PanelUse use = uses[u];
     if (use.partial) {
       std::uint64_t* out = words + kept * kRows;
       const std::size_t at = use.panel * kWidth<T>;
@@ -65,10 +75,16 @@ HWY_NOINLINE std::size_t UsePanels(const plan::Layout& layout, std::size_t seque
         layout.bits(sequence, head, row, static_cast<int>(rows), chunk + static_cast<std::int64_t>(at), read);
       }
       constexpr std::uint64_t kLow = kWidth<T> == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << kWidth<T>)-1;
-      std::uint64_t any = 0;
-      for (std::size_t r = 0; r < rows; ++r) any |= out[r] = read[r] >> (at + 64 - read_end) & kLow;
+      std::uint64_t any = 0, all = kLow;
+      for (std::size_t r = 0; r < rows; ++r) {
+        out[r] = read[r] >> (at + 64 - read_end) & kLow;
+        any |= out[r];
+        all &= out[r];
+      }
       for (std::size_t r = rows; r < kRows; ++r) out[r] = 0;
-      if (any == 0) continue;  // a unit may hold more rows than this group
+      // An interval speaks for a whole unit, which may hold more rows than this group.
+      if (any == 0) continue;
+      use.partial = all != kLow;
     }
     uses[kept++] = use;
   }

@@ -144,16 +144,19 @@ class NextItem {
   std::int64_t lines_ = 0, lines_in_step_ = 0;
 };
 
-// The keys and values of the chunk that an item will pack next, a few rows at a time.
+// The rows of the chunk that an item will pack next, a few at a time.
 class ChunkAhead {
  public:
-  // Of rows [first, end), in panels of `panel` rows, those that are `wanted`, among about `steps` calls of Step().
-  void Start(const Head& k, std::size_t dim, const Head& v, std::size_t dim_v, std::int64_t first, std::int64_t end, std::size_t panel,
-             const bool* wanted, std::size_t steps) {
-    k_ = k;
-    v_ = v;
-    dim_ = dim;
-    dim_v_ = dim_v;
+  void Forget() {
+    first_ = row_ = end_ = -1;
+    heads_count_ = 0;
+  }
+  // After Forget(): whose rows.
+  void Add(const Head& head, std::size_t dim) {
+    if (head.col == 1) heads_[heads_count_++] = {head, dim};
+  }
+  // Rows [first, end), among about `steps` calls of Step(). Where `wanted` is given, it says which panels of `panel` rows.
+  void Start(std::int64_t first, std::int64_t end, std::size_t steps, const bool* wanted = nullptr, std::size_t panel = 1) {
     rows_in_step_ = (end - first + static_cast<std::int64_t>(steps) - 1) / static_cast<std::int64_t>(steps);
     if (rows_in_step_ > kMostRows) return Forget();
     first_ = row_ = first;
@@ -162,7 +165,6 @@ class ChunkAhead {
     wanted_ = wanted;
   }
 
-  void Forget() { first_ = row_ = end_ = -1; }
   // Whether all of the chunk that begins with this row has been asked for.
   bool HasAskedFor(std::int64_t first) const { return first == first_ && row_ == end_; }
 
@@ -174,17 +176,20 @@ class ChunkAhead {
  private:
   // More at a time, and the processor would wait for them after all.
   static constexpr std::int64_t kMostRows = 4;
+  static constexpr std::size_t kMostHeads = 4;
 
   HWY_NOINLINE void Ask() {
     for (std::int64_t i = 0; i < rows_in_step_ && row_ < end_; ++i, ++row_) {
-      if (!wanted_[(row_ - first_) / panel_]) continue;
-      if (k_.col == 1) PrefetchRow<false>(k_, row_, dim_);
-      if (v_.col == 1) PrefetchRow<false>(v_, row_, dim_v_);
+      if (wanted_ != nullptr && !wanted_[(row_ - first_) / panel_]) continue;
+      for (std::size_t h = 0; h < heads_count_; ++h) PrefetchRow<false>(heads_[h].head, row_, heads_[h].dim);
     }
   }
 
-  Head k_, v_;
-  std::size_t dim_ = 0, dim_v_ = 0;
+  struct {
+    Head head;
+    std::size_t dim;
+  } heads_[kMostHeads];
+  std::size_t heads_count_ = 0;
   std::int64_t first_ = -1, row_ = -1, end_ = -1, panel_ = 1, rows_in_step_ = 0;
   const bool* wanted_ = nullptr;
 };

@@ -63,6 +63,13 @@ class BackwardStatistics {
     shift_ = carve.Take<T>(queries);
   }
 
+  // Asks for those of rows [first, end), which mostly lie side by side.
+  static void AskFor(const Head& maximum, const Head& log_sum, std::int64_t first, std::int64_t end) {
+    for (std::int64_t i = first; i < end; i += 64 / sizeof(T)) {
+      PrefetchRow<false>(maximum, i, 1);
+      PrefetchRow<false>(log_sum, i, 1);
+    }
+  }
   // Of all `n` rows of a chunk, from row of the sequence `first` on.
   void ReadMaxima(const Head& maximum, std::int64_t first, std::size_t n) {
     some_row_is_dead_ = false;

@@ -146,17 +146,17 @@ HWY_INLINE void AddSelecting(std::size_t count, const PartAt& part, std::size_t 
 // Which of the packed elements that a product sums over there are, of the key groups of a sub-block or the query panels of a chunk: at most
 // 108 rows in tiles of two or more.
 struct Stretches {
-  struct Stretch {
-    std::size_t from, size;
-  };
-  Stretch list[108 / 2 / 2 + 1];
+  // Two lists: what is stored as two numbers and then read as one, the processor waits for.
+  static constexpr std::size_t kMost = 108 / 2 / 2 + 1;
+  std::size_t from[kMost], size[kMost];
   std::size_t count = 0;
 
-  void Add(std::size_t from, std::size_t size) {
-    if (count != 0 && list[count - 1].from + list[count - 1].size == from) {
-      list[count - 1].size += size;
+  void Add(std::size_t first, std::size_t elements) {
+    if (count != 0 && from[count - 1] + size[count - 1] == first) {
+      size[count - 1] += elements;
     } else {
-      list[count++] = {from, size};
+      from[count] = first;
+      size[count++] = elements;
     }
   }
 };
@@ -167,8 +167,8 @@ struct PartOfStretch {
   Columns<Packed> columns;
   const Stretches& stretches;
   HWY_INLINE ProductPart<Packed> operator()(std::size_t i) const {
-    const auto [from, size] = stretches.list[i];
-    return {rows.from(from), columns.from(from), size};
+    const std::size_t from = stretches.from[i];
+    return {rows.from(from), columns.from(from), stretches.size[i]};
   }
 };
 
