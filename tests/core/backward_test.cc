@@ -44,6 +44,35 @@ TEST(Backward, LengthsAroundBlocks) {
   }
 }
 
+// Windows whose edges fall on every lane of a panel, and on every key of a group: products leave out the lanes and groups that no row of a
+// tile sees.
+TEST(Backward, EveryEdgeOfAWindow) {
+  Random random(13);
+  for (const DType dtype : {kF32, kBf16, kF64}) {
+    for (std::int64_t edge = 0; edge <= 40; ++edge) {
+      for (const Rule& rule : {see_window(edge, 0), see_window(0, edge), see_window(1, 2, edge)}) {
+        Problem p = random_problem(random, dtype, {1, 1, 1, 101, 101, 16, 24});
+        p.rule = rule;
+        EXPECT_EQ(errors_of(p, run(p)), "") << "edge " << edge;
+      }
+    }
+  }
+}
+
+// Rows that come from memory, and chunks of queries that follow one another in every order.
+TEST(Backward, ChunksOfFarRows) {
+  Random random(14);
+  for (const DType dtype : {kF32, kBf16}) {
+    for (const Rule& rule : {Rule{}, see_causal(), see_window(100, 3), see_window(700, -1)}) {
+      for (const Sizes& sizes : {Sizes{1, 1, 1, 1100, 90, 64, 72}, Sizes{1, 1, 1, 190, 1100, 64, 72}}) {
+        Problem p = random_problem(random, dtype, sizes);
+        p.rule = rule;
+        EXPECT_EQ(errors_of(p, run(p)), "") << sizes.len_q << " queries";
+      }
+    }
+  }
+}
+
 TEST(Backward, EveryBroadcastOfABias) {
   Random random(4);
   for (int axes = 0; axes < 16; ++axes) {

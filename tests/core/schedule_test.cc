@@ -5,6 +5,7 @@
 #include <map>
 #include <vector>
 
+#include "core/kernels/backward_visits.h"
 #include "core/plan/layout.h"
 #include "core/schedule/backward_items.h"
 #include "core/schedule/forward_items.h"
@@ -102,6 +103,24 @@ TEST(ScheduleTest, KeyBlocksAreEvenInNumberAndSize) {
       EXPECT_GE(keys - (blocks - 1) * size, size - blocks * plan::kRowUnit) << "the last block is no smaller than rounding makes it";
     }
   }
+}
+
+// Each chunk that sees a block comes once; first those that the next block sees too, downwards.
+TEST(ScheduleTest, ChunksOfABlockComeInOrder) {
+  using kernels::ChunkOrder;
+  const auto chunks = [](ChunkOrder order) {
+    std::vector<std::int64_t> all;
+    for (std::int64_t chunk = order.first(); chunk != ChunkOrder::kNone && all.size() < 20; chunk = order.after(chunk))
+      all.push_back(chunk);
+    return all;
+  };
+  using Order = std::vector<std::int64_t>;
+  EXPECT_EQ(chunks({{2, 6}, {0, 0}}), (Order{5, 4, 3, 2})) << "no next block";
+  EXPECT_EQ(chunks({{2, 6}, {4, 9}}), (Order{5, 4, 3, 2})) << "a window";
+  EXPECT_EQ(chunks({{2, 6}, {1, 4}}), (Order{3, 2, 4, 5})) << "a next block that ends earlier";
+  EXPECT_EQ(chunks({{2, 6}, {0, 2}}), (Order{2, 3, 4, 5})) << "nothing in common";
+  EXPECT_EQ(chunks({{2, 3}, {2, 3}}), (Order{2}));
+  EXPECT_EQ(chunks({{0, 0}, {0, 0}}), Order{}) << "nobody sees it";
 }
 
 }  // namespace

@@ -176,17 +176,19 @@ class AdditiveGradient {
     const Tag<T> d;
     const AdditiveVector<T> v(task_.additive, batch, head);
     const auto factor = hn::Set(d, 4 * v.unit);
-    const bool summed = task_.group > 1;
+    const bool summed = task_.group > 1, in_place = InVectors<T>(to, dim_);
+    const std::size_t columns = RoundUp(dim_, kLanes<T>);
     for (std::size_t j = 0; j < keys; ++j) {
       const std::int64_t key = first + static_cast<std::int64_t>(j);
       if (to.col == 1 && j + kRowsAhead < keys) PrefetchRow<true>(to, key + static_cast<std::int64_t>(kRowsAhead), dim_);
       const T* HWY_RESTRICT from = (summed ? group_keys_ : d_keys_) + j * kWidth<T>;
-      for (std::size_t c = 0; c < panels_ * kWidth<T>; c += kLanes<T>) {
+      T* HWY_RESTRICT into = in_place ? static_cast<T*>(const_cast<void*>(to.base)) + to.At(key) : row;
+      for (std::size_t c = 0; c < columns; c += kLanes<T>) {
         const auto x = hn::Load(d, from + c / kWidth<T> * most_keys_ * kWidth<T> + c % kWidth<T>);
         // Never -0, whose sign would tell who shared the tile.
-        hn::Store(summed ? x : hn::MulAdd(x, hn::Mul(hn::Load(d, v.v + c), factor), hn::Zero(d)), d, row + c);
+        hn::StoreU(summed ? x : hn::MulAdd(x, hn::Mul(hn::Load(d, v.v + c), factor), hn::Zero(d)), d, into + c);
       }
-      WriteRow(row, to, key, dim_);
+      if (!in_place) WriteRow(row, to, key, dim_);
     }
   }
 

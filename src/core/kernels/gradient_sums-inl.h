@@ -145,11 +145,12 @@ class QuerySums {
   // Where row `query` begins, its panels panel_step() apart.
   T* Row(std::size_t query) const { return sums_ + query * kWidth<T>; }
   std::size_t panel_step() const { return queries_ * kWidth<T>; }
-  // Zeros where nothing has come, for sums that are added to or read row by row.
+  // Zeros where nothing has come, for sums that are added to or read row by row: of the chunk's `queries` rows.
   void FillUp(std::size_t queries) {
-    for (std::size_t p = 0; p * kWidth<T> < queries; ++p) {
+    for (std::size_t p = 0, first = 0; first < queries; ++p, first += kWidth<T>) {
       if (states_[p] != SumState::kNothing) continue;
-      for (std::size_t c = 0; c < panels_; ++c) Clear(sums_ + (c * queries_ + p * kWidth<T>)*kWidth<T>, kWidth<T> * kWidth<T>);
+      const std::size_t rows = std::min(kWidth<T>, queries - first);
+      for (std::size_t c = 0; c < panels_; ++c) Clear(sums_ + (c * queries_ + first) * kWidth<T>, rows * kWidth<T>);
       states_[p] = SumState::kSummed;
     }
   }
