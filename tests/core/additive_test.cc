@@ -265,6 +265,36 @@ TEST_P(AdditiveTest, ARowAloneIsTheRowAmongNeighbours) {
   }
 }
 
+// Gaps that neighbours leave, or fill, must not change a row's sums.
+TEST_P(AdditiveTest, NeighboursMasksNeverMatter) {
+  Random random(31);
+  for (const std::int64_t rows : {4, 31}) {
+    for (const bool wide : {false, true}) {
+      Problem p = additive_problem(random, dtype(), {1, 1, 1, rows, 150, 70, 20});
+      for (std::int64_t d = 0; wide && d < 70; ++d) {
+        for (std::int64_t j = 0; j < 150; j += 7) p.k.set(0, 0, j, d, d % 2 ? -61 : 60);
+        p.q.set(0, 0, 2, d, d % 2 ? 60 : -60);
+      }
+      // Of every other dozen of keys some are seen; neighbours see all or nothing of the dozens, in turns.
+      Tensor allowed(DType::kBool, {1, 1, rows, 150});
+      for_each_index(allowed.shape(),
+                     [&](auto, auto, auto i, auto j) { allowed.set(0, 0, i, j, i % 4 == 2 && j / 12 % 2 == 0 && random() % 3 == 0); });
+      p.rule = see_tensor(allowed);
+      const Results expected = run(p);
+      for (int seen = 1; seen < 8; ++seen) {
+        for_each_index(allowed.shape(), [&](auto, auto, auto i, auto j) {
+          if (i % 4 != 2) allowed.set(0, 0, i, j, (seen >> j / 12 % 3 & 1) != 0);
+        });
+        p.rule = see_tensor(allowed);
+        const Results got = run(p);
+        for (std::int64_t i = 2; i < rows; i += 4) {
+          ASSERT_TRUE(same_bits(expected.slice(2, i, 1), got.slice(2, i, 1))) << "row " << i << " of " << rows << ", wide " << wide;
+        }
+      }
+    }
+  }
+}
+
 // The problem with its keys prepared, lying as `lie` says.
 Problem with_prepared_keys(Problem p, Lie lie = Lie::kBhsd) {
   Tensor prepared(p.statistics_dtype(), p.k.shape(), lie);

@@ -44,8 +44,8 @@ TEST(Backward, LengthsAroundBlocks) {
   }
 }
 
-// Windows whose edges fall on every lane of a panel, and on every key of a group: products leave out the lanes and groups that no row of a
-// tile sees.
+// Products leave out the lanes and groups that no row of a tile sees. Windows whose edges fall on every lane of a panel, and on every key
+// of a group:
 TEST(Backward, EveryEdgeOfAWindow) {
   Random random(13);
   for (const DType dtype : {kF32, kBf16, kF64}) {
@@ -54,6 +54,25 @@ TEST(Backward, EveryEdgeOfAWindow) {
         Problem p = random_problem(random, dtype, {1, 1, 1, 101, 101, 16, 24});
         p.rule = rule;
         EXPECT_EQ(errors_of(p, run(p)), "") << "edge " << edge;
+      }
+    }
+  }
+}
+
+// Gaps in every panel and group, however narrow they are.
+TEST(Backward, GapsEverywhere) {
+  Random random(15);
+  for (const DType dtype : {kF32, kBf16, kF64}) {
+    for (const std::int64_t step : {2, 3, 5, 17}) {
+      for (int kind = 0; kind < 3; ++kind) {
+        Tensor allowed(DType::kBool, {1, 1, 200, 90});
+        for_each_index(allowed.shape(), [&](auto, auto, auto i, auto j) {
+          const bool by_query = i % step == 0, by_key = j % step == 0;
+          allowed.set(0, 0, i, j, kind == 0 ? by_query : kind == 1 ? by_key : by_query || j % 12 == 7);
+        });
+        Problem p = random_problem(random, dtype, {1, 1, 1, 200, 90, 16, 24});
+        p.rule = see_tensor(allowed);
+        EXPECT_EQ(errors_of(p, run(p)), "") << "step " << step << ", kind " << kind;
       }
     }
   }

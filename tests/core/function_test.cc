@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include "regard/attention.h"
@@ -71,6 +72,30 @@ TEST(Function, MayRunAnAttentionOfItsOwn) {
   EXPECT_GT(calls, 2);
   EXPECT_EQ(got.out.bits(), expected.out.bits());
   EXPECT_EQ(got.statistics, expected.statistics);
+  EXPECT_EQ(got.dq.bits(), expected.dq.bits());
+  EXPECT_EQ(got.dk.bits(), expected.dk.bits());
+  EXPECT_EQ(got.dv.bits(), expected.dv.bits());
+}
+
+// NaN for all pairs whose score is 0, as a logarithm's derivative may give: that is what hidden pairs count as.
+void derive_nan_of_zero(const FunctionTile* tile, void* /*context*/) {
+  auto* gradients = static_cast<float*>(tile->data);
+  const auto* scores = static_cast<const float*>(tile->scores);
+  for (std::int64_t r = 0; r < tile->rows; ++r) {
+    for (std::int64_t c = 0; c < tile->columns; ++c) {
+      if (scores[r * tile->stride + c] == 0) gradients[r * tile->stride + c] = std::numeric_limits<float>::quiet_NaN();
+    }
+  }
+}
+
+TEST(Function, WhatItDerivesOfHiddenPairsNeverComesOut) {
+  Pass expected, got;
+  Options with_nothing, with_nan;
+  with_nothing.mask = with_nan.mask = causal();
+  with_nothing.modifiers = {Function{nothing, nothing, nullptr}};
+  with_nan.modifiers = {Function{nothing, derive_nan_of_zero, nullptr}};
+  ASSERT_TRUE(expected.forward(with_nothing).ok() && expected.backward(with_nothing).ok());
+  ASSERT_TRUE(got.forward(with_nan).ok() && got.backward(with_nan).ok());
   EXPECT_EQ(got.dq.bits(), expected.dq.bits());
   EXPECT_EQ(got.dk.bits(), expected.dk.bits());
   EXPECT_EQ(got.dv.bits(), expected.dv.bits());

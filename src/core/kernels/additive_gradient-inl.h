@@ -119,48 +119,25 @@ class AdditiveGradient {
   }
 
   // What the tiles of a sub-block add: of the chunk's queries, and of keys [key, key + keys) of the block in groups of kRows. Pair by pair,
-  // over each run of groups that a query panel sees.
+  // over each run of groups that a query panel sees; pairs that the exponentials do not serve come after all others.
   void AddTiles(const BackwardTiles<T>& tiles, std::size_t queries, std::size_t key, std::size_t keys, const T* d_scores,
                 PanelRows<T> d_queries) {
-    const std::size_t groups = (keys + kRows - 1) / kRows;
-    for (std::size_t p = 0, query = 0; query < queries; ++p, query += kWidth<T>) {
-      for (std::size_t g = 0, end; g < groups; g = end + 1) {
-        for (end = g; end < groups && tiles.states[p][end] != TileState::kAbsent;) ++end;
-        if (end == g) continue;
-        const std::size_t begin = g * kRows, last = std::min(end * kRows, keys);
-        AddPairs(query, std::min(kWidth<T>, queries - query), key + begin, last - begin, d_scores + begin * kQueries + query, d_queries);
-      }
-    }
-  }
-
- private:
-  // Queries [query, query + queries) of the chunk against keys [key, key + keys) of the block; dS of the first pair is *d_scores, keys are
-  // kQueries apart.
-  void AddPairs(std::size_t query, std::size_t queries, std::size_t key, std::size_t keys, const T* d_scores, PanelRows<T> d_queries) {
-    const PanelRows<T> d_keys{d_keys_, most_keys_ * kWidth<T>};
     const bool mend = some_key_is_wide_ || some_query_is_wide_;
-    for (std::size_t p = 0; p < panels_; p += 2) {
-      for (std::size_t i = 0; i < queries; ++i) {
-        const T* ds = d_scores + i;
-        std::size_t step = kQueries;
-        if (HWY_UNLIKELY(mend)) {
-          for (std::size_t j = 0; j < keys; ++j) narrow_[j] = NeedsCare(query + i, key + j) ? T{0} : ds[j * kQueries];
-          ds = narrow_;
-          step = 1;
+    for (const bool carefully : {false, true}) {
+      if (carefully && HWY_LIKELY(!mend)) break;
+      for (std::size_t p = 0, query = 0; query < queries; ++p, query += kWidth<T>) {
+        const std::size_t count = std::min(kWidth<T>, queries - query), groups = (keys + kRows - 1) / kRows;
+        for (std::size_t g = 0, end; g < groups; g = end + 1) {
+          for (end = g; end < groups && tiles.states[p][end] != TileState::kAbsent;) ++end;
+          if (end == g) continue;
+          const std::size_t begin = g * kRows, run = std::min(end * kRows, keys) - begin;
+          const T* ds = d_scores + begin * kQueries + query;
+          carefully ? AddCarefully(query, count, key + begin, run, ds, d_queries) : AddPairs(query, count, key + begin, run, ds, d_queries);
         }
-        const auto add = p + 1 < panels_ ? &AddAdditiveGradients<T, 2> : &AddAdditiveGradients<T, 1>;
-        add(query_rows_.row(query + i), key_rows_.row(key), ds, step, keys, p, d_queries.row(query + i), d_keys.row(key), d_v_);
       }
     }
-    for (std::size_t j = 0; j < keys; ++j) {
-      T sum = 0;
-      for (std::size_t i = 0; i < queries; ++i) sum += d_scores[j * kQueries + i];
-      AddToSum(sum);
-    }
-    if (HWY_UNLIKELY(mend)) AddCarefully(query, queries, key, keys, d_scores, d_queries, d_keys);
   }
 
- public:
   // After all queries of head `of_group` of its group: what its keys gathered joins the group's, what v gathered goes to its slot.
   void EndHead(std::int64_t batch, std::int64_t head, std::int64_t of_group, std::size_t slot, std::size_t keys) {
     const AdditiveVector<T> v(task_.additive, batch, head);
@@ -233,9 +210,34 @@ class AdditiveGradient {
   }
   bool NeedsCare(std::size_t query, std::size_t key) const { return query_kinds_[query] + key_kinds_[key] >= 2; }
 
-  // Pairs that the exponentials do not serve.
+  // Queries [query, query + queries) of the chunk against keys [key, key + keys) of the block; dS of the first pair is *d_scores, keys are
+  // kQueries apart.
+  void AddPairs(std::size_t query, std::size_t queries, std::size_t key, std::size_t keys, const T* d_scores, PanelRows<T> d_queries) {
+    const PanelRows<T> d_keys{d_keys_, most_keys_ * kWidth<T>};
+    const bool mend = some_key_is_wide_ || some_query_is_wide_;
+    for (std::size_t p = 0; p < panels_; p += 2) {
+      for (std::size_t i = 0; i < queries; ++i) {
+        const T* ds = d_scores + i;
+        std::size_t step = kQueries;
+        if (HWY_UNLIKELY(mend)) {
+          for (std::size_t j = 0; j < keys; ++j) narrow_[j] = NeedsCare(query + i, key + j) ? T{0} : ds[j * kQueries];
+          ds = narrow_;
+          step = 1;
+        }
+        const auto add = p + 1 < panels_ ? &AddAdditiveGradients<T, 2> : &AddAdditiveGradients<T, 1>;
+        add(query_rows_.row(query + i), key_rows_.row(key), ds, step, keys, p, d_queries.row(query + i), d_keys.row(key), d_v_);
+      }
+    }
+    for (std::size_t j = 0; j < keys; ++j) {
+      T sum = 0;
+      for (std::size_t i = 0; i < queries; ++i) sum += d_scores[j * kQueries + i];
+      AddToSum(sum);
+    }
+  }
+  // Those that the exponentials do not serve.
   HWY_NOINLINE void AddCarefully(std::size_t query, std::size_t queries, std::size_t key, std::size_t keys, const T* d_scores,
-                                 PanelRows<T> d_queries, PanelRows<T> d_keys) {
+                                 PanelRows<T> d_queries) {
+    const PanelRows<T> d_keys{d_keys_, most_keys_ * kWidth<T>};
     for (std::size_t i = query; i < query + queries; ++i) {
       for (std::size_t j = key; j < key + keys; ++j) {
         const T ds = d_scores[(j - key) * kQueries + (i - query)];

@@ -31,7 +31,8 @@ struct PanelRows {
 };
 
 // One query against `keys` keys whose dS are `d_score_stride` apart, in P panels of columns from panel `first` on (2 where there are two
-// left): adds dS (y - y^2) to the query's and each key's sums, and dS y to v's.
+// left): adds dS (y - y^2) to the query's and each key's sums, and dS y to v's. One key after another, whatever runs they come in: a
+// query's bits do not tell which gaps its neighbours leave.
 template <typename T, std::size_t P>
 HWY_NOINLINE void AddAdditiveGradients(PanelRows<const T> query, PanelRows<const T> key, const T* HWY_RESTRICT d_scores,
                                        std::size_t d_score_stride, std::size_t keys, std::size_t first, PanelRows<T> d_query,
@@ -40,6 +41,7 @@ HWY_NOINLINE void AddAdditiveGradients(PanelRows<const T> query, PanelRows<const
   constexpr std::size_t V = 2 * P;
   const auto one = hn::Set(d, T{1}), most = hn::Set(d, AdditiveLimits<T>::kDenominator);
   std::size_t of_query[V], of_key[V], of_sum[V];
+  T* to[V];
   Vec<T> a[V], of_a[V], of_v[V];
 #pragma GCC unroll 4
   for (std::size_t i = 0; i < V; ++i) {
@@ -48,7 +50,8 @@ HWY_NOINLINE void AddAdditiveGradients(PanelRows<const T> query, PanelRows<const
     of_key[i] = (first + i / 2) * key.panel_stride + half;
     of_sum[i] = (first + i / 2) * d_key.panel_stride + half;
     a[i] = hn::LoadU(d, query.data + of_query[i]);
-    of_a[i] = hn::Zero(d);
+    to[i] = d_query.data + (first + i / 2) * d_query.panel_stride + half;
+    of_a[i] = hn::Load(d, to[i]);
     of_v[i] = hn::Zero(d);
   }
   const T* HWY_RESTRICT b = key.data;
@@ -80,8 +83,7 @@ HWY_NOINLINE void AddAdditiveGradients(PanelRows<const T> query, PanelRows<const
   }
 #pragma GCC unroll 4
   for (std::size_t i = 0; i < V; ++i) {
-    T* HWY_RESTRICT to = d_query.data + (first + i / 2) * d_query.panel_stride + i % 2 * kLanes<T>;
-    hn::Store(hn::Add(hn::Load(d, to), of_a[i]), d, to);
+    hn::Store(of_a[i], d, to[i]);
     T* HWY_RESTRICT to_v = d_v + (first + i / 2) * kWidth<T> + i % 2 * kLanes<T>;
     hn::Store(hn::Add(hn::Load(d, to_v), of_v[i]), d, to_v);
   }

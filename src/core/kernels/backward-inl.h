@@ -194,13 +194,12 @@ class Backward {
     const Head to = task_.gradients.dq.given() ? HeadOf(task_.gradients.dq) : Head{};
     dq_.Start({to, query_, dim_, Gradient::kIsProduct ? static_cast<T>(task_.scale) : T{1}});
     if (!Gradient::kIsProduct) dq_.FillUp(queries_);
-    for (std::size_t p = 0; p < kPanels; ++p) packed_[p] = false;
+    std::fill_n(packed_, kPanels, false);
+    tiles_.Start();
     const Head q = HeadOf(task_.inputs.q), d_out = HeadOf(task_.inputs.d_out);
     queries_in_place_ = InPlace(q, query_, queries_, dim_);
     query_panels_ = PanelsAt<Ops>(queries_in_place_, q, query_, query_panel_memory_, QueryPanelStride());
     d_outs_in_place_ = Ops::InPlace(d_out, query_, queries_, dim_v_);
-    PrefetchRows(q, query_, static_cast<std::int64_t>(std::min(queries_, kWidth<T>)), dim_);
-    PrefetchRows(d_out, query_, static_cast<std::int64_t>(std::min(queries_, kWidth<T>)), dim_v_);
     d_out_panels_ = PanelsAt<Ops>(d_outs_in_place_, d_out, query_, d_out_panel_memory_, QueryPanelStride());
   }
 

@@ -149,6 +149,18 @@ HWY_INLINE void KeepOutput(const T* HWY_RESTRICT scores, const Unsigned<T>* HWY_
   }
 }
 
+// A user's derivative may make anything of what is hidden: it counts as 0 again.
+template <typename T>
+HWY_NOINLINE void HideGradients(const Unsigned<T>* HWY_RESTRICT words, std::size_t rows, T* HWY_RESTRICT gradients) {
+  const Tag<T> d;
+  for (std::size_t r = 0; r < rows; ++r) {
+    for (std::size_t lane = 0; lane < kWidth<T>; lane += kLanes<T>) {
+      T* HWY_RESTRICT at = gradients + r * kWidth<T> + lane;
+      hn::Store(hn::IfThenElseZero(SeenBy<T>(words, r, lane), hn::Load(d, at)), d, at);
+    }
+  }
+}
+
 // The gradient of each weight stage: P (dO V^T), which lies in d_factors, times the other stages' factors.
 template <typename T>
 HWY_NOINLINE void AddFactorGradients(const std::vector<Stage>& stages, ScoreTile<T> place, std::size_t rows,
@@ -237,7 +249,10 @@ HWY_NOINLINE void StagedBackwardTile(const BackwardTile<typename Gradient::Ops>&
   }
   if (factored) AddFactorGradients<T>(weight_stages, place, M, scratch);
   std::copy_n(weights, M * kWidth<T>, scores);
-  for (std::size_t i = stages.size(); i-- > 0;) DeriveStage(stages[i], place, scratch.kept + i * kTile);
+  for (std::size_t i = stages.size(); i-- > 0;) {
+    DeriveStage(stages[i], place, scratch.kept + i * kTile);
+    if (stages[i].kind == Stage::Kind::kFunction && tile.words != nullptr) HideGradients(tile.words, M, scores);
+  }
   ResumeSession<Ops>(stages);
   LoadAcc(scores, acc);
   for (std::size_t r = 0; r < M; ++r) Ops::StoreRow(acc.v[r][0], acc.v[r][1], tile.d_scores + r * (kQueryChunk / Ops::kPair));

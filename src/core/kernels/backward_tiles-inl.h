@@ -34,10 +34,11 @@ template <typename T>
 struct BackwardTiles {
   static constexpr std::size_t kQueries = static_cast<std::size_t>(kQueryChunk);
   static constexpr std::size_t kPanels = kQueries / kWidth<T>;  // query panels of a chunk
-  static constexpr std::size_t kSubKeys = 108;                  // keys whose P and dS are at hand at a time, at the most; words cover 128
+  static constexpr std::size_t kSubKeys = kMostSubKeys;         // keys whose P and dS are at hand at a time, at the most; words cover 128
   static constexpr std::size_t kSubGroups = kSubKeys / kRows;
   static constexpr std::size_t kUnits = kQueries / static_cast<std::size_t>(plan::kRowUnit);
   static_assert(kQueries % kWidth<T> == 0 && kSubKeys % kRows == 0 && kQueries % plan::kRowUnit == 0);
+  static_assert(kPanels <= Stretches::kMost && (kSubGroups + 1) / 2 <= Stretches::kMost);
 
   TileState states[kPanels][kSubGroups];  // by query panel and key group
   // Of partial tiles whose words have been asked for: lanes [begin, end) hold every query that sees some of the keys.
@@ -46,6 +47,9 @@ struct BackwardTiles {
   };
   Lanes seeing[kPanels][kSubGroups];
   std::uint64_t* words;  // [kPanels][2][kWidth]: visible keys of each query, where a panel has partial tiles
+
+  // A chunk begins; calls of Find() for it go from the first key to the last.
+  void Start() { std::fill_n(cursors_, kUnits, std::size_t{0}); }
 
   // `dead_maxima`: maxima of the queries where some of them see nothing (-infinity), else null.
   // Which (query panel, key group) tiles exist, from the plan's row units; whether there is one.
@@ -64,7 +68,10 @@ struct BackwardTiles {
     const std::size_t units = (place.queries + plan::kRowUnit - 1) / plan::kRowUnit;
     for (std::size_t u = 0; u < units; ++u) {
       const auto intervals = layout.unit(place.sequence, place.head, first_unit + static_cast<std::int64_t>(u));
-      for (auto i = FirstBehind(intervals, begin); i != intervals.end() && i->begin < end; ++i) {
+      std::size_t& cursor = cursors_[u];
+      if (cursor == 0) cursor = static_cast<std::size_t>(FirstBehind(intervals, begin) - intervals.begin());
+      while (cursor < intervals.size() && intervals[cursor].end <= begin) ++cursor;
+      for (auto i = intervals.begin() + static_cast<std::ptrdiff_t>(cursor); i != intervals.end() && i->begin < end; ++i) {
         some_exist = true;
         const std::size_t from = static_cast<std::size_t>(std::max<std::int64_t>(i->begin - begin, 0));
         const std::size_t to = static_cast<std::size_t>(std::min<std::int64_t>(i->end, end) - begin);
@@ -136,6 +143,8 @@ struct BackwardTiles {
     return to;
   }
 
+  // These two come after WordsOf() of all partial tiles.
+  //
   // Adds the queries of the chunk, `queries` of them, that see some key of group g, in packed elements of kPair; with those between them
   // that lie in one panel. Of whole panels where kWhole.
   template <std::size_t kPair, bool kWhole>
@@ -148,6 +157,7 @@ struct BackwardTiles {
       found->Add(p * kWidth<T> / kPair + from, to - from);
     }
   }
+
   // The groups of keys, of `keys` in all, that some of the queries [begin, end) see, which lie in query panels that see the same.
   template <std::size_t kPair>
   Stretches KeysOf(std::size_t begin, std::size_t end, std::size_t groups, std::size_t keys) const {
@@ -192,6 +202,9 @@ struct BackwardTiles {
       if (dead_maxima[query] == -std::numeric_limits<T>::infinity()) own[i] = own[kWidth<T> + i] = 0;
     }
   }
+
+ private:
+  std::size_t cursors_[kUnits];  // of each row unit: its first interval that ends behind the keys of the call before
 };
 
 }  // namespace HWY_NAMESPACE

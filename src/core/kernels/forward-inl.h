@@ -318,7 +318,8 @@ class Forward {
     return SumTooLarge(sums_ + (group.index * kRows + r) * kLanes<T>, chunk_sums_ + r * kLanes<T>);
   }
 
-  // Does the chunk again for rows whose sum has outgrown their maximum; the others get the same bits as before.
+  // Does the chunk again for rows whose sum has outgrown their maximum; the others get the same bits as before, but that a score of
+  // -infinity now weighs 0 and not next to nothing.
   void WeighAgain(const RowGroup& group) {
     bool outgrown[kRows];
     for (std::size_t r = 0; r < group.rows; ++r) outgrown[r] = Outgrown(group, r);

@@ -92,9 +92,8 @@ HWY_NOINLINE void WeighPanel(const typename Ops::Packed* HWY_RESTRICT q, std::in
 }
 
 // The greatest of one row's scores. NaN wherever there is one, so that a row that attends to NaN says so.
-template <std::size_t V, typename V_T>
-HWY_INLINE V_T MaximumOf(const V_T* scores) {
-  using T = hn::TFromV<V_T>;
+template <std::size_t V, typename T>
+HWY_INLINE Vec<T> MaximumOf(const Vec<T>* scores) {
   const Tag<T> d;
   const auto maximum = hn::MaxOfLanes(d, hn::Max(scores[0], scores[V - 1]));
   const auto nan = hn::Or(hn::IsNaN(scores[0]), hn::IsNaN(scores[V - 1]));
@@ -114,7 +113,7 @@ HWY_INLINE void WeighFirstProducts(const Vec<typename Ops::T>* products, const W
     scores[v] = Ops::ScoreOf(products[v], to.score_factor);
     if (partial) scores[v] = hn::IfThenElse(VisibleLanes<T>(to.words[r], to.lane + v * kLanes<T>), scores[v], hidden);
   }
-  const auto greatest = MaximumOf<V>(scores);
+  const auto greatest = MaximumOf<V, T>(scores);
   *maximum = hn::GetLane(greatest);
   const auto m = hn::IfThenZeroElse(hn::Eq(greatest, hidden), greatest);
 #pragma GCC unroll 2
@@ -152,7 +151,7 @@ HWY_NOINLINE void WeighFirstPanel(Rows<typename Ops::Packed> q, const typename O
   }
 }
 
-// The same from a matrix unit's products, in memory.
+// WeighPanel from a matrix unit's products, in memory.
 template <class Ops, bool kPartial>
 HWY_NOINLINE void WeighTile(const typename Ops::T* HWY_RESTRICT products, std::size_t rows, const Weighing<Ops>& to) {
   using T = typename Ops::T;
@@ -196,7 +195,7 @@ HWY_INLINE void HideScores(std::size_t rows, const std::uint64_t* HWY_RESTRICT w
 template <typename T>
 HWY_INLINE T RowMaximum(const T* HWY_RESTRICT scores) {
   const Vec<T> row[2] = {hn::Load(Tag<T>(), scores), hn::Load(Tag<T>(), scores + kLanes<T>)};
-  return hn::GetLane(MaximumOf<2>(row));
+  return hn::GetLane(MaximumOf<2, T>(row));
 }
 
 // The same of a matrix unit's products; `word` says which lanes the row sees, where it does not see all.

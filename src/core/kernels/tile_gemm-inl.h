@@ -10,6 +10,7 @@
 #include <algorithm>
 
 #include "core/kernels/acc-inl.h"
+#include "core/kernels/kernels.h"
 #include "core/kernels/operands-inl.h"
 #include "core/kernels/results-inl.h"
 #include "core/kernels/simd-inl.h"
@@ -143,11 +144,12 @@ HWY_INLINE void AddSelecting(std::size_t count, const PartAt& part, std::size_t 
   EndRows<Ops>(tile, n, narrow, rest);
 }
 
-// Which of the packed elements that a product sums over there are, of the key groups of a sub-block or the query panels of a chunk: at most
-// 108 rows in tiles of two or more.
+// Which of the packed elements that a product sums over there are: of the queries of a chunk in the backward pass, at most one stretch in
+// each panel; or of the key groups of a sub-block of at most kMostSubKeys, where neighbours are one stretch.
+inline constexpr std::size_t kMostSubKeys = 108;
 struct Stretches {
+  static constexpr std::size_t kMost = std::max(static_cast<std::size_t>(kQueryChunk) / kWidth<double>, (kMostSubKeys / kRows + 1) / 2);
   // Two lists: what is stored as two numbers and then read as one, the processor waits for.
-  static constexpr std::size_t kMost = 108 / 2 / 2 + 1;
   std::size_t from[kMost], size[kMost];
   std::size_t count = 0;
 
