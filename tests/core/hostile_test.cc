@@ -267,6 +267,34 @@ TEST_P(Hostile, NanInAQueryStaysInItsRow) {
   }
 }
 
+// Nor does it come to keys that its row does not see: they share tiles, and sums, with those that it sees.
+TEST_P(Hostile, NanInAQueryStaysWithItsKeys) {
+  Random random(16);
+  Tensor gaps(DType::kBool, {1, 1, 100, 90});
+  for_each_index(gaps.shape(), [&](auto, auto, auto i, auto j) { gaps.set(0, 0, i, j, (i + j) % 3 == 0 || j % 12 == i % 7); });
+  for (const Rule& rule : {see_window(20, 3), see_causal(), see_tensor(gaps)}) {
+    for (const bool staged : {false, true}) {
+      Problem calm = random_problem(random, dtype(), {1, 1, 1, 100, 90, 16, 24});
+      calm.rule = rule;
+      if (staged) calm.softcap = 3;
+      const Results clean = run(calm);
+      for (const std::int64_t poisoned : {0, 31, 47, 99}) {
+        Problem hostile = calm;
+        hostile.q.set(0, 0, poisoned, 5, NAN);
+        hostile.d_out.set(0, 0, poisoned, 7, NAN);
+        const Results got = run(hostile);
+        for (std::int64_t j = 0; j < 90; ++j) {
+          const bool seen = rule.allows({0, 0, poisoned, j, poisoned, j, -10, 90});
+          EXPECT_EQ(std::isnan(got.dk.at(0, 0, j, 5)), seen) << "query " << poisoned << ", key " << j;
+          if (seen) continue;
+          EXPECT_TRUE(same_bits(clean.dk.slice(2, j, 1), got.dk.slice(2, j, 1))) << "query " << poisoned << ", key " << j;
+          EXPECT_TRUE(same_bits(clean.dv.slice(2, j, 1), got.dv.slice(2, j, 1))) << "query " << poisoned << ", key " << j;
+        }
+      }
+    }
+  }
+}
+
 TEST_P(Hostile, AllScoresNan) {
   Problem p;
   p.q = Tensor(dtype(), {1, 1, 3, 8}), p.k = Tensor(dtype(), {1, 1, 50, 8}), p.v = Tensor(dtype(), {1, 1, 50, 8});
