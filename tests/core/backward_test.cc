@@ -78,7 +78,7 @@ TEST(Backward, GapsEverywhere) {
   }
 }
 
-// Rows that come from memory, and chunks of queries that follow one another in every order.
+// Rows that come from memory: those of the next chunk are asked for while one passes.
 TEST(Backward, ChunksOfFarRows) {
   Random random(14);
   for (const DType dtype : {kF32, kBf16}) {

@@ -111,7 +111,7 @@ class AdditiveGradient {
     } else {
       AdditiveTile(k.data, q, tile.rows, v, tile.data);
     }
-    if (HWY_UNLIKELY(some_key_is_wide_ || some_query_is_wide_)) {
+    if (HWY_UNLIKELY(SomeIsWide())) {
       MendTile(tile, keys_.from(keys_.first + static_cast<std::int64_t>(row)),
                queries_.from(queries_.first + static_cast<std::int64_t>(lane)), dim_, key_kinds_ + row, query_kinds_ + lane, v, pair_rows_,
                stride_);
@@ -122,7 +122,7 @@ class AdditiveGradient {
   // over each run of groups that a query panel sees; pairs that the exponentials do not serve come after all others.
   void AddTiles(const BackwardTiles<T>& tiles, std::size_t queries, std::size_t key, std::size_t keys, const T* d_scores,
                 PanelRows<T> d_queries) {
-    const bool mend = some_key_is_wide_ || some_query_is_wide_;
+    const bool mend = SomeIsWide();
     for (const bool carefully : {false, true}) {
       if (carefully && HWY_LIKELY(!mend)) break;
       for (std::size_t p = 0, query = 0; query < queries; ++p, query += kWidth<T>) {
@@ -208,13 +208,14 @@ class AdditiveGradient {
     carry_ = (sum - sum_) - y;
     sum_ = sum;
   }
+  bool SomeIsWide() const { return some_key_is_wide_ || some_query_is_wide_; }
   bool NeedsCare(std::size_t query, std::size_t key) const { return query_kinds_[query] + key_kinds_[key] >= 2; }
 
   // Queries [query, query + queries) of the chunk against keys [key, key + keys) of the block; dS of the first pair is *d_scores, keys are
   // kQueries apart.
   void AddPairs(std::size_t query, std::size_t queries, std::size_t key, std::size_t keys, const T* d_scores, PanelRows<T> d_queries) {
     const PanelRows<T> d_keys{d_keys_, most_keys_ * kWidth<T>};
-    const bool mend = some_key_is_wide_ || some_query_is_wide_;
+    const bool mend = SomeIsWide();
     for (std::size_t p = 0; p < panels_; p += 2) {
       for (std::size_t i = 0; i < queries; ++i) {
         const T* ds = d_scores + i;

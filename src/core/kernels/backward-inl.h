@@ -317,7 +317,7 @@ class Backward {
     tile.lanes = statistics_.lanes(first_query);
     if (tiles_.states[p][g] == TileState::kPartial) {
       tile.words = tiles_.WordsOf(p, g, words);
-      tile.lane = tiles_.seeing[p][g].begin / kLanes<T> * kLanes<T>;
+      tile.lane = tiles_.seeing[p][g].template lane<T>();
     }
     const std::size_t at = (g * kRows * kQueries + first_query) / kPair;
     tile.weights = weights_ + at;
@@ -342,8 +342,8 @@ class Backward {
     if (!Gradient::kIsProduct || Staged()) {
       StagedBackwardTile(tile, gradient_, key, first_query, task_.stages, task_.weight_stages, PlaceOf(first_query, g), staged_);
     } else if constexpr (Gradient::kIsProduct && !Ops::kMatrixUnit) {
-      const std::size_t end = tiles_.states[p][g] == TileState::kPartial ? tiles_.seeing[p][g].end : queries_ - first_query;
-      RunPlainTile(tile, RowsIn(g), end <= tile.lane + kLanes<T>);
+      const bool partial = tiles_.states[p][g] == TileState::kPartial;
+      RunPlainTile(tile, RowsIn(g), partial ? tiles_.seeing[p][g].template narrow<T>() : queries_ - first_query <= kLanes<T>);
     }
   }
 

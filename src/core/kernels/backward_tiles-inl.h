@@ -41,12 +41,8 @@ struct BackwardTiles {
   static_assert(kPanels <= Stretches::kMost && (kSubGroups + 1) / 2 <= Stretches::kMost);
 
   TileState states[kPanels][kSubGroups];  // by query panel and key group
-  // Of partial tiles whose words have been asked for: lanes [begin, end) hold every query that sees some of the keys.
-  struct Lanes {
-    std::uint8_t begin, end;
-  };
-  Lanes seeing[kPanels][kSubGroups];
-  std::uint64_t* words;  // [kPanels][2][kWidth]: visible keys of each query, where a panel has partial tiles
+  UsedLanes seeing[kPanels][kSubGroups];  // queries that see some of the keys: of partial tiles whose words have been asked for
+  std::uint64_t* words;                   // [kPanels][2][kWidth]: visible keys of each query, where a panel has partial tiles
 
   // A chunk begins; calls of Find() for it go from the first key to the last.
   void Start() { std::fill_n(cursors_, kUnits, std::size_t{0}); }

@@ -23,13 +23,11 @@ inline std::span<const plan::Interval>::iterator FirstBehind(std::span<const pla
   return std::partition_point(intervals.begin(), intervals.end(), [key](const plan::Interval& i) { return i.end <= key; });
 }
 
-// Lanes [begin, end) of a panel hold every key that some row sees; where not partial, every row sees every key of the panel.
-struct PanelUse {
-  std::uint16_t panel;
+// Lanes [begin, end) of a panel, of which there is one at least: those that hold all that somebody sees.
+struct UsedLanes {
   std::uint8_t begin, end;
-  bool partial;
 
-  // The vector of the panel that these lanes begin in, and whether they end there.
+  // The vector of the panel that they begin in, and whether they end there.
   template <typename T>
   std::size_t lane() const {
     return begin / kLanes<T> * kLanes<T>;
@@ -38,6 +36,12 @@ struct PanelUse {
   bool narrow() const {
     return end <= lane<T>() + kLanes<T>;
   }
+};
+
+// A panel of keys that some row sees; where not partial, every row sees every key of it.
+struct PanelUse : UsedLanes {
+  std::uint16_t panel;
+  bool partial;
 };
 
 // Fills `uses` with the panels of keys [chunk, chunk_end) that rows [row, row + rows) see, in order, and for each partial one kRows words
@@ -59,7 +63,7 @@ HWY_NOINLINE std::size_t UsePanels(const plan::Layout& layout, std::size_t seque
         uses[count - 1].end = to;
         uses[count - 1].partial |= !interval->full;  // two intervals that do not meet leave a gap: partial already, as neither is whole
       } else {
-        uses[count++] = {static_cast<std::uint16_t>(p), from, to, !interval->full || to - from != kWidth<T>};
+        uses[count++] = {{from, to}, static_cast<std::uint16_t>(p), !interval->full || to - from != kWidth<T>};
       }
     }
   }
