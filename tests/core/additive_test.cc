@@ -48,6 +48,15 @@ void expect_exact_scores(const Problem& p, const std::string& what) {
   }
 }
 
+// The problem with its keys prepared, lying as `lie` says.
+Problem with_prepared_keys(Problem p, Lie lie = Lie::kBhsd) {
+  Tensor prepared(p.statistics_dtype(), p.k.shape(), lie);
+  const Status status = prepare_keys(p.k.view(), prepared.mutable_view());
+  EXPECT_TRUE(status.ok()) << status.message();
+  p.prepared_keys = prepared;
+  return p;
+}
+
 class AdditiveTest : public ::testing::TestWithParam<DType> {
  protected:
   static DType dtype() { return GetParam(); }
@@ -188,6 +197,55 @@ TEST_P(AdditiveTest, WideRowsInAnotherOrder) {
   EXPECT_EQ(errors_of(p, run(p)), "");
 }
 
+// The largest element of a row decides how its exponentials are made, and whether its pairs need care.
+TEST_P(AdditiveTest, RowsAtTheEdges) {
+  Random random(36);
+  const double unit = dtype() == kF64 ? 10 : 1;
+  const std::vector<double> edges{31.9, 32, 32.1, 32.9, 33, 33.1, 34.9, 35, 35.1, 42.9, 43, 43.1};
+  const auto count = static_cast<std::int64_t>(edges.size());
+  for (const std::int64_t len_q : {std::int64_t{2}, count}) {
+    Problem p = additive_problem(random, dtype(), {1, 1, 1, len_q, count, 33, 4});
+    for (std::int64_t i = 0; i < count; ++i) {
+      const double edge = unit * edges[static_cast<std::size_t>(i)];
+      if (i < len_q) p.q.set(0, 0, i, (i * 5) % 33, -edge);
+      p.k.set(0, 0, i, (i * 7) % 33, edge);
+      p.k.set(0, 0, i, (i * 5) % 33, edge);
+    }
+    expect_exact_scores(p, std::to_string(len_q) + " queries");
+    const Results plain = run(p);
+    EXPECT_EQ(errors_of(p, plain), "") << len_q << " queries";
+    EXPECT_TRUE(same_bits(plain, run(with_prepared_keys(p)))) << len_q << " queries";
+  }
+}
+
+// Where one query comes to each key, their gradients go straight to the tensor, unless its rows or a pair that needs care forbid it.
+TEST_P(AdditiveTest, GradientsOfOneQuerysKeys) {
+  Random random(37);
+  for (const std::int64_t dim : {32, 64, 96, 48}) {
+    for (const std::int64_t len_k : {1, 20, 131}) {
+      Problem p = additive_problem(random, dtype(), {2, 2, 1, 1, len_k, dim, 24});
+      for (const bool wide : {false, true}) {
+        for (std::int64_t d = 0; wide && d < dim; ++d) {
+          p.q.set(0, 0, 0, d, dtype() == kF64 ? 600 : 60);
+          p.k.set(0, 0, len_k / 2, d, dtype() == kF64 ? -600.5 : -60.5);
+        }
+        for (const char* mask : {"", "w9:0", "t5:3"}) {
+          const std::string what =
+              "dim " + std::to_string(dim) + ", " + std::to_string(len_k) + " keys, mask '" + mask + (wide ? "', wide" : "'");
+          p.rule = parse_rule(mask, 2, 2, 1, len_k);
+          const Results plain = run(p);
+          ASSERT_EQ(errors_of(p, plain), "") << what;
+          for (const Lie lie : {Lie::kBshd, Lie::kPadded, Lie::kReversed, Lie::kEverySecond}) {
+            Request request;
+            request.gradient_lie = lie;
+            ASSERT_TRUE(same_bits(plain, run(p, serial_executor(), request))) << what << ", lying in way " << static_cast<int>(lie);
+          }
+        }
+      }
+    }
+  }
+}
+
 // A v of any size, tiny or huge: joined fractions must not overflow.
 TEST_P(AdditiveTest, AnySizeOfV) {
   Random random(10);
@@ -293,15 +351,6 @@ TEST_P(AdditiveTest, NeighboursMasksNeverMatter) {
       }
     }
   }
-}
-
-// The problem with its keys prepared, lying as `lie` says.
-Problem with_prepared_keys(Problem p, Lie lie = Lie::kBhsd) {
-  Tensor prepared(p.statistics_dtype(), p.k.shape(), lie);
-  const Status status = prepare_keys(p.k.view(), prepared.mutable_view());
-  EXPECT_TRUE(status.ok()) << status.message();
-  p.prepared_keys = prepared;
-  return p;
 }
 
 TEST_P(AdditiveTest, PreparedKeysGiveTheSameBits) {

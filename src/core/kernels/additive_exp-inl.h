@@ -26,12 +26,12 @@ template <typename T>
 struct AdditiveLimits;
 template <>
 struct AdditiveLimits<float> {
-  static constexpr float kMost = 43.0f, kDenominator = 2147483648.0f;                                          // 2^31
+  static constexpr float kMost = 43.0f, kSmall = 32.0f, kDenominator = 2147483648.0f;                          // 2^31
   static constexpr float kNarrowMost = 4.6071866e28f, kNarrowLeast = 2.1705220e-29f, kNanExponential = 3e38f;  // kNarrow = 33
 };
 template <>
 struct AdditiveLimits<double> {
-  static constexpr double kMost = 350.0, kDenominator = 0x1p200;
+  static constexpr double kMost = 350.0, kSmall = 320.0, kDenominator = 0x1p200;
   static constexpr double kNarrowMost = 4.308817e286, kNarrowLeast = 2.320823e-287, kNanExponential = 1.7e308;  // kNarrow = 330
 };
 
@@ -57,22 +57,24 @@ struct ExponentialRange {
   }
 };
 
-// |x| <= kMost; relative error about 1e-7. ln 2 is split in two, so that the reduced argument is as exact as x: with log2(e) as one float
-// the error is 2.7e-6 at |2x| = 80.
+// |x| <= kMost; relative error about 1e-7. The power of two is taken off in units of x: ln 2 / 2 is split in two, so that what is left is
+// as exact as x (with log2(e) as one float the error is 2.7e-6 at |2x| = 80). For the rest, exp-inl.h's polynomial of 2^f at f = 2 log2(e)
+// x.
 HWY_INLINE Vec<float> ExpTwice(Vec<float> x) {
   const Tag<float> d;
   const hn::RebindToSigned<Tag<float>> di;
   constexpr float kMagic = 12582912.0f + 127.0f;  // 1.5 * 2^23 + bias: leaves the rounded exponent in the low bits
-  const auto log2e = hn::Set(d, 1.44269504088896340736f);
-  const auto twice = hn::Add(x, x);
-  const auto biased = hn::MulAdd(twice, log2e, hn::Set(d, kMagic));
+  constexpr double kLog2E = 1.44269504088896340736;
+  const auto biased = hn::MulAdd(x, hn::Set(d, static_cast<float>(2 * kLog2E)), hn::Set(d, kMagic));
   const auto n = hn::Sub(biased, hn::Set(d, kMagic));
-  auto f = hn::NegMulAdd(n, hn::Set(d, 0.693359375f), twice);  // exact: n has 7 bits, this part of ln 2 has 10
-  f = hn::Mul(hn::NegMulAdd(n, hn::Set(d, -2.12194440e-4f), f), log2e);
-  return hn::Mul(Exp2OfFraction(f), hn::BitCast(d, hn::ShiftLeft<23>(hn::BitCast(di, biased))));
+  auto rest = hn::NegMulAdd(n, hn::Set(d, 0.693359375f / 2), x);  // exact: n has 7 bits, this part of ln 2 has 10
+  rest = hn::NegMulAdd(n, hn::Set(d, -2.12194440e-4f / 2), rest);
+  constexpr Exp2Terms kTerms(2 * kLog2E);
+  return hn::Mul(Exp2OfFraction(rest, kTerms), hn::BitCast(d, hn::ShiftLeft<23>(hn::BitCast(di, biased))));
 }
 HWY_INLINE Vec<double> ExpTwice(Vec<double> x) { return hn::Exp(Tag<double>(), hn::Add(x, x)); }
 
+// Of any x.
 template <typename T>
 HWY_INLINE Vec<T> Exponentials(Vec<T> x) {
   const Tag<T> d;
@@ -91,26 +93,56 @@ HWY_INLINE Vec<T> LoadTail(const T* from, std::size_t n, T rest) {
   return hn::Load(Tag<T>(), some);
 }
 
+// Whether all of a row is so small that its exponentials are a narrow row's, whatever they round to. Bits of |x| are ordered as numbers
+// are, with infinity and NaN above all.
+template <typename T>
+HWY_NOINLINE bool AllSmall(const T* HWY_RESTRICT row, std::size_t cols) {
+  const hn::RebindToSigned<Tag<T>> di;
+  using Bits = hn::TFromD<decltype(di)>;
+  const auto magnitude = hn::Set(di, hwy::LimitsMax<Bits>());
+  auto most = hn::Zero(di);
+  std::size_t c = 0;
+  for (; c + kLanes<T> <= cols; c += kLanes<T>) most = hn::Max(most, hn::And(magnitude, hn::BitCast(di, hn::LoadU(Tag<T>(), row + c))));
+  if (c < cols) most = hn::Max(most, hn::And(magnitude, hn::BitCast(di, LoadTail(row + c, cols - c, T{0}))));
+  return hn::AllFalse(di, hn::Gt(most, hn::BitCast(di, hn::Set(Tag<T>(), AdditiveLimits<T>::kSmall))));
+}
+
+// What elements of a row are when they come.
+enum class Elements { kAny, kSmall, kExponentials };
+
+template <typename T, Elements kElements>
+HWY_INLINE Vec<T> ExponentialsOf(Vec<T> x) {
+  if constexpr (kElements == Elements::kExponentials) return x;
+  if constexpr (kElements == Elements::kSmall) return ExpTwice(x);
+  return Exponentials<T>(x);
+}
+
 // to[c] <- e^{2 from[c]} (or from[c], where that has been made already) for `cols` elements, and zeros up to the next whole panel, for
 // which there is room. `to` may be `from`. Whatever the row holds, its exponentials are finite and above 0. Returns its kind.
-template <typename T, bool kMade>
-HWY_NOINLINE RowKind MakeExponentials(const T* from, std::size_t cols, T* to) {
+template <typename T, Elements kElements>
+HWY_NOINLINE RowKind MakeExponentialsOf(const T* from, std::size_t cols, T* to) {
   const Tag<T> d;
+  constexpr T kNothing = kElements == Elements::kExponentials ? T{1} : T{0};
   auto range = ExponentialRange<T>::Nothing();
   std::size_t c = 0;
   for (; c + kLanes<T> <= cols; c += kLanes<T>) {
-    const auto x = hn::LoadU(d, from + c), e = kMade ? x : Exponentials<T>(x);
-    range.See(e);
+    const auto e = ExponentialsOf<T, kElements>(hn::LoadU(d, from + c));
+    if constexpr (kElements != Elements::kSmall) range.See(e);
     hn::StoreU(e, d, to + c);
   }
   if (c < cols) {
-    const auto x = LoadTail(from + c, cols - c, kMade ? T{1} : T{0}), e = kMade ? x : Exponentials<T>(x);
-    range.See(e);
+    const auto e = ExponentialsOf<T, kElements>(LoadTail(from + c, cols - c, kNothing));
+    if constexpr (kElements != Elements::kSmall) range.See(e);
     hn::StoreU(hn::IfThenElseZero(hn::FirstN(d, cols - c), e), d, to + c);
     c += kLanes<T>;
   }
   if (c % kWidth<T> != 0) hn::StoreU(hn::Zero(d), d, to + c);
   return range.Kind();
+}
+template <typename T>
+HWY_INLINE RowKind MakeExponentials(const T* from, std::size_t cols, T* to) {
+  return AllSmall(from, cols) ? MakeExponentialsOf<T, Elements::kSmall>(from, cols, to)
+                              : MakeExponentialsOf<T, Elements::kAny>(from, cols, to);
 }
 
 // The kind of a row of exponentials of whole vectors.

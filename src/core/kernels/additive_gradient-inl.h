@@ -41,14 +41,20 @@ class AdditiveGradient {
     key_kinds_ = carve.Take<std::uint8_t>(RoundUp(most_keys, kRows));
     query_kinds_ = carve.Take<std::uint8_t>(kQueries);
     d_keys_ = carve.Take<T>(panels_ * most_keys * kWidth<T>);
+    key_states_ = carve.Take<SumState>(most_keys / kRows);
     if (task.group > 1) group_keys_ = carve.Take<T>(panels_ * most_keys * kWidth<T>);
     d_v_ = carve.Take<T>(panels_ * kWidth<T>);
+    factors_ = carve.Take<T>(panels_ * kWidth<T>);
     pair_rows_ = carve.Take<T>(2 * stride_);
     narrow_ = carve.Take<T>(most_keys);
   }
 
-  void Start(const plan::Sequence& sequence, const Head& k, std::int64_t kv_head) {
+  // `to`: where the keys' gradients go; no base: nobody asks for them.
+  void Start(const plan::Sequence& sequence, const Head& k, std::int64_t kv_head, const Head& to) {
     few_ = few_queries(sequence);
+    to_ = to;
+    once_ = sequence.len_q == 1 && task_.group == 1 && to.base != nullptr && to.order == nullptr && InVectors<T>(to, dim_) &&
+            dim_ % kWidth<T> == 0;
     keys_ = {k, PreparedHead(task_.additive, sequence, k, kv_head)};
   }
   bool PackKeys(const Head& /*k*/, std::int64_t first, std::size_t n, const RowScratch<T>& scratch, Rows<T>* rows, T* row_memory, T* panels,
@@ -71,11 +77,19 @@ class AdditiveGradient {
         PackPanels(pointers, std::min(kRows, n - at), dim_, panel_stride, panels + at * kWidth<T>);
       }
     }
-    for (std::size_t p = 0; p < panels_; ++p) Clear(d_keys_ + p * most_keys_ * kWidth<T>, n * kWidth<T>);
+    std::fill_n(key_states_, (n + kRows - 1) / kRows, SumState::kNothing);
+    if (!once_) ClearKeys(0, n);
     std::fill_n(d_v_, panels_ * kWidth<T>, T{0});
     sum_ = carry_ = 0;
     some_key_is_wide_ = SomeWide(key_kinds_, n);
     return true;  // exponentials always are
+  }
+  // A head of the keys' group begins.
+  void StartHead(std::int64_t batch, std::int64_t head) {
+    const Tag<T> d;
+    const AdditiveVector<T> v(task_.additive, batch, head);
+    const auto four = hn::Set(d, 4 * v.unit);
+    for (std::size_t c = 0; c < panels_ * kWidth<T>; c += kLanes<T>) hn::Store(hn::Mul(hn::Load(d, v.v + c), four), d, factors_ + c);
   }
   void StartChunk(const Head& q, std::int64_t first) {
     some_query_is_wide_ = false;
@@ -122,7 +136,8 @@ class AdditiveGradient {
   // over each run of groups that a query panel sees; pairs that the exponentials do not serve come after all others.
   void AddTiles(const BackwardTiles<T>& tiles, std::size_t queries, std::size_t key, std::size_t keys, const T* d_scores,
                 PanelRows<T> d_queries) {
-    const bool mend = SomeIsWide();
+    const bool mend = SomeIsWide(), once = once_ && !mend;
+    if (once_ && mend) ClearKeys(key, keys);
     for (const bool carefully : {false, true}) {
       if (carefully && HWY_LIKELY(!mend)) break;
       for (std::size_t p = 0, query = 0; query < queries; ++p, query += kWidth<T>) {
@@ -132,51 +147,56 @@ class AdditiveGradient {
           if (end == g) continue;
           const std::size_t begin = g * kRows, run = std::min(end * kRows, keys) - begin;
           const T* ds = d_scores + begin * kQueries + query;
-          carefully ? AddCarefully(query, count, key + begin, run, ds, d_queries) : AddPairs(query, count, key + begin, run, ds, d_queries);
+          if (carefully) {
+            AddCarefully(query, count, key + begin, run, ds, d_queries);
+          } else {
+            AddPairs(query, count, key + begin, run, once, ds, d_queries);
+          }
         }
       }
     }
   }
 
   // After all queries of head `of_group` of its group: what its keys gathered joins the group's, what v gathered goes to its slot.
-  void EndHead(std::int64_t batch, std::int64_t head, std::int64_t of_group, std::size_t slot, std::size_t keys) {
-    const AdditiveVector<T> v(task_.additive, batch, head);
-    if (task_.group > 1) AddKeysOfHead(v, of_group == 0, keys);
+  void EndHead(std::int64_t of_group, std::size_t slot, std::size_t keys) {
+    if (task_.group > 1) AddKeysOfHead(of_group == 0, keys);
     T* to = static_cast<T*>(task_.d_additive) + slot * task_.additive.stride;
     for (std::size_t c = 0; c < dim_; ++c) to[c] = sum_ - 2 * d_v_[c];
     std::fill_n(d_v_, panels_ * kWidth<T>, T{0});
     sum_ = carry_ = 0;
   }
 
-  // Writes the gradients of the block's keys; of a group's, where it has more than one head, EndHead has made the sum.
-  void WriteKeys(const Head& to, std::int64_t first, std::size_t keys, std::int64_t batch, std::int64_t head, T* HWY_RESTRICT row) const {
+  // Writes the gradients of the block's keys that are not where they go; of a group's, where it has more than one head, EndHead has made
+  // the sum.
+  void WriteKeys(std::size_t keys, T* HWY_RESTRICT row, const T* zeros) const {
     const Tag<T> d;
-    const AdditiveVector<T> v(task_.additive, batch, head);
-    const auto factor = hn::Set(d, 4 * v.unit);
-    const bool summed = task_.group > 1, in_place = InVectors<T>(to, dim_);
+    const bool summed = task_.group > 1, in_place = InVectors<T>(to_, dim_);
     const std::size_t columns = RoundUp(dim_, kLanes<T>);
     for (std::size_t j = 0; j < keys; ++j) {
-      const std::int64_t key = first + static_cast<std::int64_t>(j);
-      if (to.col == 1 && j + kRowsAhead < keys) PrefetchRow<true>(to, key + static_cast<std::int64_t>(kRowsAhead), dim_);
+      const std::int64_t key = keys_.first + static_cast<std::int64_t>(j);
+      const SumState state = key_states_[j / kRows];
+      if (state == SumState::kWritten) continue;
+      if (to_.col == 1 && j + kRowsAhead < keys) PrefetchRow<true>(to_, key + static_cast<std::int64_t>(kRowsAhead), dim_);
+      if (state == SumState::kNothing) {
+        WriteRow(zeros, to_, key, dim_);
+        continue;
+      }
       const T* HWY_RESTRICT from = (summed ? group_keys_ : d_keys_) + j * kWidth<T>;
-      T* HWY_RESTRICT into = in_place ? static_cast<T*>(const_cast<void*>(to.base)) + to.At(key) : row;
+      T* HWY_RESTRICT into = in_place ? Place(key) : row;
       for (std::size_t c = 0; c < columns; c += kLanes<T>) {
         const auto x = hn::Load(d, from + c / kWidth<T> * most_keys_ * kWidth<T> + c % kWidth<T>);
         // Never -0, whose sign would tell who shared the tile.
-        hn::StoreU(summed ? x : hn::MulAdd(x, hn::Mul(hn::Load(d, v.v + c), factor), hn::Zero(d)), d, into + c);
+        hn::StoreU(summed ? x : hn::MulAdd(x, hn::Load(d, factors_ + c), hn::Zero(d)), d, into + c);
       }
-      if (!in_place) WriteRow(row, to, key, dim_);
+      if (!in_place) WriteRow(row, to_, key, dim_);
     }
   }
 
   // What was summed for the queries of a chunk -> their gradients.
-  void FinishQueries(const QuerySums<Ops>& sums, std::size_t queries, std::int64_t batch, std::int64_t head) const {
-    const AdditiveVector<T> v(task_.additive, batch, head);
+  void FinishQueries(const QuerySums<Ops>& sums, std::size_t queries) const {
     const Tag<T> d;
-    const auto factor = hn::Set(d, 4 * v.unit);
     for (std::size_t p = 0; p < panels_; ++p) {
-      const Vec<T> times[2] = {hn::Mul(hn::Load(d, v.v + p * kWidth<T>), factor),
-                               hn::Mul(hn::Load(d, v.v + p * kWidth<T> + kLanes<T>), factor)};
+      const Vec<T> times[2] = {hn::Load(d, factors_ + p * kWidth<T>), hn::Load(d, factors_ + p * kWidth<T> + kLanes<T>)};
       for (std::size_t i = 0; i < queries; ++i) {
         T* HWY_RESTRICT row = sums.Row(i) + p * sums.panel_step();
         hn::Store(hn::Mul(hn::Load(d, row), times[0]), d, row);
@@ -187,12 +207,11 @@ class AdditiveGradient {
 
  private:
   // Adds 4 v times what a head's keys gathered to the group's sums, and clears it for the next head.
-  void AddKeysOfHead(const AdditiveVector<T>& v, bool first, std::size_t keys) {
+  void AddKeysOfHead(bool first, std::size_t keys) {
     const Tag<T> d;
-    const auto factor = hn::Set(d, 4 * v.unit), zero = hn::Zero(d);
+    const auto zero = hn::Zero(d);
     for (std::size_t p = 0; p < panels_; ++p) {
-      const Vec<T> times[2] = {hn::Mul(hn::Load(d, v.v + p * kWidth<T>), factor),
-                               hn::Mul(hn::Load(d, v.v + p * kWidth<T> + kLanes<T>), factor)};
+      const Vec<T> times[2] = {hn::Load(d, factors_ + p * kWidth<T>), hn::Load(d, factors_ + p * kWidth<T> + kLanes<T>)};
       T* HWY_RESTRICT from = d_keys_ + p * most_keys_ * kWidth<T>;
       T* HWY_RESTRICT to = group_keys_ + p * most_keys_ * kWidth<T>;
       for (std::size_t i = 0; i < 2 * keys; ++i, from += kLanes<T>, to += kLanes<T>) {
@@ -201,6 +220,13 @@ class AdditiveGradient {
       }
     }
   }
+
+  // Keys [key, key + keys) of the block are summed in d_keys_, from zeros on.
+  void ClearKeys(std::size_t key, std::size_t keys) {
+    for (std::size_t p = 0; p < panels_; ++p) Clear(d_keys_ + (p * most_keys_ + key) * kWidth<T>, keys * kWidth<T>);
+    std::fill_n(key_states_ + key / kRows, (keys + kRows - 1) / kRows, SumState::kSummed);
+  }
+  T* Place(std::int64_t key) const { return static_cast<T*>(const_cast<void*>(to_.base)) + to_.At(key); }
 
   // dS of all pairs, which nearly cancel, enter every element of the gradient of v: what a sum rounds off is carried on.
   void AddToSum(T x) {
@@ -212,9 +238,16 @@ class AdditiveGradient {
   bool NeedsCare(std::size_t query, std::size_t key) const { return query_kinds_[query] + key_kinds_[key] >= 2; }
 
   // Queries [query, query + queries) of the chunk against keys [key, key + keys) of the block; dS of the first pair is *d_scores, keys are
-  // kQueries apart.
-  void AddPairs(std::size_t query, std::size_t queries, std::size_t key, std::size_t keys, const T* d_scores, PanelRows<T> d_queries) {
-    const PanelRows<T> d_keys{d_keys_, most_keys_ * kWidth<T>};
+  // kQueries apart. `once`: no other query comes to the keys.
+  void AddPairs(std::size_t query, std::size_t queries, std::size_t key, std::size_t keys, bool once, const T* d_scores,
+                PanelRows<T> d_queries) {
+    PanelRows<T> d_keys = PanelRows<T>{d_keys_, most_keys_ * kWidth<T>}.row(key);
+    if (once) {
+      d_keys = {Place(keys_.first + static_cast<std::int64_t>(key)), kWidth<T>, to_.row};
+      std::fill_n(key_states_ + key / kRows, (keys + kRows - 1) / kRows, SumState::kWritten);
+    }
+    const auto add_two = once ? &AddAdditiveGradients<T, 2, true> : &AddAdditiveGradients<T, 2, false>;
+    const auto add_one = once ? &AddAdditiveGradients<T, 1, true> : &AddAdditiveGradients<T, 1, false>;
     const bool mend = SomeIsWide();
     for (std::size_t p = 0; p < panels_; p += 2) {
       for (std::size_t i = 0; i < queries; ++i) {
@@ -225,8 +258,8 @@ class AdditiveGradient {
           ds = narrow_;
           step = 1;
         }
-        const auto add = p + 1 < panels_ ? &AddAdditiveGradients<T, 2> : &AddAdditiveGradients<T, 1>;
-        add(query_rows_.row(query + i), key_rows_.row(key), ds, step, keys, p, d_queries.row(query + i), d_keys.row(key), d_v_);
+        const auto add = p + 1 < panels_ ? add_two : add_one;
+        add(query_rows_.row(query + i), key_rows_.row(key), ds, step, keys, p, d_queries.row(query + i), d_keys, d_v_, factors_);
       }
     }
     for (std::size_t j = 0; j < keys; ++j) {
@@ -253,13 +286,16 @@ class AdditiveGradient {
   const BackwardTask& task_;
   const std::size_t dim_, inner_, panels_, stride_, most_keys_;
   std::uint8_t *key_kinds_, *query_kinds_;
-  T *d_keys_, *d_v_, *pair_rows_, *narrow_;  // d_keys_: of the head at hand, without 4 v
-  T* group_keys_ = nullptr;                  // of all heads of a group, where it has several
+  SumState* key_states_;
+  T *d_keys_, *d_v_, *factors_, *pair_rows_, *narrow_;  // d_keys_: of the head at hand, without 4 v, which are the factors
+  T* group_keys_ = nullptr;                             // of all heads of a group, where it has several
   T sum_ = 0, carry_ = 0;
   bool some_key_is_wide_ = false, some_query_is_wide_ = false;
   ExponentialRows queries_, keys_;  // of the chunk and the block
+  Head to_{};                       // of the keys' gradients
   PanelRows<const T> query_rows_{}, key_rows_{};
-  bool few_ = false;  // rows are kept as they lie, and scored pair by pair
+  bool few_ = false;   // rows are kept as they lie, and scored pair by pair
+  bool once_ = false;  // one query comes to each key, and its gradient can be written at once
 };
 
 }  // namespace HWY_NAMESPACE

@@ -33,10 +33,11 @@ struct PanelRows {
 // One query against `keys` keys whose dS are `d_score_stride` apart, in P panels of columns from panel `first` on (2 where there are two
 // left): adds dS (y - y^2) to the query's and each key's sums, and dS y to v's. One key after another, whatever runs they come in: a
 // query's bits do not tell which gaps its neighbours leave.
-template <typename T, std::size_t P>
+// kOnce: no other query comes to the keys. Then d_key is where their gradients go, and gets the products with `factors`, one a column.
+template <typename T, std::size_t P, bool kOnce>
 HWY_NOINLINE void AddAdditiveGradients(PanelRows<const T> query, PanelRows<const T> key, const T* HWY_RESTRICT d_scores,
                                        std::size_t d_score_stride, std::size_t keys, std::size_t first, PanelRows<T> d_query,
-                                       PanelRows<T> d_key, T* HWY_RESTRICT d_v) {
+                                       PanelRows<T> d_key, T* HWY_RESTRICT d_v, [[maybe_unused]] const T* HWY_RESTRICT factors) {
   const Tag<T> d;
   constexpr std::size_t V = 2 * P;
   const auto one = hn::Set(d, T{1}), most = hn::Set(d, AdditiveLimits<T>::kDenominator);
@@ -78,7 +79,13 @@ HWY_NOINLINE void AddAdditiveGradients(PanelRows<const T> query, PanelRows<const
       const auto slope = hn::NegMulAdd(weighted, y[i], weighted);
       of_v[i] = hn::Add(of_v[i], weighted);
       of_a[i] = hn::Add(of_a[i], slope);
-      hn::Store(hn::Add(hn::Load(d, of_b + of_sum[i]), slope), d, of_b + of_sum[i]);
+      if constexpr (kOnce) {
+        // Never -0, as in AdditiveGradient::WriteKeys.
+        const auto factor = hn::Load(d, factors + (first + i / 2) * kWidth<T> + i % 2 * kLanes<T>);
+        hn::StoreU(hn::MulAdd(slope, factor, hn::Zero(d)), d, of_b + of_sum[i]);
+      } else {
+        hn::Store(hn::Add(hn::Load(d, of_b + of_sum[i]), slope), d, of_b + of_sum[i]);
+      }
     }
   }
 #pragma GCC unroll 4

@@ -49,7 +49,7 @@ struct ExponentialRows {
     } else {
       CopyRow(source(), i, cols, to);
     }
-    return made.base != nullptr ? MakeExponentials<T, true>(from, cols, to) : MakeExponentials<T, false>(from, cols, to);
+    return made.base != nullptr ? MakeExponentialsOf<T, Elements::kExponentials>(from, cols, to) : MakeExponentials<T>(from, cols, to);
   }
 };
 

@@ -116,8 +116,9 @@ class Backward {
     PackKeys(kv_head);
     for (std::int64_t head = kv_head * task_.group; head < (kv_head + 1) * task_.group; ++head) {
       head_ = static_cast<std::int32_t>(head);
+      if constexpr (!Gradient::kIsProduct) gradient_.StartHead(sequence_->batch, head_);
       RunChunks(head + 1 == (kv_head + 1) * task_.group);
-      if constexpr (!Gradient::kIsProduct) gradient_.EndHead(sequence_->batch, head_, head % task_.group, Slot(), keys_);
+      if constexpr (!Gradient::kIsProduct) gradient_.EndHead(head % task_.group, Slot(), keys_);
     }
     WriteKeys(kv_head, own_end);
   }
@@ -133,7 +134,7 @@ class Backward {
     block_groups_ = (keys_ + kRows - 1) / kRows;
     for (std::size_t j = 0; few_ && v.col == 1 && j < keys_; ++j) PrefetchRow<false>(v, key_begin_ + static_cast<std::int64_t>(j), dim_v_);
     for (std::size_t g = 0; g < block_groups_; ++g) value_rows_[g] = ValueRows(v, g * kRows);
-    gradient_.Start(*sequence_, k, kv_head);
+    gradient_.Start(*sequence_, k, kv_head, task_.gradients.dk.given() ? KeyHead(task_.gradients.dk, kv_head) : Head{});
     const bool in_place = InPlace(k, key_begin_, keys_, dim_);
     key_panels_ = PanelsAt<Ops>(in_place, k, key_begin_, key_panel_memory_, KeyPanelStride());
     keys_finite_ = gradient_.PackKeys(k, key_begin_, keys_, Scratch(), key_rows_, key_row_memory_, in_place ? nullptr : key_panel_memory_,
@@ -430,7 +431,7 @@ class Backward {
       ticket = task_.tickets + task_.first_ticket[sequence_index_] + head_ * visits_.chunks() + chunk;
       while (!first && ticket->load(std::memory_order_acquire) != turn.before) std::this_thread::yield();
     }
-    if constexpr (!Gradient::kIsProduct) gradient_.FinishQueries(dq_, queries_, sequence_->batch, head_);
+    if constexpr (!Gradient::kIsProduct) gradient_.FinishQueries(dq_, queries_);
     if (first && last) {
       dq_.Write(queries_, zeros_);
       return;
@@ -453,7 +454,7 @@ class Backward {
       dk_.Write(keys_, owned, zeros_);
     } else if (task_.gradients.dk.given()) {
       const Head to = KeyHead(task_.gradients.dk, kv_head);
-      gradient_.WriteKeys(to, key_begin_, keys_, sequence_->batch, head_, copies_);
+      gradient_.WriteKeys(keys_, copies_, zeros_);
       for (std::size_t j = keys_; j < owned; ++j) WriteRow(zeros_, to, key_begin_ + static_cast<std::int64_t>(j), dim_);
     }
   }

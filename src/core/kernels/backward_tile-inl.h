@@ -219,13 +219,17 @@ HWY_NOINLINE void StagedBackwardTile(const BackwardTile<typename Gradient::Ops>&
   Acc<Ops, M, 2> acc;
   MultiplyValues<Gradient>(tile, place, weights, acc);
   const bool factored = !weight_stages.empty();
+  // Products sum over whole tiles; what is taken pair by pair asks for no more than there is.
+  const std::size_t rows = Gradient::kIsProduct ? M : place.rows;
+  const std::size_t vectors = Gradient::kIsProduct || factored || place.lanes > kLanes<T> ? 2 : 1;
+  if (vectors == 1) Clear(weights, rows * kWidth<T>);
   if (factored) {
     WeightFactors(weight_stages, weight_stages.size(), place, scratch.factors);
     StoreAcc(acc, scratch.d_factors);
   }
-  for (std::size_t r = 0; r < M; ++r) {
-    Vec<T> p[2];
-    for (std::size_t v = 0; v < 2; ++v) {
+  for (std::size_t r = 0; r < rows; ++r) {
+    Vec<T> p[2] = {hn::Zero(d), hn::Zero(d)};
+    for (std::size_t v = 0; v < vectors; ++v) {
       const std::size_t lane = v * kLanes<T>;
       T* at = scores + r * kWidth<T> + lane;
       const auto s = hn::Load(d, at);
@@ -248,15 +252,20 @@ HWY_NOINLINE void StagedBackwardTile(const BackwardTile<typename Gradient::Ops>&
     Ops::StoreRow(p[0], p[1], tile.weights + r * (kQueryChunk / Ops::kPair));
   }
   if (factored) AddFactorGradients<T>(weight_stages, place, M, scratch);
-  std::copy_n(weights, M * kWidth<T>, scores);
+  std::copy_n(weights, rows * kWidth<T>, scores);
   for (std::size_t i = stages.size(); i-- > 0;) {
     DeriveStage(stages[i], place, scratch.kept + i * kTile);
     if (stages[i].kind == Stage::Kind::kFunction && tile.words != nullptr) HideGradients(tile.words, M, scores);
   }
   ResumeSession<Ops>(stages);
-  LoadAcc(scores, acc);
-  for (std::size_t r = 0; r < M; ++r) Ops::StoreRow(acc.v[r][0], acc.v[r][1], tile.d_scores + r * (kQueryChunk / Ops::kPair));
-  Ops::template StoreByQuery<M>(acc, 0, tile.d_scores_by_query);
+  for (std::size_t r = 0; r < rows; ++r) {
+    const T* at = scores + r * kWidth<T>;
+    Ops::StoreRow(hn::Load(d, at), hn::Load(d, at + kLanes<T>), tile.d_scores + r * (kQueryChunk / Ops::kPair));
+  }
+  if constexpr (Gradient::kIsProduct) {
+    LoadAcc(scores, acc);
+    Ops::template StoreByQuery<M>(acc, 0, tile.d_scores_by_query);
+  }
 }
 
 }  // namespace HWY_NAMESPACE

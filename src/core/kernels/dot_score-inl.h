@@ -68,7 +68,7 @@ class DotGradient {
   DotGradient(const BackwardTask& task, std::size_t /*most_keys*/, Carve& /*carve*/)
       : dim_(static_cast<std::size_t>(task.inputs.q.shape[3])), inner_(Inner(dim_)), factor_(static_cast<T>(task.scale)) {}
 
-  void Start(const plan::Sequence& /*sequence*/, const Head& /*k*/, std::int64_t /*kv_head*/) {}
+  void Start(const plan::Sequence& /*sequence*/, const Head& /*k*/, std::int64_t /*kv_head*/, const Head& /*to*/) {}
   // Keys of a block: as rows, kRows of them an entry of `rows`, for which `row_memory` has kRows * RowStride(inner) elements each; and as
   // panels, unless `panels` is null because they lie ready; or, for a matrix unit, turned. Returns whether all is finite.
   bool PackKeys(const Head& k, std::int64_t first, std::size_t n, const RowScratch<T>& scratch, Rows<Packed>* rows, Packed* row_memory,
