@@ -1,12 +1,14 @@
 // One attention problem with memory of its own, for the C++ benchmarks.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <string>
-#include <vector>
+#include <cstring>
+#include <memory>
+#include <new>
 
 #include "regard/attention.h"
 
@@ -38,19 +40,21 @@ inline std::uint16_t narrow(float value, DType dtype) {
 class Tensor {
  public:
   Tensor(DType dtype, std::int64_t batch, std::int64_t heads, std::int64_t rows, std::int64_t dim)
-      : bytes_(static_cast<std::size_t>(batch * heads * rows * dim) * size_of(dtype)),
-        view_(MutableTensorView::bhsd(bytes_.data(), dtype, batch, heads, rows, dim)) {}
+      : count_(static_cast<std::size_t>(batch * heads * rows * dim)),
+        memory_(::operator new(std::max<std::size_t>(1, count_* size_of(dtype)), kLine)),
+        view_(MutableTensorView::bhsd(memory_.get(), dtype, batch, heads, rows, dim)) {
+    std::memset(memory_.get(), 0, count_ * size_of(dtype));
+  }
 
   // Values in (-1, 1) from a small generator, the same on every run.
   void fill(std::uint32_t seed) {
-    const std::size_t count = bytes_.size() / size_of(view_.dtype);
-    for (std::size_t i = 0; i < count; ++i) {
+    for (std::size_t i = 0; i < count_; ++i) {
       seed = seed * 1664525u + 1013904223u;
       const float value = static_cast<float>(static_cast<std::int32_t>(seed)) * 0x1p-31f;
       if (view_.dtype == DType::kFloat32) {
-        reinterpret_cast<float*>(bytes_.data())[i] = value;
+        static_cast<float*>(memory_.get())[i] = value;
       } else {
-        reinterpret_cast<std::uint16_t*>(bytes_.data())[i] = narrow(value, view_.dtype);
+        static_cast<std::uint16_t*>(memory_.get())[i] = narrow(value, view_.dtype);
       }
     }
   }
@@ -62,7 +66,14 @@ class Tensor {
   TensorView in() const { return as_const(view_); }
 
  private:
-  std::vector<unsigned char> bytes_;
+  // As PyTorch's memory, which begins where a cache line does.
+  static constexpr std::align_val_t kLine{64};
+  struct Release {
+    void operator()(void* memory) const { ::operator delete(memory, kLine); }
+  };
+
+  std::size_t count_;
+  std::unique_ptr<void, Release> memory_;
   MutableTensorView view_;
 };
 

@@ -465,6 +465,23 @@ TEST_P(AdditiveTest, WorkersNeverMatter) {
 std::string dtype_name(const ::testing::TestParamInfo<DType>& info) { return name_of(info.param); }
 INSTANTIATE_TEST_SUITE_P(EachDType, AdditiveTest, ::testing::Values(kF32, kBf16, kF16, kF64), dtype_name);
 
+// Gradients that are so many that they are written past the caches, as float32 and float64 are.
+TEST(AdditiveFar, GradientsOfFewQueriesKeys) {
+  Random random(38);
+  for (const DType dtype : {kF32, kF64}) {
+    for (const std::int64_t len_q : {1, 3}) {
+      Problem p = additive_problem(random, dtype, {1, 2, 1, len_q, dtype == kF32 ? 11000 : 5500, 64, 32});
+      p.rule = see_lengths({p.len_k() - 100});
+      const std::string what = std::string(name_of(dtype)) + ", " + std::to_string(len_q) + " queries";
+      const Results plain = run(p, CountingExecutor(2, std::chrono::microseconds(200)));
+      ASSERT_EQ(errors_of(p, plain), "") << what;
+      Request request;
+      request.gradient_lie = Lie::kPadded;
+      EXPECT_TRUE(same_bits(plain, run(p, serial_executor(), request))) << what;
+    }
+  }
+}
+
 TEST(AdditiveValidation, NamesWhatIsWrong) {
   Random random(15);
   const auto error_of = [](const Problem& p) { return attempt(p, serial_executor(), {}).error; };

@@ -55,6 +55,7 @@ class AdditiveGradient {
     to_ = to;
     once_ = sequence.len_q == 1 && task_.group == 1 && to.base != nullptr && to.order == nullptr && InVectors<T>(to, dim_) &&
             dim_ % kWidth<T> == 0;
+    far_ = ThroughFor<T>(to, KeyGradientsAreFar(task_)) == Through::kPastCaches;
     keys_ = {k, PreparedHead(task_.additive, sequence, k, kv_head)};
   }
   bool PackKeys(const Head& /*k*/, std::int64_t first, std::size_t n, const RowScratch<T>& scratch, Rows<T>* rows, T* row_memory, T* panels,
@@ -166,17 +167,18 @@ class AdditiveGradient {
     sum_ = carry_ = 0;
   }
 
-  // Writes the gradients of the block's keys that are not where they go; of a group's, where it has more than one head, EndHead has made
-  // the sum.
-  void WriteKeys(std::size_t keys, T* HWY_RESTRICT row, const T* zeros) const {
+  // Writes the gradients of the block's keys that are not where they go, and zeros for those behind, of which nobody reads anything, up to
+  // `owned`. Of a group's, where it has more than one head, EndHead has made the sum.
+  void WriteKeys(std::size_t keys, std::size_t owned, T* HWY_RESTRICT row, const T* zeros) const {
+    if (to_.base == nullptr) return;
     const Tag<T> d;
     const bool summed = task_.group > 1, in_place = InVectors<T>(to_, dim_);
     const std::size_t columns = RoundUp(dim_, kLanes<T>);
-    for (std::size_t j = 0; j < keys; ++j) {
+    for (std::size_t j = 0; j < owned; ++j) {
       const std::int64_t key = keys_.first + static_cast<std::int64_t>(j);
-      const SumState state = key_states_[j / kRows];
+      const SumState state = j < keys ? key_states_[j / kRows] : SumState::kNothing;
       if (state == SumState::kWritten) continue;
-      if (to_.col == 1 && j + kRowsAhead < keys) PrefetchRow<true>(to_, key + static_cast<std::int64_t>(kRowsAhead), dim_);
+      if (to_.col == 1 && j + kRowsAhead < owned) PrefetchRow<true>(to_, key + static_cast<std::int64_t>(kRowsAhead), dim_);
       if (state == SumState::kNothing) {
         WriteRow(zeros, to_, key, dim_);
         continue;
@@ -246,8 +248,12 @@ class AdditiveGradient {
       d_keys = {Place(keys_.first + static_cast<std::int64_t>(key)), kWidth<T>, to_.row};
       std::fill_n(key_states_ + key / kRows, (keys + kRows - 1) / kRows, SumState::kWritten);
     }
-    const auto add_two = once ? &AddAdditiveGradients<T, 2, true> : &AddAdditiveGradients<T, 2, false>;
-    const auto add_one = once ? &AddAdditiveGradients<T, 1, true> : &AddAdditiveGradients<T, 1, false>;
+    const auto add_two = !once   ? &AddAdditiveGradients<T, 2, false>
+                         : !far_ ? &AddAdditiveGradients<T, 2, true>
+                                 : &AddAdditiveGradients<T, 2, true, Through::kPastCaches>;
+    const auto add_one = !once   ? &AddAdditiveGradients<T, 1, false>
+                         : !far_ ? &AddAdditiveGradients<T, 1, true>
+                                 : &AddAdditiveGradients<T, 1, true, Through::kPastCaches>;
     const bool mend = SomeIsWide();
     for (std::size_t p = 0; p < panels_; p += 2) {
       for (std::size_t i = 0; i < queries; ++i) {
@@ -296,6 +302,7 @@ class AdditiveGradient {
   PanelRows<const T> query_rows_{}, key_rows_{};
   bool few_ = false;   // rows are kept as they lie, and scored pair by pair
   bool once_ = false;  // one query comes to each key, and its gradient can be written at once
+  bool far_ = false;   // and past the caches
 };
 
 }  // namespace HWY_NAMESPACE

@@ -84,10 +84,7 @@ class Backward {
     statistics_.Take(carve, kQueries);
     tiles_.words = carve.Take<std::uint64_t>(kPanels * 2 * kWidth<T>);
     tile_words_ = carve.Take<Unsigned<T>>(kWidth<T>);
-    staged_.tile = carve.Take<T>(kRows * kWidth<T>);
-    staged_.factors = carve.Take<T>(kRows * kWidth<T>);
-    staged_.d_factors = carve.Take<T>(kRows * kWidth<T>);
-    staged_.kept = carve.Take<T>(task.stages.size() * kRows * kWidth<T>);
+    staged_.Take(carve, task.stages.size());
     copies_ = carve.Take<T>(std::max(kWidth<T>, kRows) * copy_stride_);
     zeros_ = carve.Take<T>(copy_stride_);
     bytes_ = carve.bytes();
@@ -100,6 +97,7 @@ class Backward {
         for (std::int32_t kv = item.kv_begin; kv < item.kv_end; ++kv) RunBlock(block, s, kv);
       }
     }
+    if constexpr (!Gradient::kIsProduct) FinishPassing();
   }
 
   void RunBlock(std::int64_t block, std::int32_t s, std::int32_t kv_head) {
@@ -120,7 +118,7 @@ class Backward {
       RunChunks(head + 1 == (kv_head + 1) * task_.group);
       if constexpr (!Gradient::kIsProduct) gradient_.EndHead(head % task_.group, Slot(), keys_);
     }
-    WriteKeys(kv_head, own_end);
+    WriteKeys(own_end);
   }
 
   RowScratch<T> Scratch() const { return {copies_, copy_stride_, zeros_}; }
@@ -144,7 +142,7 @@ class Backward {
   }
 
   GradientRows<Ops> RowsOfKeys(const MutableTensorView& view, std::int32_t kv_head, std::size_t dim, double factor) const {
-    return {view.given() ? KeyHead(view, kv_head) : Head{}, key_begin_, dim, static_cast<T>(factor)};
+    return {view.given() ? KeyHead(view, kv_head) : Head{}, key_begin_, dim, static_cast<T>(factor), few_ && KeyGradientsAreFar(task_)};
   }
 
   Rows<Packed> ValueRows(const Head& v, std::size_t at) {
@@ -368,6 +366,9 @@ class Backward {
   void GatherKeys(bool select) {
     Stretches queries[kSubGroups];
     for (std::size_t g = 0; g < sub_groups_; ++g) tiles_.template FindQueries<kPair, Ops::kMatrixUnit>(g, queries_, &queries[g]);
+    if constexpr (!Gradient::kIsProduct) {
+      if (few_ && !select && dv_.WriteRows(sub_group_, sub_groups_, keys_, queries, weights_, kQueries, d_out_rows_, queries_)) return;
+    }
     AddToKeys(weights_, d_out_panels_, queries, select, dv_);
     if constexpr (Gradient::kIsProduct) AddToKeys(d_scores_, query_panels_, queries, select, dk_);
   }
@@ -447,15 +448,13 @@ class Backward {
   }
 
   // Writes dk and dv of the block; keys that nobody may read have none.
-  void WriteKeys(std::int32_t kv_head, std::int64_t own_end) {
+  void WriteKeys(std::int64_t own_end) {
     const std::size_t owned = static_cast<std::size_t>(std::max<std::int64_t>(0, own_end - key_begin_));
     dv_.Write(keys_, owned, zeros_);
     if constexpr (Gradient::kIsProduct) {
       dk_.Write(keys_, owned, zeros_);
-    } else if (task_.gradients.dk.given()) {
-      const Head to = KeyHead(task_.gradients.dk, kv_head);
-      gradient_.WriteKeys(keys_, copies_, zeros_);
-      for (std::size_t j = keys_; j < owned; ++j) WriteRow(zeros_, to, key_begin_ + static_cast<std::int64_t>(j), dim_);
+    } else {
+      gradient_.WriteKeys(keys_, owned, copies_, zeros_);
     }
   }
 

@@ -10,6 +10,7 @@
 
 #include <limits>
 
+#include "core/kernels/carve.h"
 #include "core/kernels/exp-inl.h"
 #include "core/kernels/kernels.h"
 #include "core/kernels/stages-inl.h"
@@ -135,6 +136,11 @@ template <typename T>
 struct StagedScratch {
   T *tile, *factors, *d_factors;
   T* kept;  // [stage][kRows][kWidth]
+
+  void Take(Carve& carve, std::size_t stages) {
+    for (T** memory : {&tile, &factors, &d_factors}) *memory = carve.Take<T>(kRows * kWidth<T>);
+    kept = carve.Take<T>(stages * kRows * kWidth<T>);
+  }
 };
 
 // Copies what a stage left. What is hidden counts as 0: it may be NaN, and a derivative there would carry it into gradients.

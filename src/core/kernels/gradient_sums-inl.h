@@ -11,8 +11,10 @@
 #include <algorithm>
 
 #include "core/kernels/carve.h"
+#include "core/kernels/past_caches-inl.h"
 #include "core/kernels/results-inl.h"
 #include "core/kernels/rows-inl.h"
+#include "core/kernels/tile_gemm-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace regard::kernels {
@@ -27,6 +29,7 @@ struct GradientRows {
   std::int64_t first;  // of the tensor's head
   std::size_t dim;
   T factor;
+  bool far = false;  // whole rows of them go past the caches
 
   bool wanted() const { return to.base != nullptr; }
   // Whether tiles can write to the tensor.
@@ -40,6 +43,22 @@ struct GradientRows {
     WritePanelRow<Ops>(from, panel, factor, to, first + static_cast<std::int64_t>(i), dim);
   }
 };
+
+// `n` rows, each a sum of `count` rows of whole vectors times its weights, in their order: as a product's tile has them.
+template <Through kThrough, typename T>
+HWY_NOINLINE void WriteWeightedRows(const T* HWY_RESTRICT weights, std::size_t step, std::size_t n, Rows<T> rows, std::size_t count,
+                                    std::size_t cols, T factor, T* HWY_RESTRICT to, std::int64_t stride) {
+  const Tag<T> d;
+  for (std::size_t j = 0; j < n; ++j, weights += step, to += stride) {
+    for (std::size_t c = 0; c < cols; c += kLanes<T>) {
+      auto sum = hn::Zero(d);
+      for (std::size_t i = 0; i < count; ++i) {
+        sum = hn::MulAdd(hn::Set(d, weights[i]), hn::LoadU(d, rows.row(static_cast<std::int64_t>(i)).data + c), sum);
+      }
+      StoreThrough<kThrough, T>(Finished(sum, factor), to + c);
+    }
+  }
+}
 
 // How far the sums of a group of rows are.
 enum class SumState : std::uint8_t { kNothing, kSummed, kWritten };
@@ -76,6 +95,24 @@ class KeySums {
   }
   // A product has come to group g, to all its panels.
   void MarkAdded(std::size_t g) { states_[g] = to_tensor_ ? SumState::kWritten : SumState::kSummed; }
+
+  // Instead of products, for few queries in one panel, of which groups [group, group + groups) of the block's first `keys` keys see
+  // seen[g]: rows go straight to the tensor. Returns whether that can be done. `weights` has a row for each key, `step` apart.
+  bool WriteRows(std::size_t group, std::size_t groups, std::size_t keys, const Stretches* seen, const T* weights, std::size_t step,
+                 Rows<T> rows, std::size_t count) {
+    if (!to_tensor_ || rows_.to.dtype != OwnDType<T>() || count > kWidth<T>) return false;
+    if (std::any_of(states_ + group, states_ + group + groups, [](SumState state) { return state != SumState::kNothing; })) return false;
+    const auto write = ThroughFor<T>(rows_.to, rows_.far) == Through::kPastCaches ? &WriteWeightedRows<Through::kPastCaches, T>
+                                                                                  : &WriteWeightedRows<Through::kCaches, T>;
+    for (std::size_t g = 0; g < groups; ++g) {
+      if (seen[g].count == 0) continue;
+      const std::size_t key = (group + g) * kRows;
+      T* to = static_cast<T*>(const_cast<void*>(rows_.to.base)) + rows_.to.At(rows_.first + static_cast<std::int64_t>(key));
+      write(weights + g * kRows * step, step, std::min(kRows, keys - key), rows, count, rows_.dim, rows_.factor, to, rows_.to.row);
+      states_[group + g] = SumState::kWritten;
+    }
+    return true;
+  }
 
   // Writes what tiles have not: the gradients of the block's `keys` keys, and zeros for those behind, of which nobody reads anything, up to
   // `owned`.

@@ -106,7 +106,7 @@ std::vector<double> Tensor::values() const {
 }
 
 bool Tensor::gaps_untouched() const {
-  std::vector<unsigned char> bytes = storage_;
+  auto bytes = storage_;
   for_each_index(shape_, [&](auto b, auto h, auto s, auto d) {
     const auto at = static_cast<const unsigned char*>(element(b, h, s, d)) - storage_.data();
     std::fill_n(bytes.begin() + at, size_of(dtype_), 0xff);

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdint>
+#include <new>
 #include <random>
 #include <vector>
 
@@ -28,6 +29,18 @@ enum class Lie {
   kOneRow,       // seq has stride 0
 };
 inline constexpr int kOutputLies = 7, kInputLies = 10;
+
+// Memory that begins where a cache line does, as PyTorch's does: some kernels write only such rows in their fastest way.
+template <typename T>
+struct LineAllocator {
+  using value_type = T;
+  LineAllocator() = default;
+  template <typename U>
+  explicit LineAllocator(const LineAllocator<U>&) {}
+  T* allocate(std::size_t n) { return static_cast<T*>(::operator new (n * sizeof(T), std::align_val_t{64})); }
+  void deallocate(T* memory, std::size_t) { ::operator delete (memory, std::align_val_t{64}); }
+  friend bool operator==(const LineAllocator&, const LineAllocator&) { return true; }
+};
 
 class Tensor {
  public:
@@ -72,7 +85,7 @@ class Tensor {
   Shape shape_{0, 0, 0, 0};
   Strides strides_{0, 0, 0, 0};
   std::int64_t offset_ = 0;  // of element (0, 0, 0, 0), in elements
-  std::vector<unsigned char> storage_;
+  std::vector<unsigned char, LineAllocator<unsigned char>> storage_;
 };
 
 // Calls f(b, h, s, d) for every index of the shape.
