@@ -10,6 +10,7 @@ from ._autograd import Common, Eager
 from ._axes import Leading, agree, check_tensors
 from ._functional import Functional
 from ._options import AXIS_ORDERS, all_records, as_mask, encode
+from ._plan import Plan
 from .masks import Mask
 from .score import PreparedKeys, Score
 
@@ -70,6 +71,7 @@ def attention(
         and not modifiers
         and score is None
         and seed is None
+        and (scale is None or type(scale) is float or type(scale) is int)
         and layout == "bhsd"
         and type(query) in _plain
         and type(key) in _plain
@@ -92,6 +94,8 @@ def attention(
 
 def general(query, key, value, mask, scale, softcap, bias, layout, plan, return_lse, records=()):
     if plan is not None:
+        if not isinstance(plan, Plan):
+            raise ValueError(f"plan: {type(plan).__name__}; expected what regard.plan(mask, len_q=..., len_k=...) made")
         if mask is not None and mask is not plan.mask:
             raise ValueError("plan: a plan carries its own mask; give one of mask and plan")
         mask = plan.mask
@@ -126,6 +130,8 @@ def prepared(query, key, value, mask, scale, softcap, bias, layout, records):
             tensors = [leading.pairs(x) if x.dtype is torch.bool or x.is_floating_point() else x for x in tensors]
         else:
             leading = None
+    if leading is None and bias is not None and bias.dim() > 4:
+        raise ValueError(f"bias: shape {tuple(bias.shape)}; expected one that broadcasts to (batch, heads, len_q, len_k)")
     return query, key, value, ints, floats, tensors, order, leading
 
 

@@ -97,7 +97,7 @@ def _route(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, *,
             if result is not None:
                 _served["calls"] += 1
                 return result
-    reason = _why_not(query, key, value, attn_mask, dropout_p, is_causal, enable_gqa)
+    reason = _why_not(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa)
     if reason is not None:
         return _original(reason, query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa)
     _served["calls"] += 1
@@ -142,13 +142,15 @@ def _covered(query, key, value, a, b, c):
     return None
 
 
-def _why_not(query, key, value, attn_mask, dropout_p, is_causal, enable_gqa):
+def _why_not(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa):
     if _transforms():
         return "inside a torch.func transform"
     if forward_ad._current_level >= 0:
         return "inside forward-mode differentiation"
     if not 0.0 <= dropout_p <= 1.0:
         return "dropout_p outside 0 to 1"
+    if scale is not None and not abs(scale) <= torch.finfo(torch.float64 if query.dtype is torch.float64 else torch.float32).max:
+        return "scale that is not finite"
     inputs = [x for x in (query, key, value, attn_mask) if x is not None]
     if any(x.is_nested or x.layout is not torch.strided for x in inputs):
         return "nested or sparse tensors"

@@ -11,13 +11,27 @@ _SCALE, _SOFTCAP, _BIAS = 20, 21, 22
 AXIS_ORDERS = {"bhsd": 0, "bshd": 1, "thd": 2}  # as src/torch_ops/tensors.h numbers them
 
 
+def number(name, value):
+    """A float; a tensor is refused, whose gradient would be lost."""
+    if isinstance(value, torch.Tensor) and value.requires_grad:
+        raise ValueError(
+            f"{name}: a tensor that requires a gradient; it gets none. Expected a number, or modifiers=regard.temperature(...)"
+        )
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"{name}: {type(value).__name__}; expected a number") from None
+
+
 def as_mask(mask):
     if mask is None:
         return NONE
     if isinstance(mask, Mask):
         return mask
-    if isinstance(mask, torch.Tensor):
+    if isinstance(mask, torch.Tensor) and mask.dtype == torch.bool:
         return tensor(mask)
+    if isinstance(mask, torch.Tensor):
+        raise ValueError(f"mask: a tensor of {mask.dtype}; expected torch.bool, True where attended (what is added to scores is bias=)")
     raise ValueError(f"mask: {type(mask).__name__}; expected a mask (regard.causal(), ...), a boolean tensor or None")
 
 
@@ -27,6 +41,8 @@ def all_records(score, modifiers, dropout_p, seed, part=None):
         raise ValueError(f"score: {type(score).__name__}; expected None (scaled dot product) or regard.additive(v)")
     if isinstance(modifiers, Modifier):
         modifiers = (modifiers,)
+    if not isinstance(modifiers, tuple | list):
+        raise ValueError(f"modifiers: {type(modifiers).__name__}; expected a tuple of values such as regard.alibi(slopes)")
     for modifier in modifiers:
         if not isinstance(modifier, Modifier):
             raise ValueError(f"modifiers: {type(modifier).__name__}; expected values such as regard.alibi(slopes)")
@@ -47,12 +63,13 @@ def encode(mask, scale, softcap, bias, records=()):
     ints, floats, tensors = list(mask.ints), [], list(mask.tensors)
     if scale is not None:
         ints += (_SCALE, 0)
-        floats.append(float(scale))
+        floats.append(number("scale", scale))
     if softcap:
-        if not softcap > 0:
+        cap = number("softcap", softcap)
+        if not cap > 0:
             raise ValueError(f"softcap: {softcap}; expected a positive number, or 0 for none")
         ints += (_SOFTCAP, 0)
-        floats.append(float(softcap))
+        floats.append(cap)
     if bias is not None:
         if not isinstance(bias, torch.Tensor) or not bias.is_floating_point():
             what = bias.dtype if isinstance(bias, torch.Tensor) else type(bias).__name__

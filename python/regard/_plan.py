@@ -15,9 +15,19 @@ class Plan:
         self.batch, self.heads, self.len_q, self.len_k = batch, heads, len_q, len_k
         self.handle = ops.make_plan(self.mask.ints, self.mask.tensors, batch, heads, len_q, len_k)
 
-    def __del__(self):
+    def __del__(self, free=ops.free_plan):  # at the interpreter's end the module may be gone
         if self.handle:
-            ops.free_plan(self.handle)
+            free(self.handle)
+
+    # It never changes: copies share it. Elsewhere it is made again.
+    def __copy__(self):
+        return self
+
+    def __deepcopy__(self, memo):
+        return self
+
+    def __reduce__(self):
+        return Plan, (self.mask, self.batch, self.heads, self.len_q, self.len_k)
 
     @property
     def density(self):

@@ -44,8 +44,23 @@ def _join(a, b, kind, sign):
     return Mask([*a.ints, *b.ints, kind, 0], [*a.tensors, *b.tensors], f"({a.shown} {sign} {b.shown})")
 
 
-def _offset(offset):
-    return [0, 0] if offset is None else [1, int(offset)]
+_MOST = 2**62  # positions are 64-bit numbers, and are added
+
+
+def _whole(value):
+    """Whether it is a whole number that positions can have."""
+    try:
+        return int(value) == value and abs(value) < _MOST
+    except (TypeError, ValueError, OverflowError):
+        return False
+
+
+def _offset(name, offset):
+    if offset is None:
+        return [0, 0]
+    if not _whole(offset):
+        raise ValueError(f"{name}: offset is {offset!r}; expected a whole number")
+    return [1, int(offset)]
 
 
 def _integers(name, values, dims=(1,)):
@@ -59,8 +74,8 @@ def _integers(name, values, dims=(1,)):
 def _counts(name, **counts):
     """The counts as whole numbers, in order; -1, where a window's side may have it, is unbounded."""
     for side, count in counts.items():
-        if int(count) != count or count < (-1 if side in ("left", "right") else 0):
-            raise ValueError(f"{name}: {side} is {count}; expected a whole number from 0, or -1 for a side without a bound")
+        if not _whole(count) or count < (-1 if side in ("left", "right") else 0):
+            raise ValueError(f"{name}: {side} is {count!r}; expected a whole number from 0, or -1 for a side without a bound")
     return [int(count) for count in counts.values()]
 
 
@@ -69,16 +84,16 @@ def causal(offset=None):
     as flash-attention). Offset 0 is top-left aligned, as ``is_causal`` of PyTorch."""
     if offset is None:
         return _BOTTOM_RIGHT
-    if offset == 0:
-        return _TOP_LEFT
-    return Mask([_CAUSAL, 2, *_offset(offset)], [], f"causal({offset})")
+    offset = _offset("causal", offset)
+    return _TOP_LEFT if offset[1] == 0 else Mask([_CAUSAL, 2, *offset], [], f"causal({offset[1]})")
 
 
 def window(left, right, offset=None):
     """Query i sees keys i + offset - left <= j <= i + offset + right, both ends included; -1 leaves a side unbounded."""
     left, right = _counts("window", left=left, right=right)
+    shift = _offset("window", offset)
     shown = f"window({left}, {right})" if offset is None else f"window({left}, {right}, {offset})"
-    return Mask([_WINDOW, 4, left, right, *_offset(offset)], [], shown)
+    return Mask([_WINDOW, 4, left, right, *shift], [], shown)
 
 
 def key_lengths(lengths):
@@ -107,13 +122,13 @@ def dilated(left, right, dilation, offset=None):
     sides = _counts("dilated", left=left, right=right)
     each = _integers("dilation", [dilation] if isinstance(dilation, int) else dilation)
     shown = dilation if isinstance(dilation, int) else "..."
-    return Mask([_DILATED, 4, *sides, *_offset(offset)], [each], f"dilated({sides[0]}, {sides[1]}, {shown})")
+    return Mask([_DILATED, 4, *sides, *_offset("dilated", offset)], [each], f"dilated({sides[0]}, {sides[1]}, {shown})")
 
 
 def global_tokens(tokens, offset=None):
     """Every query sees the keys in `tokens`, and a query that is one of them (i + offset is) sees every key (Longformer). `tokens` has one
     dimension, or two, a row for each batch entry, filled up with -1. Usually joined to a window: ``regard.window(w, w) | ...``."""
-    return Mask([_GLOBAL_TOKENS, 2, *_offset(offset)], [_integers("tokens", tokens, dims=(1, 2))], "global_tokens(...)")
+    return Mask([_GLOBAL_TOKENS, 2, *_offset("global_tokens", offset)], [_integers("tokens", tokens, dims=(1, 2))], "global_tokens(...)")
 
 
 def blocks(layout, block_size):
@@ -122,17 +137,17 @@ def blocks(layout, block_size):
     if not isinstance(layout, torch.Tensor) or layout.dtype != torch.bool or layout.dim() not in (2, 3, 4):
         what = f"{layout.dtype}, shape {tuple(layout.shape)}" if isinstance(layout, torch.Tensor) else type(layout).__name__
         raise ValueError(f"layout: {what}; expected a boolean tensor of 2 to 4 dimensions")
-    sizes = [block_size] * 2 if isinstance(block_size, int) else [int(size) for size in block_size]
-    if len(sizes) != 2 or min(sizes) < 1:
+    sizes = [block_size] * 2 if isinstance(block_size, int) else list(block_size)
+    if len(sizes) != 2 or not all(map(_whole, sizes)) or min(sizes) < 1:
         raise ValueError(f"block_size: {block_size}; expected a number of rows from 1, or two (queries, keys)")
-    return Mask([_BLOCKS, 2, *sizes], [layout], f"blocks({tuple(layout.shape)}, {block_size})")
+    return Mask([_BLOCKS, 2, *map(int, sizes)], [layout], f"blocks({tuple(layout.shape)}, {block_size})")
 
 
 def bigbird(block_size=64, *, window=3, global_blocks=2, random_blocks=3, seed=0):
     """BigBird (arXiv 2007.14062): each block of queries sees `window` blocks around its own, `global_blocks` that see all and are seen by
     all (half of them, rounded up, at the front, the rest at the back), and `random_blocks` others, drawn from (seed, head, block)."""
     counts = _counts("bigbird", window=window, global_blocks=global_blocks, random_blocks=random_blocks)
-    if block_size < 1 or not -(2**63) <= seed < 2**63:
+    if not _whole(block_size) or block_size < 1 or int(seed) != seed or not -(2**63) <= seed < 2**63:
         raise ValueError(
             f"bigbird: block_size {block_size}, seed {seed}; expected a number of rows from 1, and a seed that fits in an int64"
         )
@@ -142,7 +157,7 @@ def bigbird(block_size=64, *, window=3, global_blocks=2, random_blocks=3, seed=0
 
 def prefix(lengths, offset=None):
     """Prefix language model (arXiv 1910.10683): all queries of batch entry b see its first lengths[b] keys; beyond, they are causal."""
-    return Mask([_PREFIX, 2, *_offset(offset)], [_integers("lengths", lengths)], "prefix(...)")
+    return Mask([_PREFIX, 2, *_offset("prefix", offset)], [_integers("lengths", lengths)], "prefix(...)")
 
 
 def tree(parents):

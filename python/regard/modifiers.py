@@ -143,6 +143,11 @@ def dropout(p, seed=None):
         raise ValueError(f"dropout_p: {p}; expected a probability between 0 and 1")
     if seed is None:
         seed = _draw(torch.empty(1, dtype=torch.int64))
-    elif not isinstance(seed, torch.Tensor):
+    elif isinstance(seed, int):
+        if not -(2**63) <= seed < 2**63:
+            raise ValueError(f"seed: {seed}; expected an int64")
         seed = torch.tensor([seed], dtype=torch.int64)
+    elif not isinstance(seed, torch.Tensor) or seed.dtype != torch.int64 or seed.numel() != 1:
+        what = f"{seed.dtype}, shape {tuple(seed.shape)}" if isinstance(seed, torch.Tensor) else type(seed).__name__
+        raise ValueError(f"seed: {what}; expected an int, or an int64 tensor of one element")
     return Modifier("dropout", _DROPOUT, floats=(float(p),), tensors=(seed.reshape(1, 1, 1, 1),))

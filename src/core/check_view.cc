@@ -1,5 +1,7 @@
 #include "core/check_view.h"
 
+#include <cstdio>
+
 namespace regard {
 namespace {
 
@@ -25,6 +27,12 @@ std::string text(const Shape& shape) {
   std::string out = "(";
   for (std::size_t axis = 0; axis < shape.size(); ++axis) out += (axis == 0 ? "" : ", ") + std::to_string(shape[axis]);
   return out + ")";
+}
+
+std::string text(double number) {
+  char digits[32];
+  std::snprintf(digits, sizeof(digits), "%g", number);
+  return digits;
 }
 
 Status check_view(const char* name, const TensorView& view) {

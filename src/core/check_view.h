@@ -13,6 +13,7 @@ inline constexpr std::int64_t kMaxSize = (std::int64_t{1} << 31) - 64;
 
 // "(2, 3, 7, 64)"
 std::string text(const Shape& shape);
+std::string text(double number);  // six digits
 
 // Sizes in [0, kMaxSize], memory given unless empty, a known dtype, and offsets and byte counts that fit in int64.
 Status check_view(const char* name, const TensorView& view);

@@ -94,10 +94,10 @@ Status check_score(const Additive& score, const TensorView& q, const TensorView&
 Status check_options(const Options& options, const TensorView& q, const TensorView& k) {
   if (options.score) REGARD_RETURN_IF_ERROR(check_score(*options.score, q, k));
   if (options.scale && !std::isfinite(*options.scale)) {
-    return invalid("scale", std::to_string(*options.scale) + "; expected a finite number");
+    return invalid("scale", text(*options.scale) + "; expected a finite number");
   }
   if (options.scale && q.dtype != DType::kFloat64 && !std::isfinite(static_cast<float>(*options.scale))) {
-    return invalid("scale", std::to_string(*options.scale) + "; expected a number that float32 can hold");
+    return invalid("scale", text(*options.scale) + "; expected a number that float32 can hold");
   }
   const Shape scores{q.shape[0], q.shape[1], q.shape[2], k.shape[2]};
   REGARD_RETURN_IF_ERROR(check_modifiers(options.modifiers, scores));

@@ -58,10 +58,19 @@ Tensor Problem::make_statistics(std::int64_t count) const {
 }
 
 MutableTensorView Problem::statistic(const Tensor& statistics, std::int64_t n) const {
-  const Described described(statistics, "statistics");
-  const std::int64_t seq = q.shape[2], heads = q.shape[1], rows = q.shape[0] * heads * seq;
-  auto* data = static_cast<char*>(described.data) + static_cast<std::size_t>(n * rows) * size_of(described.dtype);
-  return {rows > 0 ? data : described.data, described.dtype, {q.shape[0], heads, seq, 1}, {heads * seq, seq, 1, 1}};
+  const Described all(statistics, "statistics");
+  const std::int64_t axes = (order == AxisOrder::kThd ? 3 : rank) - 1;  // behind that of the statistics
+  MutableTensorView view{all.data, all.dtype, {q.shape[0], q.shape[1], q.shape[2], 1}, {0, 0, 0, 1}};
+  bool fits = all.rank == axes + 1 && n < all.sizes[0];
+  for (std::int64_t i = 0; i < axes && fits; ++i) {
+    const auto axis = static_cast<std::size_t>(3 - axes + i);
+    fits = all.sizes[1 + i] == view.shape[axis];
+    view.strides[axis] = all.strides[1 + i];
+  }
+  if (!fits) throw std::invalid_argument("statistics: what the forward pass returned for other tensors than these");
+  const bool some = q.shape[0] * q.shape[1] * q.shape[2] > 0;
+  if (some) view.data = static_cast<char*>(all.data) + n * all.strides[0] * static_cast<std::int64_t>(size_of(all.dtype));
+  return view;
 }
 
 Options decode_options(const std::vector<std::int64_t>& ints, const std::vector<double>& floats, const std::vector<Tensor>& tensors,

@@ -183,5 +183,20 @@ TEST(Backward, KeysThatNobodySeesGetZero) {
   }
 }
 
+// Nothing to compute is no error, whichever axis is empty; what is asked for is zeros.
+TEST(Backward, AnyAxisMayBeEmpty) {
+  Random random(41);
+  for (const Sizes& sizes : {Sizes{0, 2, 2, 5, 7, 8, 8}, Sizes{2, 0, 2, 5, 7, 8, 8}, Sizes{2, 4, 0, 5, 7, 8, 8}, Sizes{2, 2, 2, 0, 7, 8, 8},
+                             Sizes{2, 2, 2, 5, 0, 8, 8}, Sizes{0, 4, 0, 0, 0, 8, 8}}) {
+    for (const char* mask : {"", "c", "w3:1"}) {
+      Problem p = random_problem(random, kF32, sizes);
+      p.rule = parse_rule(mask, sizes.batch, p.heads(), sizes.len_q, sizes.len_k);
+      const Results r = run(p);
+      for (const Tensor* tensor : {&r.out, &r.dq, &r.dk, &r.dv})
+        for (const double x : tensor->values()) ASSERT_EQ(x, 0);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace regard::testing

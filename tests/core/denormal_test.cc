@@ -8,6 +8,7 @@
 #include <thread>
 #include <vector>
 
+#include "tests/core/support/executors.h"
 #include "tests/core/support/problem.h"
 
 namespace regard::testing {
@@ -31,18 +32,20 @@ class PoolInMode final : public Executor {
   PoolInMode(int workers, bool flush) : workers_(workers), flush_(flush) {}
   int max_workers() const override { return workers_; }
   void run(int workers, const std::function<void(int)>& worker) const override {
-    std::vector<std::thread> threads;
+    std::vector<std::thread> pool;
     for (int w = 0; w < workers; ++w) {
-      threads.emplace_back([&, w] {
+      pool.emplace_back([&, w] {
         const WithMode mode(flush_);
         const unsigned before = _mm_getcsr();
+        ++threads;
         worker(w);
         if ((before & kFlush) != (_mm_getcsr() & kFlush)) changed = true;
       });
     }
-    for (std::thread& thread : threads) thread.join();
+    for (std::thread& thread : pool) thread.join();
   }
   mutable std::atomic<bool> changed{false};
+  mutable std::atomic<int> threads{0};
 
  private:
   int workers_;
@@ -52,8 +55,8 @@ class PoolInMode final : public Executor {
 // Every key has the same score; values are so small that their mean is a denormal.
 Problem denormal_problem(DType dtype, double tiny) {
   Problem p;
-  p.q = Tensor(dtype, {4, 1, 20, 16}), p.k = Tensor(dtype, {4, 1, 64, 16}), p.v = Tensor(dtype, {4, 1, 64, 16});
-  p.d_out = Tensor(dtype, {4, 1, 20, 16});
+  p.q = Tensor(dtype, {8, 1, 40, 16}), p.k = Tensor(dtype, {8, 1, 128, 16}), p.v = Tensor(dtype, {8, 1, 128, 16});
+  p.d_out = Tensor(dtype, {8, 1, 40, 16});
   p.q.fill(0), p.k.fill(0), p.v.fill(tiny), p.d_out.fill(1);
   return p;
 }
@@ -73,11 +76,13 @@ TEST(Denormals, FollowTheCallersModeOnEveryWorker) {
           const Results r = run(p, pool);
           const WithMode exact(false);  // to look at what came out
           const double expected = flush ? 0 : dtype == kF32 ? tiny32 : tiny64;
-          for_each_index({4, 1, 20, 16}, [&](auto b, auto, auto i, auto d) {
+          for_each_index(r.out.shape(), [&](auto b, auto, auto i, auto d) {
             ASSERT_EQ(r.out.at(b, 0, i, d), expected) << name_of(dtype) << (flush ? ", caller flushes" : "")
                                                       << (pool_flushes ? ", pool flushes" : "") << ", " << workers << " workers";
           });
           EXPECT_FALSE(pool.changed) << "a worker left its thread in another mode";
+          EXPECT_EQ(pool.threads, workers == 1 ? 0 : 2 * workers) << "threads of both passes";
+          pool.threads = 0;
         }
       }
     }
@@ -87,13 +92,15 @@ TEST(Denormals, FollowTheCallersModeOnEveryWorker) {
 TEST(Denormals, TheCallersModeIsItsOwnAfterwards) {
   Random random(1);
   for (const DType dtype : {kF32, kBf16, kF16, kF64}) {
-    const Problem p = random_problem(random, dtype, {1, 1, 2, 30, 60, 16, 16});
+    const Problem p = random_problem(random, dtype, {4, 1, 2, 60, 120, 16, 16});
     for (const bool flush : {false, true}) {
       const WithMode mode(flush);
       const unsigned before = _mm_getcsr() & ~0x3fu;  // the low bits report what happened
       run(p);
       EXPECT_EQ(_mm_getcsr() & ~0x3fu, before) << name_of(dtype);
-      run(p, ThreadExecutor(3));
+      const CountingExecutor threads(3);
+      run(p, threads);
+      EXPECT_EQ(threads.runs(), (std::vector<int>{3, 3})) << name_of(dtype);
       EXPECT_EQ(_mm_getcsr() & ~0x3fu, before) << name_of(dtype);
     }
   }

@@ -74,5 +74,23 @@ TEST(Run, SmallItemsAreDealtInStretches) { EXPECT_EQ(first_items(schedule::ItemO
 // Items that may wait for earlier ones are drawn in order: the ones at work are the first that are left.
 TEST(Run, ItemsThatMayWaitAreDrawnInOrder) { EXPECT_LT(first_items(schedule::ItemOrder::kMayWait).back(), 3u * 8u); }
 
+// A host's own pool, and what calls use that name no executor.
+TEST(Run, AHostsOwnPool) {
+  int asked = 0;
+  const HostExecutor host(3, [&asked](int workers, const std::function<void(int)>& worker) {
+    asked = workers;
+    for (int w = workers; w-- > 0;) worker(w);
+  });
+  EXPECT_EQ(&default_executor(), &serial_executor());
+  set_default_executor(&host);
+  EXPECT_EQ(&default_executor(), &host);
+  const Counted task(50);
+  EXPECT_TRUE(schedule::run_items(default_executor(), 50, 1e8, 64, count_item, &task, schedule::ItemOrder::kMayWait).ok());
+  set_default_executor(nullptr);
+  EXPECT_EQ(&default_executor(), &serial_executor());
+  EXPECT_EQ(asked, 3);
+  for (const std::atomic<int>& times : task.times) EXPECT_EQ(times.load(), 1);
+}
+
 }  // namespace
 }  // namespace regard::testing

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "core/kernels/dispatch.h"
+#include "core/kernels/kernels.h"
 #include "tests/core/support/problem.h"
 
 namespace regard::testing {
@@ -34,7 +36,23 @@ TEST_F(Target, EachRunsCodeOfItsOwn) {
   for (const std::string& name : available_targets()) {
     EXPECT_TRUE(set_target(name).ok());
     EXPECT_EQ(kernel_target(), name);
+    // What multiplies bfloat16 in its own way has float32's from its instruction set.
+    const std::string others = name == "amx_bf16" || name == "avx512_bf16" ? "avx512" : name;
+    EXPECT_EQ(kernels::set_for(kF32).target(), others);
+    EXPECT_EQ(kernels::set_for(kF16).target(), others);
+    EXPECT_EQ(kernels::set_for(kF64).target(), others);
+    for (const DType dtype : {kF32, kBf16, kF16, kF64}) EXPECT_EQ(kernels::additive_set_for(dtype).target(), others);
   }
+}
+
+TEST(TargetChoice, TheBestThatIsThereAndExercised) {
+  const std::vector<std::string> all = compiled_targets();
+  EXPECT_EQ(kernels::best_target(all, all), all.front());
+  EXPECT_EQ(kernels::best_target(all, {all.back()}), all.back()) << "what no test has run is not chosen";
+  EXPECT_EQ(kernels::best_target({all.back()}, all), all.back()) << "nor what the processor lacks";
+  EXPECT_EQ(kernels::best_target(all, {}), "portable");
+  for (std::size_t i = 0; i < all.size(); ++i)
+    EXPECT_EQ(kernels::best_target(all, {all.begin() + static_cast<std::ptrdiff_t>(i), all.end()}), all[i]);
 }
 
 TEST_F(Target, ThePortableOneIsAlwaysThere) {

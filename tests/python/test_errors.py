@@ -29,7 +29,7 @@ WRONG = {
     "bias that cannot broadcast": ("bias", (GOOD,) * 3, dict(bias=x(3, 5, 5))),
     "bias of booleans": ("bias", (GOOD,) * 3, dict(bias=x(5, 5, dtype=torch.bool))),
     "mask that cannot broadcast": ("mask", (GOOD,) * 3, dict(mask=x(4, 5, dtype=torch.bool))),
-    "mask of floats": ("allowed", (GOOD,) * 3, dict(mask=x(5, 5))),
+    "mask of floats": ("mask: a tensor", (GOOD,) * 3, dict(mask=x(5, 5))),
     "mask of another kind": ("mask", (GOOD,) * 3, dict(mask="causal")),
     "negative softcap": ("softcap", (GOOD,) * 3, dict(softcap=-1.0)),
     "nan scale": ("scale", (GOOD,) * 3, dict(scale=float("nan"))),
@@ -82,3 +82,51 @@ def test_meta_tensors_broadcast(needs_grad):
 def test_unknown_target():
     with pytest.raises(ValueError, match="abacus"):
         regard.set_target("abacus")
+
+
+NOT_NUMBERS = {
+    "causal, half a position": ("causal: offset is 1.5", lambda: regard.causal(1.5)),
+    "causal, a text": ("causal: offset is 'a'", lambda: regard.causal("a")),
+    "causal, beyond 64 bits": ("causal: offset is", lambda: regard.causal(2**70)),
+    "window, nan": ("window: left is nan", lambda: regard.window(float("nan"), 0)),
+    "window, beyond 64 bits": ("window: left is", lambda: regard.window(2**70, 0)),
+    "window, offset": ("window: offset is 0.5", lambda: regard.window(1, 0, 0.5)),
+    "blocks, a text": ("block_size: ", lambda: regard.blocks(x(2, 2, dtype=torch.bool), ("a", 2))),
+    "scale, a text": ("scale: str; expected a number", lambda: regard.attention(GOOD, GOOD, GOOD, scale="a")),
+    "scale, too large": ("scale", lambda: regard.attention(GOOD, GOOD, GOOD, scale=1e300)),
+    "scale with a gradient": ("scale: .*temperature", lambda: regard.attention(GOOD, GOOD, GOOD, scale=torch.ones((), requires_grad=True))),
+    "softcap, a text": ("softcap: str", lambda: regard.attention(GOOD, GOOD, GOOD, softcap="a")),
+    "plan": ("plan: int; expected what regard.plan", lambda: regard.attention(GOOD, GOOD, GOOD, plan=3)),
+    "modifiers": ("modifiers: int; expected a tuple", lambda: regard.attention(GOOD, GOOD, GOOD, modifiers=3)),
+    "seed, a text": ("seed: str; expected an int", lambda: regard.attention(GOOD, GOOD, GOOD, dropout_p=0.5, seed="a")),
+    "seed, two": ("seed: torch.int64, shape", lambda: regard.attention(GOOD, GOOD, GOOD, dropout_p=0.5, seed=torch.tensor([1, 2]))),
+    "mask of floats": ("mask: a tensor of torch.float32", lambda: regard.attention(GOOD, GOOD, GOOD, mask=x(5, 5))),
+    "bias of 5 dimensions": ("bias", lambda: regard.attention(GOOD, GOOD, GOOD, bias=x(1, 1, 1, 5, 5))),
+}
+
+
+@pytest.mark.parametrize("name", NOT_NUMBERS)
+def test_what_is_not_such_a_value(name):
+    expected, call = NOT_NUMBERS[name]
+    with pytest.raises(ValueError, match=expected) as error:
+        call()
+    assert len(str(error.value)) < 300
+
+
+@pytest.mark.parametrize("heads", [(0, 4), (0, 0)], ids=str)
+@pytest.mark.parametrize("needs_grad", [False, True], ids=["no grad", "grad"])
+def test_no_query_heads(heads, needs_grad):
+    query, key, value = (x(2, h, n, 8).requires_grad_(needs_grad) for h, n in ((heads[0], 5), (heads[1], 7), (heads[1], 7)))
+    out = regard.attention(query, key, value)
+    assert out.shape == (2, 0, 5, 8)
+    if needs_grad:
+        assert not torch.autograd.grad(out.sum(), key)[0].any()
+
+
+def test_statistics_of_another_call():
+    query = torch.randn(2, 3, 5, 8)
+    ints, floats, tensors = [], [], []
+    out, _, statistics = torch.ops.regard.attention(query, query, query, ints, floats, tensors, 0)
+    for wrong in (statistics[:1], statistics[:, :1], statistics[:, :, :1], statistics[0]):
+        with pytest.raises(ValueError, match="statistics"):
+            torch.ops.regard.attention_backward(out, None, query, query, query, out, wrong, ints, floats, tensors, 0, 0, 7)

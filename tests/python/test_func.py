@@ -100,3 +100,19 @@ def test_dropout_has_the_gradient_of_its_mask():
 def test_vmap_over_integers_is_refused_by_name():
     with pytest.raises(NotImplementedError, match=r"vmap with integers \(key_lengths, documents, dropout's seed, relative_bias\)"):
         vmap(lambda *x: regard.attention(*x, dropout_p=0.4, seed=1))(*draw(4, 3))
+
+
+def plain(q, k, v):
+    return torch.softmax(q @ k.mT / q.shape[-1] ** 0.5, -1) @ v
+
+
+@pytest.mark.parametrize("lead", [(), (3,), (1, 3), (2, 3), (1, 1)], ids=str)
+def test_gradients_batched_alone(lead):
+    """What arrives is batched while query, key and value are not: their statistics are repeated without being copied."""
+    inputs = draw(*lead)
+    for argument in range(3):
+        ours, theirs = (torch.func.jacrev(f, argnums=argument)(*inputs) for f in (regard.attention, plain))
+        torch.testing.assert_close(ours, theirs)
+    out, pull = vjp(regard.attention, *inputs)
+    arriving = torch.randn(4, *out.shape, dtype=out.dtype)
+    torch.testing.assert_close(vmap(pull)(arriving), tuple(torch.stack(g) for g in zip(*map(pull, arriving), strict=True)))

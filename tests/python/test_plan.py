@@ -1,5 +1,9 @@
 """Plans: their density, their picture, and that a call with one is a call with its mask."""
 
+import copy
+import gc
+import pickle
+
 import pytest
 import regard
 import torch
@@ -62,3 +66,17 @@ def test_plans_that_make_no_sense():
     with pytest.raises(ValueError, match="len_q"):
         regard.plan(regard.causal(), len_q=-1, len_k=4)
     assert "causal()" in repr(regard.plan(regard.causal(), len_q=3, len_k=4))
+
+
+def test_plans_are_copied_and_pickled():
+    """Copies share what the kernels hold: it is freed once."""
+    model = torch.nn.Module()
+    model.plan = regard.plan(regard.causal() & regard.key_lengths([30]), heads=2, len_q=40, len_k=40)
+    x = torch.randn(1, 2, 40, 8)
+    expected = regard.attention(x, x, x, plan=model.plan)
+    copies = [copy.copy(model.plan), copy.deepcopy(model).plan, pickle.loads(pickle.dumps(model)).plan]
+    for each in copies:
+        assert each.density == model.plan.density
+        assert torch.equal(regard.attention(x, x, x, plan=each), expected)
+    del model, each, copies
+    gc.collect()

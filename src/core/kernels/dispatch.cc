@@ -1,9 +1,11 @@
 // Which instruction set runs: what the processor has, what the binary holds, and what was asked for.
 #include "core/kernels/dispatch.h"
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdlib>
+#include <iterator>
 
 #include "core/kernels/exercised_targets.h"
 #include "core/kernels/kernels.h"
@@ -43,13 +45,6 @@ bool available(const Target& target) {
   return target.available == nullptr || target.available();
 }
 
-bool exercised(const Target& target) {
-  for (const char* name : kExercisedTargets) {
-    if (std::string(name) == target.name) return true;
-  }
-  return false;
-}
-
 std::string choices() {
   std::string text;
   for (const Target& target : kTargets) {
@@ -79,10 +74,7 @@ const Target* default_target() {
     if (const Target* target = find_target(forced, nullptr)) return target;
     forced_in_vain.store(true, std::memory_order_relaxed);
   }
-  for (const Target& target : kTargets) {
-    if (available(target) && exercised(target)) return &target;
-  }
-  return &kTargets.back();
+  return find_target(best_target(target_names(true), {std::begin(kExercisedTargets), std::end(kExercisedTargets)}), nullptr);
 }
 
 std::atomic<const Target*> chosen{nullptr};
@@ -122,6 +114,16 @@ std::vector<std::string> target_names(bool only_available) {
     if (!only_available || available(target)) names.emplace_back(target.name);
   }
   return names;
+}
+
+std::string best_target(const std::vector<std::string>& available, const std::vector<std::string>& exercised) {
+  const auto has = [](const std::vector<std::string>& names, const char* name) {
+    return std::find(names.begin(), names.end(), name) != names.end();
+  };
+  for (const Target& target : kTargets) {
+    if (has(available, target.name) && has(exercised, target.name)) return target.name;
+  }
+  return kTargets.back().name;
 }
 
 std::string chosen_target() { return current().name; }

@@ -30,7 +30,7 @@ DenseProblem Problem::dense() const {
   }
   p.softcap = softcap;
   p.q = q.values(), p.k = k.values(), p.v = v.values();
-  if (!rule.mask.hides_nothing()) p.allowed = testing::dense(rule, p.batch, p.heads, p.len_q, p.len_k);
+  p.allowed = testing::dense(rule, p.batch, p.heads, p.len_q, p.len_k);
   for (const BiasTensor& bias : biases) {
     // Without a softcap a bias before it is a bias after it.
     std::vector<double>& sum = bias.before_softcap && softcap != 0 ? p.bias_before : p.bias_after;
