@@ -45,7 +45,7 @@ void print(const Case& c, const char* direction, std::size_t scratch, const Allo
 void measure(const Case& c) {
   const Shape shape{.heads = 1, .len_q = c.len_q, .len_k = c.len_k, .dim = kDim};
   regard::Options options;
-  if (c.window) options.mask = regard::window(255, 0);
+  if (c.window) options.mask = regard::causal() & regard::window(255, 0);
   Problem problem(shape, c.dtype, options, true);
   const regard::bench::Pool pool(c.workers);
 

@@ -78,7 +78,8 @@ Status forward(const Inputs& inputs, const Options& options, const Outputs& outp
 Status backward(const BackwardInputs& inputs, const Options& options, const Gradients& gradients,
                 const Executor& executor = default_executor(), const Plan* plan = nullptr);
 
-// Scratch memory is kept between calls so that a warm call allocates nothing. This gives it back.
+// Scratch memory is kept between calls so that a warm call allocates nothing; what boolean tensors and orders of rows (dilated windows,
+// global tokens) become is made anew unless a Plan is handed in. This gives it back.
 void release_scratch();
 // Bytes of scratch that are kept or in use now, over all workers.
 std::size_t scratch_bytes();

@@ -20,14 +20,15 @@ NodePointer bind_operands(const Node& node, const PlanShape& shape) {
 }
 
 template <typename Node>
-NodePointer over_operands(const Node& node, const MaskNode::Replace& replace) {
-  return std::make_shared<Node>(replace_masks(node.a(), replace), replace_masks(node.b(), replace));
+NodePointer over_operands(const Node& node, const NodePointer& self, const MaskNode::Replace& replace) {
+  NodePointer a = replace_masks(node.a(), replace), b = replace_masks(node.b(), replace);
+  return a == node.a() && b == node.b() ? self : std::make_shared<Node>(std::move(a), std::move(b));
 }
 
 class Or final : public Binary {
  public:
   using Binary::Binary;
-  NodePointer over(const Replace& replace) const override { return over_operands(*this, replace); }
+  NodePointer over(const NodePointer& self, const Replace& replace) const override { return over_operands(*this, self, replace); }
   NodePointer bind(const PlanShape& shape) const override { return bind_operands(*this, shape); }
 
   void intervals(const Place& place, std::int64_t i0, std::int64_t i1, std::vector<Interval>& out) const override {
@@ -55,7 +56,10 @@ class Not final : public MaskNode {
   explicit Not(NodePointer a) : a_(std::move(a)), size_(1 + a_->size()) {}
 
   Status check(const PlanShape& shape) const override { return a_->check(shape); }
-  NodePointer over(const Replace& replace) const override { return std::make_shared<Not>(replace_masks(a_, replace)); }
+  NodePointer over(const NodePointer& self, const Replace& replace) const override {
+    NodePointer a = replace_masks(a_, replace);
+    return a == a_ ? self : std::make_shared<Not>(std::move(a));
+  }
 
   NodePointer bind(const PlanShape& shape) const override {
     NodePointer a = a_->bind(shape);
@@ -120,12 +124,12 @@ Status Binary::check(const PlanShape& shape) const {
 }
 
 NodePointer replace_masks(const NodePointer& node, const MaskNode::Replace& replace) {
-  NodePointer whole = node->over(replace);
+  NodePointer whole = node->over(node, replace);
   return whole != nullptr ? whole : replace(node);
 }
 
 NodePointer And::bind(const PlanShape& shape) const { return bind_operands(*this, shape); }
-NodePointer And::over(const Replace& replace) const { return over_operands(*this, replace); }
+NodePointer And::over(const NodePointer& self, const Replace& replace) const { return over_operands(*this, self, replace); }
 
 void And::intervals(const Place& place, std::int64_t i0, std::int64_t i1, std::vector<Interval>& out) const {
   Scratch in_a, in_b;

@@ -71,9 +71,12 @@ class MaskNode {
   // Where each row sees one stretch of keys, [*begin, *end) of row i; false where rows may see anything.
   virtual bool stretch(const Place& /*place*/, std::int64_t /*i*/, std::int64_t* /*begin*/, std::int64_t* /*end*/) const { return false; }
 
-  // The same expression over what `replace` makes of its masks; null where this is a mask itself.
+  // The same expression over what `replace` makes of its masks: `self`, which points here, where it makes nothing else of them; null where
+  // this is a mask itself.
   using Replace = std::function<std::shared_ptr<const MaskNode>(const std::shared_ptr<const MaskNode>&)>;
-  virtual std::shared_ptr<const MaskNode> over(const Replace& /*replace*/) const { return nullptr; }
+  virtual std::shared_ptr<const MaskNode> over(const std::shared_ptr<const MaskNode>& /*self*/, const Replace& /*replace*/) const {
+    return nullptr;
+  }
 
   // What the answers may depend on, beside a sequence's lengths and offset: the query head, the batch entry, q_begin and k_begin.
   virtual bool varies_by_head() const { return false; }
