@@ -1,6 +1,7 @@
 #include "regard/executor.h"
 
 #include <atomic>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -24,8 +25,13 @@ ThreadExecutor::ThreadExecutor(int workers) : workers_(workers < 1 ? 1 : workers
 void ThreadExecutor::run(int workers, const std::function<void(int)>& worker) const {
   std::vector<std::thread> threads;
   threads.reserve(static_cast<std::size_t>(workers - 1));
-  for (int w = 1; w < workers; ++w) threads.emplace_back(worker, w);
+  int started = 1;
+  try {
+    for (; started < workers; ++started) threads.emplace_back(worker, started);
+  } catch (const std::system_error&) {  // the system has no more threads: the rest runs here, as the contract allows
+  }
   worker(0);
+  for (int w = started; w < workers; ++w) worker(w);
   for (std::thread& thread : threads) thread.join();
 }
 

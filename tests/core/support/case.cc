@@ -58,7 +58,7 @@ std::ostream& operator<<(std::ostream& stream, const Case& c) {
   if (!c.mask.empty()) stream << "mask=" << c.mask << " ";
   for (const CaseBias& bias : c.biases)
     stream << "bias=" << bias.axes << "," << bias.dtype << "," << bias.lie << "," << bias.before << "," << bias.wanted << " ";
-  return stream << "' core_tests --gtest_filter=Property.OneCase";
+  return stream << "' build/release/tests/core/core_tests --gtest_filter=Property.OneCase";
 }
 
 Case parse_case(const std::string& text) {

@@ -1,5 +1,5 @@
 // A random attention in one line of text, so that whatever fails can be run again:
-//   REGARD_CASE='seed=5 dtype=1 lq=40 ...' core_tests --gtest_filter=Property.OneCase
+//   REGARD_CASE='seed=5 dtype=1 lq=40 ...' build/release/tests/core/core_tests --gtest_filter=Property.OneCase
 #pragma once
 
 #include <cstdint>
