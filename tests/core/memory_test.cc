@@ -27,7 +27,8 @@ TEST(Memory, ScratchIsBoundedWhateverTheLengths) {
       EXPECT_GT(some, 0u) << name_of(dtype);
       // Where dq is narrow, a float32 copy of it gathers what the blocks of keys add.
       const std::size_t copy = dtype == kF32 ? 0 : 2 * 64 * sizeof(float);  // of a row
-      EXPECT_LE(more, some + some / 8 + 6000 * copy) << name_of(dtype) << ", " << workers << " workers";
+      // One worker may have come to all items of a pass before the other began.
+      if (workers == 1) EXPECT_LE(more, some + some / 8 + 6000 * copy) << name_of(dtype);
       EXPECT_LE(more, static_cast<std::size_t>(workers) * kMostOfAWorker + 9000 * copy) << name_of(dtype) << ", " << workers << " workers";
     }
   }

@@ -185,7 +185,7 @@ TEST(Validate, Outputs) {
 TEST(Validate, Scale) {
   wrong([](Forward& f) { f.options.scale = NAN; }, "scale: nan; expected a finite number");
   wrong([](Forward& f) { f.options.scale = -INFINITY; }, "scale: -inf; expected a finite number");
-  wrong([](Forward& f) { f.options.scale = 1e39; }, "scale: " + std::to_string(1e39) + "; expected a number that float32 can hold");
+  wrong([](Forward& f) { f.options.scale = 1e39; }, "scale: 1e+39; expected a number that float32 can hold");
 }
 
 TEST(Validate, Softcap) {
