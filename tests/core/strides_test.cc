@@ -74,6 +74,27 @@ TEST_P(Strides, GradientsOfShortSequencesMayLieAnywhere) {
   }
 }
 
+// Rows of a group that fills a tile are read where they lie (queries where the scale is 1), unless they lie far apart: then, and in all
+// other groups, they are copied. By the instruction set, a tile has 2 to 12 rows; where scores go through stages, it has all of them.
+TEST_P(Strides, WholeTilesOfRowsMayLieAnywhere) {
+  Random random(5);
+  for (const std::int64_t rows : {12, 16, 17, 20, 64}) {
+    for (const bool staged : {false, true}) {
+      Problem straight = random_problem(random, GetParam(), {2, 2, 1, rows, rows, 32, 48});
+      straight.scale = 1.0;
+      if (staged) straight.softcap = 20.0;
+      const Results expected = run(straight);
+      EXPECT_EQ(errors_of(straight, expected), "") << rows << " rows";
+      for (int lie = 0; lie < kInputLies; ++lie) {
+        const auto l = static_cast<Lie>(lie);
+        Problem here = straight, strange = straight;
+        strange.q = moved(here.q, l), strange.k = moved(here.k, l), strange.v = moved(here.v, l);
+        EXPECT_TRUE(same_bits(run(here), run(strange))) << rows << " rows, layout " << lie;
+      }
+    }
+  }
+}
+
 // Packed (total, heads, dim) tensors are views of batch 1.
 TEST_P(Strides, PackedSequencesAreViews) {
   Random random(3);

@@ -18,7 +18,7 @@ namespace HWY_NAMESPACE {
 template <class Ops, std::size_t M, std::size_t V>
 struct Acc {
   static constexpr std::size_t kVectors = V;
-  Vec<typename Ops::T> v[Ops::kMatrixUnit ? kRows : M][V];
+  hn::Vec<typename Ops::D> v[Ops::kMatrixUnit ? kRows : M][V];
 };
 
 template <class Ops, std::size_t M, std::size_t V>
@@ -26,7 +26,7 @@ HWY_INLINE void ZeroAcc(Acc<Ops, M, V>& acc) {
 #pragma GCC unroll 12
   for (std::size_t r = 0; r < M; ++r) {
 #pragma GCC unroll 2
-    for (std::size_t v = 0; v < V; ++v) acc.v[r][v] = hn::Zero(Tag<typename Ops::T>());
+    for (std::size_t v = 0; v < V; ++v) acc.v[r][v] = hn::Zero(typename Ops::D());
   }
 }
 
@@ -47,7 +47,8 @@ HWY_INLINE void AddAcc(const typename Ops::T* HWY_RESTRICT from, Acc<Ops, M, V>&
 #pragma GCC unroll 12
   for (std::size_t r = 0; r < M; ++r) {
 #pragma GCC unroll 2
-    for (std::size_t v = 0; v < V; ++v) acc.v[r][v] = hn::Add(acc.v[r][v], hn::Load(Tag<T>(), from + r * kWidth<T> + v * kLanes<T>));
+    for (std::size_t v = 0; v < V; ++v)
+      acc.v[r][v] = hn::Add(acc.v[r][v], hn::Load(typename Ops::D(), from + r * kWidth<T> + v * kLanes<T>));
   }
 }
 
@@ -57,7 +58,7 @@ HWY_INLINE void StoreAcc(const Acc<Ops, M, V>& acc, typename Ops::T* HWY_RESTRIC
 #pragma GCC unroll 12
   for (std::size_t r = 0; r < M; ++r) {
 #pragma GCC unroll 2
-    for (std::size_t v = 0; v < V; ++v) hn::Store(acc.v[r][v], Tag<T>(), to + r * kWidth<T> + v * kLanes<T>);
+    for (std::size_t v = 0; v < V; ++v) hn::Store(acc.v[r][v], typename Ops::D(), to + r * kWidth<T> + v * kLanes<T>);
   }
 }
 

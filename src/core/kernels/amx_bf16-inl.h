@@ -23,6 +23,7 @@ namespace regard::kernels {
 namespace HWY_NAMESPACE {
 
 struct AmxOps : Bf16PairOps {
+  using Half = AmxOps;
   static constexpr bool kMatrixUnit = true;
   static constexpr const char* kTarget = "amx_bf16";
   // Pairs that one instruction sums over, and lanes of one tile.
@@ -175,7 +176,7 @@ struct AmxOps : Bf16PairOps {
   }
   // Rows begin with a line of cache each: a tile's load reads whole lines.
   static HWY_INLINE Rows<Packed> RowsOf(const Head& head, std::int64_t first, std::size_t n, std::size_t cols, float /*scale*/,
-                                        const RowScratch<float>& scratch, Packed* HWY_RESTRICT to, std::size_t /*stride*/,
+                                        const RowScratch<float>& scratch, Packed* HWY_RESTRICT to, std::size_t /*stride*/, bool /*padded*/,
                                         bool* /*finite*/ = nullptr) {
     const std::size_t pairs = Bf16PairOps::Inner(cols), inner = Inner(cols);
     static_assert(RowStride(kStep) * kRows >= kStep * kRows + 16, "room to begin with a line");

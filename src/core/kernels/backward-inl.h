@@ -152,7 +152,7 @@ class Backward {
     if constexpr (!Gradient::kIsProduct) {
       if (few_) return RowsInVectors(v, first, n, dim_v_, to, RoundUp(dim_v_, kLanes<T>));
     }
-    return Ops::RowsOf(v, first, n, dim_v_, T{1}, Scratch(), to, RowStride(inner_v_));
+    return Ops::RowsOf(v, first, n, dim_v_, T{1}, Scratch(), to, RowStride(inner_v_), Staged());
   }
 
   std::size_t KeyPanelStride() const { return most_keys_ / kPair * kWidth<T>; }
@@ -381,8 +381,8 @@ class Backward {
         if (queries[g].count == 0) continue;
         BetweenTiles();
         const std::size_t n = RowsIn(g);
-        AddProduct<Ops, kQueries / kPair, 1>(rows + g * kRows * kQueries / kPair, columns.at(c), queries[g], n, NarrowTail(c, sums.dim()),
-                                             select, sums.End(sub_group_ + g, c, n));
+        AddProduct<Ops, kQueries / kPair, 1>(rows + g * kRows * kQueries / kPair, columns.at(c), queries[g], n,
+                                             FilledBy<Ops>(sums.dim() - c * kWidth<T>), select, sums.End(sub_group_ + g, c, n));
       }
     }
     for (std::size_t g = 0; g < sub_groups_; ++g) {
@@ -416,11 +416,10 @@ class Backward {
     for (std::size_t i = begin; i < end; i += kRows) {
       BetweenTiles();
       const std::size_t n = std::min(kRows, end - i);
-      AddProduct<Ops, 1, kQueries>(d_scores_by_query_ + i, columns, keys, n, NarrowTail(c, dim_), select, dq_.End(p, i, c, n));
+      AddProduct<Ops, 1, kQueries>(d_scores_by_query_ + i, columns, keys, n, FilledBy<Ops>(dim_ - c * kWidth<T>), select,
+                                   dq_.End(p, i, c, n));
     }
   }
-
-  static bool NarrowTail(std::size_t panel, std::size_t dim) { return dim - panel * kWidth<T> <= kLanes<T>; }
 
   // Adds the chunk's dq to the sum over blocks when its turn has come; the last block writes the result.
   void AddQueries(std::int64_t chunk, const BackwardTurn& turn) {

@@ -24,6 +24,8 @@ namespace HWY_NAMESPACE {
 struct Bf16PairOps {
   using T = float;
   using Packed = std::uint32_t;
+  using D = Tag<float>;
+  using Half = Bf16PairOps;
   static constexpr std::size_t kPair = 2;
   static constexpr bool kMatrixUnit = false;
   struct Session {};
@@ -104,7 +106,7 @@ struct Bf16PairOps {
     PackLanes(rows, n, Inner(cols), Packed{1}, to);
   }
   static HWY_INLINE Rows<Packed> RowsOf(const Head& head, std::int64_t first, std::size_t n, std::size_t cols, float /*scale*/,
-                                        const RowScratch<float>& scratch, Packed* HWY_RESTRICT to, std::size_t stride,
+                                        const RowScratch<float>& scratch, Packed* HWY_RESTRICT to, std::size_t stride, bool /*padded*/,
                                         bool* /*finite*/ = nullptr) {
     const Packed* rows[kRows];
     PointAtPairs(head, first, n, kRows, cols, scratch, rows);

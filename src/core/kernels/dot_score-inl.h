@@ -39,7 +39,7 @@ class DotScore {
   // Rows [first, first + n) of a query head, as a tile reads them; `index` counts the item's rows, `to` is memory for kRows of them.
   Rows<Packed> PackQueries(const Head& q, std::int64_t first, std::size_t n, std::size_t /*index*/, const RowScratch<T>& scratch,
                            Packed* to) {
-    return Ops::RowsOf(q, first, n, dim_, Ops::kScaleWhilePacking ? factor_ : T{1}, scratch, to, RowStride(inner_));
+    return Ops::RowsOf(q, first, n, dim_, Ops::kScaleWhilePacking ? factor_ : T{1}, scratch, to, RowStride(inner_), false);
   }
   // Keys [first, first + n) of the kv head; `lane` counts the chunk's keys.
   void PackKeys(const Head& k, std::int64_t first, std::size_t n, std::size_t /*lane*/, const RowScratch<T>& scratch, Packed* to) {
@@ -66,7 +66,10 @@ class DotGradient {
 
   static std::size_t Inner(std::size_t dim) { return DotScore<Ops>::Inner(dim); }
   DotGradient(const BackwardTask& task, std::size_t /*most_keys*/, Carve& /*carve*/)
-      : dim_(static_cast<std::size_t>(task.inputs.q.shape[3])), inner_(Inner(dim_)), factor_(static_cast<T>(task.scale)) {}
+      : dim_(static_cast<std::size_t>(task.inputs.q.shape[3])),
+        inner_(Inner(dim_)),
+        factor_(static_cast<T>(task.scale)),
+        staged_(!task.stages.empty() || !task.weight_stages.empty()) {}
 
   void Start(const plan::Sequence& /*sequence*/, const Head& /*k*/, std::int64_t /*kv_head*/, const Head& /*to*/) {}
   // Keys of a block: as rows, kRows of them an entry of `rows`, for which `row_memory` has kRows * RowStride(inner) elements each; and as
@@ -77,10 +80,10 @@ class DotGradient {
     for (std::size_t at = 0; at < n; at += kRows) {
       const std::size_t count = std::min(kRows, n - at), stride = RowStride(inner_);
       Packed* to = row_memory + at * stride;
-      rows[at / kRows] = Ops::RowsOf(k, first + static_cast<std::int64_t>(at), count, dim_, T{1}, scratch, to, stride, &finite);
+      rows[at / kRows] = Ops::RowsOf(k, first + static_cast<std::int64_t>(at), count, dim_, T{1}, scratch, to, stride, staged_, &finite);
       if (Ops::kMatrixUnit || panels == nullptr) continue;
       const Packed* copies[kRows];
-      for (std::size_t r = 0; r < kRows; ++r) copies[r] = to + r * stride;
+      for (std::size_t r = 0; r < kRows; ++r) copies[r] = rows[at / kRows].row(static_cast<std::int64_t>(r)).data;
       finite &= Ops::PanelsOfRows(copies, RoundUp(count, Ops::kPair), dim_, panel_stride, panels + at / Ops::kPair * kWidth<T>);
     }
     if constexpr (Ops::kMatrixUnit) finite = Ops::PackTurned(k, first, n, dim_, scratch, panels);
@@ -104,6 +107,7 @@ class DotGradient {
  private:
   const std::size_t dim_, inner_;
   const T factor_;
+  const bool staged_;
 };
 
 }  // namespace HWY_NAMESPACE

@@ -423,22 +423,24 @@ class Forward {
     for (std::size_t p = 0; p < value_panels_; ++p) {
       BetweenTiles();
       T* out = OutTile(group.index, p);
-      const bool narrow = dim_v_ - p * kWidth<T> <= kLanes<T>;
+      const Filled filled = FilledBy<Ops>(dim_v_ - p * kWidth<T>);
       if (HWY_UNLIKELY(select)) {
-        AddSelecting<Ops>(uses_count_, UsedPart<Ops>{weights_, values_.at(p), uses_}, group.rows, narrow,
+        AddSelecting<Ops>(uses_count_, UsedPart<Ops>{weights_, values_.at(p), uses_}, group.rows, filled != Filled::kTwo,
                           TileEnd<T>{out, started_[group.index]});
-      } else if (narrow) {
-        REGARD_FOR_ROWS(group.rows, (GatherPanel<M, 1>(values_.at(p), started_[group.index], out)));
+      } else if (filled == Filled::kHalf) {
+        REGARD_FOR_ROWS(group.rows, (GatherPanel<typename Ops::Half, M, 1>(values_.at(p), started_[group.index], out)));
+      } else if (filled == Filled::kOne) {
+        REGARD_FOR_ROWS(group.rows, (GatherPanel<Ops, M, 1>(values_.at(p), started_[group.index], out)));
       } else {
-        REGARD_FOR_ROWS(group.rows, (GatherPanel<M, 2>(values_.at(p), started_[group.index], out)));
+        REGARD_FOR_ROWS(group.rows, (GatherPanel<Ops, M, 2>(values_.at(p), started_[group.index], out)));
       }
     }
   }
 
   // Chunk by chunk: a long sum rounds less in pieces.
-  template <std::size_t M, std::size_t V>
+  template <class TileOps, std::size_t M, std::size_t V>
   HWY_NOINLINE void GatherPanel(Columns<Packed> values, bool started, T* HWY_RESTRICT out) const {
-    SumPartsInto<Ops, M, V>(uses_count_, UsedPart<Ops>{weights_, values, uses_}, started ? out : nullptr, out);
+    SumPartsInto<TileOps, M, V>(uses_count_, UsedPart<Ops>{weights_, values, uses_}, started ? out : nullptr, out);
   }
 
   // Divides by the sum, and writes the rows and their statistics.

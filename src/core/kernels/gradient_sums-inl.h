@@ -55,7 +55,7 @@ HWY_NOINLINE void WriteWeightedRows(const T* HWY_RESTRICT weights, std::size_t s
       for (std::size_t i = 0; i < count; ++i) {
         sum = hn::MulAdd(hn::Set(d, weights[i]), hn::LoadU(d, rows.row(static_cast<std::int64_t>(i)).data + c), sum);
       }
-      StoreThrough<kThrough, T>(Finished(sum, factor), to + c);
+      StoreThrough<kThrough, T>(Finished(d, sum, factor), to + c);
     }
   }
 }

@@ -8,6 +8,7 @@
 #endif
 
 #include <algorithm>
+#include <type_traits>
 
 #include "core/kernels/acc-inl.h"
 #include "core/kernels/exp-inl.h"
@@ -20,11 +21,36 @@ HWY_BEFORE_NAMESPACE();
 namespace regard::kernels {
 namespace HWY_NAMESPACE {
 
-// `T` is what sums are kept in, `Packed` one element of a packed operand, which holds kPair neighbours of the dimension that is summed.
+// The tile's multiply-add alone, by vectors of half the lanes.
+template <typename Float>
+struct HalfOps {
+  using T = Float;
+  using Packed = Float;
+  using D = hn::Half<Tag<Float>>;
+  static constexpr bool kMatrixUnit = false;
+
+  static HWY_INLINE hn::Vec<D> LoadPacked(const Packed* HWY_RESTRICT p) { return hn::LoadU(D(), p); }
+  static HWY_INLINE hn::Vec<D> Broadcast(const Packed* HWY_RESTRICT p) { return hn::Set(D(), *p); }
+  static HWY_INLINE hn::Vec<D> MulAcc(hn::Vec<D> acc, hn::Vec<D> a, hn::Vec<D> b) { return hn::MulAdd(a, b, acc); }
+
+  using Element = T;
+  static constexpr DType kElement = OwnDType<T>();
+  template <std::size_t V>
+  static HWY_INLINE void StoreElements(const hn::Vec<D>* x, Element* HWY_RESTRICT to) {
+    static_assert(V == 1);
+    hn::StoreU(x[0], D(), to);
+  }
+};
+
+// `T` is what sums are kept in and `D` its vectors, `Packed` one element of a packed operand, which holds kPair neighbours of the dimension
+// that is summed. `Half` is for columns that fill no more than half a vector, of which some processors that split the vectors of AVX-512
+// multiply twice as many; Ops itself where there is nothing to gain.
 template <typename Float>
 struct PlainOps {
   using T = Float;
   using Packed = Float;
+  using D = Tag<T>;
+  using Half = std::conditional_t<HWY_TARGET <= HWY_AVX3, HalfOps<Float>, PlainOps>;
   static constexpr std::size_t kPair = 1;
   // Products are made in registers; no session of a matrix unit (amx_bf16-inl.h) is needed.
   static constexpr bool kMatrixUnit = false;
@@ -58,10 +84,15 @@ struct PlainOps {
     PointAtRows(head, first, n, cols, scratch.copies, scratch.stride, rows);
     PackLanes(rows, n, cols, scale, to);
   }
-  // Up to kRows rows, copied to `to`, [kRows][stride], scaled. `finite` becomes false where something is not.
+  // Up to kRows rows, scaled: copied to `to`, [kRows][stride], unless tiles can read them where they lie. They read kRows rows where
+  // `padded`, else `n` rounded up to thirds of that. `finite` becomes false where something is not.
   static HWY_INLINE Rows<Packed> RowsOf(const Head& head, std::int64_t first, std::size_t n, std::size_t cols, T scale,
-                                        const RowScratch<T>& /*scratch*/, Packed* HWY_RESTRICT to, std::size_t stride,
+                                        const RowScratch<T>& /*scratch*/, Packed* HWY_RESTRICT to, std::size_t stride, bool padded,
                                         bool* finite = nullptr) {
+    if (scale == T{1} && RowsInPlace(head, first, n, cols, padded)) {
+      if (finite != nullptr) *finite &= FiniteInPlace(head, first, n, cols);
+      return {static_cast<const T*>(head.base) + head.At(first), head.row};
+    }
     PrefetchRows(head, first, static_cast<std::int64_t>(n), cols);
     const bool all = CopyScaledRows(head, first, n, cols, scale, to, stride);
     if (finite != nullptr) *finite &= all;
@@ -167,6 +198,13 @@ struct PlainOps {
   static constexpr const char* kTarget = nullptr;  // the instruction set's own name
 
  private:
+  // Whether tiles can read these rows from the tensor: all that they read, near, and not so far apart that a few lines of the first-level
+  // cache would have to hold them all.
+  static HWY_INLINE bool RowsInPlace(const Head& head, std::int64_t first, std::size_t n, std::size_t cols, bool padded) {
+    constexpr std::int64_t kMostApart = 1024 / sizeof(T);
+    return LiesReady(head) && !head.far && (n == kRows || (!padded && n % (kRows / 3) == 0)) && cols % kLanes<T> == 0 &&
+           head.row <= kMostApart && head.InOrder(first, static_cast<std::int64_t>(n));
+  }
   static HWY_INLINE bool LiesReady(const Head& head) { return head.dtype == OwnDType<T>() && head.col == 1; }
 };
 

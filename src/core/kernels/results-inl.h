@@ -31,22 +31,22 @@ struct TileEnd {
 };
 
 // A sum of 0 is never -0, whose sign would tell who shared the tile.
-template <typename T>
-HWY_INLINE Vec<T> Finished(Vec<T> x, T factor) {
-  return hn::MulAdd(x, hn::Set(Tag<T>(), factor), hn::Zero(Tag<T>()));
+template <class D>
+HWY_INLINE hn::Vec<D> Finished(D d, hn::Vec<D> x, hn::TFromD<D> factor) {
+  return hn::MulAdd(x, hn::Set(d, factor), hn::Zero(d));
 }
 
 // The rows that go on, from the sums to their place.
 template <class Ops, std::size_t V>
 HWY_NOINLINE void WriteTile(const TileEnd<typename Ops::T>& end) {
   using T = typename Ops::T;
-  const Tag<T> d;
+  const typename Ops::D d;
   const T* HWY_RESTRICT tile = end.sums;
   for (std::size_t r = 0; r < end.rows; ++r, tile += kWidth<T>) {
     const std::int64_t place = end.place + static_cast<std::int64_t>(r) * end.stride;
-    Vec<T> x[V];
+    hn::Vec<typename Ops::D> x[V];
 #pragma GCC unroll 2
-    for (std::size_t v = 0; v < V; ++v) x[v] = Finished(hn::Load(d, tile + v * kLanes<T>), end.factor);
+    for (std::size_t v = 0; v < V; ++v) x[v] = Finished(d, hn::Load(d, tile + v * kLanes<T>), end.factor);
     if (end.dtype == Ops::kElement) {
       Ops::template StoreElements<V>(x, static_cast<typename Ops::Element*>(end.tensor) + place);
       continue;
@@ -59,7 +59,6 @@ HWY_NOINLINE void WriteTile(const TileEnd<typename Ops::T>& end) {
 // Of accumulators that hold what was there, too.
 template <class Ops, std::size_t M, std::size_t V>
 HWY_INLINE void EndTile(const Acc<Ops, M, V>& acc, const TileEnd<typename Ops::T>& end) {
-  using T = typename Ops::T;
   if (end.rows == 0 || end.dtype != Ops::kElement) {
     StoreAcc(acc, end.sums);
     if (end.rows != 0) WriteTile<Ops, V>(end);
@@ -69,9 +68,9 @@ HWY_INLINE void EndTile(const Acc<Ops, M, V>& acc, const TileEnd<typename Ops::T
 #pragma GCC unroll 12
   for (std::size_t r = 0; r < M; ++r, to += end.stride) {
     if (r >= end.rows) return;
-    Vec<T> x[V];
+    hn::Vec<typename Ops::D> x[V];
 #pragma GCC unroll 2
-    for (std::size_t v = 0; v < V; ++v) x[v] = Finished(acc.v[r][v], end.factor);
+    for (std::size_t v = 0; v < V; ++v) x[v] = Finished(typename Ops::D(), acc.v[r][v], end.factor);
     Ops::template StoreElements<V>(x, to);
   }
 }

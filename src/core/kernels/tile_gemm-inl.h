@@ -26,7 +26,7 @@ HWY_INLINE void Accumulate(Rows<typename Ops::Packed> rows, Columns<typename Ops
   const typename Ops::Packed *HWY_RESTRICT a = rows.data, *HWY_RESTRICT b = columns.data;
 #pragma GCC unroll 2
   for (std::size_t c = 0; c < inner; ++c, a += rows.step, b += columns.stride) {
-    Vec<T> bv[V];
+    hn::Vec<typename Ops::D> bv[V];
 #pragma GCC unroll 2
     for (std::size_t v = 0; v < V; ++v) bv[v] = Ops::LoadPacked(b + v * kLanes<T>);
 #pragma GCC unroll 12
@@ -195,15 +195,27 @@ HWY_NOINLINE void AddTileOf(const typename Ops::Packed* rows, Columns<typename O
   AddTile<Ops, M, V>({rows, kStride, kStep}, columns, inner, end);
 }
 
-// The product of `n` rows (kStride apart, their elements kStep apart) and columns, of which there is one vector only where `narrow`.
-// `select`: the columns may hold NaN or infinity in what a row does not see.
+// How many lanes of a panel of columns a product fills.
+enum class Filled : std::uint8_t { kTwo, kOne, kHalf };
+template <class Ops>
+HWY_INLINE Filled FilledBy(std::size_t columns) {
+  constexpr std::size_t kLanesOf = kLanes<typename Ops::T>;
+  if (columns > kLanesOf) return Filled::kTwo;
+  return columns <= hn::MaxLanes(typename Ops::Half::D()) && hn::MaxLanes(typename Ops::Half::D()) < kLanesOf ? Filled::kHalf
+                                                                                                              : Filled::kOne;
+}
+
+// The product of `n` rows (kStride apart, their elements kStep apart) and a panel of columns, of which `filled` are there. `select`: the
+// columns may hold NaN or infinity in what a row does not see.
 template <class Ops, std::int64_t kStride, std::int64_t kStep>
 HWY_INLINE void AddProduct(const typename Ops::Packed* rows, Columns<typename Ops::Packed> columns, const Stretches& inner, std::size_t n,
-                           bool narrow, bool select, const TileEnd<typename Ops::T>& end) {
+                           Filled filled, bool select, const TileEnd<typename Ops::T>& end) {
   if (HWY_UNLIKELY(select)) {
     const PartOfStretch<typename Ops::Packed> part{{rows, kStride, kStep}, columns, inner};
-    AddSelecting<Ops>(inner.count, part, n, narrow, end);
-  } else if (narrow) {
+    AddSelecting<Ops>(inner.count, part, n, filled != Filled::kTwo, end);
+  } else if (filled == Filled::kHalf) {
+    REGARD_FOR_ROWS(n, (AddTileOf<typename Ops::Half, M, 1, kStride, kStep>(rows, columns, inner, end)));
+  } else if (filled == Filled::kOne) {
     REGARD_FOR_ROWS(n, (AddTileOf<Ops, M, 1, kStride, kStep>(rows, columns, inner, end)));
   } else {
     REGARD_FOR_ROWS(n, (AddTileOf<Ops, M, 2, kStride, kStep>(rows, columns, inner, end)));
