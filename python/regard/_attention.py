@@ -93,17 +93,23 @@ def attention(
 
 
 def general(query, key, value, mask, scale, softcap, bias, layout, plan, return_lse, records=()):
-    if plan is not None:
-        if not isinstance(plan, Plan):
-            raise ValueError(f"plan: {type(plan).__name__}; expected what regard.plan(mask, len_q=..., len_k=...) made")
-        if mask is not None and mask is not plan.mask:
-            raise ValueError("plan: a plan carries its own mask; give one of mask and plan")
-        mask = plan.mask
+    mask = mask_of(plan, mask)
     *inputs, leading = prepared(query, key, value, mask, scale, softcap, bias, layout, records)
     result = _run(*inputs, plan, return_lse)
     if leading is None:
         return result
     return tuple(leading.output(x) for x in result) if return_lse else leading.output(result)
+
+
+def mask_of(plan, mask):
+    """What a call sees: of a plan, its own mask."""
+    if plan is None:
+        return mask
+    if not isinstance(plan, Plan):
+        raise ValueError(f"plan: {type(plan).__name__}; expected what regard.plan(mask, len_q=..., len_k=...) made")
+    if mask is not None and mask is not plan.mask:
+        raise ValueError("plan: a plan carries its own mask; give one of mask and plan")
+    return plan.mask
 
 
 def prepared(query, key, value, mask, scale, softcap, bias, layout, records):

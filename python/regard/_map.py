@@ -6,10 +6,12 @@ mean the weights that it multiplies values with: a row adds up to 1, or to what 
 float32 (float64 for float64 inputs) and carry no gradients. Formulas: include/regard/map.h.
 """
 
+from operator import index
+
 import torch
 
 from . import _ops_library as ops
-from ._attention import prepared
+from ._attention import _transforms, mask_of, prepared
 from ._axes import check_tensors
 from ._options import all_records
 from .score import PreparedKeys
@@ -31,6 +33,16 @@ def _fake(query, key, maximum, log_sum, row_weights, ints, floats, tensors, orde
 torch.library.register_fake("regard::_map", _fake)
 
 
+def _whole(name, value):
+    """A whole number; a bool or 2.5 is a mistake."""
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        return index(value)
+    except TypeError:
+        raise ValueError(f"{name}: {value!r}; expected a whole number") from None
+
+
 def _range(name, wanted, size):
     """[begin, end) of a slice or an int, of which Python's rules hold."""
     if wanted is None:
@@ -40,9 +52,19 @@ def _range(name, wanted, size):
         if step != 1:
             raise ValueError(f"{name}: {wanted}; expected a slice of step 1")
         return begin, max(begin, end)
-    if not isinstance(wanted, int) or not -size <= wanted < size:
-        raise ValueError(f"{name}: {wanted!r}; expected a slice, or an int between {-size} and {size - 1}")
-    return wanted % size, wanted % size + 1
+    one = _one(name, wanted, size)
+    return one, one + 1
+
+
+def _one(name, wanted, size):
+    expected = f"expected a slice, or an int between {-size} and {size - 1}"
+    try:
+        one = _whole(name, wanted)
+    except ValueError:
+        raise ValueError(f"{name}: {wanted!r}; {expected}") from None
+    if not -size <= one < size:
+        raise ValueError(f"{name}: {wanted!r}; {expected}")
+    return one % size
 
 
 class _Look:
@@ -65,11 +87,13 @@ class _Look:
         plan=None,
         part=None,
         state=None,
+        **unknown,
     ):
-        if plan is not None:
-            if mask is not None and mask is not plan.mask:
-                raise ValueError("plan: a plan carries its own mask; give one of mask and plan")
-            mask = plan.mask
+        if unknown:
+            raise TypeError(f"{', '.join(unknown)}: no such option; expected those of regard.attention, or state")
+        if _transforms():
+            raise NotImplementedError("regard.attention_map and the like: transforms of torch.func are not supported")
+        mask = mask_of(plan, mask)
         values = key.key if isinstance(key, PreparedKeys) else key  # keys are values that fit
         check_tensors(query, values, values)
         records = all_records(score, modifiers, dropout_p, seed, part)
@@ -86,8 +110,11 @@ class _Look:
             return None, None
         if isinstance(state, torch.Tensor):  # lse
             return self._rows(state), self._rows(torch.zeros_like(state))
-        maximum, log_sum = (state.maximum, state.log_sum) if hasattr(state, "log_sum") else state
-        return self._rows(maximum), self._rows(log_sum)
+        pair = (state.maximum, state.log_sum) if hasattr(state, "log_sum") else state
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2 or not all(isinstance(x, torch.Tensor) for x in pair):
+            what = f"{type(state).__name__} of {len(state)}" if isinstance(state, (tuple, list)) else type(state).__name__
+            raise ValueError(f"state: {what}; expected what regard.attention_state gives, an lse or a pair (maximum, log_sum) of tensors")
+        return self._rows(pair[0]), self._rows(pair[1])
 
     def _rows(self, x):
         x = x.detach()
@@ -140,9 +167,12 @@ def attention_map(query, key, *, rows=None, cols=None, heads=None, mean_heads=Fa
     rows, cols, heads: slices or ints (whose axis stays, with size 1); all unless given. mean_heads: the mean over those heads, as one head.
     state: what regard.attention_state gave for the same arguments, or the lse of regard.attention(..., return_lse=True), or a pair
     (maximum, log_sum), each (..., heads, len_q): saves computing them again for the rows that are looked at. That of a longer attention,
-    of which key is a part, gives the part's weights. Other options: those of regard.attention.
+    of which key is a part, gives the part's weights. An lse is one number: where scores are huge (a bias of torch.finfo(...).min) it has
+    no room for the sum's logarithm, and weights would be too large by the sum; the other two keep it.
+    Other options: those of regard.attention. With dropout_p, give the seed of the pass that is looked at: without one, keys are dropped
+    that no other call drops.
 
-    Errors: ValueError for what does not fit, by argument name.
+    Errors: ValueError for what does not fit, by argument name; torch.func is not served (NotImplementedError).
     """
     return _Look(query, key, **options).run(_WEIGHTS, rows=rows, cols=cols, heads=heads, mean_heads=mean_heads)[0]
 
@@ -151,12 +181,13 @@ def attention_picture(query, key, size, *, pooling="max", rows=None, cols=None, 
     """The weights pooled to a picture, in one pass: (..., heads, height, width).
 
     size: (height, width), at most as many as there are rows and columns. pooling: "max", "mean" or "sum" of the weights of a cell.
-    Other arguments: those of attention_map.
+    Other arguments: those of attention_map; without `state`, a pass of its own over the rows' scores comes first.
     """
     if pooling not in _POOLINGS:
         raise ValueError(f"pooling: {pooling!r}; expected one of {', '.join(map(repr, _POOLINGS))}")
-    height, width = size
-    numbers = (int(height), int(width), _POOLINGS[pooling])
+    if not isinstance(size, (tuple, list)) or len(size) != 2:
+        raise ValueError(f"size: {size!r}; expected (height, width)")
+    numbers = (*(_whole("size", pixels) for pixels in size), _POOLINGS[pooling])
     return _Look(query, key, **options).run(_PICTURE, rows=rows, cols=cols, heads=heads, mean_heads=mean_heads, numbers=numbers)[0]
 
 
@@ -166,7 +197,9 @@ def attention_top(query, key, count, *, rows=None, heads=None, mean_heads=False,
     Where fewer keys have a weight above 0 the rest are key -1 and weight 0. Of equal weights the lower key comes first. Other arguments:
     those of attention_map.
     """
-    weights, keys = _Look(query, key, **options).run(_TOP, rows=rows, heads=heads, mean_heads=mean_heads, numbers=(int(count), 0, 0))
+    weights, keys = _Look(query, key, **options).run(
+        _TOP, rows=rows, heads=heads, mean_heads=mean_heads, numbers=(_whole("count", count), 0, 0)
+    )
     return weights, keys
 
 
@@ -191,7 +224,9 @@ def attention_rollout(layers, rows, *, residual=0.5, **options):
     rows: an int, a slice or a list of ints. Each chosen row is passed through the layers as a vector: no product of n x n matrices is made.
     """
     looks = []
-    for layer in layers:
+    for i, layer in enumerate(layers):
+        if not isinstance(layer, (tuple, list)) or len(layer) not in (2, 3):
+            raise ValueError(f"layers[{i}]: {type(layer).__name__}; expected (query, key) or (query, key, options)")
         query, key, *own = layer
         looks.append(_Look(query, key, **{**options, **(own[0] if own else {})}))
     if not looks:
@@ -205,8 +240,7 @@ def attention_rollout(layers, rows, *, residual=0.5, **options):
                 f"layers[{i}]: batch {look.sizes[0]}, lengths {look.sizes[2:]}, {look.query.dtype}; expected batch {batch}, "
                 f"lengths {(n, n)}, {looks[0].query.dtype}, as layers[0]"
             )
-    chosen = rows if isinstance(rows, (list, tuple)) else range(*_range("rows", rows, n))
-    chosen = [_range("rows", row, n)[0] for row in chosen]
+    chosen = [_one("rows", row, n) for row in rows] if isinstance(rows, (list, tuple)) else list(range(*_range("rows", rows, n)))
     wide = torch.float64 if looks[0].query.dtype == torch.float64 else torch.float32
     passed = torch.zeros(batch, 1, len(chosen), n, dtype=wide)
     passed[:, 0, range(len(chosen)), chosen] = 1

@@ -30,6 +30,12 @@ class State:
     def __init__(self, out, maximum, log_sum, *, layout="bhsd", dtype=None):
         if layout not in AXIS_ORDERS:
             raise ValueError(f"layout: {layout!r}; expected one of {', '.join(map(repr, AXIS_ORDERS))}")
+        rows = _rows_of(out, layout)
+        for name, statistic in (("maximum", maximum), ("log_sum", log_sum)):
+            if tuple(statistic.shape) != rows:
+                raise ValueError(
+                    f"{name}: shape {tuple(statistic.shape)}; expected {rows}, a number for each row of out {tuple(out.shape)}"
+                )
         self.out = out
         self.maximum = maximum.detach()
         self.log_sum = log_sum
@@ -87,7 +93,10 @@ def merge(states):
 
     A part weighs w = exp(lse_part - lse); its gradients are w d_out, and for its lse w (d_out . (out_part - out) + d_lse).
     """
-    states = list(states)
+    try:
+        states = list(states)
+    except TypeError:
+        raise ValueError(f"states: {type(states).__name__}; expected a list of what regard.attention_state gives") from None
     _check_alike(states)
     first = states[0]
     if len(states) == 1:
@@ -120,17 +129,21 @@ def _sink_state(state, logits):
         what = f"{logits.dtype}, shape {tuple(logits.shape)}" if isinstance(logits, torch.Tensor) else type(logits).__name__
         raise ValueError(f"sinks: {what}; expected a floating-point tensor ({heads}, m) or ({heads},), logits for each head")
     logits = logits.to(state.log_sum.dtype).reshape(heads, -1)
-    if logits.shape[1] == 0:
-        maximum = logits.new_full((heads,), -torch.inf)
-        log_sum = torch.zeros_like(maximum)
-    else:
-        maximum = logits.detach().amax(-1)
-        log_sum = torch.logsumexp(logits - maximum.masked_fill(maximum == -torch.inf, 0)[:, None], -1)
+    maximum = logits.detach().amax(-1) if logits.shape[1] > 0 else logits.new_full((heads,), -torch.inf)
+    nothing = maximum == -torch.inf  # as of a row that has met no key: log_sum 0, and no gradient
+    sums = (logits - maximum.masked_fill(nothing, 0)[:, None]).exp().sum(-1)
+    log_sum = sums.masked_fill(nothing, 1).log()
     if state.maximum.dim() > 1:
         maximum, log_sum = maximum[:, None], log_sum[:, None]
     rows = state.maximum.shape
     out = state.out.new_zeros(()).expand(state.out.shape)
     return State(out, maximum.expand(rows), log_sum.expand(rows), layout=state.layout, dtype=state.dtype)
+
+
+def _rows_of(out, layout):
+    """The shape of what there is one of for each row: (..., heads, len_q)."""
+    shape = tuple(out.shape[:-1])
+    return shape if layout == "bhsd" or len(shape) < 2 else (*shape[:-2], shape[-1], shape[-2])
 
 
 def _check_alike(states):
@@ -144,8 +157,6 @@ def _check_alike(states):
             ("dtype", state.dtype, states[0].dtype),
             ("out of dtype", state.out.dtype, states[0].out.dtype),
             ("out of shape", tuple(state.out.shape), tuple(states[0].out.shape)),
-            ("maximum of shape", tuple(state.maximum.shape), tuple(states[0].maximum.shape)),
-            ("log_sum of shape", tuple(state.log_sum.shape), tuple(states[0].maximum.shape)),
         ):
             if own != expected:
                 raise ValueError(f"states[{n}]: {what} {own}; expected {expected}, as states[0]")

@@ -23,28 +23,30 @@ Tensor normal(DType dtype, const Shape& shape, std::uint64_t seed) {
   return t;
 }
 
-MapProblem problem(DType dtype, const Rule& rule = see_all(), std::uint64_t seed = 1, std::int64_t rows = kRows,
-                   std::int64_t keys = kKeys) {
+Extras extras_of(int which, std::uint64_t seed) {
   Random random(seed);
-  MapProblem p;
-  p.base = random_problem(random, dtype, {kBatch, 2, 2, rows, keys, 24, 24});
-  p.base.rule = rule;
+  return random_extras(random, which, kF32, kBatch, kHeads, kRows, kKeys);
+}
+
+Problem problem(DType dtype, const Rule& rule = see_all(), std::uint64_t seed = 1, std::int64_t rows = kRows, std::int64_t keys = kKeys) {
+  Random random(seed);
+  Problem p = random_problem(random, dtype, {kBatch, 2, 2, rows, keys, 24, 24});
+  p.rule = rule;
   return p;
 }
 
 // Masks, and what makes rows that do not add up to 1.
-std::vector<MapProblem> several(DType dtype) {
-  std::vector<MapProblem> all{problem(dtype), problem(dtype, see_causal(-20), 2),
-                              problem(dtype, see_window(9, 2) | see_global_tokens({{3}}), 3),
-                              problem(dtype, see_documents({0, 7, 30, 61}, {0, 33, 34, 90}, see_causal()), 4)};
+std::vector<Problem> several(DType dtype) {
+  std::vector<Problem> all{problem(dtype), problem(dtype, see_causal(-20), 2),
+                           problem(dtype, see_window(9, 2) | see_global_tokens({{3}}), 3),
+                           problem(dtype, see_documents({0, 7, 30, 61}, {0, 33, 34, 90}, see_causal()), 4)};
   // Rows that are taken in another order.
   all.push_back(problem(dtype, see_dilated(6, 4, {3, 3, 2, 2}), 9));
   all.push_back(problem(dtype, see_dilated(-1, 2, {4}) | see_global_tokens({{3, 40, 59}}), 10));
   all.push_back(problem(dtype, see_window(40, 9), 5));
-  all.back().sinks = normal(kF32, {1, kHeads, 1, 2}, 6);
-  all.back().dropout = Dropout{0.3, 11};
+  all.back().extras = extras_of(kSinks | kDropout | kFunction, 6);
   all.push_back(problem(dtype, see_causal(), 7));
-  all.back().base.score_v = normal(dtype, {1, 1, 1, 24}, 8);
+  all.back().score_v = normal(dtype, {1, 1, 1, 24}, 8);
   return all;
 }
 
@@ -61,15 +63,15 @@ TEST_P(MapAnswers, PicturesPoolTheCells) {
     std::int64_t height, width;
   };
   const MapRegion part{1, 2, 1, 3, 5, 58, 3, 80};
-  for (const MapProblem& p : several(GetParam())) {
-    const double relative = p.bar();
+  for (const Problem& p : several(GetParam())) {
+    const double relative = map_bar(p);
     const DenseMap all(p);
     for (const bool mean : {false, true}) {
       for (const Size size : {Size{1, 1}, Size{7, 11}, Size{53, 77}}) {
         for (const Pooling pooling : {Pooling::kMax, Pooling::kMean, Pooling::kSum}) {
           const DenseMap dense = mean ? all.mean(1, 3) : all;
-          Tensor picture(p.dtype(), {1, mean ? 1 : 2, size.height, size.width}, Lie::kStrange);
-          const Status status = attention_picture(p.inputs(), p.options(), part, pooling, picture.mutable_view());
+          Tensor picture(p.statistics_dtype(), {1, mean ? 1 : 2, size.height, size.width}, Lie::kStrange);
+          const Status status = attention_picture(map_inputs(p), p.options(), part, pooling, picture.mutable_view());
           ASSERT_TRUE(status.ok()) << status.message();
           EXPECT_TRUE(picture.gaps_untouched());
           for (std::int64_t h = 0; h < picture.shape()[1]; ++h) {
@@ -100,23 +102,23 @@ TEST_P(MapAnswers, PicturesPoolTheCells) {
 
 TEST_P(MapAnswers, APictureOfEveryPairIsTheMap) {
   for (const Rule& rule : {see_causal(), see_dilated(5, 5, {3, 3, 2, 2}), see_window(2, 2) | see_global_tokens({{7, 50}})}) {
-    const MapProblem p = problem(GetParam(), rule);
-    Tensor picture(p.dtype(), {kBatch, kHeads, kRows, kKeys}), weights = picture;
-    ASSERT_TRUE(attention_picture(p.inputs(), p.options(), {}, Pooling::kMax, picture.mutable_view()).ok());
-    ASSERT_TRUE(attention_weights(p.inputs(), p.options(), {}, weights.mutable_view()).ok());
+    const Problem p = problem(GetParam(), rule);
+    Tensor picture(p.statistics_dtype(), {kBatch, kHeads, kRows, kKeys}), weights = picture;
+    ASSERT_TRUE(attention_picture(map_inputs(p), p.options(), {}, Pooling::kMax, picture.mutable_view()).ok());
+    ASSERT_TRUE(attention_weights(map_inputs(p), p.options(), {}, weights.mutable_view()).ok());
     EXPECT_TRUE(same_bits(picture, weights));
   }
 }
 
 TEST_P(MapAnswers, TopKeysAreTheLargestWeights) {
-  for (const MapProblem& p : several(GetParam())) {
-    const double relative = p.bar();
+  for (const Problem& p : several(GetParam())) {
+    const double relative = map_bar(p);
     for (const bool mean : {false, true}) {
       const DenseMap dense = mean ? DenseMap(p).mean(0, kHeads) : DenseMap(p);
       for (const std::int64_t count : {1, 7, 90}) {
         const Shape shape{kBatch, mean ? 1 : kHeads, kRows, count};
-        Tensor weights(p.dtype(), shape, Lie::kPadded), keys(DType::kInt64, shape);
-        const Status status = attention_top(p.inputs(), p.options(), {}, keys.mutable_view(), weights.mutable_view());
+        Tensor weights(p.statistics_dtype(), shape, Lie::kPadded), keys(DType::kInt64, shape);
+        const Status status = attention_top(map_inputs(p), p.options(), {}, keys.mutable_view(), weights.mutable_view());
         ASSERT_TRUE(status.ok()) << status.message();
         const auto* places = static_cast<const std::int64_t*>(keys.view().data);
         for_each_index({shape[0], shape[1], shape[2], 1}, [&](auto b, auto h, auto i, auto) {
@@ -146,21 +148,21 @@ TEST_P(MapAnswers, TopKeysAreTheLargestWeights) {
 }
 
 TEST_P(MapAnswers, OfEqualWeightsTheLowerKeyComesFirst) {
-  MapProblem p = problem(GetParam(), see_causal(0), 1, 40, 40);
-  p.base.k.fill(0);
-  Tensor weights(p.dtype(), {kBatch, kHeads, 40, 5}), keys(DType::kInt64, {kBatch, kHeads, 40, 5});
-  ASSERT_TRUE(attention_top(p.inputs(), p.options(), {}, keys.mutable_view(), weights.mutable_view()).ok());
+  Problem p = problem(GetParam(), see_causal(0), 1, 40, 40);
+  p.k.fill(0);
+  Tensor weights(p.statistics_dtype(), {kBatch, kHeads, 40, 5}), keys(DType::kInt64, {kBatch, kHeads, 40, 5});
+  ASSERT_TRUE(attention_top(map_inputs(p), p.options(), {}, keys.mutable_view(), weights.mutable_view()).ok());
   const auto* places = static_cast<const std::int64_t*>(keys.view().data);
   for (std::int64_t at = 0; at < keys.count(); ++at) EXPECT_EQ(places[at], at % 5 <= at / 5 % 40 ? at % 5 : -1) << at;
 }
 
 TEST_P(MapAnswers, EntropyOfEachRow) {
-  for (const MapProblem& p : several(GetParam())) {
-    const double relative = p.bar();
+  for (const Problem& p : several(GetParam())) {
+    const double relative = map_bar(p);
     for (const bool mean : {false, true}) {
       const DenseMap dense = mean ? DenseMap(p).mean(0, kHeads) : DenseMap(p);
-      Tensor entropy(p.dtype(), {kBatch, mean ? 1 : kHeads, 30, 1}, Lie::kStrange);
-      const Status status = attention_entropy(p.inputs(), p.options(), {0, -1, 0, -1, 20, 50, 0, -1}, entropy.mutable_view());
+      Tensor entropy(p.statistics_dtype(), {kBatch, mean ? 1 : kHeads, 30, 1}, Lie::kStrange);
+      const Status status = attention_entropy(map_inputs(p), p.options(), {0, -1, 0, -1, 20, 50, 0, -1}, entropy.mutable_view());
       ASSERT_TRUE(status.ok()) << status.message();
       for_each_index(entropy.shape(), [&](auto b, auto h, auto i, auto) {
         double expected = 0, size = 0;
@@ -176,18 +178,18 @@ TEST_P(MapAnswers, EntropyOfEachRow) {
 
 TEST_P(MapAnswers, ColumnSumsAndVectorsPassedThroughTheMap) {
   const MapRegion part{0, 2, 1, 4, 4, 57, 10, 83};
-  for (const MapProblem& p : several(GetParam())) {
-    const double relative = p.bar();
+  for (const Problem& p : several(GetParam())) {
+    const double relative = map_bar(p);
     const DenseMap all(p);
     for (const bool mean : {false, true}) {
       const DenseMap dense = mean ? all.mean(1, 4) : all;
       const std::int64_t heads = mean ? 1 : 3;
-      Tensor vectors = normal(p.dtype(), {2, 1, 5, 53}, 9);
+      Tensor vectors = normal(p.statistics_dtype(), {2, 1, 5, 53}, 9);
       for (std::int64_t i = 0; i < 53; ++i) vectors.set(0, 0, 2, i, i == 17 ? 1 : 0);
       for (const bool ones : {false, true}) {
-        Tensor sums(p.dtype(), {2, heads, ones ? 1 : 5, 73}, Lie::kStrange);
+        Tensor sums(p.statistics_dtype(), {2, heads, ones ? 1 : 5, 73}, Lie::kStrange);
         const Status status =
-            attention_column_sums(p.inputs(), p.options(), part, ones ? TensorView{} : vectors.view(), sums.mutable_view());
+            attention_column_sums(map_inputs(p), p.options(), part, ones ? TensorView{} : vectors.view(), sums.mutable_view());
         ASSERT_TRUE(status.ok()) << status.message();
         EXPECT_TRUE(sums.gaps_untouched());
         for_each_index(sums.shape(), [&](auto b, auto h, auto v, auto j) {
@@ -206,11 +208,11 @@ TEST_P(MapAnswers, ColumnSumsAndVectorsPassedThroughTheMap) {
 
 // Vectors may differ by head where the answer has a head for each.
 TEST(MapColumnSums, VectorsOfEachHead) {
-  const MapProblem p = problem(kF32);
+  const Problem p = problem(kF32);
   const DenseMap dense(p);
   const Tensor vectors = normal(kF32, {kBatch, kHeads, 2, kRows}, 3);
   Tensor sums(kF32, {kBatch, kHeads, 2, kKeys});
-  ASSERT_TRUE(attention_column_sums(p.inputs(), p.options(), {}, vectors.view(), sums.mutable_view()).ok());
+  ASSERT_TRUE(attention_column_sums(map_inputs(p), p.options(), {}, vectors.view(), sums.mutable_view()).ok());
   for_each_index(sums.shape(), [&](auto b, auto h, auto v, auto j) {
     double expected = 0;
     for (std::int64_t i = 0; i < kRows; ++i) expected += vectors.at(b, h, v, i) * dense.at(b, h, i, j);
@@ -220,18 +222,18 @@ TEST(MapColumnSums, VectorsOfEachHead) {
 
 TEST_P(MapAnswers, RolloutIsTheProductOfTheLayers) {
   constexpr std::int64_t n = 70;
-  std::vector<MapProblem> problems{problem(GetParam(), see_causal(), 1, n, n), problem(GetParam(), see_window(20, 20), 2, n, n),
-                                   problem(GetParam(), see_all(), 3, n, n)};
-  problems[1].sinks = normal(kF32, {1, kHeads, 1, 1}, 4);
+  std::vector<Problem> problems{problem(GetParam(), see_causal(), 1, n, n), problem(GetParam(), see_window(20, 20), 2, n, n),
+                                problem(GetParam(), see_all(), 3, n, n)};
+  problems[1].extras = extras_of(kSinks, 4);
   const double residual = 0.4;
   std::vector<std::vector<double>> whole(kBatch, std::vector<double>(n * n, 0));
   for (auto& matrix : whole)
     for (std::int64_t i = 0; i < n; ++i) matrix[static_cast<std::size_t>(i * n + i)] = 1;
   double bar = 0;
   std::vector<RolloutLayer> layers;
-  for (const MapProblem& p : problems) {
-    layers.push_back({p.inputs(), p.options(), nullptr});
-    bar += p.bar();
+  for (const Problem& p : problems) {
+    layers.push_back({map_inputs(p), p.options(), nullptr});
+    bar += map_bar(p);
     const DenseMap mean = DenseMap(p).mean(0, kHeads);
     for (std::int64_t b = 0; b < kBatch; ++b) {
       std::vector<double> next(n * n, 0);
@@ -245,7 +247,7 @@ TEST_P(MapAnswers, RolloutIsTheProductOfTheLayers) {
     }
   }
   const std::vector<std::int64_t> chosen{0, 33, 69};
-  Tensor rows(problems[0].dtype(), {kBatch, 1, 3, n}, Lie::kStrange);
+  Tensor rows(problems[0].statistics_dtype(), {kBatch, 1, 3, n}, Lie::kStrange);
   for_each_index(rows.shape(),
                  [&](auto b, auto h, auto v, auto i) { rows.set(b, h, v, i, i == chosen[static_cast<std::size_t>(v)] ? 1 : 0); });
   const Status status = attention_rollout(layers, residual, rows.mutable_view());
@@ -259,23 +261,22 @@ TEST_P(MapAnswers, RolloutIsTheProductOfTheLayers) {
 // Everything, on one worker and on several, with a mask that gives them unequal items; and beside a NaN that one row attends to.
 TEST_P(MapAnswers, WorkersDoNotChangeBitsAndNanStaysInItsRow) {
   Random random(3);
-  MapProblem p;
-  p.base = random_problem(random, GetParam(), {1, 1, 2, 900, 1100, 16, 16});
-  p.base.rule = see_causal() & see_window(700, 0);
-  p.base.q.set(0, 1, 450, 3, std::numeric_limits<double>::quiet_NaN());
+  Problem p = random_problem(random, GetParam(), {1, 1, 2, 900, 1100, 16, 16});
+  p.rule = see_causal() & see_window(700, 0);
+  p.q.set(0, 1, 450, 3, std::numeric_limits<double>::quiet_NaN());
   const auto answers = [&](const Executor& executor) {
     std::vector<Tensor> all;
-    const DType dtype = p.dtype();
+    const DType dtype = p.statistics_dtype();
     const auto add = [&](const Shape& shape) -> Tensor& { return all.emplace_back(dtype, shape); };
     EXPECT_TRUE(
-        attention_weights(p.inputs(), p.options(), {0, -1, 0, -1, 300, 800, 200, 700}, add({1, 2, 500, 500}).mutable_view(), executor)
+        attention_weights(map_inputs(p), p.options(), {0, -1, 0, -1, 300, 800, 200, 700}, add({1, 2, 500, 500}).mutable_view(), executor)
             .ok());
-    EXPECT_TRUE(attention_picture(p.inputs(), p.options(), {}, Pooling::kMax, add({1, 2, 90, 100}).mutable_view(), executor).ok());
-    EXPECT_TRUE(attention_picture(p.inputs(), p.options(), {}, Pooling::kSum, add({1, 1, 13, 17}).mutable_view(), executor).ok());
-    EXPECT_TRUE(attention_entropy(p.inputs(), p.options(), {}, add({1, 2, 900, 1}).mutable_view(), executor).ok());
-    EXPECT_TRUE(attention_column_sums(p.inputs(), p.options(), {}, {}, add({1, 2, 1, 1100}).mutable_view(), executor).ok());
+    EXPECT_TRUE(attention_picture(map_inputs(p), p.options(), {}, Pooling::kMax, add({1, 2, 90, 100}).mutable_view(), executor).ok());
+    EXPECT_TRUE(attention_picture(map_inputs(p), p.options(), {}, Pooling::kSum, add({1, 1, 13, 17}).mutable_view(), executor).ok());
+    EXPECT_TRUE(attention_entropy(map_inputs(p), p.options(), {}, add({1, 2, 900, 1}).mutable_view(), executor).ok());
+    EXPECT_TRUE(attention_column_sums(map_inputs(p), p.options(), {}, {}, add({1, 2, 1, 1100}).mutable_view(), executor).ok());
     Tensor keys(DType::kInt64, {1, 2, 900, 3});
-    EXPECT_TRUE(attention_top(p.inputs(), p.options(), {}, keys.mutable_view(), add({1, 2, 900, 3}).mutable_view(), executor).ok());
+    EXPECT_TRUE(attention_top(map_inputs(p), p.options(), {}, keys.mutable_view(), add({1, 2, 900, 3}).mutable_view(), executor).ok());
     all.push_back(keys);
     return all;
   };
@@ -292,30 +293,30 @@ TEST_P(MapAnswers, WorkersDoNotChangeBitsAndNanStaysInItsRow) {
 }
 
 TEST(MapAnswersErrors, NameTheArgument) {
-  const MapProblem p = problem(kF32);
+  const Problem p = problem(kF32);
   const Options options = p.options();
   const auto tensor = [](const Shape& shape, DType dtype = kF32) { return Tensor(dtype, shape); };
   Tensor tall = tensor({2, 4, 62, 9}), wide = tensor({2, 4, 9, 91}), many = tensor({2, 4, 61, 91}),
          keys = tensor({2, 4, 61, 91}, DType::kInt64);
   Tensor few = tensor({2, 4, 61, 3}), floats = tensor({2, 4, 61, 3}), rows = tensor({2, 1, 3, 90});
-  EXPECT_EQ(attention_picture(p.inputs(), options, {}, Pooling::kMax, tall.mutable_view()).message(),
+  EXPECT_EQ(attention_picture(map_inputs(p), options, {}, Pooling::kMax, tall.mutable_view()).message(),
             "picture: shape (2, 4, 62, 9) has height 62; expected 1 to 61, the region's rows");
-  EXPECT_EQ(attention_picture(p.inputs(), options, {}, Pooling::kMax, wide.mutable_view()).message(),
+  EXPECT_EQ(attention_picture(map_inputs(p), options, {}, Pooling::kMax, wide.mutable_view()).message(),
             "picture: shape (2, 4, 9, 91) has width 91; expected 1 to 90, the region's keys");
-  EXPECT_EQ(attention_picture(p.inputs(), options, {0, -1, 0, -1, 3, 3, 0, -1}, Pooling::kMax, tall.mutable_view()).message(),
+  EXPECT_EQ(attention_picture(map_inputs(p), options, {0, -1, 0, -1, 3, 3, 0, -1}, Pooling::kMax, tall.mutable_view()).message(),
             "region: holds no pairs: a picture needs some");
-  EXPECT_EQ(attention_top(p.inputs(), options, {}, keys.mutable_view(), many.mutable_view()).message(),
+  EXPECT_EQ(attention_top(map_inputs(p), options, {}, keys.mutable_view(), many.mutable_view()).message(),
             "keys: shape (2, 4, 61, 91) asks for 91 keys; expected 1 to 90");
-  EXPECT_EQ(attention_top(p.inputs(), options, {}, floats.mutable_view(), few.mutable_view()).message(),
+  EXPECT_EQ(attention_top(map_inputs(p), options, {}, floats.mutable_view(), few.mutable_view()).message(),
             "keys: dtype float32; expected int64");
-  EXPECT_EQ(attention_top(p.inputs(), options, {0, -1, 0, -1, 0, -1, 1, -1}, keys.mutable_view(), few.mutable_view()).message(),
+  EXPECT_EQ(attention_top(map_inputs(p), options, {0, -1, 0, -1, 0, -1, 1, -1}, keys.mutable_view(), few.mutable_view()).message(),
             "region: keys [1, 90); expected all 90");
-  EXPECT_EQ(attention_entropy(p.inputs(), options, {}, few.mutable_view()).message(),
+  EXPECT_EQ(attention_entropy(map_inputs(p), options, {}, few.mutable_view()).message(),
             "entropy: shape (2, 4, 61, 3); expected (2, 4, 61, 1), (batches, heads, rows) of the region and 1, or with 1 head for the mean "
             "over heads");
-  EXPECT_EQ(attention_column_sums(p.inputs(), options, {}, few.view(), few.mutable_view()).message(),
+  EXPECT_EQ(attention_column_sums(map_inputs(p), options, {}, few.view(), few.mutable_view()).message(),
             "row_weights: shape (2, 4, 61, 3); expected (2, 4, 61, 61), (batches, heads, vectors, rows) of the region, or 1 for the heads");
-  const std::vector<RolloutLayer> layers{{p.inputs(), options, nullptr}};
+  const std::vector<RolloutLayer> layers{{map_inputs(p), options, nullptr}};
   EXPECT_EQ(attention_rollout(layers, 0.5, rows.mutable_view()).message(),
             "layers[0]: query (2, 4, 61, 24) and key (2, 2, 90, 24); expected batch 2 and length 90 of both, as rows (2, 1, 3, 90)");
   EXPECT_EQ(attention_rollout(layers, 1.5, rows.mutable_view()).message(), "residual: 1.500000; expected a share between 0 and 1");

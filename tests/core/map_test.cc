@@ -17,17 +17,17 @@ struct Extent {
   std::int64_t batches, heads, rows, keys;
 };
 
-Extent extent(const MapProblem& p, const MapRegion& r) {
+Extent extent(const Problem& p, const MapRegion& r) {
   const auto size = [](std::int64_t begin, std::int64_t end, std::int64_t all) { return (end == -1 ? all : end) - begin; };
-  return {size(r.batch_begin, r.batch_end, p.base.batch()), size(r.head_begin, r.head_end, p.base.heads()),
-          size(r.row_begin, r.row_end, p.base.len_q()), size(r.key_begin, r.key_end, p.base.len_k())};
+  return {size(r.batch_begin, r.batch_end, p.batch()), size(r.head_begin, r.head_end, p.heads()), size(r.row_begin, r.row_end, p.len_q()),
+          size(r.key_begin, r.key_end, p.len_k())};
 }
 
-Tensor weights_of(const MapProblem& p, const MapRegion& region = {}, bool mean = false, const Executor& executor = serial_executor(),
+Tensor weights_of(const Problem& p, const MapRegion& region = {}, bool mean = false, const Executor& executor = serial_executor(),
                   Lie lie = Lie::kBhsd) {
   const Extent e = extent(p, region);
-  Tensor weights(p.dtype(), {e.batches, mean ? 1 : e.heads, e.rows, e.keys}, lie);
-  const Status status = attention_weights(p.inputs(), p.options(), region, weights.mutable_view(), executor);
+  Tensor weights(p.statistics_dtype(), {e.batches, mean ? 1 : e.heads, e.rows, e.keys}, lie);
+  const Status status = attention_weights(map_inputs(p), p.options(), region, weights.mutable_view(), executor);
   EXPECT_TRUE(status.ok()) << status.message();
   EXPECT_TRUE(weights.gaps_untouched());
   return weights;
@@ -49,65 +49,60 @@ std::string off(const Tensor& actual, double relative, F expected) {
   return worst;
 }
 
-std::string off(const Tensor& actual, const MapProblem& p, const DenseMap& dense, const MapRegion& r = {}) {
-  return off(actual, p.bar(), [&](auto b, auto h, auto i, auto j) {
+std::string off(const Tensor& actual, const Problem& p, const DenseMap& dense, const MapRegion& r = {}) {
+  return off(actual, map_bar(p), [&](auto b, auto h, auto i, auto j) {
     return dense.at(b + r.batch_begin, dense.shape[1] == 1 ? 0 : h + r.head_begin, i + r.row_begin, j + r.key_begin);
   });
 }
 
-MapProblem plain(DType dtype, const Sizes& sizes = {2, 2, 2, 61, 90, 24, 24}, std::uint64_t seed = 1) {
+Problem plain(DType dtype, const Sizes& sizes = {2, 2, 2, 61, 90, 24, 24}, std::uint64_t seed = 1) {
   Random random(seed);
-  MapProblem p;
-  p.base = random_problem(random, dtype, sizes);
-  return p;
+  return random_problem(random, dtype, sizes);
 }
 
-Tensor tensor(DType dtype, const Shape& shape, std::uint64_t seed, bool positive = false) {
+Tensor tensor(DType dtype, const Shape& shape, std::uint64_t seed) {
   Random random(seed);
   Tensor t(dtype, shape);
   t.fill_normal(random);
-  if (positive) for_each_index(shape, [&](auto b, auto h, auto i, auto j) { t.set(b, h, i, j, 0.5 + std::abs(t.at(b, h, i, j))); });
   return t;
+}
+
+// With multipliers above 0: a mean over heads that cancel is not exact relatively.
+Extras extras_of(int which, std::uint64_t seed) {
+  Random random(seed);
+  Extras e = random_extras(random, which, kF32, 2, 4, 61, 90);
+  Tensor& m = e.multiplier;
+  if (m.given()) for_each_index(m.shape(), [&](auto b, auto h, auto i, auto j) { m.set(b, h, i, j, std::abs(m.at(b, h, i, j))); });
+  return e;
 }
 
 struct Named {
   const char* name;
-  MapProblem problem;
+  Problem problem;
 };
 
 // Every score, mask and modifier, alone and together.
 std::vector<Named> every_kind(DType dtype) {
   const Sizes sizes{2, 2, 2, 61, 90, 24, 24};
-  const Shape scores{2, 4, 61, 90};
   std::vector<Named> all;
-  const auto add = [&](const char* name) -> MapProblem& { return all.emplace_back(Named{name, plain(dtype, sizes, all.size())}).problem; };
+  const auto add = [&](const char* name) -> Problem& { return all.emplace_back(Named{name, plain(dtype, sizes, all.size())}).problem; };
   add("plain");
-  add("causal").base.rule = see_causal();
-  add("window").base.rule = see_window(20, 3);
-  add("lengths").base.rule = see_lengths({40, 0});
-  add("documents").base.rule = see_documents({0, 7, 30, 61}, {0, 33, 34, 90}, see_causal());
-  add("dilated by head").base.rule = see_dilated(4, 4, {1, 2, 3, 5});
-  add("global tokens").base.rule = see_window(5, 5) | see_global_tokens({{0, 44}});
-  add("softcap").base.softcap = 1.5;
-  add("bias").base.biases.push_back({tensor(kF32, {1, 4, 61, 90}, 5), false});
-  add("temperature").temperature = tensor(kF32, {1, 4, 1, 1}, 6, true);
-  add("alibi").alibi = tensor(kF32, {1, 4, 1, 1}, 7, true);
-  add("sinks").sinks = tensor(kF32, {1, 4, 1, 2}, 8);
-  add("multiplier").multiplier = tensor(kF32, scores, 9, true);
-  add("dropout").dropout = Dropout{0.3, 42};
-  MapProblem& gaussian = add("gaussian");
-  gaussian.centre = tensor(kF32, {2, 1, 61, 1}, 10, true);
-  for_each_index(gaussian.centre.shape(),
-                 [&](auto b, auto h, auto i, auto j) { gaussian.centre.set(b, h, i, j, 9 * gaussian.centre.at(b, h, i, j)); });
-  add("additive").base.score_v = tensor(dtype, {1, 1, 1, 24}, 11);
-  MapProblem& whole = add("all together");
-  whole.base.score_v = tensor(dtype, {1, 4, 1, 24}, 12);
-  whole.base.rule = see_causal() & see_window(50, 0);
-  whole.base.softcap = 5;
-  whole.base.biases.push_back({tensor(kF32, {2, 1, 1, 90}, 13), true});
-  whole.alibi = tensor(kF32, {1, 4, 1, 1}, 14, true);
-  whole.sinks = tensor(kF32, {1, 4, 1, 1}, 15);
-  whole.dropout = Dropout{0.2, 7};
+  add("causal").rule = see_causal();
+  add("window").rule = see_window(20, 3);
+  add("lengths").rule = see_lengths({40, 0});
+  add("documents").rule = see_documents({0, 7, 30, 61}, {0, 33, 34, 90}, see_causal());
+  add("dilated by head").rule = see_dilated(4, 4, {1, 2, 3, 5});
+  add("global tokens").rule = see_window(5, 5) | see_global_tokens({{0, 44}});
+  add("softcap").softcap = 1.5;
+  add("bias").biases.push_back({tensor(kF32, {1, 4, 61, 90}, 5), false});
+  for (int extra = 0; extra < kExtras; ++extra) add("one more modifier").extras = extras_of(1 << extra, static_cast<std::uint64_t>(extra));
+  add("additive").score_v = tensor(dtype, {1, 1, 1, 24}, 11);
+  Problem& whole = add("all together");
+  whole.score_v = tensor(dtype, {1, 4, 1, 24}, 12);
+  whole.rule = see_causal() & see_window(50, 0);
+  whole.softcap = 5;
+  whole.biases.push_back({tensor(kF32, {2, 1, 1, 90}, 13), true});
+  whole.extras = extras_of(kAllExtras, 14);
   return all;
 }
 
@@ -142,10 +137,10 @@ TEST_P(Map, ARegionHasTheBitsOfTheWhole) {
 
 // A row adds up to 1 however long it is and wherever its maximum lies.
 TEST_P(Map, RowsAddUpToOne) {
-  MapProblem p = plain(GetParam(), {1, 1, 1, 20, 3000, 16, 16});
-  for_each_index({1, 1, 3000, 1}, [&](auto, auto, auto j, auto) { p.base.k.set(0, 0, j, 0, static_cast<double>(j) / 100); });
+  Problem p = plain(GetParam(), {1, 1, 1, 20, 3000, 16, 16});
+  for_each_index({1, 1, 3000, 1}, [&](auto, auto, auto j, auto) { p.k.set(0, 0, j, 0, static_cast<double>(j) / 100); });
   for (const bool steep : {false, true}) {
-    if (steep) p.base.scale = 4;
+    if (steep) p.scale = 4;
     const Tensor weights = weights_of(p);
     for (std::int64_t i = 0; i < 20; ++i) {
       double sum = 0;
@@ -157,22 +152,23 @@ TEST_P(Map, RowsAddUpToOne) {
 
 TEST_P(Map, StatisticsOfAForwardPassGiveTheSame) {
   for (const Named& one : every_kind(GetParam())) {
-    const MapProblem& p = one.problem;
-    const Shape rows{p.base.batch(), p.base.heads(), p.base.len_q(), 1};
-    Tensor out(p.dtype(), {rows[0], rows[1], rows[2], p.base.dim_v()}), maximum(p.dtype(), rows, Lie::kStrange), log_sum(p.dtype(), rows);
-    Tensor lse(p.dtype(), rows), zeros(p.dtype(), rows);
+    const Problem& p = one.problem;
+    const Shape rows{p.batch(), p.heads(), p.len_q(), 1};
+    Tensor out(p.statistics_dtype(), {rows[0], rows[1], rows[2], p.dim_v()}), maximum(p.statistics_dtype(), rows, Lie::kStrange),
+        log_sum(p.statistics_dtype(), rows);
+    Tensor lse(p.statistics_dtype(), rows), zeros(p.statistics_dtype(), rows);
     zeros.fill(0);
-    const Status status = forward({p.base.q.view(), p.base.k.view(), p.base.v.view()}, p.options(),
+    const Status status = forward({p.q.view(), p.k.view(), p.v.view()}, p.options(),
                                   {out.mutable_view(), maximum.mutable_view(), log_sum.mutable_view(), lse.mutable_view()});
     ASSERT_TRUE(status.ok()) << status.message();
-    Tensor weights(p.dtype(), {rows[0], rows[1], rows[2], p.base.len_k()});
-    MapInputs inputs = p.inputs();
+    Tensor weights(p.statistics_dtype(), {rows[0], rows[1], rows[2], p.len_k()});
+    MapInputs inputs = map_inputs(p);
     inputs.maximum = maximum.view(), inputs.log_sum = log_sum.view();
     ASSERT_TRUE(attention_weights(inputs, p.options(), {}, weights.mutable_view()).ok());
     // Not bit by bit: where a mask is cheaper in another order of rows, forward() adds its sums in that order.
     const std::vector<double> expected = weights_of(p).values(), found = weights.values();
     for (std::size_t n = 0; n < expected.size(); ++n) {
-      const double bar = 16 * eps(p.dtype()) * std::abs(expected[n]);
+      const double bar = 16 * eps(p.statistics_dtype()) * std::abs(expected[n]);
       if (!(std::abs(found[n] - expected[n]) <= bar)) {
         ADD_FAILURE() << one.name << ", element " << n << ": " << found[n] << " against " << expected[n];
         break;
@@ -185,9 +181,9 @@ TEST_P(Map, StatisticsOfAForwardPassGiveTheSame) {
 }
 
 TEST_P(Map, NanShowsWhereItIsAttendedToAndNowhereElse) {
-  MapProblem p = plain(GetParam(), {1, 1, 1, 40, 70, 8, 8});
-  p.base.rule = see_causal();
-  p.base.k.set(0, 0, 50, 3, std::numeric_limits<double>::quiet_NaN());
+  Problem p = plain(GetParam(), {1, 1, 1, 40, 70, 8, 8});
+  p.rule = see_causal();
+  p.k.set(0, 0, 50, 3, std::numeric_limits<double>::quiet_NaN());
   const Tensor weights = weights_of(p);
   for_each_index(weights.shape(), [&](auto, auto, auto i, auto j) {
     // Row 20 is the first that sees key 50.
@@ -201,22 +197,22 @@ TEST_P(Map, NanShowsWhereItIsAttendedToAndNowhereElse) {
 }
 
 TEST(MapErrors, NameTheArgument) {
-  const MapProblem p = plain(kF32);
+  const Problem p = plain(kF32);
   Tensor weights(kF32, {2, 4, 61, 90}), narrow(kF32, {2, 4, 61, 89}), wrong(kF64, {2, 4, 61, 90}), statistic(kF32, {2, 4, 61, 1});
   const auto message = [&](const MapInputs& inputs, const MapRegion& region, Tensor& out) {
     return attention_weights(inputs, p.options(), region, out.mutable_view()).message();
   };
-  EXPECT_EQ(message(p.inputs(), {}, narrow),
+  EXPECT_EQ(message(map_inputs(p), {}, narrow),
             "weights: shape (2, 4, 61, 89); expected (2, 4, 61, 90), (batches, heads, rows, keys) of the region, or with 1 head for the "
             "mean over heads");
-  EXPECT_EQ(message(p.inputs(), {}, wrong), "weights: dtype float64; expected float32");
-  EXPECT_EQ(message(p.inputs(), {0, -1, 0, -1, 5, 62, 0, -1}, weights), "region: rows [5, 62); expected a range within [0, 61)");
-  EXPECT_EQ(message(p.inputs(), {0, -1, 0, -1, 0, -1, 7, 6}, weights), "region: keys [7, 6); expected a range within [0, 90)");
-  EXPECT_EQ(message({p.base.q.view(), p.base.k.view(), statistic.view(), {}}, {}, weights),
+  EXPECT_EQ(message(map_inputs(p), {}, wrong), "weights: dtype float64; expected float32");
+  EXPECT_EQ(message(map_inputs(p), {0, -1, 0, -1, 5, 62, 0, -1}, weights), "region: rows [5, 62); expected a range within [0, 61)");
+  EXPECT_EQ(message(map_inputs(p), {0, -1, 0, -1, 0, -1, 7, 6}, weights), "region: keys [7, 6); expected a range within [0, 90)");
+  EXPECT_EQ(message({p.q.view(), p.k.view(), statistic.view(), {}}, {}, weights),
             "log_sum: not given; maximum is, and the two belong together");
-  EXPECT_EQ(message({p.base.q.view(), p.base.k.view(), statistic.view(), weights.view()}, {}, weights),
+  EXPECT_EQ(message({p.q.view(), p.k.view(), statistic.view(), weights.view()}, {}, weights),
             "log_sum: shape (2, 4, 61, 90); expected (2, 4, 61, 1), (batch, heads, len_q) of query and 1");
-  EXPECT_EQ(message({weights.view(), p.base.k.view(), {}, {}}, {}, weights), "key: shape (2, 2, 90, 24) has dim 24; query has 90");
+  EXPECT_EQ(message({weights.view(), p.k.view(), {}, {}}, {}, weights), "key: shape (2, 2, 90, 24) has dim 24; query has 90");
 }
 
 INSTANTIATE_TEST_SUITE_P(DTypes, Map, ::testing::Values(kF32, kBf16, kF16, kF64), [](const auto& info) { return name_of(info.param); });

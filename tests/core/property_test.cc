@@ -9,6 +9,7 @@
 #include "regard/target.h"
 #include "tests/core/support/any_mask.h"
 #include "tests/core/support/case.h"
+#include "tests/core/support/dense_map.h"
 
 namespace regard::testing {
 
@@ -73,7 +74,7 @@ Case any_case(double most) {
   c.scale = *rc::gen::weightedElement<double>({{6, 0}, {1, 0.05}, {1, -0.125}});
   c.extras = *rc::gen::weightedOneOf<int>({{2, rc::gen::just(0)},
                                            {2, rc::gen::inRange(1, kAllExtras + 1)},
-                                           {1, rc::gen::map(rc::gen::inRange(0, 7), [](int bit) { return 1 << bit; })}});
+                                           {1, rc::gen::map(rc::gen::inRange(0, kExtras), [](int bit) { return 1 << bit; })}});
   const auto often = [](int weight) { return *rc::gen::weightedElement<int>({{static_cast<std::size_t>(weight), 1}, {1, 0}}); };
   c.lse = often(2), c.d_lse = often(1), c.dq = often(5), c.dk = often(5), c.dv = often(5);
   c.wide_out = often(1), c.wide_gradients = often(1);
@@ -83,17 +84,18 @@ Case any_case(double most) {
   return bounded(std::move(c), most);
 }
 
-TEST(Property, AnyAttentionIsWithinTheErrorBars) {
-  rc::detail::TestParams params = rc::detail::configuration().testParams;  // RC_PARAMS may say otherwise
-  if (std::getenv("RC_PARAMS") == nullptr) params.maxSuccess = 250;
-  const double most = 8e6;
+// Fails where `check` says what is wrong with one of `count` random cases (RC_PARAMS may say otherwise).
+template <typename F>
+void for_any_case(const char* what, int count, double most, const F& check) {
+  rc::detail::TestParams params = rc::detail::configuration().testParams;
+  if (std::getenv("RC_PARAMS") == nullptr) params.maxSuccess = count;
   const auto property = [&] {
     const Case c = *rc::gen::exec([&] { return any_case(most); });
     const std::string error = check(c);
     if (!error.empty()) RC_FAIL(error);
   };
   rc::detail::TestMetadata metadata;
-  metadata.id = metadata.description = "any attention is within the error bars";
+  metadata.id = metadata.description = what;
   const auto result = rc::detail::checkTestable(property, metadata, params);
   if (!result.template is<rc::detail::SuccessResult>()) {
     std::ostringstream text;
@@ -102,10 +104,16 @@ TEST(Property, AnyAttentionIsWithinTheErrorBars) {
   }
 }
 
+TEST(Property, AnyAttentionIsWithinTheErrorBars) { for_any_case("any attention is within the error bars", 250, 8e6, check); }
+
+TEST(Property, AnyMapIsThatOfTheFormula) { for_any_case("any map is that of the formula", 150, 2e6, check_map); }
+
 // The case that REGARD_CASE names, to look at a failure again; without it any one.
 TEST(Property, OneCase) {
   const char* text = std::getenv("REGARD_CASE");
-  EXPECT_EQ(check(parse_case(text == nullptr ? "seed=5 lq=40 mask=c.w3:-1@2.&" : text)), "");
+  const Case c = parse_case(text == nullptr ? "seed=5 lq=40 mask=c.w3:-1@2.&" : text);
+  EXPECT_EQ(check(c), "");
+  EXPECT_EQ(check_map(c), "");
 }
 
 TEST(Property, CasesSurviveTheTripThroughText) {

@@ -44,7 +44,7 @@ DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64]
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_weights(dtype):
     q, k = tensors(dtype)
-    bias, sinks = torch.randn(HEADS, LEN_Q, LEN_K), torch.randn(HEADS)
+    bias, sinks = (torch.randn(*shape, requires_grad=True) for shape in ((HEADS, LEN_Q, LEN_K), (HEADS,)))  # gradients end here
     options = dict(mask=regard.causal(), bias=bias, softcap=3.0, modifiers=regard.sinks(sinks))
     p = dense(q, k, oracle.causal(LEN_Q, LEN_K), bias, sinks, 3.0)
     close(regard.attention_map(q, k, **options), p, dtype)
@@ -201,7 +201,28 @@ def test_errors():
         r"maximum: shape": lambda: regard.attention_map(q, k, state=torch.zeros(BATCH, HEADS, LEN_Q - 1)),
         r"layers: none given": lambda: regard.attention_rollout([], 0),
         r"layers\[1\]: batch 2, lengths \(37, 37\)": lambda: regard.attention_rollout([(k, k), (q, q)], 0),
+        r"layers\[0\]: list; expected \(query, key\)": lambda: regard.attention_rollout([[q]], 0),
+        r"rows: slice\(0, 2, None\); expected": lambda: regard.attention_rollout([(q, q)], [slice(0, 2)]),
+        r"rows: True; expected": lambda: regard.attention_map(q, k, rows=True),
+        r"plan: str; expected what regard.plan": lambda: regard.attention_map(q, k, plan="x"),
+        r"state: int; expected what regard.attention_state": lambda: regard.attention_map(q, k, state=5),
+        r"state: tuple of 3; expected": lambda: regard.attention_map(q, k, state=(q, q, q)),
+        r"size: 4; expected \(height, width\)": lambda: regard.attention_picture(q, k, 4),
+        r"size: 2.5; expected a whole number": lambda: regard.attention_picture(q, k, (2.5, 3)),
+        r"count: 2.7; expected a whole number": lambda: regard.attention_top(q, k, 2.7),
         r"residual: 2": lambda: regard.attention_rollout([(q, q)], 0, residual=2),
     }.items():
         with pytest.raises(ValueError, match=expected):
             call()
+    with pytest.raises(TypeError, match="pooling, sise: no such option"):
+        regard.attention_map(q, k, pooling="max", sise=3)
+    with pytest.raises(NotImplementedError, match=r"torch\.func"):
+        torch.func.vmap(regard.attention_map)(q, k)
+    assert torch.equal(regard.attention_map(q, k, rows=torch.tensor(3)), regard.attention_map(q, k, rows=3))
+
+
+def test_huge_scores_need_both_halves_of_lse():
+    """A bias of finfo.min on all keys, as Hugging Face pads whole rows: lse has no room for ln(len_k)."""
+    q, k = tensors()
+    options = dict(bias=torch.full((1, LEN_K), torch.finfo(torch.float32).min))
+    close(regard.attention_map(q, k, state=regard.attention_state(q, k, k, **options), **options), dense(q, k, bias=options["bias"]))

@@ -246,11 +246,26 @@ def test_double_backward_is_an_error():
         first.sum().backward()
 
 
+def test_sinks_of_minus_infinity_are_none():
+    q, k, v = random_inputs()
+    sinks = torch.full((4, 2), -torch.inf, dtype=torch.float64, requires_grad=True)
+    mask = regard.window(0, 0, -40)  # the rows see nothing
+    for options in ({}, {"mask": mask}):
+        out, lse = regard.finish(regard.attention_state(q, k, v, **options), sinks, return_lse=True)
+        expected, expected_lse = regard.attention(q, k, v, return_lse=True, **options)
+        torch.testing.assert_close((out, lse), (expected, expected_lse))
+        assert not torch.autograd.grad(out.sum() + lse.masked_fill(lse == -torch.inf, 0).sum(), sinks)[0].any()
+
+
 def test_errors():
     q, k, v = random_inputs()
     state = regard.attention_state(q, k, v)
     with pytest.raises(ValueError, match=r"modifiers: sinks join once.*regard\.finish"):
         regard.attention_state(q, k, v, modifiers=regard.sinks(torch.zeros(4)))
+    with pytest.raises(ValueError, match="states: State; expected a list"):
+        regard.merge(state)
+    with pytest.raises(ValueError, match=r"maximum: shape \(2, 4, 12\); expected \(2, 4, 13\), a number for each row of out"):
+        regard.State(state.out, state.maximum[..., :-1], state.log_sum)
     with pytest.raises(ValueError, match="states: none"):
         regard.merge([])
     with pytest.raises(ValueError, match=r"states\[1\]: Tensor; expected"):

@@ -119,7 +119,8 @@ class Head {
     double terms = 0;
     for (std::int64_t j = 0; j < n_; ++j) {
       if (!allowed(j)) continue;
-      const Real ds = round_(prob_[j] * (dp_[j] * factor(j) - delta + d_lse));
+      const Real last = round_(prob_[j] * (dp_[j] * factor(j) - delta + d_lse));
+      const Real ds = p_.bend == 0 ? last : round_(last * bent_[j] * bent_[j]);
       const Real before = p_.softcap == 0 ? ds : round_(ds * (1 - squash_[j] * squash_[j]));
       const double term = std::abs(prob_[j]) * (std::abs(dp_[j] * factor(j)) + std::abs(delta) + std::abs(d_lse));
       if (!p_.bias_after.empty()) r_.d_bias_after[row_ * n_ + j] = ds;
@@ -200,6 +201,7 @@ class Head {
     s_.assign(n_, 0);
     cooled_.assign(n_, 0);
     squash_.assign(p_.softcap == 0 ? 0 : n_, 0);
+    bent_.assign(p_.bend == 0 ? 0 : n_, 0);
     for (std::int64_t d = 0; d < p_.dim; ++d) {
       const Real q = static_cast<Real>(p_.q[row_ * p_.dim + d]);
       if (!p_.score_v.empty()) {
@@ -218,6 +220,11 @@ class Head {
         s_[j] = round_(static_cast<Real>(p_.softcap) * squash_[j]);
       }
       if (!p_.bias_after.empty()) s_[j] = round_(s_[j] + static_cast<Real>(p_.bias_after[row_ * n_ + j]));
+      if (p_.bend != 0) {
+        const Real bend = static_cast<Real>(p_.bend);
+        bent_[j] = bend / (bend + std::abs(s_[j]));
+        s_[j] = round_(round_(s_[j] * bent_[j]) + static_cast<Real>(p_.bias_last[row_ * n_ + j]));
+      }
     }
   }
 
@@ -228,7 +235,7 @@ class Head {
   std::int64_t row_ = 0;
   bool sees_ = false;
   std::vector<Real> k_, v_, kt_, vt_;
-  std::vector<Real> s_, cooled_, squash_, prob_, out_, dp_, dq_;
+  std::vector<Real> s_, cooled_, squash_, bent_, prob_, out_, dp_, dq_;
   Real* dk_ = nullptr;
   Real* dv_ = nullptr;
   std::vector<Real> d_score_v_;
@@ -313,6 +320,7 @@ DenseProblem reversed(const DenseProblem& p) {
   for (std::size_t at = 0; at < r.allowed.size(); at += p.len_k) std::reverse(r.allowed.begin() + at, r.allowed.begin() + at + p.len_k);
   r.bias_before = backwards(p.bias_before, p.len_k);
   r.bias_after = backwards(p.bias_after, p.len_k);
+  r.bias_last = backwards(p.bias_last, p.len_k);
   r.factors = backwards(p.factors, p.len_k);
   return r;
 }

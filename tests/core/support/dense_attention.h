@@ -2,7 +2,8 @@
 //
 // In float64 (long double for float64 tests) this is the tests' oracle. In float, or in float with each intermediate rounded
 // to bfloat16 or float16, it is what the plain softmax(q @ k.T) @ v of that dtype gives, whose error sets the error bars.
-// Nothing of the library is used: what is allowed is a dense boolean matrix, a bias is a dense matrix, both made by test code.
+// Nothing of the library is used: what is allowed is a dense boolean matrix, a bias is a dense matrix, both made by test code. (What
+// dropout drops is asked of the library's scalar dropout_keeps(), whose numbers have tests of their own.)
 #pragma once
 
 #include <cstdint>
@@ -22,8 +23,10 @@ struct DenseProblem {
   std::vector<double> score_v;                  // (batch, heads, dim): scores are scale * score_v . tanh(q + k); empty: scale * q . k
   std::vector<std::uint8_t> allowed;            // empty: all pairs
   std::vector<double> bias_before, bias_after;  // before and after the softcap; empty: none
-  std::vector<double> temperature;              // (heads), divides the scaled scores; empty: none
-  std::vector<double> sinks;                    // (heads, sinks_of_head)
+  double bend = 0;                              // s <- bend * s / (bend + |s|) + bias_last behind all that; 0: none
+  std::vector<double> bias_last;
+  std::vector<double> temperature;  // (heads), divides the scaled scores; empty: none
+  std::vector<double> sinks;        // (heads, sinks_of_head)
   std::int64_t sinks_of_head = 0;
   std::vector<double> factors;       // multiply weights after the softmax; empty: none
   std::vector<double> d_out, d_lse;  // empty d_out: no backward pass; empty d_lse: zeros

@@ -1,6 +1,7 @@
 #include "tests/core/support/extras.h"
 
 #include <cmath>
+#include <type_traits>
 
 namespace regard::testing {
 namespace {
@@ -32,6 +33,39 @@ struct At {
   double kept() const { return dropout_keeps(extras.dropout, pair.batch, pair.head, pair.row, pair.key) ? 1 / (1 - extras.dropout.p) : 0; }
 };
 
+// A function of a user's: s <- kBend * s / (kBend + |s|) + shift of the pair.
+constexpr double kBend = 6;
+double shift_of(std::int64_t b, std::int64_t h, std::int64_t i, std::int64_t j) {
+  return 0.05 * static_cast<double>((11 * b + 7 * h + 3 * i + 5 * j) % 13);
+}
+template <typename Real, typename F>
+void for_each_element(const FunctionTile& tile, F f) {
+  for (std::int64_t r = 0; r < tile.rows; ++r) {
+    for (std::int64_t c = 0; c < tile.columns; ++c) {
+      const std::int64_t at = r * tile.stride + c;
+      const auto* scores = static_cast<const Real*>(tile.scores);
+      f(static_cast<Real*>(tile.data)[at], scores == nullptr ? Real{0} : scores[at], tile.query + r * tile.step, tile.key + c * tile.step);
+    }
+  }
+}
+template <typename F>
+void visit(const FunctionTile& tile, F f) {
+  tile.is_double ? for_each_element<double>(tile, f) : for_each_element<float>(tile, f);
+}
+void apply_function(const FunctionTile* tile, void* /*context*/) {
+  visit(*tile, [&](auto& s, auto /*score*/, std::int64_t i, std::int64_t j) {
+    using Real = std::decay_t<decltype(s)>;
+    const Real bend = kBend;
+    s = s * (bend / (bend + std::abs(s))) + static_cast<Real>(shift_of(tile->batch, tile->head, i, j));
+  });
+}
+void derive_function(const FunctionTile* tile, void* /*context*/) {
+  visit(*tile, [](auto& gradient, auto score, std::int64_t /*i*/, std::int64_t /*j*/) {
+    const decltype(score) bend = kBend, slope = bend / (bend + std::abs(score));
+    gradient *= slope * slope;
+  });
+}
+
 }  // namespace
 
 void Extras::append(std::vector<Modifier>& modifiers) const {
@@ -40,6 +74,7 @@ void Extras::append(std::vector<Modifier>& modifiers) const {
   if (which & kRelative) modifiers.push_back(RelativeBias{table.view(), entries(query_code), entries(key_code), entries(buckets), shift});
   if (which & kTemperature) modifiers.push_back(Temperature{temperature.view()});
   if (which & kMultiplier) modifiers.push_back(Multiplier{multiplier.view()});
+  if (which & kFunction) modifiers.push_back(Function{apply_function, derive_function, nullptr});
   if (which & kAlibi) modifiers.push_back(Alibi{slopes.view()});
   if (which & kDropout) modifiers.push_back(dropout);
 }
@@ -61,12 +96,17 @@ void Extras::apply(const Rule& rule, DenseProblem& p) const {
     p.sinks_of_head = sinks.shape()[3];
   }
   if (which & (kAlibi | kRelative)) p.bias_after.resize(matrix);
+  if (which & kFunction) {
+    p.bend = kBend;
+    p.bias_last.resize(matrix);
+  }
   if (which & (kGaussian | kMultiplier | kDropout)) p.factors.assign(matrix, 1);
   std::size_t at = 0;
   for_each_index({p.batch, p.heads, p.len_q, p.len_k}, [&](auto b, auto h, auto i, auto j) {
     const At here{*this, pair_of(rule, shape, b, h, i, j)};
     if (which & kAlibi) p.bias_after[at] -= slopes.broadcast_at(b, h, 0, 0) * here.distance();
     if (which & kRelative) p.bias_after[at] += here.table();
+    if (which & kFunction) p.bias_last[at] = shift_of(b, h, i, j);
     if (which & kGaussian) p.factors[at] *= here.gaussian();
     if (which & kMultiplier) p.factors[at] *= here.multiplier();
     if (which & kDropout) p.factors[at] *= here.kept();

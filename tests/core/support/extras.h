@@ -12,8 +12,17 @@
 namespace regard::testing {
 
 // Which of them a random problem has.
-enum Extra : int { kSinks = 1, kGaussian = 2, kRelative = 4, kTemperature = 8, kMultiplier = 16, kAlibi = 32, kDropout = 64 };
-inline constexpr int kAllExtras = 127;
+enum Extra : int {
+  kSinks = 1,
+  kGaussian = 2,
+  kRelative = 4,
+  kTemperature = 8,
+  kMultiplier = 16,
+  kAlibi = 32,
+  kDropout = 64,
+  kFunction = 128
+};
+inline constexpr int kExtras = 8, kAllExtras = 255;
 
 struct Extras {
   int which = 0;
