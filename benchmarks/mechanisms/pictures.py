@@ -48,7 +48,8 @@ def _picture(entry: Entry) -> torch.Tensor:
     return weights[:, head] if packed else weights[0, head]
 
 
-def _draw(weights: torch.Tensor) -> Image.Image:
+def drawing(entry: Entry) -> Image.Image:
+    weights = _picture(entry)
     strength = (weights / weights.flatten().quantile(0.995)).clamp(0, 1).sqrt() * (len(_INKS) - 1)
     inks = torch.tensor(_INKS, dtype=torch.float32)
     lower = strength.floor().long().clamp(max=len(_INKS) - 2)
@@ -65,7 +66,7 @@ def main() -> None:
     parser.add_argument("--sheet", type=Path, metavar="FILE")
     arguments = parser.parse_args()
     PICTURES.mkdir(parents=True, exist_ok=True)
-    drawn = [(name, _draw(_picture(entry))) for name, entry in entries().items()]
+    drawn = [(name, drawing(entry)) for name, entry in entries().items()]
     for name, image in drawn:
         image.quantize(64).save(PICTURES / f"{name}.png", optimize=True)
     if arguments.sheet:

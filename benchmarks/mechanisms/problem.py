@@ -24,7 +24,7 @@ class Problem:
         code = compile(entry.python, entry.name, "eval")
         theirs = self.rival.make(self.x)
         self._calls = {"ours": lambda x: eval(code, vars(x)), "theirs": theirs}
-        self._d_out = torch.randn_like(self.forward("ours"))
+        self.d_out = torch.randn_like(self.forward("ours"))
 
     def forward(self, whose: str) -> torch.Tensor:
         with torch.no_grad():
@@ -32,7 +32,7 @@ class Problem:
 
     def step(self, whose: str) -> tuple[torch.Tensor, ...]:
         """Forward and backward: the gradients of q, k, v and what is learned besides."""
-        return torch.autograd.grad(self._calls[whose](self._with_leaves), list(self.leaves.values()), self._d_out)
+        return torch.autograd.grad(self._calls[whose](self._with_leaves), list(self.leaves.values()), self.d_out)
 
     def run(self, direction: str, whose: str):
         return self.forward(whose) if direction == "forward" else self.step(whose)

@@ -1,5 +1,5 @@
 """docs/mechanisms.md: its lines of Python give what the papers' formulas give in plain PyTorch, gradients included, and its lines of
-C++ the same again; its pictures exist."""
+C++ the same again; its pictures are those of its lines."""
 
 import os
 import re
@@ -9,12 +9,14 @@ import sys
 
 import pytest
 import torch
+from PIL import Image
 from tree import ROOT
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 from mechanisms import page
 from mechanisms.inputs import Size
+from mechanisms.pictures import drawing
 from mechanisms.problem import Problem
 from mechanisms.rivals import RIVALS
 
@@ -49,14 +51,31 @@ struct Tensor {  // a file: dtype and shape as five int64, then the elements
   regard::TensorView view;
 };
 
-bool run(const char* name, const Tensor& q, const Tensor& k, const Tensor& v, const regard::Options& options) {
+struct Result {  // a tensor of the shape (batch, heads, rows, dim), written to a file
+  Result(std::int64_t batch, std::int64_t heads, std::int64_t rows, std::int64_t dim)
+      : values(static_cast<std::size_t>(batch * heads * rows * dim)),
+        view(regard::MutableTensorView::bhsd(values.data(), regard::DType::kFloat32, batch, heads, rows, dim)) {}
+  explicit Result(const regard::Shape& s) : Result(s[0], s[1], s[2], s[3]) {}
+  void write(const std::string& path) const {
+    const auto bytes = static_cast<std::streamsize>(4 * values.size());
+    std::ofstream(path, std::ios::binary).write(reinterpret_cast<const char*>(values.data()), bytes);
+  }
+  std::vector<float> values;
+  regard::MutableTensorView view;
+};
+
+bool run(const std::string& name, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& d_out, const regard::Options& options) {
   const auto& s = q.view.shape;
-  std::vector<float> result(static_cast<std::size_t>(s[0] * s[1] * s[2] * v.view.shape[3]));
-  regard::Outputs outputs;
-  outputs.out = regard::MutableTensorView::bhsd(result.data(), regard::DType::kFloat32, s[0], s[1], s[2], v.view.shape[3]);
-  const regard::Status status = regard::forward({q.view, k.view, v.view}, options, outputs);
+  Result out(s[0], s[1], s[2], v.view.shape[3]), maximum(s[0], s[1], s[2], 1), log_sum(s[0], s[1], s[2], 1);
+  Result dq(s), dk(k.view.shape), dv(v.view.shape);
+  regard::Status status = regard::forward({q.view, k.view, v.view}, options, {out.view, maximum.view, log_sum.view, {}});
+  if (status.ok()) {
+    const auto read = [](const Result& result) { return regard::as_const(result.view); };
+    status = regard::backward({q.view, k.view, v.view, read(out), read(maximum), read(log_sum), d_out.view, {}}, options,
+                              {dq.view, dk.view, dv.view, {}});
+  }
   if (!status.ok()) std::cerr << name << ": " << status.message() << "\\n";
-  std::ofstream(std::string(name) + ".out", std::ios::binary).write(reinterpret_cast<char*>(result.data()), 4 * result.size());
+  out.write(name + ".out"), dq.write(name + ".dq"), dk.write(name + ".dk"), dv.write(name + ".dv");
   return status.ok();
 }
 """
@@ -83,12 +102,26 @@ def test_python_line(name):
         here.difference(direction)
 
 
-def test_pictures_and_speeds():
-    assert {path.stem for path in page.PICTURES.glob("*.png")} == set(ENTRIES)
+def test_speeds():
     text = page.PAGE.read_text()
     for name in ENTRIES:
         speeds = re.search(rf"<!-- {name} -->(.*?)<!-- end -->", text)
         assert speeds and re.match(r"\*\*[\d.]+x / [\d.]+x\*\*", speeds[1]), f"{name}: run ./dev bench mechanisms --readme"
+
+
+def _levels_apart(a, b):
+    """The mean over pixels and colours, of 255."""
+    a, b = (torch.frombuffer(bytearray(image.convert("RGB").tobytes()), dtype=torch.uint8).float() for image in (a, b))
+    return (a - b).abs().mean().item()
+
+
+def test_pictures_show_the_lines():
+    assert {path.stem for path in page.PICTURES.glob("*.png")} == set(ENTRIES)
+    for name, entry in ENTRIES.items():
+        with Image.open(page.PICTURES / f"{name}.png") as saved:
+            apart = _levels_apart(saved, drawing(entry))  # what is saved has 64 colours
+        assert apart < 3, f"{name}: run python benchmarks/mechanisms/pictures.py"
+    assert _levels_apart(drawing(ENTRIES["window"]), drawing(ENTRIES["dilated"])) > 10
 
 
 def test_linked_files_exist():
@@ -137,8 +170,10 @@ def dump(path, tensor):
 def block(name, folder):
     """A function that reads what the line of C++ names, runs it, and writes its result."""
     lines = []
-    for argument, value in cpp_inputs(name, problem(name).x).items():
-        if argument not in "qkv" and not re.search(rf"\b{argument}\b", ENTRIES[name].cpp):
+    here = problem(name)
+    d_out = here.d_out.transpose(0, 1)[None] if name == "documents" else here.d_out
+    for argument, value in (cpp_inputs(name, here.x) | {"d_out": d_out}).items():
+        if argument not in ("q", "k", "v", "d_out") and not re.search(rf"\b{argument}\b", ENTRIES[name].cpp):
             continue
         if argument in ("apply", "derive"):
             lines.append(f"const auto {argument} = regard_bench_{argument};")
@@ -146,7 +181,7 @@ def block(name, folder):
             whole = argument in ("tokens", "cu", "lengths", "parents")
             dump(folder / f"{name}.{argument}", cpp_view(argument, value.long() if whole else value))
             tensor = f'Tensor("{name}.{argument}")'
-            if argument in "qkv":
+            if argument in ("q", "k", "v", "d_out"):
                 lines.append(f"const {tensor.replace('Tensor', f'Tensor {argument}')};")
             elif whole:
                 lines.append(f"const auto {argument} = {tensor}.ints();")
@@ -154,7 +189,7 @@ def block(name, folder):
                 lines.append(f"const {tensor.replace('Tensor', f'Tensor {argument}_')}; const auto {argument} = {argument}_.view;")
         else:
             lines.append(f"const {'double' if isinstance(value, float) else 'std::int64_t'} {argument} = {value};")
-    lines = [f"bool {name}() {{", *lines, "regard::Options options;", ENTRIES[name].cpp, f'return run("{name}", q, k, v, options);']
+    lines = [f"bool {name}() {{", *lines, "regard::Options options;", ENTRIES[name].cpp, f'return run("{name}", q, k, v, d_out, options);']
     return "\n  ".join(lines) + "\n}\n"
 
 
@@ -172,10 +207,34 @@ def cpp_results(tmp_path_factory):
     return folder
 
 
+def learned_before(name, x, found):
+    """Gradients of what the page's line of Python takes, from those of q and k that C++ was handed."""
+    if name == "luong_general":
+        found["q"] = found["q"] @ x.w.t()
+    if name == "luong_concat":
+        half = x.q.shape[-1]
+        found["q"], found["k"] = found["q"] @ x.w[:, :half], found["k"] @ x.w[:, half:]
+    if name == "luong_location":
+        found["w"] = found.pop("k").sum((0, 1))
+    return found
+
+
 @pytest.mark.parametrize("name", ENTRIES)
 def test_cpp_line(name, cpp_results):
-    expected = problem(name).forward("ours")
-    if name == "documents":
-        expected = expected.transpose(0, 1)
-    result = torch.frombuffer(bytearray((cpp_results / f"{name}.out").read_bytes()), dtype=torch.float32)
-    torch.testing.assert_close(result.reshape(expected.shape), expected, rtol=0, atol=2e-6)
+    here = problem(name)
+    x = cpp_inputs(name, here.x)
+    cpp = {a: x[a] for a in "qkv"}
+
+    def read(kind, like):
+        values = torch.frombuffer(bytearray((cpp_results / f"{name}.{kind}").read_bytes()), dtype=torch.float32)
+        values = values.reshape(like.shape)
+        return values[0].transpose(0, 1) if name == "documents" else values
+
+    expected = here.forward("ours")
+    out = expected.transpose(0, 1)[None] if name == "documents" else expected
+    torch.testing.assert_close(read("out", out), expected, rtol=0, atol=2e-6)
+    found = learned_before(name, here.x, {a: read(f"d{a}", like) for a, like in cpp.items()})
+    exact = dict(zip(here.names, here.step("ours"), strict=True))
+    for a, gradient in found.items():
+        largest = exact[a].abs().max().item()
+        torch.testing.assert_close(gradient, exact[a], rtol=0, atol=1e-5 * largest, msg=lambda text, a=a: f"d{a}: {text}")

@@ -1,4 +1,4 @@
-"""The README's snippets compile and run as they stand there, and the files that it links exist."""
+"""The snippets of README.md and docs/maps.md compile and run as they stand there, and the files that they link exist."""
 
 import os
 import re
@@ -8,12 +8,14 @@ import sys
 import pytest
 from tree import ROOT
 
-README = ROOT / "README.md"
-TEXT = README.read_text() if README.exists() else ""
+PAGES = [ROOT / "README.md", ROOT / "docs/maps.md"]
 
 
 def snippets(language):
-    return re.findall(rf"^```{language}\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+    found = []
+    for page in PAGES:
+        found += re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    return found
 
 
 def program(snippet):
@@ -31,7 +33,7 @@ def check(command):
     assert done.returncode == 0, f"{done.stdout}{done.stderr}"
 
 
-def test_the_readme_has_snippets_of_both_languages():
+def test_there_are_snippets_of_both_languages():
     assert snippets("cpp") and snippets("python")
 
 
@@ -52,7 +54,9 @@ def test_python_snippet(number, tmp_path):
     check([sys.executable, source])
 
 
-def test_linked_files_exist():
-    targets = re.findall(r"\]\(([^)#\s]+)\)", TEXT) + re.findall(r'src="([^"]+)"', TEXT)
-    missing = [target for target in targets if "://" not in target and not (ROOT / target).exists()]
-    assert not missing
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_linked_files_exist(page):
+    text = page.read_text()
+    targets = re.findall(r"\]\(([^)#\s]+)\)", text) + re.findall(r'src="([^"]+)"', text)
+    missing = [target for target in targets if "://" not in target and not (page.parent / target).exists()]
+    assert targets and not missing
