@@ -104,9 +104,19 @@ TEST_P(MapAnswers, APictureOfEveryPairIsTheMap) {
   for (const Rule& rule : {see_causal(), see_dilated(5, 5, {3, 3, 2, 2}), see_window(2, 2) | see_global_tokens({{7, 50}})}) {
     const Problem p = problem(GetParam(), rule);
     Tensor picture(p.statistics_dtype(), {kBatch, kHeads, kRows, kKeys}), weights = picture;
-    ASSERT_TRUE(attention_picture(map_inputs(p), p.options(), {}, Pooling::kMax, picture.mutable_view()).ok());
-    ASSERT_TRUE(attention_weights(map_inputs(p), p.options(), {}, weights.mutable_view()).ok());
+    const Results pass = run(p);
+    MapInputs inputs = map_inputs(p);
+    inputs.maximum = pass.maximum.view(), inputs.log_sum = pass.log_sum.view();
+    ASSERT_TRUE(attention_picture(inputs, p.options(), {}, Pooling::kMax, picture.mutable_view()).ok());
+    ASSERT_TRUE(attention_weights(inputs, p.options(), {}, weights.mutable_view()).ok());
     EXPECT_TRUE(same_bits(picture, weights));
+    // Its own statistics a picture makes in the order of rows that is cheapest: other bits, the same weights.
+    Tensor alone = picture;
+    ASSERT_TRUE(attention_picture(map_inputs(p), p.options(), {}, Pooling::kMax, alone.mutable_view()).ok());
+    for_each_index(alone.shape(), [&](auto b, auto h, auto i, auto j) {
+      const double weight = weights.at(b, h, i, j);
+      ASSERT_NEAR(alone.at(b, h, i, j), weight, 16 * eps(p.statistics_dtype()) * weight);
+    });
   }
 }
 

@@ -127,14 +127,17 @@ Status run_map(MapCall& call, const MapInputs& inputs, const Options& options, c
   AdditiveMemory additive;
   if (Status status = prepare_forward(pass, options, outputs, plan, call.layout, call.modifiers, additive, task.pass); !status.ok())
     return status;
+  // Pictures can be made of rows in any order; means are made of heads that may differ in it. Statistics too, of all rows.
+  const plan::Layout& own_order = *task.pass.layout;
+  const plan::Layout& order = task.kind == MapTask::Kind::kPicture && !task.mean ? in_best_order(own_order, options, pass) : own_order;
+  if (task.region.row_begin == 0 && task.region.row_end == q[2]) task.pass.layout = &order;
   Statistics statistics;
   if (!inputs.maximum.given()) {
     if (Status status = statistics.place(task, own); !status.ok()) return status;
     schedule::cut_statistics(task);
     if (Status status = run_forward(task.pass, executor); !status.ok()) return status;
   }
-  // Pictures can be made of rows in any order; means are made of heads that may differ in it.
-  if (task.kind == MapTask::Kind::kPicture && !task.mean) task.pass.layout = &in_best_order(*task.pass.layout, options, pass);
+  task.pass.layout = &order;
   schedule::cut_map(task);
   const MapRegion& region = task.region;
   const double pairs = static_cast<double>((region.batch_end - region.batch_begin) * (region.head_end - region.head_begin)) *
