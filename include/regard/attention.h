@@ -34,8 +34,8 @@ struct Options {
 };
 
 // q (batch, heads_q, len_q, dim), k (batch, heads_kv, len_k, dim), v (batch, heads_kv, len_k, dim_v). One dtype for all three:
-// float32, bfloat16, float16 (computed in float32) or float64 (computed in float64). 1 <= dim, dim_v <= 512 (2048 with additive scores).
-// heads_q is a multiple of heads_kv; query head h reads kv head h / (heads_q / heads_kv). Lengths may be 0.
+// float32, bfloat16, float16 (computed in float32) or float64 (computed in float64). 1 <= dim <= 512 (2048 with additive
+// scores), 1 <= dim_v <= 2048. heads_q is a multiple of heads_kv; query head h reads kv head h / (heads_q / heads_kv). Lengths may be 0.
 struct Inputs {
   TensorView q, k, v;
 };

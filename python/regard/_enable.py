@@ -135,8 +135,10 @@ def _covered(query, key, value, a, b, c):
     dtype = query.dtype
     if dtype not in _dtypes or key.dtype is not dtype or value.dtype is not dtype:
         return "dtype"
-    if not 1 <= a[-1] <= 512 or not 1 <= c[-1] <= 512:
+    if not 1 <= a[-1] <= 512:
         return "head dim outside 1 to 512"
+    if not 1 <= c[-1] <= 2048:
+        return "value's head dim outside 1 to 2048"
     if a[-1] != b[-1] or b[-2] != c[-2]:
         return "shapes that do not fit"
     return None

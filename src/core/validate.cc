@@ -13,7 +13,7 @@
 namespace regard {
 namespace {
 
-constexpr std::int64_t kMaxDim = 512, kMaxAdditiveDim = 2048;
+constexpr std::int64_t kMaxDim = 512, kMaxAdditiveDim = 2048, kMaxValueDim = 2048;
 
 Status invalid(const std::string& name, const std::string& what) { return Status::invalid(name + ": " + what); }
 
@@ -50,9 +50,8 @@ Status check_qkv(const TensorView& q, const TensorView& k, const TensorView& v, 
   }
   REGARD_RETURN_IF_ERROR(check_dtype("key", k.dtype, q.dtype, "as query"));
   REGARD_RETURN_IF_ERROR(check_dtype("value", v.dtype, q.dtype, "as query"));
-  const std::int64_t most = options.score ? kMaxAdditiveDim : kMaxDim;
-  REGARD_RETURN_IF_ERROR(check_dim("query", q, most));
-  REGARD_RETURN_IF_ERROR(check_dim("value", v, most));
+  REGARD_RETURN_IF_ERROR(check_dim("query", q, options.score ? kMaxAdditiveDim : kMaxDim));
+  REGARD_RETURN_IF_ERROR(check_dim("value", v, kMaxValueDim));
   if (k.shape[0] != q.shape[0]) {
     return invalid("key",
                    "shape " + text(k.shape) + " has batch " + std::to_string(k.shape[0]) + "; query has " + std::to_string(q.shape[0]));

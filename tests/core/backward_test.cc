@@ -15,6 +15,12 @@ TEST(Backward, EveryDim) {
       EXPECT_EQ(errors_of(p, run(p)), "") << "dim " << dim << ", dim_v " << dim_v;
     }
   }
+  for (const DType dtype : {kF32, kBf16, kF16, kF64}) {
+    for (const std::int64_t dim_v : {777, 2048}) {
+      const Problem p = random_problem(random, dtype, {1, 1, 1, 15, 40, 24, dim_v});
+      EXPECT_EQ(errors_of(p, run(p)), "") << "dim_v " << dim_v;
+    }
+  }
 }
 
 TEST(Backward, EveryShortLength) {

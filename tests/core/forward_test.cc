@@ -32,6 +32,12 @@ TEST(Forward, EveryDimV) {
     const Problem p = forward_problem(random, kBf16, {1, 1, 1, 15, 40, 8, dim_v});
     EXPECT_EQ(errors_of(p, run(p)), "") << "dim_v " << dim_v;
   }
+  for (const DType dtype : {kF32, kBf16, kF16, kF64}) {
+    for (const std::int64_t dim_v : {600, 1023, 2048}) {
+      const Problem p = forward_problem(random, dtype, {1, 1, 1, 15, 40, 8, dim_v});
+      EXPECT_EQ(errors_of(p, run(p)), "") << "dim_v " << dim_v;
+    }
+  }
 }
 
 TEST(Forward, EveryShortLength) {

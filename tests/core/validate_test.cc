@@ -165,7 +165,7 @@ TEST(Validate, QueryKeyValueShapes) {
   wrong([](Forward& f) { f.inputs.v.shape[1] = 8; }, "value: shape (2, 8, 7, 32); expected (2, 4, 7, 32), batch, heads and length of key");
   wrong([](Forward& f) { f.inputs.q.shape[3] = f.inputs.k.shape[3] = 513; }, "query: shape (2, 8, 5, 513) has dim 513; expected 1 to 512");
   wrong([](Forward& f) { f.inputs.q.shape[3] = f.inputs.k.shape[3] = 0; }, "query: shape (2, 8, 5, 0) has dim 0; expected 1 to 512");
-  wrong([](Forward& f) { f.inputs.v.shape[3] = 600; }, "value: shape (2, 4, 7, 600) has dim 600; expected 1 to 512");
+  wrong([](Forward& f) { f.inputs.v.shape[3] = 2049; }, "value: shape (2, 4, 7, 2049) has dim 2049; expected 1 to 2048");
 }
 
 TEST(Validate, Outputs) {

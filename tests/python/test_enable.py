@@ -166,6 +166,7 @@ def _x(*shape, dtype=torch.float32):
 Q = (2, 4, 9, 8)
 DECLINED = {
     "head dim outside 1 to 512": ((_x(1, 1, 3, 600),) * 3, {}),
+    "value's head dim outside 1 to 2048": ((_x(1, 1, 3, 16), _x(1, 1, 3, 16), _x(1, 1, 3, 2100)), {}),
     "heads that do not divide": ((_x(*Q), _x(2, 2, 9, 8), _x(2, 1, 9, 8)), dict(enable_gqa=True)),
     "attn_mask together with is_causal": ((_x(*Q),) * 3, dict(attn_mask=torch.rand(9, 9) > 0.3, is_causal=True)),
 }

@@ -221,7 +221,7 @@ struct Bf16PairOps {
       pairs[r] = reinterpret_cast<const Packed*>(copy);
     }
   }
-  static constexpr std::size_t kMostDim = 512;
+  static constexpr std::size_t kMostDim = 2048;
 
   // Two rows as pairs, in panels. Returns whether all is finite.
   static HWY_INLINE bool InterleaveRows(const std::uint16_t* HWY_RESTRICT even, const std::uint16_t* HWY_RESTRICT odd, std::size_t cols,
