@@ -1,8 +1,62 @@
-"""The same bits with any number of PyTorch's threads, and whatever else is in the batch."""
+"""As many threads as PyTorch has; the same bits with any number of them, and whatever else is in the batch."""
+
+import ctypes
+import subprocess
 
 import pytest
 import regard
 import torch
+
+COUNTER = """
+#include <pthread.h>
+#include <time.h>
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_t found[64];
+static int count, wanted;
+
+void start(int threads) { count = 0, wanted = threads; }
+int threads_found(void) { return count; }
+
+static int number(void) {
+  pthread_mutex_lock(&lock);
+  int known = 0;
+  for (int i = 0; i < count; ++i) known |= pthread_equal(found[i], pthread_self());
+  if (!known && count < 64) found[count++] = pthread_self();
+  const int now = count;
+  pthread_mutex_unlock(&lock);
+  return now;
+}
+
+/* A function over tiles that changes nothing: it waits, two seconds at the most, until so many threads have come. */
+void meet(const void* tile, void* context) {
+  struct timespec begin, now;
+  clock_gettime(CLOCK_MONOTONIC, &begin);
+  do clock_gettime(CLOCK_MONOTONIC, &now);
+  while (number() < wanted && now.tv_sec - begin.tv_sec < 2);
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def counter(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("counter")
+    (folder / "counter.c").write_text(COUNTER)
+    subprocess.run(["cc", "-O1", "-shared", "-fPIC", folder / "counter.c", "-o", folder / "counter.so", "-pthread"], check=True)
+    return ctypes.CDLL(str(folder / "counter.so"))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_set_num_threads_is_honoured(counter, threads):
+    torch.set_num_threads(threads)
+    meet = ctypes.cast(counter.meet, ctypes.c_void_p).value
+    q, k, v = (torch.randn(2, 8, 300, 16, requires_grad=True) for _ in range(3))
+    counter.start(threads)
+    out = regard.attention(q, k, v, modifiers=regard.function(meet, meet))
+    assert counter.threads_found() == threads
+    counter.start(threads)
+    out.sum().backward()
+    assert counter.threads_found() == threads
 
 
 def _everything(q, k, v, bias, options):

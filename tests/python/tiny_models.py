@@ -106,6 +106,12 @@ def _text(side):
     return lambda: dict(input_ids=ids(), attention_mask=None if side is None else padding(side))
 
 
+def _speech(padded):
+    """Features are of one length; what is said may be shorter."""
+    mask = dict(decoder_attention_mask=padding("right", 2, 7)) if padded else {}
+    return lambda: dict(input_features=torch.randn(2, 8, 40), decoder_input_ids=ids(2, 7), **mask)
+
+
 def _seq2seq(side):
     return lambda: dict(_text(side)(), decoder_input_ids=ids(3, 7))
 
@@ -139,7 +145,8 @@ CASES = {
     "t5": (t5, _seq2seq(None)),
     "t5-padded": (t5, _seq2seq("right")),
     "vit": (vit, lambda: dict(pixel_values=torch.randn(2, 3, 16, 16))),
-    "whisper": (whisper, lambda: dict(input_features=torch.randn(2, 8, 40), decoder_input_ids=ids(2, 7))),
+    "whisper": (whisper, _speech(False)),
+    "whisper-padded": (whisper, _speech(True)),
 }
 
 
