@@ -48,12 +48,20 @@ def _range(name, wanted, size):
     if wanted is None:
         return 0, size
     if isinstance(wanted, slice):
-        begin, end, step = wanted.indices(size)
-        if step != 1:
+        if wanted.step not in (None, 1):
             raise ValueError(f"{name}: {wanted}; expected a slice of step 1")
+        begin, end = _edge(name, wanted.start, 0, size), _edge(name, wanted.stop, size, size)
         return begin, max(begin, end)
     one = _one(name, wanted, size)
     return one, one + 1
+
+
+def _edge(name, wanted, default, size):
+    """As slice.indices() has it, which not every Dynamo can trace."""
+    if wanted is None:
+        return default
+    edge = _whole(name, wanted)
+    return min(max(edge + size if edge < 0 else edge, 0), size)
 
 
 def _one(name, wanted, size):
