@@ -1,7 +1,7 @@
 // What happens to a score between the product q . k and the softmax, and to a weight between the softmax and the values. Modifiers are
 // values in Options::modifiers; they compose with each other, every mask, score and dtype.
 //
-// Their order is fixed, whatever the order in the list (several of one kind keep theirs):
+// Their order is fixed, whatever the order in the list (several of a kind that may come more than once keep theirs):
 //
 //   score * scale -> Temperature -> Bias that asks to come before -> Softcap -> Bias, Alibi, RelativeBias -> Function -> mask
 //   -> softmax, whose denominator Sinks join -> Dropout, Multiplier, Gaussian -> times V

@@ -62,20 +62,25 @@ def attention(
     """
     if (
         bias is None
-        and not softcap
+        and type(softcap) is float
+        and softcap == 0.0
         and not return_lse
         and (mask is None or (type(mask) is Mask and mask.code >= 0))
         and plan is None
         and part is None
-        and not dropout_p
+        and type(dropout_p) is float
+        and dropout_p == 0.0
         and not modifiers
         and score is None
         and seed is None
-        and (scale is None or type(scale) is float or type(scale) is int)
+        and (scale is None or type(scale) is float)
         and layout == "bhsd"
         and type(query) in _plain
         and type(key) in _plain
         and type(value) in _plain
+        and query.is_cpu
+        and key.is_cpu
+        and value.is_cpu
         and not is_dynamo_compiling()
         and not _transforms()
         and not _any_autocast()
@@ -127,6 +132,10 @@ def prepared(query, key, value, mask, scale, softcap, bias, layout, records):
     if _any_autocast() and not is_dynamo_compiling():
         query, key, value = lowered(query, key, value)
     ints, floats, tensors = encode(mask, scale, softcap, bias, records)
+    for x in tensors:
+        if x.device != query.device:
+            what = "bias" if x is bias else f"a tensor of the mask or a modifier, shape {tuple(x.shape)}"
+            raise ValueError(f"{what}: on {x.device}; query is on {query.device}")
 
     leading = None
     if not agree(query, key, value, order):

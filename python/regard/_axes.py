@@ -71,6 +71,8 @@ def check_tensors(query, key, value):
     for name, x in (("query", query), ("key", key), ("value", value)):
         if not isinstance(x, torch.Tensor):
             raise ValueError(f"{name}: {type(x).__name__}; expected a tensor")
+        if x.device != query.device:
+            raise ValueError(f"{name}: on {x.device}; query is on {query.device}")
 
 
 def agree(query, key, value, order):

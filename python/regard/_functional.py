@@ -4,6 +4,8 @@ import torch
 
 from . import _ops_library as ops
 from ._autograd import DOUBLE_BACKWARD, spread, wanted_bits
+from ._record import kinds
+from .modifiers import SINKS, TEMPERATURE
 
 
 class Functional(torch.autograd.Function):
@@ -36,8 +38,10 @@ class Functional(torch.autograd.Function):
 
     @staticmethod
     def vmap(info, in_dims, query, key, value, ints, floats, order, *tensors):
-        size = info.batch_size
-        call = _Batched(size, order, query, in_dims[0])
+        if not _fold(ints, order, tensors):
+            results = _one_by_one(Functional, info.batch_size, in_dims, query, key, value, ints, floats, order, *tensors)
+            return tuple(torch.stack(x, at) for x, at in zip(results, (0, 0, 1), strict=True)), (0, 0, 1)
+        call = _Batched(info.batch_size, query, in_dims[0])
         inputs = [call.rows(x, d) for x, d in zip((query, key, value), in_dims[:3], strict=True)]
         batched = [call.pairs(x, d) for x, d in zip(tensors, in_dims[6:], strict=True)]
         out, lse, statistics = Functional.apply(*inputs, ints, floats, order, *batched)
@@ -61,7 +65,11 @@ class FunctionalBackward(torch.autograd.Function):
 
     @staticmethod
     def vmap(info, in_dims, d_out, d_lse, query, key, value, out, statistics, ints, floats, order, wanted, *tensors):
-        call = _Batched(info.batch_size, order, query, in_dims[2])
+        if not _fold(ints, order, tensors):
+            inputs = (d_out, d_lse, query, key, value, out, statistics, ints, floats, order, wanted, *tensors)
+            results = _one_by_one(FunctionalBackward, info.batch_size, in_dims, *inputs)
+            return tuple(torch.stack(x) for x in results), (0,) * len(results)
+        call = _Batched(info.batch_size, query, in_dims[2])
         rows = [call.rows(x, d) for x, d in zip((d_out, query, key, value, out), (in_dims[0], *in_dims[2:6]), strict=True)]
         d_lse = None if d_lse is None else call.lead(d_lse, in_dims[1])
         statistics = call.lead(statistics, in_dims[6], 1)
@@ -78,16 +86,31 @@ def _bits(wanted):
     return [i for i in range(wanted.bit_length()) if wanted >> i & 1]
 
 
+def _fold(ints, order, tensors):
+    """Whether a new dimension can become part of the batch: sinks and temperature are the same in all of it, integers count its entries,
+    packed sequences have none."""
+    if order == 2 or any(x.dtype in (torch.int32, torch.int64) for x in tensors):
+        return False
+    return not any(kind in (TEMPERATURE, SINKS) for kind in kinds(ints))
+
+
+def _one_by_one(function, size, in_dims, *inputs):
+    """For each of the function's results, those of every index of the new dimension."""
+    results = []
+    for i in range(size):
+        own = [x if d is None or not isinstance(x, torch.Tensor) else x.select(d, i) for x, d in zip(inputs, in_dims, strict=True)]
+        results.append(function.apply(*own))
+    return list(zip(*results, strict=True))
+
+
 class _Batched:
     """A new dimension of `size` in front, folded into the batch (which may not exist yet)."""
 
-    def __init__(self, size, order, query, in_dim):
+    def __init__(self, size, query, in_dim):
         self.size = size
         self.rank = query.dim() - (in_dim is not None)
         sizes = [n for i, n in enumerate(query.shape) if i != in_dim]
         self.batch = sizes[0] if self.rank == 4 else 1
-        if order == 2:
-            raise NotImplementedError('regard.attention: vmap over layout="thd" is not supported; pack the sequences instead')
 
     def _moved(self, x, in_dim, at=0):
         if in_dim is None:
@@ -110,11 +133,6 @@ class _Batched:
 
     def pairs(self, x, in_dim):
         """A bias or mask: (size * batch, heads, len_q, len_k)."""
-        if x.dtype in (torch.int32, torch.int64):
-            raise NotImplementedError(
-                "regard.attention: vmap with integers (key_lengths, documents, dropout's seed, relative_bias) is not supported; put the "
-                "batch into the tensors"
-            )
         x = self._moved(x, in_dim)
         x = x.reshape(self.size, *(1,) * (5 - x.dim()), *x.shape[1:])
         return x.expand(-1, self.batch, -1, -1, -1).flatten(0, 1)

@@ -6,13 +6,12 @@ mean the weights that it multiplies values with: a row adds up to 1, or to what 
 float32 (float64 for float64 inputs) and carry no gradients. Formulas: include/regard/map.h.
 """
 
-from operator import index
-
 import torch
 
 from . import _ops_library as ops
 from ._attention import _transforms, mask_of, prepared
 from ._axes import check_tensors
+from ._numbers import whole
 from ._options import all_records
 from .score import PreparedKeys
 
@@ -33,16 +32,6 @@ def _fake(query, key, maximum, log_sum, row_weights, ints, floats, tensors, orde
 torch.library.register_fake("regard::_map", _fake)
 
 
-def _whole(name, value):
-    """A whole number; a bool or 2.5 is a mistake."""
-    try:
-        if isinstance(value, bool):
-            raise TypeError
-        return index(value)
-    except TypeError:
-        raise ValueError(f"{name}: {value!r}; expected a whole number") from None
-
-
 def _range(name, wanted, size):
     """[begin, end) of a slice or an int, of which Python's rules hold."""
     if wanted is None:
@@ -60,14 +49,14 @@ def _edge(name, wanted, default, size):
     """As slice.indices() has it, which not every Dynamo can trace."""
     if wanted is None:
         return default
-    edge = _whole(name, wanted)
+    edge = whole(name, wanted)
     return min(max(edge + size if edge < 0 else edge, 0), size)
 
 
 def _one(name, wanted, size):
     expected = f"expected a slice, or an int between {-size} and {size - 1}"
     try:
-        one = _whole(name, wanted)
+        one = whole(name, wanted)
     except ValueError:
         raise ValueError(f"{name}: {wanted!r}; {expected}") from None
     if not -size <= one < size:
@@ -195,7 +184,7 @@ def attention_picture(query, key, size, *, pooling="max", rows=None, cols=None, 
         raise ValueError(f"pooling: {pooling!r}; expected one of {', '.join(map(repr, _POOLINGS))}")
     if not isinstance(size, (tuple, list)) or len(size) != 2:
         raise ValueError(f"size: {size!r}; expected (height, width)")
-    numbers = (*(_whole("size", pixels) for pixels in size), _POOLINGS[pooling])
+    numbers = (*(whole("size", pixels) for pixels in size), _POOLINGS[pooling])
     return _Look(query, key, **options).run(_PICTURE, rows=rows, cols=cols, heads=heads, mean_heads=mean_heads, numbers=numbers)[0]
 
 
@@ -206,7 +195,7 @@ def attention_top(query, key, count, *, rows=None, heads=None, mean_heads=False,
     those of attention_map.
     """
     weights, keys = _Look(query, key, **options).run(
-        _TOP, rows=rows, heads=heads, mean_heads=mean_heads, numbers=(_whole("count", count), 0, 0)
+        _TOP, rows=rows, heads=heads, mean_heads=mean_heads, numbers=(whole("count", count), 0, 0)
     )
     return weights, keys
 

@@ -2,25 +2,14 @@
 
 import torch
 
+from ._numbers import number
 from ._part import Part
 from .masks import NONE, Mask, tensor
-from .modifiers import Modifier, dropout
+from .modifiers import Modifier, check_seed, dropout
 from .score import Score
 
 _SCALE, _SOFTCAP, _BIAS = 20, 21, 22
 AXIS_ORDERS = {"bhsd": 0, "bshd": 1, "thd": 2}  # as src/torch_ops/tensors.h numbers them
-
-
-def number(name, value):
-    """A float; a tensor is refused, whose gradient would be lost."""
-    if isinstance(value, torch.Tensor) and value.requires_grad:
-        raise ValueError(
-            f"{name}: a tensor that requires a gradient; it gets none. Expected a number, or modifiers=regard.temperature(...)"
-        )
-    try:
-        return float(value)
-    except (TypeError, ValueError, OverflowError):
-        raise ValueError(f"{name}: {type(value).__name__}; expected a number") from None
 
 
 def as_mask(mask):
@@ -39,6 +28,8 @@ def all_records(score, modifiers, dropout_p, seed, part=None):
     """The score, the modifiers and the part of a call, those that have arguments of their own among them."""
     if score is not None and not isinstance(score, Score):
         raise ValueError(f"score: {type(score).__name__}; expected None (scaled dot product) or regard.additive(v)")
+    if modifiers is None:
+        modifiers = ()
     if isinstance(modifiers, Modifier):
         modifiers = (modifiers,)
     if not isinstance(modifiers, tuple | list):
@@ -51,21 +42,21 @@ def all_records(score, modifiers, dropout_p, seed, part=None):
         if not isinstance(part, Part):
             raise ValueError(f"part: {type(part).__name__}; expected regard.part(query_begin, key_begin, len_q=..., len_k=...)")
         records = (*records, part)
-    if not dropout_p:
-        return records
-    return (*records, dropout(dropout_p, seed))
+    if type(dropout_p) is not float or dropout_p != 0.0 or seed is not None:
+        dropout_p, seed = number("dropout_p", dropout_p), check_seed(seed)
+    return (*records, dropout(dropout_p, seed)) if dropout_p else records
 
 
 def encode(mask, scale, softcap, bias, records=()):
     """(ints, floats, tensors)."""
-    if scale is None and not softcap and bias is None and not records:
+    cap = 0.0 if type(softcap) is float and softcap == 0.0 else number("softcap", softcap)
+    if scale is None and cap == 0.0 and bias is None and not records:
         return mask.ints, [], mask.tensors
     ints, floats, tensors = list(mask.ints), [], list(mask.tensors)
     if scale is not None:
         ints += (_SCALE, 0)
-        floats.append(number("scale", scale))
-    if softcap:
-        cap = number("softcap", softcap)
+        floats.append(number("scale", scale, ", or modifiers=regard.temperature(...)"))
+    if cap != 0.0:
         if not cap > 0:
             raise ValueError(f"softcap: {softcap}; expected a positive number, or 0 for none")
         ints += (_SOFTCAP, 0)
@@ -74,6 +65,8 @@ def encode(mask, scale, softcap, bias, records=()):
         if not isinstance(bias, torch.Tensor) or not bias.is_floating_point():
             what = bias.dtype if isinstance(bias, torch.Tensor) else type(bias).__name__
             raise ValueError(f"bias: {what}; expected a floating-point tensor (a boolean one is a mask: regard.tensor)")
+        if bias.layout is not torch.strided:
+            raise ValueError(f"bias: a tensor of layout {bias.layout}; expected a dense one")
         ints += (_BIAS, 1, 0)
         tensors.append(bias)
     for record in records:

@@ -1,6 +1,7 @@
 """Plans: which tiles of the score matrix exist, made once for a mask and lengths, reused by many calls, and looked at."""
 
 from . import _ops_library as ops
+from ._numbers import whole
 from ._options import as_mask
 
 
@@ -10,13 +11,14 @@ class Plan:
     __slots__ = ("batch", "handle", "heads", "len_k", "len_q", "mask")
 
     def __init__(self, mask, batch, heads, len_q, len_k):
-        self.handle = 0
         self.mask = as_mask(mask)
+        sizes = dict(batch=batch, heads=heads, len_q=len_q, len_k=len_k)
+        batch, heads, len_q, len_k = (whole(name, size, 0) for name, size in sizes.items())
         self.batch, self.heads, self.len_q, self.len_k = batch, heads, len_q, len_k
         self.handle = ops.make_plan(self.mask.ints, self.mask.tensors, batch, heads, len_q, len_k)
 
     def __del__(self, free=ops.free_plan):  # at the interpreter's end the module may be gone
-        if self.handle:
+        if getattr(self, "handle", 0):  # an argument may have been refused before there was one
             free(self.handle)
 
     # It never changes: copies share it. Elsewhere it is made again.
@@ -35,7 +37,8 @@ class Plan:
 
     def picture(self, batch=0, head=0, width=64):
         """One head's tiles, `width` columns wide: '#' full, '+' partial, '.' absent."""
-        return ops.plan_picture(self.handle, batch, head, width)
+        batch, head = whole("batch", batch, 0, self.batch - 1), whole("head", head, 0, self.heads - 1)
+        return ops.plan_picture(self.handle, batch, head, whole("width", width, 1))
 
     def __repr__(self):
         shape = f"batch={self.batch}, heads={self.heads}, len_q={self.len_q}, len_k={self.len_k}"

@@ -12,3 +12,11 @@ class Record:
 
     def __repr__(self):
         return f"regard.{self.name}(...)"
+
+
+def kinds(ints):
+    """Of all records in a list of their integers."""
+    at = 0
+    while at < len(ints):
+        yield ints[at]
+        at += 2 + ints[at + 1]

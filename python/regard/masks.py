@@ -44,13 +44,10 @@ def _join(a, b, kind, sign):
     return Mask([*a.ints, *b.ints, kind, 0], [*a.tensors, *b.tensors], f"({a.shown} {sign} {b.shown})")
 
 
-_MOST = 2**62  # positions are 64-bit numbers, and are added
-
-
 def _whole(value):
-    """Whether it is a whole number that positions can have."""
+    """Whether it is a whole number that positions can have: one of 64 bits."""
     try:
-        return int(value) == value and abs(value) < _MOST
+        return int(value) == value and -(2**63) <= value < 2**63
     except (TypeError, ValueError, OverflowError):
         return False
 
@@ -64,7 +61,10 @@ def _offset(name, offset):
 
 
 def _integers(name, values, dims=(1,)):
-    tensor = torch.as_tensor(values) if not isinstance(values, list | tuple) or values else torch.empty(0, dtype=torch.int64)
+    try:
+        tensor = torch.as_tensor(values) if not isinstance(values, list | tuple) or values else torch.empty(0, dtype=torch.int64)
+    except (TypeError, ValueError, RuntimeError):  # None, texts, rows of different lengths, numbers beyond 64 bits
+        raise ValueError(f"{name}: {values!r}; expected int32 or int64 numbers, or a tensor of them") from None
     if tensor.dtype not in (torch.int32, torch.int64) or tensor.dim() not in dims:
         expected = " or ".join(("one dimension", "two dimensions")[n - 1] for n in dims)
         raise ValueError(f"{name}: shape {tuple(tensor.shape)}, {tensor.dtype}; expected {expected}, int32 or int64")
@@ -120,8 +120,9 @@ def dilated(left, right, dilation, offset=None):
     """A window of every dilation-th key (Longformer, arXiv 2004.05150): query i sees keys j = i + offset - n * dilation for whole n from
     -right to left; -1 leaves a side unbounded. `dilation` is one number, or one for each query head."""
     sides = _counts("dilated", left=left, right=right)
-    each = _integers("dilation", [dilation] if isinstance(dilation, int) else dilation)
-    shown = dilation if isinstance(dilation, int) else "..."
+    one = not isinstance(dilation, torch.Tensor) and _whole(dilation)
+    each = _integers("dilation", [int(dilation)] if one else dilation)
+    shown = int(dilation) if one else "..."
     return Mask([_DILATED, 4, *sides, *_offset("dilated", offset)], [each], f"dilated({sides[0]}, {sides[1]}, {shown})")
 
 
@@ -137,9 +138,9 @@ def blocks(layout, block_size):
     if not isinstance(layout, torch.Tensor) or layout.dtype != torch.bool or layout.dim() not in (2, 3, 4):
         what = f"{layout.dtype}, shape {tuple(layout.shape)}" if isinstance(layout, torch.Tensor) else type(layout).__name__
         raise ValueError(f"layout: {what}; expected a boolean tensor of 2 to 4 dimensions")
-    sizes = [block_size] * 2 if isinstance(block_size, int) else list(block_size)
+    sizes = list(block_size) if isinstance(block_size, list | tuple) else [block_size] * 2
     if len(sizes) != 2 or not all(map(_whole, sizes)) or min(sizes) < 1:
-        raise ValueError(f"block_size: {block_size}; expected a number of rows from 1, or two (queries, keys)")
+        raise ValueError(f"block_size: {block_size!r}; expected a number of rows from 1, or two (queries, keys)")
     return Mask([_BLOCKS, 2, *map(int, sizes)], [layout], f"blocks({tuple(layout.shape)}, {block_size})")
 
 
@@ -147,9 +148,9 @@ def bigbird(block_size=64, *, window=3, global_blocks=2, random_blocks=3, seed=0
     """BigBird (arXiv 2007.14062): each block of queries sees `window` blocks around its own, `global_blocks` that see all and are seen by
     all (half of them, rounded up, at the front, the rest at the back), and `random_blocks` others, drawn from (seed, head, block)."""
     counts = _counts("bigbird", window=window, global_blocks=global_blocks, random_blocks=random_blocks)
-    if not _whole(block_size) or block_size < 1 or int(seed) != seed or not -(2**63) <= seed < 2**63:
+    if not _whole(block_size) or block_size < 1 or not _whole(seed):
         raise ValueError(
-            f"bigbird: block_size {block_size}, seed {seed}; expected a number of rows from 1, and a seed that fits in an int64"
+            f"bigbird: block_size {block_size!r}, seed {seed!r}; expected a number of rows from 1, and a seed that fits in an int64"
         )
     shown = f"bigbird({block_size}, window={window}, global_blocks={global_blocks}, random_blocks={random_blocks}, seed={seed})"
     return Mask([_BIGBIRD, 5, int(block_size), *counts, int(seed)], [], shown)
@@ -171,7 +172,7 @@ def around(centres, width):
     """Local attention (Luong et al. 2015, arXiv 1508.04025, local-p): query i sees keys within `width` of its centre, any real number. The
     tensor `centres` broadcasts to (batch, heads, len_q), and gets no gradient: the edges of a window have none. Local-m, where the centre
     is the query's own place, is ``regard.window(width, width, 0)``."""
-    if not isinstance(centres, torch.Tensor) or not centres.is_floating_point() or centres.dim() > 3:
+    if not isinstance(centres, torch.Tensor) or not centres.is_floating_point():
         what = f"{centres.dtype}, shape {tuple(centres.shape)}" if isinstance(centres, torch.Tensor) else type(centres).__name__
         raise ValueError(f"centres: {what}; expected a floating-point tensor that broadcasts to (batch, heads, len_q)")
     (width,) = _counts("around", width=width)

@@ -99,7 +99,7 @@ Status check_options(const Options& options, const TensorView& q, const TensorVi
     return invalid("scale", text(*options.scale) + "; expected a number that float32 can hold");
   }
   const Shape scores{q.shape[0], q.shape[1], q.shape[2], k.shape[2]};
-  REGARD_RETURN_IF_ERROR(check_modifiers(options.modifiers, scores));
+  REGARD_RETURN_IF_ERROR(check_modifiers(options.modifiers, scores, statistics_dtype(q.dtype)));
   if (options.part) REGARD_RETURN_IF_ERROR(plan::check_part(*options.part, scores[2], scores[3]));
   if (options.mask.hides_nothing()) return {};
   const bool whole = !options.part.has_value();

@@ -118,7 +118,7 @@ Status validate_map(kernels::MapTask& task, const MapInputs& inputs) {
 }
 
 Status validate_rollout(std::span<const RolloutLayer> layers, double residual, const MutableTensorView& rows) {
-  if (!(residual >= 0 && residual <= 1)) return invalid("residual", std::to_string(residual) + "; expected a share between 0 and 1");
+  if (!(residual >= 0 && residual <= 1)) return invalid("residual", text(residual) + "; expected a share between 0 and 1");
   REGARD_RETURN_IF_ERROR(check_output("rows", rows));
   if (rows.dtype != DType::kFloat32 && rows.dtype != DType::kFloat64) {
     return invalid("rows", std::string("dtype ") + name_of(rows.dtype) + "; expected float32 or float64");

@@ -84,14 +84,20 @@ Status check_relative(const std::string& name, const RelativeBias& bias, const S
   return {};
 }
 
-Status check_positive(const std::string& name, double value) {
-  if (value > 0 && !std::isinf(value)) return {};
-  return invalid(name, std::to_string(value) + "; expected a finite number above 0");
+// A number that kernels divide by: `used` is what they make of it, in `own`.
+Status check_positive(const std::string& name, double value, double used, DType own) {
+  if (!(value > 0) || std::isinf(value)) return invalid(name, text(value) + "; expected a finite number above 0");
+  const auto holds = [own](double x) { return own == DType::kFloat64 ? std::isfinite(x) : std::isfinite(static_cast<float>(x)); };
+  if (holds(used) && holds(1 / used)) return {};
+  return invalid(name, text(value) + "; expected a number that " + name_of(own) + " can divide by");
 }
 
-Status check_temperature(const std::string& name, const TensorView& values, const Shape& scores) {
+Status check_temperature(const std::string& name, const TensorView& values, const Shape& scores, DType own) {
   REGARD_RETURN_IF_ERROR(check_tensor(name, values, {1, scores[1], 1, 1}, "(1, heads, 1, 1)"));
-  for (std::int64_t h = 0; h < values.shape[1]; ++h) REGARD_RETURN_IF_ERROR(check_positive(name, load(values, 0, h, 0, 0)));
+  for (std::int64_t h = 0; h < values.shape[1]; ++h) {
+    const double value = load(values, 0, h, 0, 0);
+    REGARD_RETURN_IF_ERROR(check_positive(name, value, value, own));
+  }
   return {};
 }
 
@@ -102,11 +108,11 @@ Status check_sinks(const std::string& name, const TensorView& logits, const Shap
                  "shape " + text(logits.shape) + "; expected logits of their own for each of " + std::to_string(scores[1]) + " heads");
 }
 
-Status check_modifier(const std::string& name, const Modifier& modifier, const Shape& scores) {
+Status check_modifier(const std::string& name, const Modifier& modifier, const Shape& scores, DType own) {
   const auto& [batch, heads, len_q, len_k] = scores;
-  if (const auto* softcap = std::get_if<Softcap>(&modifier)) return check_positive(name, softcap->cap);
+  if (const auto* softcap = std::get_if<Softcap>(&modifier)) return check_positive(name, softcap->cap, softcap->cap, own);
   if (const auto* bias = std::get_if<Bias>(&modifier)) return check_tensor(name, bias->values, scores, "(batch, heads, len_q, len_k)");
-  if (const auto* temperature = std::get_if<Temperature>(&modifier)) return check_temperature(name, temperature->values, scores);
+  if (const auto* temperature = std::get_if<Temperature>(&modifier)) return check_temperature(name, temperature->values, scores, own);
   if (const auto* alibi = std::get_if<Alibi>(&modifier))
     return check_tensor(name, alibi->slopes, {batch, heads, 1, 1}, "(batch, heads, 1, 1)");
   if (const auto* relative = std::get_if<RelativeBias>(&modifier)) return check_relative(name, *relative, scores);
@@ -119,10 +125,10 @@ Status check_modifier(const std::string& name, const Modifier& modifier, const S
   }
   if (const auto* dropout = std::get_if<Dropout>(&modifier)) {
     if (dropout->p >= 0 && dropout->p <= 1) return {};
-    return invalid(name, "p " + std::to_string(dropout->p) + "; expected a probability from 0 to 1");
+    return invalid(name, "p " + text(dropout->p) + "; expected a probability from 0 to 1");
   }
   const auto& gaussian = std::get<Gaussian>(modifier);
-  REGARD_RETURN_IF_ERROR(check_positive(name + ".sigma", gaussian.sigma));
+  REGARD_RETURN_IF_ERROR(check_positive(name + ".sigma", gaussian.sigma, 2 * gaussian.sigma * gaussian.sigma, own));
   return check_tensor(name + ".centre", gaussian.centre, {batch, heads, len_q, 1}, "(batch, heads, len_q, 1)");
 }
 
@@ -133,12 +139,12 @@ bool at_most_once(const Modifier& modifier) {
 
 }  // namespace
 
-Status check_modifiers(const std::vector<Modifier>& modifiers, const Shape& scores) {
+Status check_modifiers(const std::vector<Modifier>& modifiers, const Shape& scores, DType own) {
   if (modifiers.empty()) return {};
   Names names;
   std::array<bool, std::variant_size_v<Modifier>> met{};
   for (const Modifier& modifier : modifiers) {
-    REGARD_RETURN_IF_ERROR(check_modifier(names.next(modifier), modifier, scores));
+    REGARD_RETURN_IF_ERROR(check_modifier(names.next(modifier), modifier, scores, own));
     if (met[modifier.index()] && at_most_once(modifier)) return invalid(kNames[modifier.index()], "given twice; expected at most one");
     met[modifier.index()] = true;
   }

@@ -151,7 +151,7 @@ TEST(AdditiveSteps, FarGradients) {
   Random random(38);
   for (const DType dtype : {kF32, kF64}) {
     for (const std::int64_t len_q : {1, 3}) {
-      Problem p = additive_problem(random, dtype, {1, 2, 1, len_q, dtype == kF32 ? 11000 : 5500, 64, 32});
+      Problem p = additive_problem(random, dtype, {1, 2, 1, len_q, dtype == kF32 ? 14000 : 7000, 64, 32});
       p.rule = see_lengths({p.len_k() - 100});
       const std::string what = std::string(name_of(dtype)) + ", " + std::to_string(len_q) + " queries";
       const Results plain = run(p, CountingExecutor(2, std::chrono::microseconds(200)));

@@ -329,7 +329,7 @@ TEST(MapAnswersErrors, NameTheArgument) {
   const std::vector<RolloutLayer> layers{{map_inputs(p), options, nullptr}};
   EXPECT_EQ(attention_rollout(layers, 0.5, rows.mutable_view()).message(),
             "layers[0]: query (2, 4, 61, 24) and key (2, 2, 90, 24); expected batch 2 and length 90 of both, as rows (2, 1, 3, 90)");
-  EXPECT_EQ(attention_rollout(layers, 1.5, rows.mutable_view()).message(), "residual: 1.500000; expected a share between 0 and 1");
+  EXPECT_EQ(attention_rollout(layers, 1.5, rows.mutable_view()).message(), "residual: 1.5; expected a share between 0 and 1");
 }
 
 INSTANTIATE_TEST_SUITE_P(DTypes, MapAnswers, ::testing::Values(kF32, kBf16, kF16, kF64),

@@ -190,8 +190,10 @@ TEST(Validate, Scale) {
 
 TEST(Validate, Softcap) {
   ok([](Forward& f) { f.options.modifiers = {Softcap{30}}; });
-  wrong([](Forward& f) { f.options.modifiers = {Softcap{0}}; }, "softcap: 0.000000; expected a finite number above 0");
-  wrong([](Forward& f) { f.options.modifiers = {Softcap{-2}}; }, "softcap: -2.000000; expected a finite number above 0");
+  wrong([](Forward& f) { f.options.modifiers = {Softcap{0}}; }, "softcap: 0; expected a finite number above 0");
+  wrong([](Forward& f) { f.options.modifiers = {Softcap{1e39}}; }, "softcap: 1e+39; expected a number that float32 can divide by");
+  wrong([](Forward& f) { f.options.modifiers = {Softcap{1e-39}}; }, "softcap: 1e-39; expected a number that float32 can divide by");
+  wrong([](Forward& f) { f.options.modifiers = {Softcap{-2}}; }, "softcap: -2; expected a finite number above 0");
   wrong([](Forward& f) { f.options.modifiers = {Softcap{NAN}}; }, "softcap: nan; expected a finite number above 0");
   wrong([](Forward& f) { f.options.modifiers = {Softcap{INFINITY}}; }, "softcap: inf; expected a finite number above 0");
   wrong(
@@ -259,7 +261,7 @@ TEST(Validate, MasksInsideAnExpression) {
 TEST(Validate, BackwardSharesTheChecksOfForward) {
   const auto bad = expect_error<Backward>;
   bad([](Backward& b) { b.inputs.k.shape[1] = 3; }, "key: shape (2, 3, 7, 64) has 3 heads; query has 8, which must be a multiple of them");
-  bad([](Backward& b) { b.options.modifiers = {Softcap{0}}; }, "softcap: 0.000000; expected a finite number above 0");
+  bad([](Backward& b) { b.options.modifiers = {Softcap{0}}; }, "softcap: 0; expected a finite number above 0");
   bad([](Backward& b) { b.options.mask = key_lengths({7}); }, "key_lengths: 1 lengths; expected one for each of 2 batch entries");
 }
 

@@ -92,17 +92,87 @@ NOT_NUMBERS = {
     "window, beyond 64 bits": ("window: left is", lambda: regard.window(2**70, 0)),
     "window, offset": ("window: offset is 0.5", lambda: regard.window(1, 0, 0.5)),
     "blocks, a text": ("block_size: ", lambda: regard.blocks(x(2, 2, dtype=torch.bool), ("a", 2))),
-    "scale, a text": ("scale: str; expected a number", lambda: regard.attention(GOOD, GOOD, GOOD, scale="a")),
-    "scale, too large": ("scale", lambda: regard.attention(GOOD, GOOD, GOOD, scale=1e300)),
+    "scale, a text": ("scale: 'a'; expected a number", lambda: regard.attention(GOOD, GOOD, GOOD, scale="a")),
+    "scale, too large": (
+        r"scale: 1e\+300; expected a number that float32 can hold",
+        lambda: regard.attention(GOOD, GOOD, GOOD, scale=1e300),
+    ),
     "scale with a gradient": ("scale: .*temperature", lambda: regard.attention(GOOD, GOOD, GOOD, scale=torch.ones((), requires_grad=True))),
-    "softcap, a text": ("softcap: str", lambda: regard.attention(GOOD, GOOD, GOOD, softcap="a")),
+    "softcap, a text": ("softcap: 'a'; expected a number", lambda: regard.attention(GOOD, GOOD, GOOD, softcap="a")),
     "plan": ("plan: int; expected what regard.plan", lambda: regard.attention(GOOD, GOOD, GOOD, plan=3)),
     "modifiers": ("modifiers: int; expected a tuple", lambda: regard.attention(GOOD, GOOD, GOOD, modifiers=3)),
-    "seed, a text": ("seed: str; expected an int", lambda: regard.attention(GOOD, GOOD, GOOD, dropout_p=0.5, seed="a")),
+    "seed, a text": ("seed: 'a'; expected a whole number", lambda: regard.attention(GOOD, GOOD, GOOD, dropout_p=0.5, seed="a")),
     "seed, two": ("seed: torch.int64, shape", lambda: regard.attention(GOOD, GOOD, GOOD, dropout_p=0.5, seed=torch.tensor([1, 2]))),
-    "mask of floats": ("mask: a tensor of torch.float32", lambda: regard.attention(GOOD, GOOD, GOOD, mask=x(5, 5))),
-    "bias of 5 dimensions": ("bias", lambda: regard.attention(GOOD, GOOD, GOOD, bias=x(1, 1, 1, 5, 5))),
+    "bias of 5 dimensions": (r"bias: shape \(1, 1, 1, 5, 5\)", lambda: regard.attention(GOOD, GOOD, GOOD, bias=x(1, 1, 1, 5, 5))),
+    "bias elsewhere": ("bias: on meta; query is on cpu", lambda: regard.attention(GOOD, GOOD, GOOD, bias=x(5, 5).to("meta"))),
+    "key elsewhere": ("key: on meta; query is on cpu", lambda: regard.attention(GOOD, GOOD.to("meta"), GOOD)),
+    "sinks elsewhere": ("modifier, shape .* on meta", lambda: attend(modifiers=regard.sinks(x(4).to("meta")))),
+    "sparse bias": ("bias: a tensor of layout torch.sparse", lambda: attend(bias=x(5, 5).to_sparse())),
+    "scale, a text of a number": ("scale: '0.5'; expected a number", lambda: attend(scale="0.5")),
+    "scale, beyond floats": ("scale: a whole number beyond", lambda: attend(scale=10**400)),
+    "softcap, two": ("softcap: Tensor; expected a number", lambda: attend(softcap=torch.ones(2))),
+    "softcap with a gradient": ("softcap: a tensor that requires a gradient", lambda: attend(softcap=torch.nn.Parameter(x()))),
+    "softcap, beyond float32": (r"softcap: 1e\+39; expected a number that float32", lambda: attend(softcap=1e39)),
+    "temperature, below float32": ("temperature: 1e-39; expected a num", lambda: attend(modifiers=regard.temperature(x(4) + 1e-39))),
+    "sigma, none": ("gaussian: sigma: NoneType", lambda: regard.gaussian(x(5), None)),
+    "sigma with a gradient": ("gaussian: sigma: a tensor that requires", lambda: regard.gaussian(x(5), torch.ones((), requires_grad=True))),
+    "sigma, below float32": ("gaussian.sigma: 1e-25; expected", lambda: attend(modifiers=regard.gaussian(x(1, 1, 5), 1e-25))),
+    "dropout_p, a text": ("dropout_p: 'a'", lambda: attend(dropout_p="a")),
+    "seed without dropout": ("seed: 'a'", lambda: attend(seed="a")),
+    "lengths, none": ("lengths: None; expected int32", lambda: regard.key_lengths(None)),
+    "tokens, rows of two lengths": (r"tokens: \[\[0\], \[1, 2\]\]", lambda: regard.global_tokens([[0], [1, 2]])),
+    "blocks, half a row": ("block_size: 1.5", lambda: regard.blocks(x(2, 2, dtype=torch.bool), 1.5)),
+    "blocks, none": ("block_size: None", lambda: regard.blocks(x(2, 2, dtype=torch.bool), None)),
+    "bigbird, seed": ("bigbird: block_size 64, seed None", lambda: regard.bigbird(seed=None)),
+    "t5_bias, a list": ("t5_bias: table: list", lambda: regard.t5_bias([1.0], 5, 5)),
+    "t5_bias, one bucket": ("t5_bias: table: 1 buckets; expected at least 4", lambda: regard.t5_bias(x(1, 4), 5, 5)),
+    "swin_bias, no rows": ("swin_bias: height: 0", lambda: regard.swin_bias(x(9, 4), 0, 2)),
+    "swin_bias, another window's": ("swin_bias: table: 9 entries; expected 15", lambda: regard.swin_bias(x(9, 4), 2, 3)),
+    "codes, beyond int32": ("buckets: from 0 to 4294967296", lambda: codes(buckets=torch.tensor([0, 2**32]))),
+    "codes, booleans": ("query_code: torch.bool", lambda: codes(query_code=torch.ones(5, dtype=torch.bool))),
+    "codes, shift": ("relative_bias: shift: 4.7", lambda: codes(shift=4.7)),
+    "a function of Python": ("function: apply: function; expected the address", lambda: regard.function(lambda tile: None)),
+    "plan, half a row": ("len_q: 5.5; expected a whole number", lambda: regard.plan(regard.causal(), len_q=5.5, len_k=5)),
+    "plan's picture, head": ("head: 9; expected a whole number from 0 to 0", lambda: drawn(head=9)),
+    "plan's picture, width": ("width: 0; expected a whole number from 1", lambda: drawn(width=0)),
+    "luong_general, no weight": ("luong_general: weight: NoneType", lambda: regard.luong_general(GOOD, GOOD, GOOD, None)),
+    "luong_location, one dimension": (r"luong_location: query: shape \(8,\)", lambda: regard.luong_location(x(8), GOOD, x(5, 8))),
+    "luong_location, layout": ("luong_location: layout: 'bshd'", lambda: regard.luong_location(GOOD, GOOD, x(5, 8), layout="bshd")),
 }
+
+
+def attend(**options):
+    return regard.attention(GOOD, GOOD, GOOD, **options)
+
+
+def codes(**changes):
+    good = dict(buckets=torch.zeros(9, dtype=torch.int64), query_code=torch.arange(5), key_code=torch.arange(5), shift=4)
+    return regard.relative_bias(x(3, 4), **(good | changes))
+
+
+def drawn(**options):
+    return regard.plan(regard.causal(), len_q=5, len_k=5).picture(**options)
+
+
+def test_numbers_of_other_kinds_are_served():
+    most = 2**63 - 1
+    masks = [
+        (regard.window(most, 0), regard.window(-1, 0)),
+        (regard.causal(-most), regard.window(0, 0, -most)),
+        (regard.causal(most), None),
+        (regard.dilated(most, most, 2), regard.dilated(-1, -1, torch.tensor([2]))),
+        (regard.around(x(1, 1, 5), most), None),
+        (regard.prefix([0, 0], most), None),
+    ]
+    q, k, v = (torch.randn(2, 4, n, 8) for n in (5, 7, 7))
+    for mask, same in masks:
+        assert torch.equal(regard.attention(q, k, v, mask=mask), regard.attention(q, k, v, mask=same)), mask
+    two = torch.tensor(2)
+    assert regard.dilated(1, 1, two.numpy()[()]).shown == regard.dilated(1, 1, 2).shown
+    assert regard.blocks(x(3, 4, dtype=torch.bool), two.numpy()[()]).ints == regard.blocks(x(3, 4, dtype=torch.bool), 2).ints
+    kept = [regard.attention(q, k, v, dropout_p=0.5, seed=seed) for seed in (2, two, two.numpy()[()])]
+    assert torch.equal(kept[0], kept[1]) and torch.equal(kept[0], kept[2])
+    assert torch.equal(regard.attention(q, k, v, modifiers=None, softcap=0, dropout_p=0, scale=1), regard.attention(q, k, v, scale=1.0))
 
 
 @pytest.mark.parametrize("name", NOT_NUMBERS)

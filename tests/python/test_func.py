@@ -97,9 +97,61 @@ def test_dropout_has_the_gradient_of_its_mask():
     torch.testing.assert_close(actual, torch.autograd.grad(loss(*leaves, dropout_p=0.4), leaves))
 
 
-def test_vmap_over_integers_is_refused_by_name():
-    with pytest.raises(NotImplementedError, match=r"vmap with integers \(key_lengths, documents, dropout's seed, relative_bias\)"):
-        vmap(lambda *x: regard.attention(*x, dropout_p=0.4, seed=1))(*draw(4, 3))
+CODES = dict(query_code=torch.arange(5), key_code=torch.arange(7), shift=4)
+
+ONE_BY_ONE = {  # what cannot become part of the batch: a tensor that may be batched, and the options made of it
+    "sinks": (lambda: torch.randn(4, 3, 2, dtype=torch.float64), lambda x: dict(modifiers=regard.sinks(x))),
+    "temperature": (lambda: torch.rand(4, 3, dtype=torch.float64) + 0.5, lambda x: dict(modifiers=regard.temperature(x))),
+    "seed": (lambda: torch.arange(4), lambda x: dict(dropout_p=0.4, seed=x)),
+    "relative bias": (
+        lambda: torch.randn(4, 11, 3, dtype=torch.float64),
+        lambda x: dict(modifiers=regard.relative_bias(x, torch.arange(11), **CODES)),
+    ),
+    "global tokens": (lambda: torch.tensor([[0], [1], [2], [6]]), lambda x: dict(mask=regard.window(1, 1) | regard.global_tokens(x))),
+}
+
+
+@pytest.mark.parametrize("name", ONE_BY_ONE)
+@pytest.mark.parametrize("batched", [True, False])
+def test_vmap_one_by_one(name, batched):
+    q, k, v = draw(4, 3)
+    make, options = ONE_BY_ONE[name]
+    x = make()
+    own = list(x) if batched else [x[0]] * 4
+
+    def f(q, k, v, x):
+        return regard.attention(q, k, v, **options(x))
+
+    actual = vmap(f, in_dims=(0, 0, 0, 0 if batched else None))(q, k, v, x if batched else x[0])
+    torch.testing.assert_close(actual, torch.stack([f(*inputs) for inputs in zip(q, k, v, own, strict=True)]))
+    if x.is_floating_point():
+        arguments = (0, 1, 2, 3)
+        actual = vmap(grad(lambda *a: f(*a).square().sum(), arguments), in_dims=(0, 0, 0, 0 if batched else None))(
+            q, k, v, x if batched else x[0]
+        )
+        for i in range(4):
+            leaves = [a.clone().requires_grad_() for a in (q[i], k[i], v[i], own[i])]
+            expected = torch.autograd.grad(f(*leaves).square().sum(), leaves)
+            torch.testing.assert_close(tuple(a[i] for a in actual), expected)
+
+
+def test_vmap_of_packed_sequences():
+    q, k, v = (torch.randn(4, n, 3, 8, dtype=torch.float64) for n in (5, 7, 7))
+    options = dict(layout="thd", mask=regard.documents(torch.tensor([0, 2, 5]), torch.tensor([0, 3, 7])))
+    actual = vmap(lambda *x: regard.attention(*x, **options))(q, k, v)
+    torch.testing.assert_close(actual, torch.stack([regard.attention(*x, **options) for x in zip(q, k, v, strict=True)]))
+
+
+def test_jacobian_of_sinks():
+    q, k, v = draw(3)
+    logits = torch.randn(3, 2, dtype=torch.float64)
+
+    def plain_with_sinks(logits):
+        s = torch.cat([q @ k.mT / q.shape[-1] ** 0.5, logits[:, None].expand(-1, q.shape[1], -1)], -1)
+        return torch.softmax(s, -1)[..., : k.shape[1]] @ v
+
+    ours = torch.func.jacrev(lambda logits: regard.attention(q, k, v, modifiers=regard.sinks(logits)))(logits)
+    torch.testing.assert_close(ours, torch.func.jacrev(plain_with_sinks)(logits))
 
 
 def plain(q, k, v):

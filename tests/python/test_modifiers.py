@@ -4,6 +4,7 @@ kernels."""
 import ctypes
 import math
 
+import oracle
 import pytest
 import regard
 import torch
@@ -32,18 +33,18 @@ class Formula:
     def __init__(self):
         self.scores, self.weights, self.sinks, self.divide = [], [], None, None
 
-    def __call__(self, q, k, v, causal=False, softcap=0.0):
+    def __call__(self, q, k, v, allowed=None, softcap=0.0, w=None):
         group = q.shape[1] // k.shape[1]
         k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
-        s = q @ k.mT / math.sqrt(q.shape[-1])
+        s = q @ k.mT / math.sqrt(q.shape[-1]) if w is None else torch.tanh(q[..., :, None, :] + k[..., None, :, :]) @ w
         if self.divide is not None:
             s = s / self.divide[:, None, None]
         if softcap:
             s = softcap * torch.tanh(s / softcap)
         for f in self.scores:
             s = f(s)
-        if causal:
-            s = s.masked_fill(torch.ones(s.shape[-2:], dtype=torch.bool).triu(1 + s.shape[-1] - s.shape[-2]), -math.inf)
+        if allowed is not None:
+            s = s.masked_fill(~allowed, -math.inf)
         if self.sinks is None:
             p = torch.softmax(s, -1)
         else:
@@ -156,15 +157,31 @@ def join(formulas):
     return whole
 
 
-def compare(names, dtype=torch.float64, causal=False, softcap=0.0, heads_kv=2, tolerance=1e-11):
+MASKS = {  # no row of any sees nothing
+    "causal": (regard.causal(), oracle.causal(LEN_Q, LEN_K)),
+    "near or global": (
+        regard.window(2, 1) | regard.global_tokens([0, 9]),
+        oracle.window(LEN_Q, LEN_K, 2, 1) | oracle.global_tokens(LEN_Q, LEN_K, [0, 9]),
+    ),
+    "dilated": (regard.dilated(2, 2, [1, 2, 3, 5]), oracle.dilated(LEN_Q, LEN_K, 2, 2, [1, 2, 3, 5])),
+    "prefix, not far": (
+        regard.prefix([4, 9]) & ~regard.window(0, -1, 5),
+        oracle.prefix(torch.tensor([4, 9]), LEN_Q, LEN_K) & ~oracle.window(LEN_Q, LEN_K, 0, -1, 5),
+    ),
+}
+
+
+def compare(names, dtype=torch.float64, mask=None, softcap=0.0, heads_kv=2, tolerance=1e-11, additive=False):
     made = [make(name) for name in sorted(names, key="function".__eq__)]  # whose place is behind all that is added
     q, k, v = tensors(dtype, heads_kv)
     own = [x.detach().double().requires_grad_() for x in (q, k, v)]
-    expected = join([f for _, _, f in made])(*own, causal=causal, softcap=softcap)
-    mask = regard.causal() if causal else None
-    got = regard.attention(q, k, v, mask=mask, softcap=softcap, modifiers=tuple(m for m, _, _ in made))
+    mask, allowed = MASKS.get(mask, (None, None))
+    w = parameter(DIM, seed=3) if additive else None
+    score = regard.additive(w) if additive else None
+    expected = join([f for _, _, f in made])(*own, allowed=allowed, softcap=softcap, w=w)
+    got = regard.attention(q, k, v, mask=mask, score=score, softcap=softcap, modifiers=tuple(m for m, _, _ in made))
     d_out = torch.randn(expected.shape, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
-    parameters = [p for _, p, _ in made if p is not None]
+    parameters = [p for p in (w, *(p for _, p, _ in made)) if p is not None]
     exact = torch.autograd.grad(expected, [*own, *parameters], d_out)
     found = torch.autograd.grad(got, [q, k, v, *parameters], d_out.to(dtype))
     for a, b in zip((got, *found), (expected, *exact), strict=True):
@@ -174,9 +191,9 @@ def compare(names, dtype=torch.float64, causal=False, softcap=0.0, heads_kv=2, t
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("causal", [False, True])
-def test_one_modifier(name, causal):
-    compare([name], causal=causal)
+@pytest.mark.parametrize("mask", [None, *MASKS])
+def test_one_modifier(name, mask):
+    compare([name], mask=mask)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -185,16 +202,17 @@ def test_one_modifier_in_narrow_dtypes(name, dtype, tolerance):
     compare([name], dtype=dtype, tolerance=tolerance)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(
     names=st.lists(st.sampled_from(NAMES), min_size=2, max_size=6, unique=True),
-    causal=st.booleans(),
+    mask=st.sampled_from([None, *MASKS]),
     softcap=st.sampled_from([0.0, 3.0]),
     heads_kv=st.sampled_from([1, 2, 4]),
     dtype=st.sampled_from([(torch.float64, 1e-11), (torch.float32, 3e-5)]),
+    additive=st.booleans(),
 )
-def test_compositions(names, causal, softcap, heads_kv, dtype):
-    compare(names, dtype[0], causal, softcap, heads_kv, dtype[1])
+def test_compositions(names, mask, softcap, heads_kv, dtype, additive):
+    compare(names, dtype[0], mask, softcap, heads_kv, dtype[1], additive)
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if n != "dropout"])
@@ -329,8 +347,8 @@ def test_alibi_slopes():
     [
         (lambda: regard.alibi(torch.ones(3)), "alibi: shape (1, 3, 1, 1) does not broadcast to (batch, heads, 1, 1)"),
         (lambda: regard.sinks(torch.ones(1, 2)), "sinks: shape (1, 1, 1, 2); expected logits of their own"),
-        (lambda: regard.temperature(torch.tensor([1.0, 2.0, 0.0, 1.0])), "temperature: 0.000000; expected a finite number above 0"),
-        (lambda: regard.gaussian(torch.ones(1, 1, LEN_Q), 0.0), "gaussian.sigma: 0.000000; expected a finite number above 0"),
+        (lambda: regard.temperature(torch.tensor([1.0, 2.0, 0.0, 1.0])), "temperature: 0; expected a finite number above 0"),
+        (lambda: regard.gaussian(torch.ones(1, 1, LEN_Q), 0.0), "gaussian.sigma: 0; expected a finite number above 0"),
         (lambda: regard.multiplier(torch.ones(LEN_K, LEN_Q)), "multiplier: shape"),
         (lambda: regard.alibi([1.0]), "alibi: slopes: list; expected a floating-point tensor"),
         (lambda: dropout(1.5), "dropout_p: 1.5; expected a probability"),

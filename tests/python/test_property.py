@@ -55,7 +55,24 @@ def _both(expression, case):
     if kind == "key_lengths":
         lengths = _lengths(rest[0], case.batch, case.len_k)
         return regard.key_lengths(lengths), oracle.key_lengths(lengths, case.len_k)
-    dense = _random(*rest[:1], case, rest[1])
+    n, sizes = rest[0], (case.len_q, case.len_k)
+    if kind == "dilated":
+        dilations = [1 + (n + head) % 4 for head in range(case.heads_kv * case.group)]
+        return regard.dilated(*rest[1:3], dilations, rest[3]), oracle.dilated(*sizes, *rest[1:3], dilations, rest[3])
+    if kind == "global_tokens":
+        tokens = [token % case.len_k for token in (n, 3 * n + 1)] if case.len_k else []
+        return regard.global_tokens(tokens), oracle.global_tokens(*sizes, tokens)
+    if kind == "prefix":
+        lengths = _lengths(n, case.batch, case.len_k)
+        return regard.prefix(lengths), oracle.prefix(lengths, *sizes)
+    if kind == "blocks":
+        rows, keys = rest[1:]
+        layout = torch.rand(-(-case.len_q // rows), -(-case.len_k // keys), generator=torch.Generator().manual_seed(n)) > 0.5
+        return regard.blocks(layout, (rows, keys)), oracle.blocks(layout, *sizes, rows, keys)
+    if kind == "around":
+        centres = torch.rand(case.batch, 1, case.len_q, generator=torch.Generator().manual_seed(n)) * case.len_k
+        return regard.around(centres, rest[1]), oracle.around(centres, case.len_k, rest[1])
+    dense = _random(n, case, rest[1])
     return regard.tensor(dense), dense
 
 
@@ -66,6 +83,11 @@ _leaves = st.one_of(
     st.tuples(st.just("window"), st.integers(-1, 50), st.integers(-1, 50), _offsets),
     st.tuples(st.just("key_lengths"), st.integers(0, 99)),
     st.tuples(st.just("tensor"), st.integers(0, 99), _axes),
+    st.tuples(st.just("dilated"), st.integers(0, 99), st.integers(0, 9), st.integers(0, 9), _offsets),
+    st.tuples(st.just("global_tokens"), st.integers(0, 99)),
+    st.tuples(st.just("prefix"), st.integers(0, 99)),
+    st.tuples(st.just("blocks"), st.integers(0, 99), st.integers(1, 9), st.integers(1, 9)),
+    st.tuples(st.just("around"), st.integers(0, 99), st.integers(0, 9)),
 )
 _masks = st.recursive(
     _leaves, lambda m: st.one_of(st.tuples(st.sampled_from(["and", "or"]), m, m), st.tuples(st.just("not"), m)), max_leaves=4

@@ -1,4 +1,4 @@
-// Rows of results that are more than the caches hold, written past them: else each line would be fetched only to be written over.
+// Rows of results that are more than caches are likely to keep, written past them: else each line would be fetched only to be written over.
 
 #if defined(REGARD_KERNELS_PAST_CACHES_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef REGARD_KERNELS_PAST_CACHES_INL_H_

@@ -1,0 +1,33 @@
+"""Arguments that are numbers, checked by name."""
+
+from operator import index
+
+import torch
+
+
+def number(name, value, instead=""):
+    """A float; a tensor with a gradient is refused, which would be lost. `instead` says what has one."""
+    if isinstance(value, torch.Tensor) and value.requires_grad:
+        raise ValueError(f"{name}: a tensor that requires a gradient; it gets none. Expected a number{instead}")
+    if isinstance(value, str):
+        raise ValueError(f"{name}: {value!r}; expected a number")
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(f"{name}: a whole number beyond the range of a float; expected a smaller one") from None
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"{name}: {type(value).__name__}; expected a number") from None
+
+
+def whole(name, value, least=None, most=None):
+    """An int; a bool or 2.5 is a mistake."""
+    span = "" if least is None else f" from {least}" if most is None else f" from {least} to {most}"
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        found = index(value)
+    except TypeError:
+        raise ValueError(f"{name}: {value!r}; expected a whole number{span}") from None
+    if (least is not None and found < least) or (most is not None and found > most):
+        raise ValueError(f"{name}: {found}; expected a whole number{span}")
+    return found
