@@ -75,14 +75,20 @@ TEST_P(Strides, GradientsOfShortSequencesMayLieAnywhere) {
 }
 
 // Rows of a group that fills a tile are read where they lie (queries where the scale is 1), unless they lie far apart: then, and in all
-// other groups, they are copied. By the instruction set, a tile has 2 to 12 rows; where scores go through stages, it has all of them.
+// other groups, they are copied. By the instruction set, a tile has 2 to 12 rows; where scores go through stages, as additive ones do, it
+// has all of them.
+enum class Way { kPlain, kStaged, kAdditive };
 TEST_P(Strides, WholeTilesOfRowsMayLieAnywhere) {
   Random random(5);
   for (const std::int64_t rows : {12, 16, 17, 20, 64}) {
-    for (const bool staged : {false, true}) {
+    for (const auto way : {Way::kPlain, Way::kStaged, Way::kAdditive}) {
       Problem straight = random_problem(random, GetParam(), {2, 2, 1, rows, rows, 32, 48});
       straight.scale = 1.0;
-      if (staged) straight.softcap = 20.0;
+      if (way == Way::kStaged) straight.softcap = 20.0;
+      if (way == Way::kAdditive) {
+        straight.score_v = Tensor(GetParam(), {1, 1, 1, 32});
+        straight.score_v.fill_normal(random, 0.3);
+      }
       const Results expected = run(straight);
       EXPECT_EQ(errors_of(straight, expected), "") << rows << " rows";
       for (int lie = 0; lie < kInputLies; ++lie) {

@@ -1,7 +1,7 @@
 #include "regard/executor.h"
 
 #include <atomic>
-#include <system_error>
+#include <exception>
 #include <thread>
 #include <vector>
 
@@ -28,7 +28,7 @@ void ThreadExecutor::run(int workers, const std::function<void(int)>& worker) co
   int started = 1;
   try {
     for (; started < workers; ++started) threads.emplace_back(worker, started);
-  } catch (const std::system_error&) {  // the system has no more threads: the rest runs here, as the contract allows
+  } catch (const std::exception&) {  // the system has no more threads, or no memory for one: the rest runs here, as the contract allows
   }
   worker(0);
   for (int w = started; w < workers; ++w) worker(w);

@@ -152,7 +152,7 @@ class Backward {
     if constexpr (!Gradient::kIsProduct) {
       if (few_) return RowsInVectors(v, first, n, dim_v_, to, RoundUp(dim_v_, kLanes<T>));
     }
-    return Ops::RowsOf(v, first, n, dim_v_, T{1}, Scratch(), to, RowStride(inner_v_), Staged());
+    return Ops::RowsOf(v, first, n, dim_v_, T{1}, Scratch(), to, RowStride(inner_v_), !Gradient::kIsProduct || Staged());
   }
 
   std::size_t KeyPanelStride() const { return most_keys_ / kPair * kWidth<T>; }
