@@ -78,9 +78,6 @@ def attention(
         and type(query) in _plain
         and type(key) in _plain
         and type(value) in _plain
-        and query.is_cpu
-        and key.is_cpu
-        and value.is_cpu
         and not is_dynamo_compiling()
         and not _transforms()
         and not _any_autocast()

@@ -38,19 +38,19 @@ def _fake_forward(query, key, value, ints, floats, tensors, order, plan, lse):
     return out, row.new_empty([3 if lse else 2, *row.shape])
 
 
-def _same_shapes(query, key, value, code):
-    """What broadcasts takes the longer way (see attention()), on the meta device too."""
-    if not agree(query, key, value, code // 16):
-        raise ValueError("query, key, value: shapes differ")
+def _check_alike(query, key, value, code):
+    """What broadcasts takes the longer way (see attention()), on the meta device too; and what is there in part gets its error there."""
+    if not agree(query, key, value, code // 16) or not query.device == key.device == value.device:
+        raise ValueError("query, key, value: shapes or devices differ")
 
 
 def _fake_attend(query, key, value, code, scale):
-    _same_shapes(query, key, value, code)
+    _check_alike(query, key, value, code)
     return fake_attention(query, key, value, [], [], [], code // 16)[0]
 
 
 def _fake_attend_for_gradients(query, key, value, code, scale):
-    _same_shapes(query, key, value, code)
+    _check_alike(query, key, value, code)
     return _fake_forward(query, key, value, [], [], [], code // 16, 0, False)
 
 
