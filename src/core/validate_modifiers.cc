@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <initializer_list>
 #include <string>
 
 #include "core/check_view.h"
@@ -84,11 +85,11 @@ Status check_relative(const std::string& name, const RelativeBias& bias, const S
   return {};
 }
 
-// A number that kernels divide by: `used` is what they make of it, in `own`.
-Status check_positive(const std::string& name, double value, double used, DType own) {
+// A number above 0 that kernels, in `own`, make these of.
+Status check_positive(const std::string& name, double value, std::initializer_list<double> used, DType own) {
   if (!(value > 0) || std::isinf(value)) return invalid(name, text(value) + "; expected a finite number above 0");
   const auto holds = [own](double x) { return own == DType::kFloat64 ? std::isfinite(x) : std::isfinite(static_cast<float>(x)); };
-  if (holds(used) && holds(1 / used)) return {};
+  if (std::all_of(used.begin(), used.end(), holds)) return {};
   return invalid(name, text(value) + "; expected a number that " + name_of(own) + " can divide by");
 }
 
@@ -96,7 +97,7 @@ Status check_temperature(const std::string& name, const TensorView& values, cons
   REGARD_RETURN_IF_ERROR(check_tensor(name, values, {1, scores[1], 1, 1}, "(1, heads, 1, 1)"));
   for (std::int64_t h = 0; h < values.shape[1]; ++h) {
     const double value = load(values, 0, h, 0, 0);
-    REGARD_RETURN_IF_ERROR(check_positive(name, value, value, own));
+    REGARD_RETURN_IF_ERROR(check_positive(name, value, {value, 1 / value}, own));
   }
   return {};
 }
@@ -110,7 +111,8 @@ Status check_sinks(const std::string& name, const TensorView& logits, const Shap
 
 Status check_modifier(const std::string& name, const Modifier& modifier, const Shape& scores, DType own) {
   const auto& [batch, heads, len_q, len_k] = scores;
-  if (const auto* softcap = std::get_if<Softcap>(&modifier)) return check_positive(name, softcap->cap, softcap->cap, own);
+  if (const auto* softcap = std::get_if<Softcap>(&modifier))
+    return check_positive(name, softcap->cap, {softcap->cap, 1 / softcap->cap}, own);
   if (const auto* bias = std::get_if<Bias>(&modifier)) return check_tensor(name, bias->values, scores, "(batch, heads, len_q, len_k)");
   if (const auto* temperature = std::get_if<Temperature>(&modifier)) return check_temperature(name, temperature->values, scores, own);
   if (const auto* alibi = std::get_if<Alibi>(&modifier))
@@ -128,7 +130,7 @@ Status check_modifier(const std::string& name, const Modifier& modifier, const S
     return invalid(name, "p " + text(dropout->p) + "; expected a probability from 0 to 1");
   }
   const auto& gaussian = std::get<Gaussian>(modifier);
-  REGARD_RETURN_IF_ERROR(check_positive(name + ".sigma", gaussian.sigma, 2 * gaussian.sigma * gaussian.sigma, own));
+  REGARD_RETURN_IF_ERROR(check_positive(name + ".sigma", gaussian.sigma, {0.5 / (gaussian.sigma * gaussian.sigma)}, own));
   return check_tensor(name + ".centre", gaussian.centre, {batch, heads, len_q, 1}, "(batch, heads, len_q, 1)");
 }
 

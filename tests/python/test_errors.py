@@ -171,6 +171,8 @@ def test_numbers_of_other_kinds_are_served():
     assert regard.dilated(1, 1, two.numpy()[()]).shown == regard.dilated(1, 1, 2).shown
     assert regard.blocks(x(3, 4, dtype=torch.bool), two.numpy()[()]).ints == regard.blocks(x(3, 4, dtype=torch.bool), 2).ints
     kept = [regard.attention(q, k, v, dropout_p=0.5, seed=seed) for seed in (2, two, two.numpy()[()])]
+    wide = regard.gaussian(x(1, 1, 5), 1e25)  # so wide that it changes nothing
+    assert torch.equal(regard.attention(q, k, v, modifiers=wide), regard.attention(q, k, v, modifiers=regard.multiplier(torch.ones(()))))
     assert torch.equal(kept[0], kept[1]) and torch.equal(kept[0], kept[2])
     assert torch.equal(regard.attention(q, k, v, modifiers=None, softcap=0, dropout_p=0, scale=1), regard.attention(q, k, v, scale=1.0))
 
