@@ -95,7 +95,8 @@ std::vector<Named> every_kind(DType dtype) {
   add("global tokens").rule = see_window(5, 5) | see_global_tokens({{0, 44}});
   add("softcap").softcap = 1.5;
   add("bias").biases.push_back({tensor(kF32, {1, 4, 61, 90}, 5), false});
-  for (int extra = 0; extra < kExtras; ++extra) add("one more modifier").extras = extras_of(1 << extra, static_cast<std::uint64_t>(extra));
+  const char* const names[kExtras] = {"sinks", "gaussian", "relative bias", "temperature", "multiplier", "alibi", "dropout", "function"};
+  for (int extra = 0; extra < kExtras; ++extra) add(names[extra]).extras = extras_of(1 << extra, static_cast<std::uint64_t>(extra));
   add("additive").score_v = tensor(dtype, {1, 1, 1, 24}, 11);
   Problem& whole = add("all together");
   whole.score_v = tensor(dtype, {1, 4, 1, 24}, 12);

@@ -1,4 +1,4 @@
-"""What a caller got wrong is a ValueError that names the argument; what is not served yet is a NotImplementedError that names it."""
+"""What a caller got wrong is a ValueError that names the argument."""
 
 import pytest
 import regard
