@@ -19,6 +19,7 @@ _transforms = torch._C._are_functorch_transforms_active
 _grad_enabled = torch.is_grad_enabled
 with_gradients = Common.apply
 _plain = (torch.Tensor, torch.nn.Parameter)
+_EXACT = 2**53  # whole numbers below it are floats
 
 
 def attention(
@@ -62,18 +63,18 @@ def attention(
     """
     if (
         bias is None
-        and type(softcap) is float
-        and softcap == 0.0
+        and (type(softcap) is float or type(softcap) is int)
+        and softcap == 0
         and not return_lse
         and (mask is None or (type(mask) is Mask and mask.code >= 0))
         and plan is None
         and part is None
-        and type(dropout_p) is float
-        and dropout_p == 0.0
+        and (type(dropout_p) is float or type(dropout_p) is int)
+        and dropout_p == 0
         and not modifiers
         and score is None
         and seed is None
-        and (scale is None or type(scale) is float)
+        and (scale is None or type(scale) is float or (type(scale) is int and abs(scale) < _EXACT))
         and layout == "bhsd"
         and type(query) in _plain
         and type(key) in _plain
