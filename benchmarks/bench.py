@@ -93,7 +93,7 @@ def _measure(arguments: argparse.Namespace) -> dict:
     import torch
     from groups import dense, maps, mechanisms, memory, overhead, ragged, small, sparse, steps, threads, windows
     from groups.settings import Settings
-    from harness import machine, report
+    from harness import machine, matrix_product, report
     from harness.peak import Peak
 
     if arguments.threads:
@@ -104,7 +104,7 @@ def _measure(arguments: argparse.Namespace) -> dict:
     peaks = {f"FMA, {t} thread" + ("s" if t > 1 else ""): peak.measure("fma", t, 0.1) * 1e-9 for t in sorted({1, count})}
     if peak.has_bf16:
         peaks |= {f"bf16, {t} thread" + ("s" if t > 1 else ""): peak.measure("bf16", t, 0.1) * 1e-9 for t in sorted({1, count})}
-    described = machine.describe(target, count, peaks)
+    described = machine.describe(target, count, peaks, matrix_product.shares(peak, sorted({1, count})))
     print(report.heading(described), flush=True)
 
     names = [g for g in GROUPS if g in arguments.groups] or GROUPS

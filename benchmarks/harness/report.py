@@ -51,12 +51,18 @@ def verdict(groups: list[Group]) -> str:
     return f"Goals: {met} of {len(judged)} met, {len(judged) - met} not met."
 
 
+def _matrix_product(machine: dict) -> str:
+    shares = machine.get("matrix_product_shares", {})  # runs of before have none
+    return " and ".join(f"{share:.0%} with {t} {'thread' if t == '1' else 'threads'}" for t, share in shares.items())
+
+
 def heading(machine: dict) -> str:
     peaks = ", ".join(f"{name} {value:.0f}" for name, value in machine["peaks_gflops"].items())
     lines = [
         f"{machine['processor']}, {machine['cores']} cores, target {machine['target']}; torch {machine['torch']}; {machine['date']}; "
         f"commit {machine['commit']}",
         f"Peaks measured now, GFLOP/s: {peaks}. Shares below use the peak measured right beside each timing.",
+        f"For scale: a product of two large float32 matrices (torch.mm) reaches {_matrix_product(machine)}.",
     ]
     if machine["threads"] == 1:
         lines.append("One thread: times are its processor's own, so that what others take away does not count.")
@@ -119,12 +125,14 @@ def markdown(document: dict) -> str:
     """A short, honest table: every kind of case, wins and losses."""
     machine = document["machine"]
     busy = f", while others used it (load average {machine['load_average']:.0f})" if machine["load_average"] > 0.5 else ""
+    product = _matrix_product(machine)
+    scale = f", of which torch.mm of large float32 matrices reached {product}" if product else ""
     multiplier = "matrix unit" if machine["target"] == "amx_bf16" else "bf16 dot product"
     lines = [
         f"`{command(document)}`: {machine['processor']}, {machine['cores']} cores, target "
         f"`{machine['target']}`, PyTorch {machine['torch']}, {machine['date']}{busy}. 8 heads; times are medians of interleaved runs, the "
         "call from Python included (one thread: its processor's time); the share is of the multiply-add (bf16: "
-        f"{multiplier}) peak measured beside each run.",
+        f"{multiplier}) peak measured beside each run{scale}.",
         "",
         "| case | Regard | PyTorch | faster | of peak |",
         "|---|--:|--:|--:|--:|",
