@@ -4,6 +4,8 @@ from operator import index
 
 import torch
 
+_LEAST, _MOST = -(2**63), 2**63 - 1
+
 
 def number(name, value, instead=""):
     """A float; a tensor with a gradient is refused, which would be lost. `instead` says what has one."""
@@ -20,7 +22,7 @@ def number(name, value, instead=""):
 
 
 def whole(name, value, least=None, most=None):
-    """An int; a bool or 2.5 is a mistake."""
+    """An int of 64 bits; a bool or 2.5 is a mistake."""
     span = "" if least is None else f" from {least}" if most is None else f" from {least} to {most}"
     try:
         if isinstance(value, bool):
@@ -28,6 +30,8 @@ def whole(name, value, least=None, most=None):
         found = index(value)
     except TypeError:
         raise ValueError(f"{name}: {value!r}; expected a whole number{span}") from None
+    if not _LEAST <= found <= _MOST:
+        raise ValueError(f"{name}: {found}; expected a whole number{span} that fits in 64 bits")
     if (least is not None and found < least) or (most is not None and found > most):
         raise ValueError(f"{name}: {found}; expected a whole number{span}")
     return found

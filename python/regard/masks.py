@@ -9,6 +9,8 @@ it has no ``~`` for objects: make such a mask outside the compiled function.
 
 import torch
 
+from ._numbers import whole
+
 # Kinds of records, as include/regard/encoding.h numbers them.
 _CAUSAL, _WINDOW, _KEY_LENGTHS, _DOCUMENTS, _TENSOR, _DILATED, _GLOBAL_TOKENS, _BLOCKS, _PREFIX = range(1, 10)
 _AND, _OR, _NOT, _TREE, _AROUND, _BIGBIRD = range(10, 16)
@@ -44,20 +46,8 @@ def _join(a, b, kind, sign):
     return Mask([*a.ints, *b.ints, kind, 0], [*a.tensors, *b.tensors], f"({a.shown} {sign} {b.shown})")
 
 
-def _whole(value):
-    """Whether it is a whole number that positions can have: one of 64 bits."""
-    try:
-        return int(value) == value and -(2**63) <= value < 2**63
-    except (TypeError, ValueError, OverflowError):
-        return False
-
-
 def _offset(name, offset):
-    if offset is None:
-        return [0, 0]
-    if not _whole(offset):
-        raise ValueError(f"{name}: offset is {offset!r}; expected a whole number")
-    return [1, int(offset)]
+    return [0, 0] if offset is None else [1, whole(f"{name}: offset", offset)]
 
 
 def _integers(name, values, dims=(1,)):
@@ -73,10 +63,7 @@ def _integers(name, values, dims=(1,)):
 
 def _counts(name, **counts):
     """The counts as whole numbers, in order; -1, where a window's side may have it, is unbounded."""
-    for side, count in counts.items():
-        if not _whole(count) or count < (-1 if side in ("left", "right") else 0):
-            raise ValueError(f"{name}: {side} is {count!r}; expected a whole number from 0, or -1 for a side without a bound")
-    return [int(count) for count in counts.values()]
+    return [whole(f"{name}: {what}", count, -1 if what in ("left", "right") else 0) for what, count in counts.items()]
 
 
 def causal(offset=None):
@@ -120,9 +107,9 @@ def dilated(left, right, dilation, offset=None):
     """A window of every dilation-th key (Longformer, arXiv 2004.05150): query i sees keys j = i + offset - n * dilation for whole n from
     -right to left; -1 leaves a side unbounded. `dilation` is one number, or one for each query head."""
     sides = _counts("dilated", left=left, right=right)
-    one = not isinstance(dilation, torch.Tensor) and _whole(dilation)
-    each = _integers("dilation", [int(dilation)] if one else dilation)
-    shown = int(dilation) if one else "..."
+    one = not isinstance(dilation, torch.Tensor | list | tuple)
+    each = _integers("dilation", [whole("dilation", dilation)] if one else dilation)
+    shown = dilation if one else "..."
     return Mask([_DILATED, 4, *sides, *_offset("dilated", offset)], [each], f"dilated({sides[0]}, {sides[1]}, {shown})")
 
 
@@ -139,21 +126,19 @@ def blocks(layout, block_size):
         what = f"{layout.dtype}, shape {tuple(layout.shape)}" if isinstance(layout, torch.Tensor) else type(layout).__name__
         raise ValueError(f"layout: {what}; expected a boolean tensor of 2 to 4 dimensions")
     sizes = list(block_size) if isinstance(block_size, list | tuple) else [block_size] * 2
-    if len(sizes) != 2 or not all(map(_whole, sizes)) or min(sizes) < 1:
+    if len(sizes) != 2:
         raise ValueError(f"block_size: {block_size!r}; expected a number of rows from 1, or two (queries, keys)")
-    return Mask([_BLOCKS, 2, *map(int, sizes)], [layout], f"blocks({tuple(layout.shape)}, {block_size})")
+    sizes = [whole("block_size", size, 1) for size in sizes]
+    return Mask([_BLOCKS, 2, *sizes], [layout], f"blocks({tuple(layout.shape)}, {block_size})")
 
 
 def bigbird(block_size=64, *, window=3, global_blocks=2, random_blocks=3, seed=0):
     """BigBird (arXiv 2007.14062): each block of queries sees `window` blocks around its own, `global_blocks` that see all and are seen by
     all (half of them, rounded up, at the front, the rest at the back), and `random_blocks` others, drawn from (seed, head, block)."""
     counts = _counts("bigbird", window=window, global_blocks=global_blocks, random_blocks=random_blocks)
-    if not _whole(block_size) or block_size < 1 or not _whole(seed):
-        raise ValueError(
-            f"bigbird: block_size {block_size!r}, seed {seed!r}; expected a number of rows from 1, and a seed that fits in an int64"
-        )
+    block_size, seed = whole("bigbird: block_size", block_size, 1), whole("bigbird: seed", seed)
     shown = f"bigbird({block_size}, window={window}, global_blocks={global_blocks}, random_blocks={random_blocks}, seed={seed})"
-    return Mask([_BIGBIRD, 5, int(block_size), *counts, int(seed)], [], shown)
+    return Mask([_BIGBIRD, 5, block_size, *counts, seed], [], shown)
 
 
 def prefix(lengths, offset=None):

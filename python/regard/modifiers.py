@@ -166,7 +166,7 @@ def check_seed(seed):
     if seed is None:
         return None
     if not isinstance(seed, torch.Tensor):
-        return torch.tensor([whole("seed", seed, -(2**63), 2**63 - 1)], dtype=torch.int64)
+        return torch.tensor([whole("seed", seed)], dtype=torch.int64)
     if seed.dtype != torch.int64 or seed.numel() != 1:
         raise ValueError(f"seed: {seed.dtype}, shape {tuple(seed.shape)}; expected an int, or an int64 tensor of one element")
     return seed
