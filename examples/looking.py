@@ -30,17 +30,16 @@ MASK = regard.causal()  # which pairs the model lets see each other
 
 
 @torch.no_grad()
-def read(tokens):
+def read(model, tokens):
     """(query, key) of each layer: (1, heads, n, dim), (1, key heads, n, dim)."""
     layers = []
-    logging.disable_progress_bar()
 
     def kept(module, query, key, *args, **options):
         layers.append((query, key))
         return regard.transformers.regard_attention(module, query, key, *args, **options)
 
     AttentionInterface.register("regard", kept)
-    load_language_model("regard").model(tokens[None], use_cache=False)
+    model.model(tokens[None], use_cache=False)
     return layers
 
 
@@ -86,10 +85,12 @@ def main():
     tokenizer = load_tokenizer()
     tokens = torch.tensor(tokenizer(text)["input_ids"][: arguments.tokens])
     words = [tokenizer.decode(token) for token in tokens.tolist()]
+    logging.disable_progress_bar()
+    model = load_language_model("regard")
+    if not 1 <= arguments.layer <= model.config.num_hidden_layers:
+        parser.error(f"--layer {arguments.layer}: expected 1 to {model.config.num_hidden_layers}")
     print(f"reading {len(tokens)} tokens of {arguments.file}")
-    layers = read(tokens)
-    if not 1 <= arguments.layer <= len(layers):
-        parser.error(f"--layer {arguments.layer}: expected 1 to {len(layers)}")
+    layers = read(model, tokens)
     query, key = layers[arguments.layer - 1]
 
     draw(query, key, arguments.layer - 1, arguments.picture)

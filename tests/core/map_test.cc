@@ -33,22 +33,6 @@ Tensor weights_of(const Problem& p, const MapRegion& region = {}, bool mean = fa
   return weights;
 }
 
-// Empty where each element is within `relative` of what it should be, and of 1e-30 beside it.
-template <typename F>
-std::string off(const Tensor& actual, double relative, F expected) {
-  std::string worst;
-  double most = 1;
-  for_each_index(actual.shape(), [&](auto b, auto h, auto i, auto j) {
-    const double a = actual.at(b, h, i, j), e = expected(b, h, i, j);
-    const double error = std::abs(a - e) / (relative * std::abs(e) + 1e-30);
-    if (error <= most) return;
-    if (!std::isnan(error)) most = error;
-    worst = "(" + std::to_string(b) + ", " + std::to_string(h) + ", " + std::to_string(i) + ", " + std::to_string(j) + ") is " +
-            std::to_string(a) + ", should be " + std::to_string(e) + ": " + std::to_string(error) + " bars off";
-  });
-  return worst;
-}
-
 std::string off(const Tensor& actual, const Problem& p, const DenseMap& dense, const MapRegion& r = {}) {
   return off(actual, map_bar(p), [&](auto b, auto h, auto i, auto j) {
     return dense.at(b + r.batch_begin, dense.shape[1] == 1 ? 0 : h + r.head_begin, i + r.row_begin, j + r.key_begin);

@@ -31,3 +31,8 @@ def test_a_short_text(tmp_path):
 def test_a_file_that_is_not_there():
     done = look("no such file")
     assert done.returncode == 2 and "there is no such file" in done.stderr
+
+
+def test_a_layer_that_the_model_does_not_have():
+    done = look("--layer", 31)
+    assert done.returncode == 2 and "--layer 31: expected 1 to 30" in done.stderr and "reading" not in done.stdout

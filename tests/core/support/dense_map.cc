@@ -70,17 +70,7 @@ std::string check_map(const Case& c) {
   const Status status = attention_weights(map_inputs(problem), problem.options(), {}, weights.mutable_view(), executor);
   if (!status.ok()) return status.message();
   if (!weights.gaps_untouched()) return "wrote between the weights";
-  std::string worst;
-  double most = map_bar(problem);
-  for_each_index(dense.shape, [&](auto b, auto h, auto i, auto j) {
-    const double is = weights.at(b, h, i, j), should = dense.at(b, h, i, j), error = std::abs(is - should) / (std::abs(should) + 1e-30);
-    if (error <= most) return;
-    most = std::max(most, error);
-    worst = "weight (" + std::to_string(b) + ", " + std::to_string(h) + ", " + std::to_string(i) + ", " + std::to_string(j) + ") is " +
-            std::to_string(is) + ", should be " + std::to_string(should) + ": off by " + std::to_string(error) + ", bar " +
-            std::to_string(map_bar(problem));
-  });
-  return worst;
+  return off(weights, map_bar(problem), [&](auto... at) { return dense.at(at...); });
 }
 
 }  // namespace regard::testing

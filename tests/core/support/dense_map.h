@@ -1,6 +1,7 @@
 // The weights of an attention as a dense matrix, from the formulas of the score and the modifiers, in long double.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -28,6 +29,22 @@ struct DenseMap {
   // The mean over heads [begin, end), as the one head that is left.
   DenseMap mean(std::int64_t begin, std::int64_t end) const;
 };
+
+// Empty where each element is within `relative` of what it should be, and of 1e-30 beside it.
+template <typename F>
+std::string off(const Tensor& actual, double relative, F expected) {
+  std::string worst;
+  double most = 1;
+  for_each_index(actual.shape(), [&](auto b, auto h, auto i, auto j) {
+    const double a = actual.at(b, h, i, j), e = expected(b, h, i, j);
+    const double error = std::abs(a - e) / (relative * std::abs(e) + 1e-30);
+    if (error <= most) return;
+    if (!std::isnan(error)) most = error;
+    worst = "(" + std::to_string(b) + ", " + std::to_string(h) + ", " + std::to_string(i) + ", " + std::to_string(j) + ") is " +
+            std::to_string(a) + ", should be " + std::to_string(e) + ": " + std::to_string(error) + " bars off";
+  });
+  return worst;
+}
 
 // Looks at all of the case's weights and compares them with the formula's. Empty where all is within map_bar().
 std::string check_map(const Case& c);
