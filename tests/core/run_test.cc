@@ -5,12 +5,20 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
 #include <map>
 #include <mutex>
 #include <thread>
 #include <vector>
 
 #include "tests/core/support/executors.h"
+
+#if defined(__linux__)
+#include <sys/resource.h>
+#include <unistd.h>
+#endif
 
 namespace regard::testing {
 namespace {
@@ -91,6 +99,33 @@ TEST(Run, AHostsOwnPool) {
   EXPECT_EQ(asked, 3);
   for (const std::atomic<int>& times : task.times) EXPECT_EQ(times.load(), 1);
 }
+
+// Sanitizers have mapped more than any limit.
+#if defined(__linux__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+// A process that has no room for another thread's stack still does all its work, on the threads that it got.
+TEST(Run, ThreadsThatCannotStart) {
+  const auto in_little_room = [] {
+    std::ifstream statistics("/proc/self/statm");
+    rlim_t pages = 0;
+    statistics >> pages;
+    constexpr rlim_t kRoom = rlim_t{1} << 20;  // a stack takes eight times that
+    const rlim_t most = pages * static_cast<rlim_t>(sysconf(_SC_PAGESIZE)) + kRoom;
+    const rlimit limit{most, most};
+    if (pages == 0 || setrlimit(RLIMIT_AS, &limit) != 0) std::_Exit(2);
+    constexpr int kWorkers = 64;
+    std::atomic<int> times[kWorkers] = {};
+    std::atomic<int> here = 0;
+    const std::thread::id own = std::this_thread::get_id();
+    ThreadExecutor(kWorkers).run(kWorkers, [&](int worker) {
+      times[worker].fetch_add(1);
+      if (std::this_thread::get_id() == own) here.fetch_add(1);
+    });
+    const bool each_once = std::all_of(std::begin(times), std::end(times), [](const std::atomic<int>& n) { return n.load() == 1; });
+    std::_Exit(each_once && here.load() > 1 ? 0 : 1);
+  };
+  EXPECT_EXIT(in_little_room(), ::testing::ExitedWithCode(0), "");
+}
+#endif
 
 }  // namespace
 }  // namespace regard::testing
