@@ -25,7 +25,7 @@ HWY_INLINE void Accumulate(Rows<typename Ops::Packed> rows, Columns<typename Ops
   using T = typename Ops::T;
   const typename Ops::Packed *HWY_RESTRICT a = rows.data, *HWY_RESTRICT b = columns.data;
 #pragma GCC unroll 2
-  for (std::size_t c = 0; c < inner; ++c, a += rows.step, b += columns.stride) {
+  for (const auto* end = rows.from(inner).data; a != end; a += rows.step, b += columns.stride) {
     hn::Vec<typename Ops::D> bv[V];
 #pragma GCC unroll 2
     for (std::size_t v = 0; v < V; ++v) bv[v] = Ops::LoadPacked(b + v * kLanes<T>);
