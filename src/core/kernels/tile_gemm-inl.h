@@ -24,6 +24,7 @@ template <class Ops, std::size_t M, std::size_t V>
 HWY_INLINE void Accumulate(Rows<typename Ops::Packed> rows, Columns<typename Ops::Packed> columns, std::size_t inner, Acc<Ops, M, V>& acc) {
   using T = typename Ops::T;
   const typename Ops::Packed *HWY_RESTRICT a = rows.data, *HWY_RESTRICT b = columns.data;
+  // Ends by address, which takes a register less than counting; by that of the rows, since columns read where they lie may all be one.
 #pragma GCC unroll 2
   for (const auto* end = rows.from(inner).data; a != end; a += rows.step, b += columns.stride) {
     hn::Vec<typename Ops::D> bv[V];
