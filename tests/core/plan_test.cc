@@ -5,6 +5,7 @@
 #include <rapidcheck/gtest.h>
 
 #include <limits>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -52,6 +53,38 @@ TEST(Layout, NothingHidden) {
   EXPECT_EQ(text(layout.unit(1, 2, 2)), "[0, 70) full");
   EXPECT_TRUE(layout.intervals.empty());
   EXPECT_EQ(text(layout_of({}, {1, 1, 25, 0}).unit(0, 0, 0)), "");
+}
+
+// A window is no mask exactly where the formula lets every query see every key.
+TEST(Layout, WindowsThatHideNothingAreNoMask) {
+  int none = 0, some = 0;
+  const auto check = [&](std::int64_t left, std::int64_t right, std::optional<std::int64_t> offset, std::int64_t len_q,
+                         std::int64_t len_k) {
+    bool all = true;
+    for (std::int64_t i = 0; i < len_q; ++i) {
+      for (std::int64_t j = 0; j < len_k; ++j) {
+        const std::int64_t ahead = j - i - offset.value_or(len_k - len_q);
+        all &= (left < 0 || ahead >= -left) && (right < 0 || ahead <= right);
+      }
+    }
+    EXPECT_EQ(layout_of(window(left, right, offset), {1, 2, len_q, len_k}).mask == nullptr, all)
+        << "left " << left << ", right " << right << ", offset " << offset.value_or(999) << ", " << len_q << " x " << len_k;
+    ++(all ? none : some);
+  };
+  for (std::int64_t left = -1; left < 5; ++left) {
+    for (std::int64_t right = -1; right < 5; ++right) {
+      for (std::int64_t len_q = 1; len_q < 5; ++len_q) {
+        for (std::int64_t len_k = 1; len_k < 5; ++len_k) {
+          check(left, right, std::nullopt, len_q, len_k);
+          for (std::int64_t offset = -5; offset <= 5; ++offset) check(left, right, offset, len_q, len_k);
+        }
+      }
+    }
+  }
+  EXPECT_GT(none, 1000);
+  EXPECT_GT(some, 1000);
+  EXPECT_EQ(layout_of(causal(), {1, 1, 1, 100}).mask, nullptr);
+  EXPECT_NE(layout_of(key_lengths({3}) & causal(), {1, 1, 1, 100}).mask, nullptr);
 }
 
 TEST(Layout, CausalEdgesAreExact) {

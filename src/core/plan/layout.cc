@@ -117,10 +117,11 @@ Status Layout::build(const Mask& wanted, const PlanShape& for_shape, const std::
     conjuncts.documents = nullptr;
     conjuncts.lengths.clear();
     conjuncts.others.clear();
-    if (!wanted.hides_nothing()) conjuncts.collect(wanted.node());
+    const bool hides = !wanted.hides_nothing() && (part || !wanted.node()->hides_nothing(of_mask));
+    if (hides) conjuncts.collect(wanted.node());
 
     shape = for_shape;
-    mask = conjuncts.rest(wanted.node());
+    mask = hides ? conjuncts.rest(wanted.node()) : nullptr;
     if (mask != nullptr) {
       if (NodePointer bound = mask->bind(of_mask)) mask = std::move(bound);
       if (part) mask = mask_of_part(std::move(mask));

@@ -49,6 +49,9 @@ class MaskNode {
   // What is wrong with this mask for tensors of this shape, in the caller's words.
   virtual Status check(const PlanShape&) const { return {}; }
 
+  // Whether every query surely sees every key of tensors of this shape: then nothing of the mask need be asked. Called after check().
+  virtual bool hides_nothing(const PlanShape&) const { return false; }
+
   // A copy that is ready to be asked, or null where the node itself is. A tensor mask packs its bytes here: they may change
   // between one plan and the next. Called after check().
   virtual std::shared_ptr<const MaskNode> bind(const PlanShape&) const { return nullptr; }

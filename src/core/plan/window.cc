@@ -17,9 +17,15 @@ class Window final : public MaskNode {
                            "; expected counts of keys, or -1 for no bound");
   }
 
+  // A decoder's step under a causal mask, above all: its one query sees all keys.
+  bool hides_nothing(const PlanShape& shape) const override {
+    const auto [low, high] = bounds(shape.len_k - shape.len_q);
+    return shape.len_q - 1 + low <= 0 && high >= shape.len_k;
+  }
+
   void intervals(const Place& place, std::int64_t i0, std::int64_t i1, std::vector<Interval>& out) const override {
     const Sequence& sequence = *place.sequence;
-    const auto [low, high] = bounds(sequence);
+    const auto [low, high] = bounds(sequence.offset);
     const std::int64_t last = i1 - 1;
     // Row i sees [i + low, i + high). Rows step by one key, so that what any row sees is one stretch, and what all see another.
     const std::int64_t begin = std::max<std::int64_t>(i0 + low, 0), end = std::min(last + high, sequence.len_k);
@@ -34,17 +40,17 @@ class Window final : public MaskNode {
   }
 
   std::uint64_t bits(const Place& place, std::int64_t i, std::int64_t j0) const override {
-    const auto [low, high] = bounds(*place.sequence);
+    const auto [low, high] = bounds(place.sequence->offset);
     return range_bits(i + low, i + high, j0);
   }
 
   void words(const Place& place, std::int64_t i, int rows, std::int64_t j0, std::uint64_t* words) const override {
-    const auto [low, high] = bounds(*place.sequence);
+    const auto [low, high] = bounds(place.sequence->offset);
     for (int r = 0; r < rows; ++r) words[r] = range_bits(i + r + low, i + r + high, j0);
   }
 
   bool stretch(const Place& place, std::int64_t i, std::int64_t* begin, std::int64_t* end) const override {
-    const auto [low, high] = bounds(*place.sequence);
+    const auto [low, high] = bounds(place.sequence->offset);
     *begin = i + low;
     *end = i + high;
     return true;
@@ -55,8 +61,8 @@ class Window final : public MaskNode {
     std::int64_t low, high;  // of row 0, half open
   };
 
-  Bounds bounds(const Sequence& sequence) const {
-    const std::int64_t offset = offset_.value_or(sequence.offset);
+  Bounds bounds(std::int64_t own_offset) const {
+    const std::int64_t offset = offset_.value_or(own_offset);
     return {left_ < 0 ? -kFar : near_sum(offset, -left_), right_ < 0 ? kFar : near_sum(offset, right_) + 1};
   }
 
