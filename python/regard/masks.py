@@ -107,7 +107,7 @@ def dilated(left, right, dilation, offset=None):
     """A window of every dilation-th key (Longformer, arXiv 2004.05150): query i sees keys j = i + offset - n * dilation for whole n from
     -right to left; -1 leaves a side unbounded. `dilation` is one number, or one for each query head."""
     sides = _counts("dilated", left=left, right=right)
-    one = not isinstance(dilation, torch.Tensor | list | tuple)
+    one = not hasattr(dilation, "__len__")
     each = _integers("dilation", [whole("dilation", dilation)] if one else dilation)
     shown = dilation if one else "..."
     return Mask([_DILATED, 4, *sides, *_offset("dilated", offset)], [each], f"dilated({sides[0]}, {sides[1]}, {shown})")

@@ -169,6 +169,7 @@ def test_numbers_of_other_kinds_are_served():
         assert torch.equal(regard.attention(q, k, v, mask=mask), regard.attention(q, k, v, mask=same)), mask
     two = torch.tensor(2)
     assert regard.dilated(1, 1, two.numpy()[()]).shown == regard.dilated(1, 1, 2).shown
+    assert regard.dilated(1, 1, torch.tensor([2, 3]).numpy()).tensors[0].tolist() == [2, 3]
     assert regard.blocks(x(3, 4, dtype=torch.bool), two.numpy()[()]).ints == regard.blocks(x(3, 4, dtype=torch.bool), 2).ints
     kept = [regard.attention(q, k, v, dropout_p=0.5, seed=seed) for seed in (2, two, two.numpy()[()])]
     wide = regard.gaussian(x(1, 1, 5), 1e25)  # so wide that it changes nothing
