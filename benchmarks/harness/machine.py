@@ -30,15 +30,14 @@ def _commit() -> str:
     return run.stdout.strip() or "unknown"
 
 
-def describe(target: str, threads: int, peaks: dict[str, float], matrix_product: dict[str, float]) -> dict:
-    """`peaks`: GFLOP/s by name, as measured when the run began. `matrix_product`: the shares of harness/matrix_product.py."""
+def describe(target: str, threads: int, peaks: dict[str, float]) -> dict:
+    """`peaks`: GFLOP/s by name, as measured when the run began."""
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
         "target": target,
         "threads": threads,
         "peaks_gflops": {name: round(value, 1) for name, value in peaks.items()},
-        "matrix_product_shares": matrix_product,
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "torch": torch.__version__,
         "python": platform.python_version(),

@@ -1,5 +1,5 @@
-"""What PyTorch's matrix product (MKL) reaches of the same peak: registers alone are faster than any kernel that reads memory, and on a
-processor whose clock follows its load by more than a little."""
+"""What PyTorch's matrix product (MKL) reaches of the same peak: a measure of the machine at this hour that reads memory, as kernels do and
+the peak does not."""
 
 import torch
 
