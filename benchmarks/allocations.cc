@@ -20,8 +20,8 @@ std::atomic<std::int64_t> count{0}, live{0}, peak{0};
 void* note(void* block) {
   if (block == nullptr) return nullptr;
   count.fetch_add(1, std::memory_order_relaxed);
-  const std::int64_t now =
-      live.fetch_add(static_cast<std::int64_t>(malloc_usable_size(block))) + static_cast<std::int64_t>(malloc_usable_size(block));
+  const std::int64_t now = live.fetch_add(static_cast<std::int64_t>(malloc_usable_size(block))) +
+                           static_cast<std::int64_t>(malloc_usable_size(block));
   std::int64_t seen = peak.load();
   while (now > seen && !peak.compare_exchange_weak(seen, now)) {
   }
@@ -38,8 +38,12 @@ extern "C" {
 
 void* malloc(std::size_t bytes) { return note(__libc_malloc(bytes)); }
 void* calloc(std::size_t items, std::size_t bytes) { return note(__libc_calloc(items, bytes)); }
-void* memalign(std::size_t alignment, std::size_t bytes) { return note(__libc_memalign(alignment, bytes)); }
-void* aligned_alloc(std::size_t alignment, std::size_t bytes) { return note(__libc_memalign(alignment, bytes)); }
+void* memalign(std::size_t alignment, std::size_t bytes) {
+  return note(__libc_memalign(alignment, bytes));
+}
+void* aligned_alloc(std::size_t alignment, std::size_t bytes) {
+  return note(__libc_memalign(alignment, bytes));
+}
 
 void* realloc(void* block, std::size_t bytes) {
   forget(block);

@@ -7,8 +7,9 @@
 namespace regard::bench {
 
 struct Allocations {
-  std::int64_t count;       // calls since reset_allocations()
-  std::int64_t peak_bytes;  // the most that was live at once, beyond what was live at reset_allocations()
+  std::int64_t count;  // calls since reset_allocations()
+  std::int64_t
+      peak_bytes;  // the most that was live at once, beyond what was live at reset_allocations()
 };
 
 void reset_allocations();

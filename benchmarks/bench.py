@@ -1,14 +1,12 @@
 #!/usr/bin/env python3
 """How fast Regard is, beside PyTorch and beside what the processor can do, all in one run.
 
-./dev bench                     every group, some twenty-five minutes
-./dev bench forward small       some groups
-./dev bench --quick             fewer cases and repetitions, a few minutes
-./dev bench --full              every case of the grid of short sequences, and the longest ones: hours
-./dev bench --json out.json     also writes everything measured
-./dev bench --readme            also writes the README's table, and the speeds of docs/mechanisms.md
-./dev bench --from out.json --readme     the README's table from an earlier run
-"""
+./dev bench                     every group, some twenty-five minutes ./dev bench forward small
+some groups ./dev bench --quick             fewer cases and repetitions, a few minutes ./dev bench
+--full              every case of the grid of short sequences, and the longest ones: hours ./dev
+bench --json out.json     also writes everything measured ./dev bench --readme            also
+writes the README's table, and the speeds of docs/mechanisms.md ./dev bench --from out.json --readme
+the README's table from an earlier run"""
 
 import argparse
 import json
@@ -37,15 +35,41 @@ GROUPS = (
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("groups", nargs="*", metavar="group", help=f"of {', '.join(GROUPS)}; all by default")
+    parser = argparse.ArgumentParser(
+        prog="./dev bench",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "groups", nargs="*", metavar="group", help=f"of {', '.join(GROUPS)}; all by default"
+    )
     level = parser.add_mutually_exclusive_group()
-    level.add_argument("--quick", action="store_const", const="quick", dest="level", help="fewer cases and repetitions")
-    level.add_argument("--full", action="store_const", const="full", dest="level", help="every case: hours")
+    level.add_argument(
+        "--quick",
+        action="store_const",
+        const="quick",
+        dest="level",
+        help="fewer cases and repetitions",
+    )
+    level.add_argument(
+        "--full", action="store_const", const="full", dest="level", help="every case: hours"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
-    parser.add_argument("--threads", type=int, help="PyTorch's threads; as many as it would use by default")
-    parser.add_argument("--readme", action="store_true", help="write the table of README.md, and the speeds of docs/mechanisms.md")
-    parser.add_argument("--from", type=Path, metavar="FILE", dest="earlier", help="measure nothing; take an earlier --json")
+    parser.add_argument(
+        "--threads", type=int, help="PyTorch's threads; as many as it would use by default"
+    )
+    parser.add_argument(
+        "--readme",
+        action="store_true",
+        help="write the table of README.md, and the speeds of docs/mechanisms.md",
+    )
+    parser.add_argument(
+        "--from",
+        type=Path,
+        metavar="FILE",
+        dest="earlier",
+        help="measure nothing; take an earlier --json",
+    )
     arguments = parser.parse_args()
     unknown = [g for g in arguments.groups if g not in GROUPS]
     if unknown:
@@ -57,7 +81,8 @@ def _arguments() -> argparse.Namespace:
 
 
 class Progress:
-    """Tells a waiting person what is being measured: at a terminal one line that changes, in a log a line now and then."""
+    """Tells a waiting person what is being measured: at a terminal one line that changes, in a log
+    a line now and then."""
 
     def __init__(self, groups: int):
         self._groups = groups
@@ -73,7 +98,10 @@ class Progress:
 
     def __call__(self, message: str) -> None:
         now = time.perf_counter()
-        line = f"[{(now - self._start) / 60:4.1f} min] {self._group} ({self._number} of {self._groups}){message and ': '}{message}"
+        line = (
+            f"[{(now - self._start) / 60:4.1f} min] {self._group} ({self._number} of"
+            f" {self._groups}){message and ': '}{message}"
+        )
         if sys.stderr.isatty():
             width = os.get_terminal_size(sys.stderr.fileno()).columns - 1
             sys.stderr.write("\r" + line[:width].ljust(width))
@@ -84,14 +112,28 @@ class Progress:
 
     def clear(self) -> None:
         if sys.stderr.isatty():
-            sys.stderr.write("\r" + " " * (os.get_terminal_size(sys.stderr.fileno()).columns - 1) + "\r")
+            sys.stderr.write(
+                "\r" + " " * (os.get_terminal_size(sys.stderr.fileno()).columns - 1) + "\r"
+            )
             sys.stderr.flush()
 
 
 def _measure(arguments: argparse.Namespace) -> dict:
     import regard
     import torch
-    from groups import dense, maps, mechanisms, memory, overhead, ragged, small, sparse, steps, threads, windows
+    from groups import (
+        dense,
+        maps,
+        mechanisms,
+        memory,
+        overhead,
+        ragged,
+        small,
+        sparse,
+        steps,
+        threads,
+        windows,
+    )
     from groups.settings import Settings
     from harness import machine, matrix_product, report
     from harness.peak import Peak
@@ -101,10 +143,18 @@ def _measure(arguments: argparse.Namespace) -> dict:
     count = torch.get_num_threads()
     target = regard.kernel_target()
     peak = Peak(target)
-    peaks = {f"FMA, {t} thread" + ("s" if t > 1 else ""): peak.measure("fma", t, 0.1) * 1e-9 for t in sorted({1, count})}
+    peaks = {
+        f"FMA, {t} thread" + ("s" if t > 1 else ""): peak.measure("fma", t, 0.1) * 1e-9
+        for t in sorted({1, count})
+    }
     if peak.has_bf16:
-        peaks |= {f"bf16, {t} thread" + ("s" if t > 1 else ""): peak.measure("bf16", t, 0.1) * 1e-9 for t in sorted({1, count})}
-    described = machine.describe(target, count, peaks)  # its load average is that of others: nothing long has run yet
+        peaks |= {
+            f"bf16, {t} thread" + ("s" if t > 1 else ""): peak.measure("bf16", t, 0.1) * 1e-9
+            for t in sorted({1, count})
+        }
+    described = machine.describe(
+        target, count, peaks
+    )  # its load average is that of others: nothing long has run yet
     described["matrix_product_shares"] = matrix_product.shares(peak, sorted({1, count}))
     print(report.heading(described), flush=True)
 

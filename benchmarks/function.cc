@@ -1,4 +1,5 @@
-// A function of a user's own over tiles of scores (regard/modifier.h), for the benchmark and the tests of docs/mechanisms.md:
+// A function of a user's own over tiles of scores (regard/modifier.h), for the benchmark and the
+// tests of docs/mechanisms.md:
 //
 //   s <- cap * s / (cap + |s|) - slope * sqrt(|i - j|)      cap 4, slope 1/4
 #include <cmath>
@@ -18,7 +19,8 @@ void apply(const regard::FunctionTile& tile) {
     const auto step = static_cast<Real>(tile.step);
     for (int c = 0; c < static_cast<int>(tile.columns); ++c) {
       const Real distance = std::abs(behind - step * static_cast<Real>(c));
-      row[c] = Real{kCap} * row[c] / (Real{kCap} + std::abs(row[c])) - Real{kSlope} * std::sqrt(distance);
+      row[c] = Real{kCap} * row[c] / (Real{kCap} + std::abs(row[c])) -
+               Real{kSlope} * std::sqrt(distance);
     }
   }
 }
@@ -39,6 +41,10 @@ void derive(const regard::FunctionTile& tile) {
 
 extern "C" {
 
-void regard_bench_apply(const regard::FunctionTile* tile, void*) { tile->is_double ? apply<double>(*tile) : apply<float>(*tile); }
-void regard_bench_derive(const regard::FunctionTile* tile, void*) { tile->is_double ? derive<double>(*tile) : derive<float>(*tile); }
+void regard_bench_apply(const regard::FunctionTile* tile, void*) {
+  tile->is_double ? apply<double>(*tile) : apply<float>(*tile);
+}
+void regard_bench_derive(const regard::FunctionTile* tile, void*) {
+  tile->is_double ? derive<double>(*tile) : derive<float>(*tile);
+}
 }

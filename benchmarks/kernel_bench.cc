@@ -1,4 +1,5 @@
-// The kernels through the public C++ interface, without Python: what the core itself reaches, by the processor's time on one worker.
+// The kernels through the public C++ interface, without Python: what the core itself reaches, by
+// the processor's time on one worker.
 //
 //   regard_kernel_bench --benchmark_filter='forward/f32/causal'
 //   REGARD_TARGET=avx2 regard_kernel_bench
@@ -37,8 +38,12 @@ std::string name_of(const Case& c) {
 }
 
 void run(benchmark::State& state, const Case& c) {
-  Shape shape{.batch = state.range(2), .len_q = state.range(0), .len_k = state.range(0), .dim = state.range(1)};
-  if (c.causal) shape.pairs = 0.5 * static_cast<double>(shape.len_q) * static_cast<double>(shape.len_k);
+  Shape shape{.batch = state.range(2),
+              .len_q = state.range(0),
+              .len_k = state.range(0),
+              .dim = state.range(1)};
+  if (c.causal)
+    shape.pairs = 0.5 * static_cast<double>(shape.len_q) * static_cast<double>(shape.len_k);
   regard::Options options;
   if (c.causal) options.mask = regard::causal();
   Problem problem(shape, c.dtype, options, c.backward);
@@ -55,7 +60,8 @@ void run(benchmark::State& state, const Case& c) {
     }
   }
   const double flops = c.backward ? shape.backward_flops() : shape.forward_flops();
-  state.counters["flops"] = benchmark::Counter(flops, benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["flops"] =
+      benchmark::Counter(flops, benchmark::Counter::kIsIterationInvariantRate);
 }
 
 void shapes(benchmark::internal::Benchmark* b) {
@@ -65,7 +71,12 @@ void shapes(benchmark::internal::Benchmark* b) {
     for (const int dim : {32, 64, 128}) b->Args({n, dim, 4});
   }
   b->Args({2048, 64, 1})->Args({2048, 128, 1});
-  b->Args({2047, 128, 1})->Args({2048, 40, 1})->Args({2048, 80, 1})->Args({2048, 96, 1})->Args({2048, 160, 1})->Args({2048, 256, 1});
+  b->Args({2047, 128, 1})
+      ->Args({2048, 40, 1})
+      ->Args({2048, 80, 1})
+      ->Args({2048, 96, 1})
+      ->Args({2048, 160, 1})
+      ->Args({2048, 256, 1});
 }
 
 void register_all() {

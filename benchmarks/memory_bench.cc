@@ -1,7 +1,8 @@
 // How much memory a call takes beyond its inputs and outputs: one line of JSON for each case.
 //
-// Whole squares of scores at n=262144 take minutes, so by default the longest cases are a causal window, and a few queries
-// before all keys (every chunk of keys then passes a dense row); --full computes the squares as well.
+// Whole squares of scores at n=262144 take minutes, so by default the longest cases are a causal
+// window, and a few queries before all keys (every chunk of keys then passes a dense row); --full
+// computes the squares as well.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -31,13 +32,17 @@ struct Case {
   regard::DType dtype = regard::DType::kFloat32;
 };
 
-void print(const Case& c, const char* direction, std::size_t scratch, const Allocations& cold, const Allocations& warm) {
+void print(const Case& c, const char* direction, std::size_t scratch, const Allocations& cold,
+           const Allocations& warm) {
   std::printf(
-      "{\"case\": \"%s\", \"direction\": \"%s\", \"len_q\": %lld, \"len_k\": %lld, \"dim\": %lld, \"dtype\": \"%s\", "
+      "{\"case\": \"%s\", \"direction\": \"%s\", \"len_q\": %lld, \"len_k\": %lld, \"dim\": %lld, "
+      "\"dtype\": \"%s\", "
       "\"workers\": %d, "
-      "\"scratch_bytes\": %zu, \"cold_peak_bytes\": %lld, \"warm_allocations\": %lld, \"warm_peak_bytes\": %lld}\n",
-      c.name, direction, static_cast<long long>(c.len_q), static_cast<long long>(c.len_k), static_cast<long long>(kDim),
-      regard::name_of(c.dtype), c.workers, scratch, static_cast<long long>(cold.peak_bytes), static_cast<long long>(warm.count),
+      "\"scratch_bytes\": %zu, \"cold_peak_bytes\": %lld, \"warm_allocations\": %lld, "
+      "\"warm_peak_bytes\": %lld}\n",
+      c.name, direction, static_cast<long long>(c.len_q), static_cast<long long>(c.len_k),
+      static_cast<long long>(kDim), regard::name_of(c.dtype), c.workers, scratch,
+      static_cast<long long>(cold.peak_bytes), static_cast<long long>(warm.count),
       static_cast<long long>(warm.peak_bytes));
   std::fflush(stdout);
 }
@@ -64,7 +69,8 @@ void measure(const Case& c) {
   twice("backward", [&] { problem.backward(pool); });
 }
 
-// Planning a window over so many rows: how long it takes, and what the plan keeps or needs meanwhile.
+// Planning a window over so many rows: how long it takes, and what the plan keeps or needs
+// meanwhile.
 void measure_plan(std::int64_t rows) {
   std::vector<double> milliseconds;
   std::int64_t bytes = 0;
@@ -72,8 +78,11 @@ void measure_plan(std::int64_t rows) {
     regard::Plan plan;
     regard::bench::reset_allocations();
     const auto start = std::chrono::steady_clock::now();
-    const regard::Status status = regard::Plan::make(regard::window(255, 0), {1, 1, rows, rows}, &plan);
-    milliseconds.push_back(std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count());
+    const regard::Status status =
+        regard::Plan::make(regard::window(255, 0), {1, 1, rows, rows}, &plan);
+    milliseconds.push_back(
+        std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start)
+            .count());
     bytes = std::max(bytes, regard::bench::allocations().peak_bytes);
     if (!status.ok()) {
       std::fprintf(stderr, "%s\n", status.message().c_str());
@@ -81,8 +90,9 @@ void measure_plan(std::int64_t rows) {
     }
   }
   std::sort(milliseconds.begin(), milliseconds.end());
-  std::printf("{\"case\": \"plan\", \"rows\": %lld, \"milliseconds\": %.3f, \"bytes\": %lld}\n", static_cast<long long>(rows),
-              milliseconds[milliseconds.size() / 2], static_cast<long long>(bytes));
+  std::printf("{\"case\": \"plan\", \"rows\": %lld, \"milliseconds\": %.3f, \"bytes\": %lld}\n",
+              static_cast<long long>(rows), milliseconds[milliseconds.size() / 2],
+              static_cast<long long>(bytes));
 }
 
 }  // namespace
@@ -93,9 +103,11 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "usage: %s [--full]\n", argv[0]);
     return 2;
   }
-  std::vector<Case> cases{
-      {"all pairs", 16384, 16384}, {"all pairs", 16384, 16384, false, 2}, {"all pairs", 16384, 16384, false, 1, regard::DType::kBFloat16}};
-  for (const std::int64_t n : {16384, 65536, 262144}) cases.push_back({"window of 256 keys", n, n, true});
+  std::vector<Case> cases{{"all pairs", 16384, 16384},
+                          {"all pairs", 16384, 16384, false, 2},
+                          {"all pairs", 16384, 16384, false, 1, regard::DType::kBFloat16}};
+  for (const std::int64_t n : {16384, 65536, 262144})
+    cases.push_back({"window of 256 keys", n, n, true});
   for (const std::int64_t n : {16384, 65536, 262144}) cases.push_back({"256 queries", 256, n});
   if (full) {
     for (const std::int64_t n : {65536, 262144}) cases.push_back({"all pairs", n, n, false, 2});

@@ -34,7 +34,8 @@ inline std::uint16_t narrow(float value, DType dtype) {
   } bits{value};
   if (dtype == DType::kBFloat16) return static_cast<std::uint16_t>(bits.u >> 16);
   if (std::fabs(value) < 0x1p-14f) return 0;
-  return static_cast<std::uint16_t>(((bits.u >> 16) & 0x8000u) | (((bits.u >> 13) - (112u << 10)) & 0x7fffu));
+  return static_cast<std::uint16_t>(((bits.u >> 16) & 0x8000u) |
+                                    (((bits.u >> 13) - (112u << 10)) & 0x7fffu));
 }
 
 class Tensor {
@@ -98,13 +99,15 @@ class Problem {
   }
 
   void forward(const Executor& executor) {
-    must(regard::forward({q_.in(), k_.in(), v_.in()}, options_, {out_.out(), maximum_.out(), log_sum_.out(), {}}, executor));
+    must(regard::forward({q_.in(), k_.in(), v_.in()}, options_,
+                         {out_.out(), maximum_.out(), log_sum_.out(), {}}, executor));
   }
 
   // forward() first.
   void backward(const Executor& executor) {
-    must(regard::backward({q_.in(), k_.in(), v_.in(), out_.in(), maximum_.in(), log_sum_.in(), d_out_.in(), {}}, options_,
-                          {dq_.out(), dk_.out(), dv_.out(), {}}, executor));
+    must(regard::backward(
+        {q_.in(), k_.in(), v_.in(), out_.in(), maximum_.in(), log_sum_.in(), d_out_.in(), {}},
+        options_, {dq_.out(), dk_.out(), dv_.out(), {}}, executor));
   }
 
  private:

@@ -1,10 +1,12 @@
-"""Looks into a language model that has read a text: where its heads look, what the last token saw, which tokens are looked at most.
+"""Looks into a language model that has read a text: where its heads look, what the last token saw,
+which tokens are looked at most.
 
-    ./dev run python examples/looking.py [FILE] [--tokens 2048] [--layer 6] [--picture demo-output/looking.png]
+    ./dev run python examples/looking.py [FILE] [--tokens 2048] [--layer 6] [--picture
+    demo-output/looking.png]
 
-The model (SmolLM2-135M, from the environment of ./dev) reads with attn_implementation="regard"; what it multiplied, queries and keys, is
-kept, and every answer is computed from that: no matrix of weights, tokens x tokens, is made anywhere.
-"""
+The model (SmolLM2-135M, from the environment of ./dev) reads with attn_implementation="regard";
+what it multiplied, queries and keys, is kept, and every answer is computed from that: no matrix of
+weights, tokens x tokens, is made anywhere."""
 
 import argparse
 import sys
@@ -52,8 +54,17 @@ def draw(query, key, layer, path):
     colours = LinearSegmentedColormap.from_list("paper to ink", PAPER_TO_INK)
     columns = 3
     rows = -(-heads // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(3.3 * columns, 3.5 * rows + 0.5), squeeze=False, layout="constrained")
-    figure.suptitle(f"Layer {layer + 1}: {n} tokens, each row looks to the left (square root of the largest weight of a cell)")
+    figure, axes = plt.subplots(
+        rows,
+        columns,
+        figsize=(3.3 * columns, 3.5 * rows + 0.5),
+        squeeze=False,
+        layout="constrained",
+    )
+    figure.suptitle(
+        f"Layer {layer + 1}: {n} tokens, each row looks to the left (square root of the largest"
+        " weight of a cell)"
+    )
     for axis in axes.flat:
         axis.set_axis_off()
     for head, axis in zip(range(heads), axes.flat, strict=False):
@@ -70,8 +81,12 @@ def tell(title, values, places, words):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("file", nargs="?", type=Path, default=texts.GPL, help="a text; the GNU GPL unless given")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "file", nargs="?", type=Path, default=texts.GPL, help="a text; the GNU GPL unless given"
+    )
     parser.add_argument("--tokens", type=int, default=2048, help="read so many at most")
     parser.add_argument("--layer", type=int, default=6, help="the one to look into, from 1")
     parser.add_argument("--picture", type=Path, default=Path("demo-output/looking.png"))
@@ -99,14 +114,25 @@ def main():
     most = min(6, len(tokens))
     weights, places = regard.attention_top(query, key, most, rows=-1, mean_heads=True, mask=MASK)
     tell(
-        f"Layer {arguments.layer}, mean over heads: what the last token, {words[-1]!r}, looks at", weights[0, 0, 0], places[0, 0, 0], words
+        f"Layer {arguments.layer}, mean over heads: what the last token, {words[-1]!r}, looks at",
+        weights[0, 0, 0],
+        places[0, 0, 0],
+        words,
     )
 
     received = regard.attention_received(query, key, mean_heads=True, mask=MASK)[0, 0]
-    tell(f"Layer {arguments.layer}: the tokens that are looked at most (sum over all rows)", *received.topk(most), words)
+    tell(
+        f"Layer {arguments.layer}: the tokens that are looked at most (sum over all rows)",
+        *received.topk(most),
+        words,
+    )
 
     back = regard.attention_rollout(layers, -1, mask=MASK)[0, 0]
-    tell(f"All {len(layers)} layers: where the last token's output comes from (rollout)", *back.topk(most), words)
+    tell(
+        f"All {len(layers)} layers: where the last token's output comes from (rollout)",
+        *back.topk(most),
+        words,
+    )
 
 
 if __name__ == "__main__":

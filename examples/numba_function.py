@@ -1,9 +1,10 @@
-"""A score of one's own, compiled by numba, inside the fused kernels: forward, backward, and no n x n matrix.
+"""A score of one's own, compiled by numba, inside the fused kernels: forward, backward, and no n x
+n matrix.
 
     ./dev run python examples/numba_function.py
 
-Regard calls the function for each tile of scores and its derivative for each tile of gradients. Here a score saturates softly and
-pays for distance:
+Regard calls the function for each tile of scores and its derivative for each tile of gradients.
+Here a score saturates softly and pays for distance:
 
     f(s, i, j) = cap * s / (cap + |s|) - slope * sqrt(|i - j|)      df/ds = (cap / (cap + |s|))^2
 """
@@ -23,7 +24,10 @@ CAP, SLOPE = 4.0, 0.25
 
 # FunctionTile of include/regard/modifier.h.
 FIELDS = [("data", np.uintp), ("scores", np.uintp)]
-FIELDS += [(name, np.int64) for name in ("rows", "columns", "stride", "query", "key", "step", "batch", "head")]
+FIELDS += [
+    (name, np.int64)
+    for name in ("rows", "columns", "stride", "query", "key", "step", "batch", "head")
+]
 FIELDS += [("is_double", np.int32)]
 TILE = types.CPointer(numba.from_dtype(np.dtype(FIELDS, align=True)))
 
@@ -43,7 +47,9 @@ def change(scores, tile):
     for r in range(tile.rows):
         for c in range(tile.columns):
             distance = abs(tile.query + r * tile.step - tile.key - c * tile.step)
-            scores[r, c] = CAP * scores[r, c] / (CAP + abs(scores[r, c])) - SLOPE * math.sqrt(distance)
+            scores[r, c] = CAP * scores[r, c] / (CAP + abs(scores[r, c])) - SLOPE * math.sqrt(
+                distance
+            )
 
 
 @numba.njit(error_model="numpy")
@@ -68,9 +74,17 @@ def derive(tiles, _):
     tile = numba.carray(tiles, 1)[0]
     shape = (tile.rows, tile.stride)
     if tile.is_double:
-        derivative(numba.carray(pointer(tile.data), shape, numba.float64), numba.carray(pointer(tile.scores), shape, numba.float64), tile)
+        derivative(
+            numba.carray(pointer(tile.data), shape, numba.float64),
+            numba.carray(pointer(tile.scores), shape, numba.float64),
+            tile,
+        )
     else:
-        derivative(numba.carray(pointer(tile.data), shape, numba.float32), numba.carray(pointer(tile.scores), shape, numba.float32), tile)
+        derivative(
+            numba.carray(pointer(tile.data), shape, numba.float32),
+            numba.carray(pointer(tile.scores), shape, numba.float32),
+            tile,
+        )
 
 
 def ours(q, k, v):

@@ -1,7 +1,8 @@
-"""Builds and runs the test suites, and ends with one line: how many tests passed, failed and were skipped.
+"""Builds and runs the test suites, and ends with one line: how many tests passed, failed and were
+skipped.
 
-./dev test [SUITE...]        the suites of DEFAULT, or those named: core, asan, ubsan, tsan, docs, consumer, python
-"""
+./dev test [SUITE...]        the suites of DEFAULT, or those named: core, asan, ubsan, tsan, docs,
+consumer, python"""
 
 import os
 import subprocess
@@ -20,7 +21,9 @@ PYTEST = {"docs": "tests/docs", "consumer": "tests/consumer", "python": "tests/p
 SANITIZERS = ["asan", "ubsan", "tsan"]
 TIME_LIMIT = 20 * 60  # seconds for one suite: one that hangs is a failure with a name
 TIME_LIMITS = {"tsan": 60 * 60}  # a quarter of an hour on two idle cores
-LOG_LINES = 400  # the end of a failing suite's log is shown; a property's search for a small example writes thousands
+# the end of a failing suite's log is shown; a property's search for a small example writes
+# thousands
+LOG_LINES = 400
 
 
 @dataclass
@@ -34,7 +37,12 @@ class Result:
 
     def __str__(self):
         counts = f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
-        return "".join([f"{self.suite}: {counts} ({self.seconds:.0f} s)", *(f"\n    {note}" for note in self.notes)])
+        return "".join(
+            [
+                f"{self.suite}: {counts} ({self.seconds:.0f} s)",
+                *(f"\n    {note}" for note in self.notes),
+            ]
+        )
 
 
 def say(text):
@@ -53,7 +61,8 @@ def count(report, result):
 
 
 def run(suite, command, report, environment=None, log=None):
-    """Runs one suite's command, which writes `report`; its output goes to the file `log`, shown if anything failed."""
+    """Runs one suite's command, which writes `report`; its output goes to the file `log`, shown if
+    anything failed."""
     result = Result(suite)
     report.unlink(missing_ok=True)
     limit = TIME_LIMITS.get(suite, TIME_LIMIT)
@@ -74,7 +83,9 @@ def run(suite, command, report, environment=None, log=None):
     result.seconds = time.monotonic() - begin
     if report.exists():
         count(report, result)
-    if ended != 0 and result.failed == 0:  # it fell over outside a test, or before it could write its report
+    if (
+        ended != 0 and result.failed == 0
+    ):  # it fell over outside a test, or before it could write its report
         result.failed += 1
         result.notes.append(f"ended with {ended}: {' '.join(map(str, command))}")
     if result.passed + result.failed + result.skipped == 0:
@@ -88,7 +99,10 @@ def run(suite, command, report, environment=None, log=None):
 
 
 def build(preset, *targets):
-    if subprocess.run([ROOT / "dev", "build-preset", preset, *targets], check=False).returncode != 0:
+    if (
+        subprocess.run([ROOT / "dev", "build-preset", preset, *targets], check=False).returncode
+        != 0
+    ):
         print(f"build/{preset} does not build: no test was run\n0 passed, 1 failed, 0 skipped")
         sys.exit(1)
 
@@ -108,7 +122,9 @@ def core(label, preset, target=None, arguments=(), prefix=()):
 def targets(preset):
     """The instruction sets of the binary: their names, and whether this processor has them."""
     binary = ROOT / "build" / preset / "tests/core/core_tests"
-    listed = subprocess.run([binary, "--targets"], capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(
+        [binary, "--targets"], capture_output=True, text=True, check=True
+    ).stdout
     return [(name, state == "available") for name, state in map(str.split, listed.splitlines())]
 
 
@@ -118,20 +134,29 @@ def on_each_target(preset, label, **settings):
         if available:
             yield lambda name=name: core(f"{label} {name}", preset, target=name, **settings)
         else:
-            yield lambda name=name: Result(f"{label} {name}", skipped=1, notes=["this processor lacks it"])
+            yield lambda name=name: Result(
+                f"{label} {name}", skipped=1, notes=["this processor lacks it"]
+            )
 
 
 def fixed_addresses():
-    """Older sanitizers fall over address layouts that are randomised with many bits; `setarch -R` asks for plain ones."""
+    """Older sanitizers fall over address layouts that are randomised with many bits; `setarch -R`
+    asks for plain ones."""
     prefix = ["setarch", "-R"]
-    return prefix if subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode == 0 else []
+    return (
+        prefix
+        if subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode == 0
+        else []
+    )
 
 
 def sanitized(preset):
-    """Memory errors hide in one instruction set's tiles: its kernels are all run. Races do not: the default target will do."""
+    """Memory errors hide in one instruction set's tiles: its kernels are all run. Races do not: the
+    default target will do."""
     prefix = fixed_addresses()
     if preset == "tsan":
-        # ThreadSanitizer cannot see into oneTBB, which is not built with it: those tests would report races that are none.
+        # ThreadSanitizer cannot see into oneTBB, which is not built with it: those tests would
+        # report races that are none.
         yield lambda: core(preset, preset, arguments=["--gtest_filter=-*Tbb*"], prefix=prefix)
     else:
         yield from on_each_target(preset, preset, prefix=prefix)
@@ -140,7 +165,11 @@ def sanitized(preset):
 def pytest(suite):
     report = REPORTS / f"{suite}.xml"
     say(f"{suite} ...")
-    return run(suite, [sys.executable, "-m", "pytest", "-q", "-ra", PYTEST[suite], f"--junitxml={report}"], report)
+    return run(
+        suite,
+        [sys.executable, "-m", "pytest", "-q", "-ra", PYTEST[suite], f"--junitxml={report}"],
+        report,
+    )
 
 
 def main():
@@ -165,7 +194,9 @@ def main():
     print()
     for result in results:
         print(result)
-    totals = [sum(getattr(result, kind) for result in results) for kind in ("passed", "failed", "skipped")]
+    totals = [
+        sum(getattr(result, kind) for result in results) for kind in ("passed", "failed", "skipped")
+    ]
     print("{} passed, {} failed, {} skipped".format(*totals), flush=True)
     return 1 if totals[1] else 0
 

@@ -6,7 +6,8 @@ from harness.timing import interleave
 
 from groups.settings import Settings
 
-# (direction, dtype, d, causal): the least share of the peak; on a processor that has AVX-512, whatever target runs
+# (direction, dtype, d, causal): the least share of the peak; on a processor that has AVX-512,
+# whatever target runs
 _GOALS = {
     ("forward", "fp32", 128, False): 0.86, ("forward", "fp32", 64, False): 0.82,
     ("forward", "fp32", 128, True): 0.82, ("forward", "fp32", 64, True): 0.78,
@@ -28,7 +29,11 @@ def _row(group: str, case: Case, threads: int, settings: Settings) -> Row:
     settings.say(f"{case.direction} {case.dtype}, {case}, {threads} threads")
     tensors = Tensors(case)
     ways = ("regard.attention", "PyTorch")
-    ours, theirs = interleave([contender(w, case, tensors, threads, kind) for w in ways], settings.pick(3, 7, 15), settings.peak)
+    ours, theirs = interleave(
+        [contender(w, case, tensors, threads, kind) for w in ways],
+        settings.pick(3, 7, 15),
+        settings.peak,
+    )
     goals = _GOALS if settings.peak.has_avx512 else _OLDER_GOALS
     goal = goals.get((case.direction, case.dtype, case.d, case.causal))
     if kind == "bf16" and (settings.peak.has_matrix_unit or not settings.peak.has_bf16):
@@ -53,11 +58,17 @@ def _rows(group: str, direction: str, dtype: str, settings: Settings) -> list[Ro
 
 
 def forward(settings: Settings) -> Group:
-    return Group("forward", "float32, 8 heads, n=2048", _rows("forward", "forward", "fp32", settings))
+    return Group(
+        "forward", "float32, 8 heads, n=2048", _rows("forward", "forward", "fp32", settings)
+    )
 
 
 def backward(settings: Settings) -> Group:
-    return Group("backward", "float32, 8 heads, n=2048; the backward pass alone", _rows("backward", "backward", "fp32", settings))
+    return Group(
+        "backward",
+        "float32, 8 heads, n=2048; the backward pass alone",
+        _rows("backward", "backward", "fp32", settings),
+    )
 
 
 def bf16(settings: Settings) -> Group:
@@ -68,5 +79,13 @@ def bf16(settings: Settings) -> Group:
         notes.append("This target does not multiply bf16: no goal applies.")
     if settings.peak.has_matrix_unit:
         about = "bfloat16, 8 heads, n=2048, against the peak of the matrix unit"
-        notes.append("Exponentials, not products, are the limit beside a matrix unit: no share of its peak is a goal.")
-    return Group("bf16", about, _rows("bf16", "forward", "bf16", settings) + _rows("bf16", "backward", "bf16", settings), notes)
+        notes.append(
+            "Exponentials, not products, are the limit beside a matrix unit: no share of its peak"
+            " is a goal."
+        )
+    return Group(
+        "bf16",
+        about,
+        _rows("bf16", "forward", "bf16", settings) + _rows("bf16", "backward", "bf16", settings),
+        notes,
+    )

@@ -38,12 +38,24 @@ def _rows(what: str, case: Case, mask, settings: Settings) -> list[Row]:
 
     _, lse = forward()
     contenders = [
-        Contender("picture", lambda: regard.attention_picture(q, k, _SIZE, state=lse, **options), settings.threads),
-        Contender("picture from q and k alone", lambda: regard.attention_picture(q, k, _SIZE, **options), settings.threads),
+        Contender(
+            "picture",
+            lambda: regard.attention_picture(q, k, _SIZE, state=lse, **options),
+            settings.threads,
+        ),
+        Contender(
+            "picture from q and k alone",
+            lambda: regard.attention_picture(q, k, _SIZE, **options),
+            settings.threads,
+        ),
         Contender("forward", forward, settings.threads),
     ]
     *pictures, pass_ = interleave(
-        contenders, settings.pick(3, 5, 9), settings.peak, most_seconds=settings.pick(4, 15, 600), peak_each=False
+        contenders,
+        settings.pick(3, 5, 9),
+        settings.peak,
+        most_seconds=settings.pick(4, 15, 600),
+        peak_each=False,
     )
     rows = []
     for ours in pictures:
@@ -61,7 +73,16 @@ def maps(settings: Settings) -> Group:
     n, long = settings.pick((4096, 16384), (16384, 65536), (65536, 65536))
     rows = [row for case in _cases(n, long) for row in _rows(*case, settings)]
     notes = [
-        "A picture has the statistics of the rows, as a forward pass leaves them; one from q and k alone makes them by a pass of its own.",
+        (
+            "A picture has the statistics of the rows, as a forward pass leaves them; one from q"
+            " and k alone makes them by a pass of its own."
+        ),
         "n=65536 with all pairs takes minutes: --full.",
     ]
-    return Group("maps", f"1 head, {settings.threads} threads: weights pooled to {_SIZE[0]} x {_SIZE[1]}, largest of a cell", rows, notes)
+    return Group(
+        "maps",
+        f"1 head, {settings.threads} threads: weights pooled to {_SIZE[0]} x {_SIZE[1]}, largest of"
+        " a cell",
+        rows,
+        notes,
+    )

@@ -16,7 +16,8 @@ _PLAN_BYTES_A_ROW = 64  # so that memory grows with the rows, and not with tiles
 
 
 def _copy(line: dict) -> int:
-    """Bytes of the float copy of dq that narrow gradients are gathered in; it is kept beside the scratch."""
+    """Bytes of the float copy of dq that narrow gradients are gathered in; it is kept beside the
+    scratch."""
     narrow = line["direction"] == "backward" and line["dtype"] != "float32"
     return 4 * line["dim"] * line["len_q"] if narrow else 0
 
@@ -24,13 +25,27 @@ def _copy(line: dict) -> int:
 def _row(line: dict, first: float) -> Row:
     """`first`: the scratch of a worker in the shortest case of this direction."""
     scratch = (line["scratch_bytes"] - _copy(line)) / line["workers"]
-    # Beyond scratch: lse and delta (a few floats a query), and at most one float copy of the gradients, dq, dk and dv.
+    # Beyond scratch: lse and delta (a few floats a query), and at most one float copy of the
+    # gradients, dq, dk and dv.
     rows = 4 * line["len_q"] * 4
-    gradients = 4 * line["dim"] * (line["len_q"] + 2 * line["len_k"]) if line["direction"] == "backward" else 0
+    gradients = (
+        4 * line["dim"] * (line["len_q"] + 2 * line["len_k"])
+        if line["direction"] == "backward"
+        else 0
+    )
     beyond = max(0, line["cold_peak_bytes"] - scratch * line["workers"])
     same = scratch <= first + _COUNTERS * line["len_q"]
-    met = scratch <= _GOAL and same and beyond <= rows + gradients + _MIB and line["warm_allocations"] == 0
-    shape = f"n={line['len_k']}" if line["len_q"] == line["len_k"] else f"{line['len_q']} queries, {line['len_k']} keys"
+    met = (
+        scratch <= _GOAL
+        and same
+        and beyond <= rows + gradients + _MIB
+        and line["warm_allocations"] == 0
+    )
+    shape = (
+        f"n={line['len_k']}"
+        if line["len_q"] == line["len_k"]
+        else f"{line['len_q']} queries, {line['len_k']} keys"
+    )
     kind = "" if line["case"].endswith("queries") else f", {line['case']}"
     workers = f", {line['workers']} worker" + ("s" if line["workers"] > 1 else "")
     return Row(
@@ -54,11 +69,21 @@ def memory(settings: Settings) -> Group:
     command = [str(built("regard_memory_bench"))] + (["--full"] if settings.level == "full" else [])
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     if run.returncode != 0:
-        raise SystemExit(f"{command[0]}: {run.stderr.strip() or f'ended with code {run.returncode}'}")
+        raise SystemExit(
+            f"{command[0]}: {run.stderr.strip() or f'ended with code {run.returncode}'}"
+        )
     lines = [json.loads(line) for line in run.stdout.splitlines()]
     plans = [_plan(line) for line in lines if line["case"] == "plan"]
     lines = [line for line in lines if line["case"] != "plan"]
-    # "The same at every n": no case keeps more for a worker than the shortest one, but for a counter for each block of queries.
-    first = {d: next(x["scratch_bytes"] for x in lines if x["direction"] == d) for d in ("forward", "backward")}
+    # "The same at every n": no case keeps more for a worker than the shortest one, but for a
+    # counter for each block of queries.
+    first = {
+        d: next(x["scratch_bytes"] for x in lines if x["direction"] == d)
+        for d in ("forward", "backward")
+    }
     rows = [_row(x, first[x["direction"]]) for x in lines]
-    return Group("memory", "scratch that a worker keeps, what a call allocates besides, and planning a long sequence", rows + plans)
+    return Group(
+        "memory",
+        "scratch that a worker keeps, what a call allocates besides, and planning a long sequence",
+        rows + plans,
+    )

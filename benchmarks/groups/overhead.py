@@ -9,7 +9,8 @@ from harness.timing import Contender, interleave
 from groups.settings import Settings
 
 _LENGTHS = (1, 4, 15)
-# Microseconds beyond SDPA's call. A backward in Python costs more than one in C++: it is shown, and has no goal.
+# Microseconds beyond SDPA's call. A backward in Python costs more than one in C++: it is shown, and
+# has no goal.
 _GOALS = {"without gradients": 4.0, "with gradients": 6.0, "with gradients, and backward": None}
 
 
@@ -39,13 +40,21 @@ def overhead(settings: Settings) -> Group:
                 case = Case(n, 64, causal)
                 settings.say(f"{case}, {kind}")
                 ours, theirs = interleave(
-                    _pair(case, kind), settings.pick(20, 60, 200), settings.peak, least_seconds=0.002, peak_each=False
+                    _pair(case, kind),
+                    settings.pick(20, 60, 200),
+                    settings.peak,
+                    least_seconds=0.002,
+                    peak_each=False,
                 )
-                extra = median(a - b for a, b in zip(ours.seconds, theirs.seconds, strict=True)) * 1e6
+                extra = (
+                    median(a - b for a, b in zip(ours.seconds, theirs.seconds, strict=True)) * 1e6
+                )
                 rows.append(
                     Row("overhead", f"{case}, {kind}", ours.time, theirs.time, "PyTorch SDPA",
                         goal=f"at most {goal:g} us more" if goal else "", reached=f"{extra:+.1f} us",
                         met=extra <= goal if goal else None,
                         values={"n": n, "causal": causal, "kind": kind, "extra_us": extra})
                 )  # fmt: skip
-    return Group("overhead", "float32, 8 heads, d=64, 1 thread: microseconds of a call beyond SDPA's", rows)
+    return Group(
+        "overhead", "float32, 8 heads, d=64, 1 thread: microseconds of a call beyond SDPA's", rows
+    )

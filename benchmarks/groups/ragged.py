@@ -10,7 +10,8 @@ from groups.settings import Settings
 
 _GOAL = 0.90
 
-# (n, d) and its round neighbour: the nearest power of two for a length, the nearer of 64 and 128 for a head dim
+# (n, d) and its round neighbour: the nearest power of two for a length, the nearer of 64 and 128
+# for a head dim
 _NEIGHBOURS = [
     ((2047, 128), (2048, 128)),
     ((1000, 128), (1024, 128)),
@@ -47,4 +48,8 @@ def ragged(settings: Settings) -> Group:
         for (n, d), (round_n, round_d) in settings.pick(_NEIGHBOURS[::3], _NEIGHBOURS):
             case = Case(n, d, direction=direction)
             rows.append(_row(case, case.but(n=round_n, d=round_d), settings))
-    return Group("ragged", "float32, 8 heads: rates (as shares of the peak) against a round neighbour's", rows)
+    return Group(
+        "ragged",
+        "float32, 8 heads: rates (as shares of the peak) against a round neighbour's",
+        rows,
+    )

@@ -1,8 +1,9 @@
-"""Short sequences: n from 16 to 512, batch 1 to 64, d 32 to 128, against the fastest of everything that PyTorch has.
+"""Short sequences: n from 16 to 512, batch 1 to 64, d 32 to 128, against the fastest of everything
+that PyTorch has.
 
-The whole grid is 2,592 cases. A default run draws some from every combination of dtype, direction, n and mask, so that every
-batch, head dim and way in appears with each, and stops when its time is up; --full measures all.
-"""
+The whole grid is 2,592 cases. A default run draws some from every combination of dtype, direction,
+n and mask, so that every batch, head dim and way in appears with each, and stops when its time is
+up; --full measures all."""
 
 import itertools
 import math
@@ -24,11 +25,14 @@ _OURS = ("regard.attention", "regard.enable()")
 _RIVALS = ("PyTorch fused", "PyTorch math", "softmax(q @ k.T) @ v")
 
 _PAIRS = 30
-_SHORT_SAMPLE = 0.002  # seconds; a sample of a short call is repeated to last so long: one call alone is mostly what woke it
+# seconds; a sample of a short call is repeated to last so long: one call alone is mostly what woke
+# it
+_SHORT_SAMPLE = 0.002
 
 
 def goal_of(case: Case) -> float:
-    """How many times as fast as the fastest rival: never slower; from n=256 up 1.5 times, in bf16 1.2."""
+    """How many times as fast as the fastest rival: never slower; from n=256 up 1.5 times, in bf16
+    1.2."""
     if case.n < 256:
         return 1.0
     return 1.2 if case.dtype == "bf16" else 1.5
@@ -37,20 +41,25 @@ def goal_of(case: Case) -> float:
 def grid() -> list[tuple[Case, str]]:
     return [
         (Case(n, d, causal, direction, dtype, batch), way)
-        for dtype, direction, n, causal in itertools.product(_DTYPES, DIRECTIONS, _LENGTHS, (False, True))
+        for dtype, direction, n, causal in itertools.product(
+            _DTYPES, DIRECTIONS, _LENGTHS, (False, True)
+        )
         for batch, d, way in itertools.product(_BATCHES, _DIMS, _OURS)
     ]
 
 
 def sample(per_combination: int, most_flops: float) -> list[tuple[Case, str]]:
-    """So many cases of each (dtype, direction, n, mask), the same on every run; none dearer than `most_flops`, so that no
-    combination takes all the time."""
+    """So many cases of each (dtype, direction, n, mask), the same on every run; none dearer than
+    `most_flops`, so that no combination takes all the time."""
     chosen = []
     whole = grid()
     size = len(_BATCHES) * len(_DIMS) * len(_OURS)
     for number, start in enumerate(range(0, len(whole), size)):
-        affordable = [c for c in whole[start : start + size] if c[0].flops <= most_flops] or whole[start : start + 1]
-        # A stride that shares no factor with most sizes walks through batches, dims and ways in turn.
+        affordable = [c for c in whole[start : start + size] if c[0].flops <= most_flops] or whole[
+            start : start + 1
+        ]
+        # A stride that shares no factor with most sizes walks through batches, dims and ways in
+        # turn.
         for pick in range(per_combination):
             chosen.append(affordable[(5 * number + 7 * pick * (number % 3 + 1)) % len(affordable)])
     return list(dict.fromkeys(chosen))
@@ -62,13 +71,19 @@ def _fastest(case: Case, tensors: Tensors, settings: Settings) -> str:
     for way in _RIVALS:
         rival = contender(way, case, tensors, settings.threads)
         calls_for(rival, 1.0)  # warms it up; one call is enough where a call lasts
-        (timing,) = interleave([rival], 1, settings.peak, least_seconds=_SHORT_SAMPLE, peak_each=False, warm=False)
+        (timing,) = interleave(
+            [rival], 1, settings.peak, least_seconds=_SHORT_SAMPLE, peak_each=False, warm=False
+        )
         best[way] = timing.time
     near = [way for way, seconds in best.items() if seconds <= 1.5 * min(best.values())]
     if len(near) == 1:
         return near[0]
     timings = interleave(
-        [contender(way, case, tensors, settings.threads) for way in near], 5, settings.peak, least_seconds=_SHORT_SAMPLE, peak_each=False
+        [contender(way, case, tensors, settings.threads) for way in near],
+        5,
+        settings.peak,
+        least_seconds=_SHORT_SAMPLE,
+        peak_each=False,
     )
     return min(timings, key=lambda t: t.time).contender.name
 
@@ -80,7 +95,9 @@ def _row(case: Case, way: str, seconds: float, settings: Settings) -> Row:
     start = time.perf_counter()
     interleave(pair, 1, settings.peak, least_seconds=_SHORT_SAMPLE, peak_each=False)
     pairs = max(5, min(_PAIRS, int(seconds / (time.perf_counter() - start))))
-    ours, theirs = interleave(pair, pairs, settings.peak, least_seconds=_SHORT_SAMPLE, peak_each=False)
+    ours, theirs = interleave(
+        pair, pairs, settings.peak, least_seconds=_SHORT_SAMPLE, peak_each=False
+    )
     times = median(ratios(theirs, ours))
     goal = goal_of(case)
     return Row(
@@ -96,7 +113,13 @@ def _summary(rows: list[Row]) -> list[Row]:
     lines = []
     for dtype, direction in itertools.product(_DTYPES, DIRECTIONS):
         for low, high in ((16, 128), (256, 512)):
-            part = [r for r in rows if r.values["dtype"] == dtype and r.values["direction"] == direction and low <= r.values["n"] <= high]
+            part = [
+                r
+                for r in rows
+                if r.values["dtype"] == dtype
+                and r.values["direction"] == direction
+                and low <= r.values["n"] <= high
+            ]
             if not part:
                 continue
             found = sorted(r.values["ratio"] for r in part)
@@ -112,7 +135,10 @@ def small(settings: Settings) -> Group:
     if settings.level == "full":
         cases, seconds = grid(), 30.0
     else:
-        cases, seconds = sample(settings.pick(1, 2), settings.pick(0.3e9, 2e9)), settings.pick(0.4, 1.5)
+        cases, seconds = (
+            sample(settings.pick(1, 2), settings.pick(0.3e9, 2e9)),
+            settings.pick(0.4, 1.5),
+        )
         if settings.level == "quick":
             cases = cases[::5]  # no factor of the 12 combinations of length and mask
     random.Random(0).shuffle(cases)  # a run that ends early has seen some of everything
@@ -120,13 +146,18 @@ def small(settings: Settings) -> Group:
     for number, (case, way) in enumerate(cases):
         if time.perf_counter() > end:
             break
-        settings.say(f"case {number + 1} of {len(cases)}: {case.direction} {case.dtype}, {case}, {way}")
+        settings.say(
+            f"case {number + 1} of {len(cases)}: {case.direction} {case.dtype}, {case}, {way}"
+        )
         rows.append(_row(case, way, seconds, settings))
 
     slower = sorted((r for r in rows if r.values["ratio"] < 1), key=lambda r: r.values["ratio"])
-    short = sorted((r for r in rows if r.values["ratio"] >= 1 and not r.met), key=lambda r: r.values["ratio"])
+    short = sorted(
+        (r for r in rows if r.values["ratio"] >= 1 and not r.met), key=lambda r: r.values["ratio"]
+    )
     notes = [
-        f"{len(rows)} of the grid's {len(grid())} cases, {settings.threads} threads; ratio: median over up to {_PAIRS} interleaved pairs."
+        f"{len(rows)} of the grid's {len(grid())} cases, {settings.threads} threads; ratio: median"
+        f" over up to {_PAIRS} interleaved pairs."
     ]
     notes.append("Slower than the fastest rival: " + _count(slower))
     notes += [_line(r) for r in slower]
@@ -141,4 +172,7 @@ def _count(rows: list[Row]) -> str:
 
 
 def _line(row: Row) -> str:
-    return f"  {row.reached} of {row.goal}: {row.case}: {row.ours * 1e3:.3f} ms against {row.theirs * 1e3:.3f} ms ({row.against})"
+    return (
+        f"  {row.reached} of {row.goal}: {row.case}: {row.ours * 1e3:.3f} ms against"
+        f" {row.theirs * 1e3:.3f} ms ({row.against})"
+    )

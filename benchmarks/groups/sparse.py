@@ -1,4 +1,5 @@
-"""Sparse masks on a long sequence: what an allowed pair costs, against a pair of the dense kernel."""
+"""Sparse masks on a long sequence: what an allowed pair costs, against a pair of the dense
+kernel."""
 
 from statistics import median
 
@@ -22,13 +23,16 @@ def _masks(n: int) -> dict:
         "window of 128 keys on both sides": near,
         "window of 256 keys, dilation 4": regard.dilated(255, 0, 4),
         "16 global tokens": regard.global_tokens(torch.arange(16)) | near,
-        "16 global tokens, scattered": regard.global_tokens(torch.arange(16) * (n // 16) + 7) | near,
+        "16 global tokens, scattered": (
+            regard.global_tokens(torch.arange(16) * (n // 16) + 7) | near
+        ),
         "BigBird, blocks of 64": regard.bigbird(64),
     }
 
 
 def _pairs(mask, n: int) -> float:
-    """How many pairs a mask allows: where all scores are 0, a row's sum counts the keys that it sees."""
+    """How many pairs a mask allows: where all scores are 0, a row's sum counts the keys that it
+    sees."""
     q = torch.zeros(1, 1, n, 1, dtype=torch.float64)
     with torch.no_grad():
         _, lse = regard.attention(q, q, q, mask=mask, return_lse=True)
@@ -36,7 +40,13 @@ def _pairs(mask, n: int) -> float:
 
 
 def _contender(mask, case: Case, pairs: float) -> Contender:
-    made = contender_of("regard.attention", lambda q, k, v: regard.attention(q, k, v, mask=mask), case, Tensors(case), 1)
+    made = contender_of(
+        "regard.attention",
+        lambda q, k, v: regard.attention(q, k, v, mask=mask),
+        case,
+        Tensors(case),
+        1,
+    )
     made.flops *= pairs / case.pairs
     return made
 
@@ -47,8 +57,13 @@ def _rows(name: str, mask, n: int, dense: Case, settings: Settings) -> list[Row]
         settings.say(f"{direction}, {name}")
         case, dense = case.but(direction=direction), dense.but(direction=direction)
         all_pairs = contender("regard.attention", dense, Tensors(dense), 1)
-        ours, whole = interleave([_contender(mask, case, pairs), all_pairs], settings.pick(3, 7, 15), settings.peak)
-        cost = median((a / pairs) / (b / dense.pairs) for a, b in zip(ours.seconds, whole.seconds, strict=True))
+        ours, whole = interleave(
+            [_contender(mask, case, pairs), all_pairs], settings.pick(3, 7, 15), settings.peak
+        )
+        cost = median(
+            (a / pairs) / (b / dense.pairs)
+            for a, b in zip(ours.seconds, whole.seconds, strict=True)
+        )
         rows.append(
             Row("sparse", f"{direction} fp32, n={n}, {name}", ours.time, rate=ours.rate, peak=ours.peak, share=ours.share,
                 goal=f"a pair at most {_GOAL}x the dense kernel's", reached=f"{cost:.2f}x", met=cost <= _GOAL,
@@ -61,9 +76,22 @@ def sparse(settings: Settings) -> Group:
     n = settings.pick(16384, 65536)
     dense = Case(settings.pick(4096, 8192), _DIM, heads=1)
     with freed_memory_is_kept():
-        rows = [row for name, mask in _masks(n).items() for row in _rows(name, mask, n, dense, settings)]
+        rows = [
+            row for name, mask in _masks(n).items() for row in _rows(name, mask, n, dense, settings)
+        ]
     notes = [
-        f"A pair of the dense kernel: all pairs of n={dense.n}, in the same round. Every query sees its own key.",
-        "Memory that is freed stays with the process: fresh pages for outputs, which vary from call to call, are no cost of pairs.",
+        (
+            f"A pair of the dense kernel: all pairs of n={dense.n}, in the same round. Every query"
+            " sees its own key."
+        ),
+        (
+            "Memory that is freed stays with the process: fresh pages for outputs, which vary from"
+            " call to call, are no cost of pairs."
+        ),
     ]
-    return Group("sparse", f"float32, 1 head, d={_DIM}, 1 thread: time for each pair that the mask allows", rows, notes)
+    return Group(
+        "sparse",
+        f"float32, 1 head, d={_DIM}, 1 thread: time for each pair that the mask allows",
+        rows,
+        notes,
+    )

@@ -1,4 +1,5 @@
-"""Steps of an RNN decoder: one query of each sequence looks at the encoder's keys with an additive score, step after step."""
+"""Steps of an RNN decoder: one query of each sequence looks at the encoder's keys with an additive
+score, step after step."""
 
 import math
 from statistics import median
@@ -23,7 +24,12 @@ class _Step:
 
     def __init__(self, keys: int):
         torch.manual_seed(0)
-        shapes = {"q": (_BATCH, 1, 1, _DIM), "k": (_BATCH, 1, keys, _DIM), "v": (_BATCH, 1, keys, _DIM), "w": (_DIM,)}
+        shapes = {
+            "q": (_BATCH, 1, 1, _DIM),
+            "k": (_BATCH, 1, keys, _DIM),
+            "v": (_BATCH, 1, keys, _DIM),
+            "w": (_DIM,),
+        }
         x = {name: torch.randn(shape) for name, shape in shapes.items()}
         x["w"] /= math.sqrt(_DIM)
         self.plain = SimpleNamespace(**x)
@@ -42,7 +48,9 @@ class _Step:
         if direction == "forward":
             with torch.no_grad():
                 return (self.call(whose, self.plain),)
-        return torch.autograd.grad(self.call(whose, self.leaves), list(vars(self.leaves).values()), self.d_out)
+        return torch.autograd.grad(
+            self.call(whose, self.leaves), list(vars(self.leaves).values()), self.d_out
+        )
 
 
 def _check(step: _Step, direction: str) -> None:
@@ -51,7 +59,9 @@ def _check(step: _Step, direction: str) -> None:
         for a, b in zip(step.run(whose, direction), expected, strict=True):
             share = ((a - b).abs().max() / b.abs().max()).item()
             if not share <= _AGREE:
-                raise AssertionError(f"a decoder's step, {direction}, {whose}: differs from PyTorch by {share:.1e}")
+                raise AssertionError(
+                    f"a decoder's step, {direction}, {whose}: differs from PyTorch by {share:.1e}"
+                )
 
 
 def _rows(keys: int, settings: Settings) -> list[Row]:
@@ -60,9 +70,20 @@ def _rows(keys: int, settings: Settings) -> list[Row]:
         settings.say(f"{keys} keys, {words}")
         _check(step, direction)
         names = ("keys", "prepared", "PyTorch")
-        contenders = [Contender(name, lambda name=name, direction=direction: step.run(name, direction), settings.threads) for name in names]
+        contenders = [
+            Contender(
+                name,
+                lambda name=name, direction=direction: step.run(name, direction),
+                settings.threads,
+            )
+            for name in names
+        ]
         *ours, theirs = interleave(
-            contenders, settings.pick(9, 21, 41), settings.peak, most_seconds=settings.pick(2, 8, 20), peak_each=False
+            contenders,
+            settings.pick(9, 21, 41),
+            settings.peak,
+            most_seconds=settings.pick(2, 8, 20),
+            peak_each=False,
         )
         for timing in ours:
             times = median(ratios(theirs, timing))
@@ -76,9 +97,24 @@ def _rows(keys: int, settings: Settings) -> list[Row]:
 
 def steps(settings: Settings) -> Group:
     with freed_memory_is_kept():
-        rows = [row for keys in settings.pick((20, 500), (20, 100, 500)) for row in _rows(keys, settings)]
+        rows = [
+            row
+            for keys in settings.pick((20, 500), (20, 100, 500))
+            for row in _rows(keys, settings)
+        ]
     notes = [
-        "Both sides' results and gradients (of query, keys, values and w) are compared before a case is timed.",
-        "Memory that is freed stays with the process, for both: fresh pages, which vary from call to call, are left out.",
+        (
+            "Both sides' results and gradients (of query, keys, values and w) are compared before a"
+            " case is timed."
+        ),
+        (
+            "Memory that is freed stays with the process, for both: fresh pages, which vary from"
+            " call to call, are left out."
+        ),
     ]
-    return Group("steps", f"float32, additive score, 1 query, batch {_BATCH}, d={_DIM}: an RNN decoder's step", rows, notes)
+    return Group(
+        "steps",
+        f"float32, additive score, 1 query, batch {_BATCH}, d={_DIM}: an RNN decoder's step",
+        rows,
+        notes,
+    )

@@ -38,5 +38,14 @@ def threads(settings: Settings) -> Group:
         for direction in ("forward", "backward")
         for heads in (8, 1)
     ]
-    notes = [] if settings.threads >= 2 else ["This machine gives PyTorch one thread: two of them share a core here."]
-    return Group("threads", f"float32, n={n}: time with 1 thread / time with 2, over the same of the peak", rows, notes)
+    notes = (
+        []
+        if settings.threads >= 2
+        else ["This machine gives PyTorch one thread: two of them share a core here."]
+    )
+    return Group(
+        "threads",
+        f"float32, n={n}: time with 1 thread / time with 2, over the same of the peak",
+        rows,
+        notes,
+    )

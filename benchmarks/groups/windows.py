@@ -12,7 +12,8 @@ from groups.settings import Settings
 _WINDOWS = (256, 1024)
 _FIRST = 8192
 _GOAL_FLEX = 3.0
-# Time per query, against the shortest sequence's: n queries cost n, and caches may not let it grow by more than this.
+# Time per query, against the shortest sequence's: n queries cost n, and caches may not let it grow
+# by more than this.
 _GOAL_GROWTH = 1.25
 
 
@@ -45,7 +46,10 @@ def _result(case: Case, ours: Timing, **more) -> Row:
 def _beside_flex(case: Case, settings: Settings) -> Row:
     settings.say(f"forward, {case}: FlexAttention compiles")
     tensors = Tensors(case)
-    pair = [contender("regard.attention", case, tensors, settings.threads), _flex(case, tensors, settings.threads)]
+    pair = [
+        contender("regard.attention", case, tensors, settings.threads),
+        _flex(case, tensors, settings.threads),
+    ]
     ours, theirs = interleave(pair, settings.pick(5, 15, 30), settings.peak)
     times = median(ratios(theirs, ours))
     return _result(
@@ -59,7 +63,9 @@ def _beside_mask(case: Case, settings: Settings) -> Row:
     settings.say(f"{case.direction}, {case}, PyTorch with a mask")
     tensors = Tensors(case)
     ways = ("regard.attention", "PyTorch")
-    ours, theirs = interleave([contender(w, case, tensors, settings.threads) for w in ways], 1, settings.peak, warm=False)
+    ours, theirs = interleave(
+        [contender(w, case, tensors, settings.threads) for w in ways], 1, settings.peak, warm=False
+    )
     return _result(case, ours, theirs=theirs.time, against="PyTorch SDPA, boolean mask")
 
 
@@ -67,11 +73,15 @@ def _growth(window: int, direction: str, settings: Settings) -> list[Row]:
     lengths = settings.pick((8192, 32768), (8192, 16384, 32768, 65536))
     cases = [Case(n, 64, True, direction, window=window) for n in lengths]
     settings.say(f"{direction}, window {window}, n from {lengths[0]} to {lengths[-1]}")
-    contenders = [contender("regard.attention", case, Tensors(case), settings.threads) for case in cases]
+    contenders = [
+        contender("regard.attention", case, Tensors(case), settings.threads) for case in cases
+    ]
     timings = interleave(contenders, settings.pick(3, 7, 15), settings.peak)
     rows = []
     for case, timing in zip(cases[1:], timings[1:], strict=True):
-        growth = median(a / b for a, b in zip(timing.seconds, timings[0].seconds, strict=True)) / (case.n / lengths[0])
+        growth = median(a / b for a, b in zip(timing.seconds, timings[0].seconds, strict=True)) / (
+            case.n / lengths[0]
+        )
         rows.append(
             _result(case, timing, goal=f"time / n at most {_GOAL_GROWTH}x that of n={lengths[0]}", reached=f"{growth:.2f}x",
                     met=growth <= _GOAL_GROWTH)
@@ -91,5 +101,10 @@ def windows(settings: Settings) -> Group:
     if settings.level == "quick":
         notes.append("FlexAttention is left out of a quick run: it compiles for half a minute.")
     else:
-        notes.append("FlexAttention has no backward pass on CPUs; beside ours stands PyTorch's SDPA with a boolean mask.")
-    return Group("windows", "float32, 8 heads, d=64; a window counts the query's own key", rows, notes)
+        notes.append(
+            "FlexAttention has no backward pass on CPUs; beside ours stands PyTorch's SDPA with a"
+            " boolean mask."
+        )
+    return Group(
+        "windows", "float32, 8 heads, d=64; a window counts the query's own key", rows, notes
+    )

@@ -1,4 +1,5 @@
-"""Attention calls to be timed: ours and everybody else's, forward and backward, over the same tensors."""
+"""Attention calls to be timed: ours and everybody else's, forward and backward, over the same
+tensors."""
 
 import math
 from contextlib import nullcontext
@@ -12,7 +13,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from harness.timing import Contender
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-DIRECTIONS = ("forward", "backward", "step")  # a step is a forward that keeps what its backward needs, and that backward
+DIRECTIONS = (
+    "forward",
+    "backward",
+    "step",
+)  # a step is a forward that keeps what its backward needs, and that backward
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,10 @@ def _plain(case: Case):
     if not case.causal:
         return lambda q, k, v: torch.softmax((q * scale) @ k.transpose(-1, -2), dim=-1) @ v
     hidden = torch.ones(case.n, case.n, dtype=torch.bool).triu(1)
-    return lambda q, k, v: torch.softmax(((q * scale) @ k.transpose(-1, -2)).masked_fill_(hidden, -math.inf), dim=-1) @ v
+    return lambda q, k, v: (
+        torch.softmax(((q * scale) @ k.transpose(-1, -2)).masked_fill_(hidden, -math.inf), dim=-1)
+        @ v
+    )
 
 
 # name: (the function for a case, the context it runs in)
@@ -97,7 +105,9 @@ class Tensors:
     def __init__(self, case: Case):
         generator = torch.Generator().manual_seed(case.n * 1000 + case.d)
         shape = (case.batch, case.heads, case.n, case.d)
-        self.q, self.k, self.v, self.d_out = (torch.randn(shape, generator=generator).to(DTYPES[case.dtype]) for _ in range(4))
+        self.q, self.k, self.v, self.d_out = (
+            torch.randn(shape, generator=generator).to(DTYPES[case.dtype]) for _ in range(4)
+        )
         self.leaves = [t.detach().clone().requires_grad_() for t in (self.q, self.k, self.v)]
 
 
@@ -106,7 +116,15 @@ def contender(way: str, case: Case, tensors: Tensors, threads: int, kind: str = 
     return contender_of(way, make(case), case, tensors, threads, kind, context)
 
 
-def contender_of(name: str, function, case: Case, tensors: Tensors, threads: int, kind: str = "fma", context=nullcontext) -> Contender:
+def contender_of(
+    name: str,
+    function,
+    case: Case,
+    tensors: Tensors,
+    threads: int,
+    kind: str = "fma",
+    context=nullcontext,
+) -> Contender:
     """Calls of `function`, which takes q, k and v, in the direction of the case."""
     leaves = tensors.leaves
     if case.direction == "forward":

@@ -11,7 +11,8 @@ from harness.paths import ROOT
 
 
 def _processor() -> str:
-    """The model's name, and its family and number: behind a hypervisor, names of different generations are alike."""
+    """The model's name, and its family and number: behind a hypervisor, names of different
+    generations are alike."""
     facts: dict[str, str] = {}
     try:
         with open("/proc/cpuinfo") as info:
@@ -22,11 +23,20 @@ def _processor() -> str:
         pass
     if "model name" not in facts:
         return platform.processor() or platform.machine()
-    return f"{facts['model name']} (family {facts.get('cpu family', '?')}, model {facts.get('model', '?')})"
+    return (
+        f"{facts['model name']} (family {facts.get('cpu family', '?')}, model"
+        f" {facts.get('model', '?')})"
+    )
 
 
 def _commit() -> str:
-    run = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False)
+    run = subprocess.run(
+        ["git", "describe", "--always", "--dirty"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     return run.stdout.strip() or "unknown"
 
 

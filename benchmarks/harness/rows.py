@@ -3,7 +3,12 @@
 from dataclasses import asdict, dataclass, field
 
 # field of a Row in SI units, its name in JSON, and the factor to that name's unit
-_UNITS = (("ours", "ours_ms", 1e3), ("theirs", "theirs_ms", 1e3), ("rate", "gflops", 1e-9), ("peak", "peak_gflops", 1e-9))
+_UNITS = (
+    ("ours", "ours_ms", 1e3),
+    ("theirs", "theirs_ms", 1e3),
+    ("rate", "gflops", 1e-9),
+    ("peak", "peak_gflops", 1e-9),
+)
 
 
 @dataclass
@@ -43,4 +48,6 @@ class Group:
     about: str
     rows: list[Row]
     notes: list[str] = field(default_factory=list)
-    shown: list[Row] | None = None  # the rows to print where there are too many; all of them by default
+    shown: list[Row] | None = (
+        None  # the rows to print where there are too many; all of them by default
+    )

@@ -21,7 +21,9 @@ class Contender:
     kind: str = "fma"  # which peak it is compared with
     context: Callable = nullcontext  # entered around the calls, outside the time that counts
     wall: bool = False  # by the clock on the wall, also where there is one thread
-    short: bool = False  # found out by calls_for: waking threads and caches after a pause would be a good part of its time
+    # found out by calls_for: waking threads and caches after a pause would be a good part of its
+    # time
+    short: bool = False
 
 
 @dataclass
@@ -31,7 +33,9 @@ class Timing:
     contender: Contender
     seconds: list[float] = field(default_factory=list)  # of one call
     peaks: list[float] = field(default_factory=list)  # operations a second around that sample
-    given: list[float] = field(default_factory=list)  # processors that this process had meanwhile, as a share of its threads
+    given: list[float] = field(
+        default_factory=list
+    )  # processors that this process had meanwhile, as a share of its threads
 
     @property
     def time(self) -> float:
@@ -39,7 +43,8 @@ class Timing:
 
     @property
     def disturbed(self) -> bool:
-        """Whether others took processors away: then a share of the peak says little, since the short peak may miss them."""
+        """Whether others took processors away: then a share of the peak says little, since the
+        short peak may miss them."""
         return self.time > 0.005 and median(self.given) < 0.85
 
     @property
@@ -66,8 +71,9 @@ def ratios(slower: Timing, faster: Timing) -> list[float]:
 
 
 def _sample(contender: Contender, calls: int) -> tuple[float, float]:
-    """Seconds of one call, and the share of its threads' processors that this process had. One thread is timed by its processor's
-    time, so that what others take away does not count; several by the clock on the wall."""
+    """Seconds of one call, and the share of its threads' processors that this process had. One
+    thread is timed by its processor's time, so that what others take away does not count; several
+    by the clock on the wall."""
     call = contender.call
     alone = contender.threads == 1 and not contender.wall
     clock = time.thread_time if alone else time.perf_counter
@@ -109,9 +115,10 @@ def interleave(
     contenders: list[Contender], repeats: int, peak: Peak, *, least_seconds: float = 0.002, peak_each: bool = True, warm: bool = True,
     most_seconds: float = 8.0,
 ) -> list[Timing]:  # fmt: skip
-    """`repeats` rounds in which every contender has its turn; fewer, but three at least, where they last longer than `most_seconds`.
-    Between turns the peak is measured, on the threads of the contender; with peak_each=False only before and after each round (all
-    contenders then use the same threads and peak)."""
+    """`repeats` rounds in which every contender has its turn; fewer, but three at least, where they
+    last longer than `most_seconds`. Between turns the peak is measured, on the threads of the
+    contender; with peak_each=False only before and after each round (all contenders then use the
+    same threads and peak)."""
     start = time.perf_counter()
     calls = [calls_for(c, least_seconds) if warm else 1 for c in contenders]
     warmed = any(c.short for c in contenders)  # all of them or none: they stand beside one another

@@ -32,7 +32,10 @@ def _rows(size: Size, len_q: int | None = None, batch: int = 1, len_k: int | Non
 
 def _function() -> dict:
     library = ctypes.CDLL(str(built("libregard_bench_function.so")))
-    return {name: ctypes.cast(getattr(library, f"regard_bench_{name}"), ctypes.c_void_p).value for name in ("apply", "derive")}
+    return {
+        name: ctypes.cast(getattr(library, f"regard_bench_{name}"), ctypes.c_void_p).value
+        for name in ("apply", "derive")
+    }
 
 
 def _tree(nodes: int) -> list[int]:
@@ -46,11 +49,14 @@ def _lengths(n: int) -> torch.Tensor:
 
 def _documents(n: int) -> torch.Tensor:
     """Five of them, of different lengths."""
-    return torch.tensor([round(n * share) for share in (0, 0.3, 0.45, 0.5, 0.8, 1)], dtype=torch.int32)
+    return torch.tensor(
+        [round(n * share) for share in (0, 0.3, 0.45, 0.5, 0.8, 1)], dtype=torch.int32
+    )
 
 
 def _centres(size: Size) -> torch.Tensor:
-    """Where queries look: predicted as p = len_k * sigmoid(...), so any real number; here they drift along the keys."""
+    """Where queries look: predicted as p = len_k * sigmoid(...), so any real number; here they
+    drift along the keys."""
     at = torch.linspace(-2, 2, size.n)
     waves = torch.arange(1, size.heads + 1)[:, None]
     return (size.n * torch.sigmoid(at + torch.sin(3 * at * waves) / 2))[None]
@@ -66,7 +72,8 @@ def _random(*shape: int, spread: float = 1.0) -> torch.Tensor:
 
 
 def inputs(name: str, size: Size) -> SimpleNamespace:
-    """Everything that the page's line for this mechanism names, q, k and v among it. The same for the same torch random state."""
+    """Everything that the page's line for this mechanism names, q, k and v among it. The same for
+    the same torch random state."""
     heads, n, dim, near = size.heads, size.n, size.dim, size.near
     quarter = max(1, n // 4)
     tokens = torch.tensor([0, n // 3, n // 3 + 1, 2 * n // 3])

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Draws docs/images/mechanisms: one head's weights for every line of docs/mechanisms.md, computed by that line itself.
+"""Draws docs/images/mechanisms: one head's weights for every line of docs/mechanisms.md, computed
+by that line itself.
 
-./dev run python benchmarks/mechanisms/pictures.py [--sheet FILE]     --sheet: also all of them on one sheet, to look at
-"""
+./dev run python benchmarks/mechanisms/pictures.py [--sheet FILE]     --sheet: also all of them on
+one sheet, to look at"""
 
 import argparse
 import math
@@ -27,10 +28,16 @@ _INKS = ((216, 228, 236), (136, 180, 210), (62, 118, 172), (14, 38, 92))
 
 
 def _smooth(shape: tuple[int, ...]) -> torch.Tensor:
-    """Rows that drift along the sequence, counted from its end: near rows are alike, and so are some distant ones."""
+    """Rows that drift along the sequence, counted from its end: near rows are alike, and so are
+    some distant ones."""
     n, dim = shape[-2:]
     waves = torch.Generator().manual_seed(3)
-    frequency = 2 * math.pi * torch.tensor([0.6, 1.1, 1.7, 2.3, 3.1, 4.2])[torch.randint(6, (dim,), generator=waves)] / _N
+    frequency = (
+        2
+        * math.pi
+        * torch.tensor([0.6, 1.1, 1.7, 2.3, 3.1, 4.2])[torch.randint(6, (dim,), generator=waves)]
+        / _N
+    )
     phase = 2 * math.pi * torch.rand(dim, generator=waves)
     place = torch.arange(-n, 0)[:, None]
     return 0.95 * torch.sin(place * frequency + phase) + 0.3 * torch.randn(shape)
@@ -42,7 +49,9 @@ def _picture(entry: Entry) -> torch.Tensor:
     x = inputs(entry.name, Size(_N, dim=48, near=12, block=4, window=(8, 10), rows=_smooth))
     packed = x.v.dim() == 3
     unit = torch.eye(x.v.shape[0 if packed else -2])
-    x = SimpleNamespace(**(vars(x) | {"v": (unit[:, None] if packed else unit).expand(*x.v.shape[:-1], -1)}))
+    x = SimpleNamespace(
+        **(vars(x) | {"v": (unit[:, None] if packed else unit).expand(*x.v.shape[:-1], -1)})
+    )
     weights = eval(entry.python, vars(x))
     head = _HEADS.get(entry.name, 0)
     return weights[:, head] if packed else weights[0, head]
@@ -62,7 +71,9 @@ def drawing(entry: Entry) -> Image.Image:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--sheet", type=Path, metavar="FILE")
     arguments = parser.parse_args()
     PICTURES.mkdir(parents=True, exist_ok=True)
@@ -71,7 +82,9 @@ def main() -> None:
         image.quantize(64).save(PICTURES / f"{name}.png", optimize=True)
     if arguments.sheet:
         columns, cell = 7, _PIXELS + 12
-        sheet = Image.new("RGB", (columns * cell, -(-len(drawn) // columns) * cell), (120, 120, 120))
+        sheet = Image.new(
+            "RGB", (columns * cell, -(-len(drawn) // columns) * cell), (120, 120, 120)
+        )
         for at, (_, image) in enumerate(drawn):
             sheet.paste(image, (at % columns * cell + 6, at // columns * cell + 6))
         sheet.save(arguments.sheet)

@@ -1,4 +1,5 @@
-"""One mechanism on one set of tensors: the page's line and its rival, forward and backward, and whether they agree."""
+"""One mechanism on one set of tensors: the page's line and its rival, forward and backward, and
+whether they agree."""
 
 from types import SimpleNamespace
 
@@ -8,7 +9,8 @@ from mechanisms.inputs import Size, inputs
 from mechanisms.page import Entry
 from mechanisms.rivals import RIVALS
 
-# Largest difference, as a share of the largest element. Gradients of tables and centres are sums over millions of pairs.
+# Largest difference, as a share of the largest element. Gradients of tables and centres are sums
+# over millions of pairs.
 _TOLERANCE = {"forward": 2e-5, "step": 5e-4}
 
 
@@ -32,22 +34,31 @@ class Problem:
 
     def step(self, whose: str) -> tuple[torch.Tensor, ...]:
         """Forward and backward: the gradients of q, k, v and what is learned besides."""
-        return torch.autograd.grad(self._calls[whose](self._with_leaves), list(self.leaves.values()), self.d_out)
+        return torch.autograd.grad(
+            self._calls[whose](self._with_leaves), list(self.leaves.values()), self.d_out
+        )
 
     def run(self, direction: str, whose: str):
         return self.forward(whose) if direction == "forward" else self.step(whose)
 
     def difference(self, direction: str) -> float:
-        """The largest between both sides' results, as a share of the largest element; an error where it is too large."""
+        """The largest between both sides' results, as a share of the largest element; an error
+        where it is too large."""
         if self.rival.expected:
             self._calls["expected"] = self.rival.expected(self.x)
-        pairs = [self.run(direction, whose) for whose in ("ours", "expected" if self.rival.expected else "theirs")]
+        pairs = [
+            self.run(direction, whose)
+            for whose in ("ours", "expected" if self.rival.expected else "theirs")
+        ]
         if direction == "forward":
             pairs = [(x,) for x in pairs]
         worst = 0.0
         for name, a, b in zip(self.names if direction == "step" else ["out"], *pairs, strict=True):
             share = ((a - b).abs().max() / b.abs().max().clamp(min=1e-30)).item()
             if not share <= _TOLERANCE[direction]:
-                raise AssertionError(f"{self.entry.name}, {direction}, {name}: differs from {self.rival.against} by {share:.1e}")
+                raise AssertionError(
+                    f"{self.entry.name}, {direction}, {name}: differs from {self.rival.against} by"
+                    f" {share:.1e}"
+                )
             worst = max(worst, share)
         return worst

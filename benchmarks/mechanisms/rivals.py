@@ -1,8 +1,9 @@
-"""What a PyTorch user writes for each mechanism: scaled_dot_product_attention where it can be said with a mask or a bias, else the formula.
+"""What a PyTorch user writes for each mechanism: scaled_dot_product_attention where it can be said
+with a mask or a bias, else the formula.
 
-A rival is made from the inputs once, which is where masks and biases without a gradient are built, and gives the function that is
-timed. That function shares no code with Regard: it is also what results are compared with.
-"""
+A rival is made from the inputs once, which is where masks and biases without a gradient are built,
+and gives the function that is timed. That function shares no code with Regard: it is also what
+results are compared with."""
 
 import itertools
 import math
@@ -21,10 +22,14 @@ class Rival:
     against: str  # what it is, in a few words
     make: Callable[[SimpleNamespace], Call]
     learned: tuple[str, ...] = ()  # inputs with a gradient, besides q, k and v
-    expected: Callable[[SimpleNamespace], Call] | None = None  # what results are compared with, where that is another function
+    expected: Callable[[SimpleNamespace], Call] | None = (
+        None  # what results are compared with, where that is another function
+    )
 
 
-def _masked(build: Callable[[SimpleNamespace], torch.Tensor], against: str = "SDPA, boolean mask") -> Rival:
+def _masked(
+    build: Callable[[SimpleNamespace], torch.Tensor], against: str = "SDPA, boolean mask"
+) -> Rival:
     """`build` gives the dense mask."""
 
     def make(x):
@@ -35,7 +40,10 @@ def _masked(build: Callable[[SimpleNamespace], torch.Tensor], against: str = "SD
 
 
 def _formula(
-    *learned: str, scores: Callable | None = None, weights: Callable | None = None, against: str = "softmax(q @ k.T) @ v"
+    *learned: str,
+    scores: Callable | None = None,
+    weights: Callable | None = None,
+    against: str = "softmax(q @ k.T) @ v",
 ) -> Rival:
     """softmax(scores(x, q k^T / sqrt(d))) v, the weights changed by weights(x, w)."""
 
@@ -52,10 +60,14 @@ def _direct(call: Call, *learned: str, against: str = "softmax(q @ k.T) @ v") ->
 
 
 def _with_tanh(call: Call, *learned: str, against: str) -> Rival:
-    """Results are compared with the formula in float64: on a Xeon, PyTorch's tanh of a large float32 tensor was 1e-4 off in some runs."""
+    """Results are compared with the formula in float64: on a Xeon, PyTorch's tanh of a large
+    float32 tensor was 1e-4 off in some runs."""
 
     def in_double(x):
-        wide = {name: v.double() if torch.is_tensor(v) and v.is_floating_point() else v for name, v in vars(x).items()}
+        wide = {
+            name: v.double() if torch.is_tensor(v) and v.is_floating_point() else v
+            for name, v in vars(x).items()
+        }
         return call(SimpleNamespace(**wide)).float()
 
     return Rival(against, lambda x: call, learned, expected=lambda x: in_double)
@@ -64,7 +76,9 @@ def _with_tanh(call: Call, *learned: str, against: str) -> Rival:
 def _places(x: SimpleNamespace, offset: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
     """(i, j): a column of the queries' places among the keys, and a row of the keys'."""
     len_q, len_k = x.q.shape[-2], x.k.shape[-2]
-    return torch.arange(len_q)[:, None] + (len_k - len_q if offset is None else offset), torch.arange(len_k)
+    return torch.arange(len_q)[:, None] + (
+        len_k - len_q if offset is None else offset
+    ), torch.arange(len_k)
 
 
 def _distance(x: SimpleNamespace) -> torch.Tensor:
@@ -85,7 +99,9 @@ def _globals(x: SimpleNamespace) -> torch.Tensor:
 
 
 def _additive(x):
-    return torch.softmax(torch.tanh(x.q[..., :, None, :] + x.k[..., None, :, :]) @ x.w, dim=-1) @ x.v
+    return (
+        torch.softmax(torch.tanh(x.q[..., :, None, :] + x.k[..., None, :, :]) @ x.w, dim=-1) @ x.v
+    )
 
 
 def _luong_concat(x):
@@ -103,24 +119,45 @@ def _alibi(x):
 
 
 def _t5_bias(x):
-    """As transformers writes it, bidirectional: the buckets once, the table's rows at every call."""
+    """As transformers writes it, bidirectional: the buckets once, the table's rows at every
+    call."""
     half = x.table.shape[0] // 2
     distance = _distance(x)
     exact = half // 2
-    far = exact + (torch.log(distance.abs().clamp(min=1).float() / exact) / math.log(128 / exact) * (half - exact)).long()
-    bucket = torch.where(distance.abs() < exact, distance.abs(), far.clamp(max=half - 1)) + half * (distance > 0)
-    return lambda x: F.scaled_dot_product_attention(x.q, x.k, x.v, attn_mask=x.table[bucket].permute(2, 0, 1)[None])
+    far = (
+        exact
+        + (
+            torch.log(distance.abs().clamp(min=1).float() / exact)
+            / math.log(128 / exact)
+            * (half - exact)
+        ).long()
+    )
+    bucket = torch.where(distance.abs() < exact, distance.abs(), far.clamp(max=half - 1)) + half * (
+        distance > 0
+    )
+    return lambda x: F.scaled_dot_product_attention(
+        x.q, x.k, x.v, attn_mask=x.table[bucket].permute(2, 0, 1)[None]
+    )
 
 
 def _swin_bias(x):
     row = torch.arange(x.height).repeat_interleave(x.width)
     column = torch.arange(x.width).repeat(x.height)
-    index = (row[:, None] - row + x.height - 1) * (2 * x.width - 1) + column[:, None] - column + x.width - 1
-    return lambda x: F.scaled_dot_product_attention(x.q, x.k, x.v, attn_mask=x.table[index].permute(2, 0, 1)[None])
+    index = (
+        (row[:, None] - row + x.height - 1) * (2 * x.width - 1)
+        + column[:, None]
+        - column
+        + x.width
+        - 1
+    )
+    return lambda x: F.scaled_dot_product_attention(
+        x.q, x.k, x.v, attn_mask=x.table[index].permute(2, 0, 1)[None]
+    )
 
 
 def _sinks(x):
-    """As transformers writes it for gpt-oss: the sinks are columns of scores that are dropped again."""
+    """As transformers writes it for gpt-oss: the sinks are columns of scores that are dropped
+    again."""
     s = (x.q / math.sqrt(x.q.shape[-1])) @ x.k.transpose(-1, -2)
     columns = x.logits[None, :, None, :].expand(s.shape[0], -1, s.shape[2], -1)
     return torch.softmax(torch.cat([s, columns], dim=-1), dim=-1)[..., : s.shape[-1]] @ x.v
@@ -146,9 +183,18 @@ def _dropout(x):
 
 
 def _dropped_alike(x):
-    """Either side draws for itself: here the formula with the weights that Regard drops, which a uniform attention of unit values shows."""
-    zeros, values = torch.zeros_like(x.q), torch.eye(x.k.shape[-2]).split(256, dim=-1)  # a value's dim has a limit
-    parts = [x.regard.attention(zeros, zeros, part.expand(1, x.q.shape[1], -1, -1), dropout_p=0.1, seed=7) for part in values]
+    """Either side draws for itself: here the formula with the weights that Regard drops, which a
+    uniform attention of unit values shows."""
+    zeros, values = (
+        torch.zeros_like(x.q),
+        torch.eye(x.k.shape[-2]).split(256, dim=-1),
+    )  # a value's dim has a limit
+    parts = [
+        x.regard.attention(
+            zeros, zeros, part.expand(1, x.q.shape[1], -1, -1), dropout_p=0.1, seed=7
+        )
+        for part in values
+    ]
     kept = torch.cat(parts, dim=-1) > 0
     share = kept.float().mean().item()
     if abs(share - 0.9) > 0.001 + 2 / math.sqrt(kept.numel()):
@@ -166,7 +212,9 @@ def _documents(x):
     def call(x):
         """Each document by itself."""
         parts = [[t[a:b].transpose(0, 1)[None] for t in (x.q, x.k, x.v)] for a, b in bounds]
-        return torch.cat([F.scaled_dot_product_attention(*part)[0].transpose(0, 1) for part in parts])
+        return torch.cat(
+            [F.scaled_dot_product_attention(*part)[0].transpose(0, 1) for part in parts]
+        )
 
     return call
 
@@ -177,18 +225,26 @@ def _blocks(x):
 
 
 def _bigbird(x):
-    """Which blocks are drawn is Regard's choice: read off a uniform attention over the blocks, and checked for what BigBird asks."""
+    """Which blocks are drawn is Regard's choice: read off a uniform attention over the blocks, and
+    checked for what BigBird asks."""
     heads, n = x.q.shape[1], x.q.shape[2]
     block = torch.arange(n) // x.block
     blocks = int(block[-1]) + 1
     zeros = torch.zeros(1, heads, n, 8)
-    received = x.regard.attention(zeros, zeros, F.one_hot(block, blocks).float().expand(1, heads, -1, -1), mask=x.regard.bigbird(x.block))
+    received = x.regard.attention(
+        zeros,
+        zeros,
+        F.one_hot(block, blocks).float().expand(1, heads, -1, -1),
+        mask=x.regard.bigbird(x.block),
+    )
     layout = received[0, :, :: x.block] > 0
     i, j = torch.arange(blocks)[:, None], torch.arange(blocks)
     asked = ((i - j).abs() <= 1) | (i == 0) | (j == 0) | (i == blocks - 1) | (j == blocks - 1)
     drawn = (layout & ~asked).sum(-1)[:, 1:-1]
     if not layout[:, asked].all() or (drawn != (~asked).sum(-1)[1:-1].clamp(max=3)).any():
-        raise AssertionError("bigbird: expected the window, the global blocks, and three random blocks a row")
+        raise AssertionError(
+            "bigbird: expected the window, the global blocks, and three random blocks a row"
+        )
     return layout.repeat_interleave(x.block, 1).repeat_interleave(x.block, 2)[None, :, :n, :n]
 
 
@@ -214,13 +270,29 @@ def _dilated(x):
 RIVALS = {
     "dot": _direct(lambda x: F.scaled_dot_product_attention(x.q, x.k, x.v), against="SDPA"),
     "additive": _with_tanh(_additive, "w", against="tanh(q[:, None] + k) @ w"),
-    "luong_dot": _direct(lambda x: F.scaled_dot_product_attention(x.q, x.k, x.v, scale=1.0), against="SDPA"),
-    "luong_general": _direct(lambda x: F.scaled_dot_product_attention(x.q @ x.w, x.k, x.v, scale=1.0), "w", against="SDPA"),
+    "luong_dot": _direct(
+        lambda x: F.scaled_dot_product_attention(x.q, x.k, x.v, scale=1.0), against="SDPA"
+    ),
+    "luong_general": _direct(
+        lambda x: F.scaled_dot_product_attention(x.q @ x.w, x.k, x.v, scale=1.0),
+        "w",
+        against="SDPA",
+    ),
     "luong_concat": _with_tanh(_luong_concat, "w", "u", against="tanh(q[:, None] + k) @ u"),
-    "luong_location": _direct(lambda x: torch.softmax(x.q @ x.w.t(), dim=-1) @ x.v, "w", against="softmax(q @ w.T) @ v"),
-    "temperature": _direct(lambda x: F.scaled_dot_product_attention(x.q / x.t[:, None, None], x.k, x.v), "t", against="SDPA of q / t"),
+    "luong_location": _direct(
+        lambda x: torch.softmax(x.q @ x.w.t(), dim=-1) @ x.v, "w", against="softmax(q @ w.T) @ v"
+    ),
+    "temperature": _direct(
+        lambda x: F.scaled_dot_product_attention(x.q / x.t[:, None, None], x.k, x.v),
+        "t",
+        against="SDPA of q / t",
+    ),
     "softcap": _formula(scores=lambda x, s: x.cap * torch.tanh(s / x.cap)),
-    "bias": _direct(lambda x: F.scaled_dot_product_attention(x.q, x.k, x.v, attn_mask=x.bias), "bias", against="SDPA, dense bias"),
+    "bias": _direct(
+        lambda x: F.scaled_dot_product_attention(x.q, x.k, x.v, attn_mask=x.bias),
+        "bias",
+        against="SDPA, dense bias",
+    ),
     "alibi": Rival("SDPA, dense bias", _alibi),
     "t5_bias": Rival("SDPA, dense bias", _t5_bias, ("table",)),
     "swin_bias": Rival("SDPA, dense bias", _swin_bias, ("table",)),
@@ -230,7 +302,10 @@ RIVALS = {
     "multiplier": _formula("g", weights=lambda x, w: w * x.g),
     "gaussian": _formula("centre", weights=lambda x, w: w * _bell(x, x.sigma)),
     "causal": _masked(lambda x: _distance(x) <= 0),
-    "causal_top_left": _direct(lambda x: F.scaled_dot_product_attention(x.q, x.k, x.v, is_causal=True), against="SDPA, is_causal"),
+    "causal_top_left": _direct(
+        lambda x: F.scaled_dot_product_attention(x.q, x.k, x.v, is_causal=True),
+        against="SDPA, is_causal",
+    ),
     "window": _masked(lambda x: (_distance(x) <= 0) & (_distance(x) >= -x.left)),
     "local_m": _masked(lambda x: _near(x, x.width)),
     "local_p": Rival("softmax(q @ k.T) @ v", lambda x: _local_p, ("centre",)),

@@ -1,7 +1,9 @@
-// What the processor's multipliers can do: chains of multiply-adds that touch nothing but registers.
+// What the processor's multipliers can do: chains of multiply-adds that touch nothing but
+// registers.
 //
-// A shared library with one function, for benchmarks/bench.py (through ctypes). The machines that Regard is measured on are
-// shared and noisy, so a speed is only ever compared with a peak taken milliseconds away from it, on as many threads.
+// A shared library with one function, for benchmarks/bench.py (through ctypes). The machines that
+// Regard is measured on are shared and noisy, so a speed is only ever compared with a peak taken
+// milliseconds away from it, on as many threads.
 #include <atomic>
 #include <cstring>
 #include <ctime>
@@ -16,9 +18,11 @@
 
 namespace {
 
-// Independent chains: enough to hide a latency of 4 or 5 cycles on two ports, few enough for 16 registers.
+// Independent chains: enough to hide a latency of 4 or 5 cycles on two ports, few enough for 16
+// registers.
 constexpr int kChains = 12;
-// Of all chains between two looks at the clock, from 50 microseconds to a millisecond: for one thread a look is a call into the kernel.
+// Of all chains between two looks at the clock, from 50 microseconds to a millisecond: for one
+// thread a look is a call into the kernel.
 constexpr int kSteps = 40000;
 
 // Runs kSteps of every chain; returns the operations done. `sink` keeps the results alive.
@@ -112,13 +116,16 @@ __attribute__((target("amx-tile,amx-bf16"))) double amx_bf16(float* /*sink*/) {
 // Linux lets a process use the unit's registers when it asks (Documentation/arch/x86/xstate.rst).
 bool has_amx() {
   constexpr int kRequestPermission = 0x1023, kTileData = 18;
-  return __builtin_cpu_supports("amx-bf16") && syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+  return __builtin_cpu_supports("amx-bf16") &&
+         syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 }
 
 Block find(const char* what) {
   if (std::strcmp(what, "amx") == 0 && has_amx()) return amx_bf16;
   if (std::strcmp(what, "avx512") == 0 && __builtin_cpu_supports("avx512f")) return fma_512;
-  if (std::strcmp(what, "avx2") == 0 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return fma_256;
+  if (std::strcmp(what, "avx2") == 0 && __builtin_cpu_supports("avx2") &&
+      __builtin_cpu_supports("fma"))
+    return fma_256;
   if (std::strcmp(what, "sse4") == 0 && __builtin_cpu_supports("sse4.1")) return multiply_add_128;
   if (std::strcmp(what, "bf16") == 0 && __builtin_cpu_supports("avx512bf16")) return dot_bf16;
   return nullptr;
@@ -130,8 +137,8 @@ Block find(const char*) { return nullptr; }
 
 #endif
 
-// A single thread counts its own time on its processor, as harness/timing.py does: what others take away is nobody's fault. Several
-// count the time on the wall.
+// A single thread counts its own time on its processor, as harness/timing.py does: what others take
+// away is nobody's fault. Several count the time on the wall.
 double seconds_on(clockid_t clock) {
   timespec now;
   clock_gettime(clock, &now);
@@ -158,9 +165,10 @@ double rate(Block block, clockid_t clock, double seconds, std::atomic<int>* wait
 
 }  // namespace
 
-// Operations a second (a multiplication and an addition count as two) of `threads` threads together, measured for about
-// `seconds`. `what`: "avx512", "avx2", "sse4" (float32), "bf16" (the AVX512-BF16 dot product) or "amx" (the matrix unit, on bf16); 0 where
-// the processor has no such instruction.
+// Operations a second (a multiplication and an addition count as two) of `threads` threads
+// together, measured for about `seconds`. `what`: "avx512", "avx2", "sse4" (float32), "bf16" (the
+// AVX512-BF16 dot product) or "amx" (the matrix unit, on bf16); 0 where the processor has no such
+// instruction.
 extern "C" double regard_peak(const char* what, int threads, double seconds) {
   const Block block = find(what);
   if (block == nullptr || threads < 1) return 0;
@@ -168,7 +176,8 @@ extern "C" double regard_peak(const char* what, int threads, double seconds) {
   std::atomic<int> waiting{threads};
   std::vector<double> rates(static_cast<std::size_t>(threads));
   std::vector<std::thread> others;
-  for (int t = 1; t < threads; ++t) others.emplace_back([&, t] { rates[t] = rate(block, clock, seconds, &waiting); });
+  for (int t = 1; t < threads; ++t)
+    others.emplace_back([&, t] { rates[t] = rate(block, clock, seconds, &waiting); });
   rates[0] = rate(block, clock, seconds, &waiting);
   for (std::thread& other : others) other.join();
   double sum = 0;

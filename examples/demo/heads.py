@@ -14,7 +14,9 @@ MOST_TOKENS = 128  # more cannot be told apart on a page
 class Heads:
     text: str
     tokens: list[str]
-    weights: np.ndarray  # (layers, heads, tokens, tokens), float32; [l, h, i, j]: how much token i takes from token j
+    weights: (
+        np.ndarray
+    )  # (layers, heads, tokens, tokens), float32; [l, h, i, j]: how much token i takes from token j
     cut_from: int  # how many tokens the whole text had
     weight_error: float  # largest difference from the weights of the model's own eager attention
     output_error: float  # the same of the last hidden state
@@ -31,13 +33,16 @@ def _load(attention: str):
 
 
 def _watch(seen: list[torch.Tensor]) -> str:
-    """Registers an attention that is Regard's, and puts each layer's exact weights into `seen`. One text, no padding: nothing is masked."""
+    """Registers an attention that is Regard's, and puts each layer's exact weights into `seen`. One
+    text, no padding: nothing is masked."""
     from regard.transformers import regard_attention
     from transformers import AttentionInterface
 
     def watched(module, query, key, value, attention_mask, scaling=None, **options):
         seen.append(regard.attention_map(query, key, scale=scaling))
-        return regard_attention(module, query, key, value, attention_mask, scaling=scaling, **options)
+        return regard_attention(
+            module, query, key, value, attention_mask, scaling=scaling, **options
+        )
 
     AttentionInterface.register("regard_watched", watched)
     return "regard_watched"
@@ -45,7 +50,8 @@ def _watch(seen: list[torch.Tensor]) -> str:
 
 @torch.no_grad()
 def look(text: str) -> Heads:
-    """Weights recomputed by Regard from each layer's queries and keys, and compared with those of the model's own eager attention."""
+    """Weights recomputed by Regard from each layer's queries and keys, and compared with those of
+    the model's own eager attention."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(encoder_folder())

@@ -22,9 +22,13 @@ def write(heads: Heads, path: Path) -> Path:
         "heads": count,
         "colours": PAPER_TO_INK,
         # float32, little-endian, (layers, heads, rows, columns): the page shows the exact values
-        "weights": base64.b64encode(np.ascontiguousarray(heads.weights, dtype="<f4").tobytes()).decode("ascii"),
+        "weights": base64.b64encode(
+            np.ascontiguousarray(heads.weights, dtype="<f4").tobytes()
+        ).decode("ascii"),
     }
     # "<" written as an escape: no text of a user's can end the script that holds it.
-    page = _TEMPLATE.read_text(encoding="utf-8").replace("__DATA__", json.dumps(data).replace("<", "\\u003c"))
+    page = _TEMPLATE.read_text(encoding="utf-8").replace(
+        "__DATA__", json.dumps(data).replace("<", "\\u003c")
+    )
     path.write_text(page, encoding="utf-8")
     return path

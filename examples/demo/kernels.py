@@ -50,17 +50,34 @@ def _case(dim: int, causal: bool, backward: bool) -> tuple[float, float]:
 
 def show(console: Console) -> None:
     threads = torch.get_num_threads()
-    console.print(f"[bold]2. The kernel beside PyTorch's[/bold]: {_HEADS} heads, {_LENGTH} tokens, float32, {threads} threads")
+    console.print(
+        f"[bold]2. The kernel beside PyTorch's[/bold]: {_HEADS} heads, {_LENGTH} tokens, float32,"
+        f" {threads} threads"
+    )
     table = Table("", "dim", "PyTorch", "Regard", "speed-up", "Regard, GFLOP/s")
     for column in table.columns[1:]:
         column.justify = "right"
-    cases = [(dim, causal, backward) for backward in (False, True) for causal in (False, True) for dim in (64, 128)]
+    cases = [
+        (dim, causal, backward)
+        for backward in (False, True)
+        for causal in (False, True)
+        for dim in (64, 128)
+    ]
     for dim, causal, backward in track(cases, "timing, in turns", console=console, transient=True):
         theirs, ours = _case(dim, causal, backward)
-        flops = 4.0 * _LENGTH**2 * dim * _HEADS * (0.5 if causal else 1.0) * (2.5 if backward else 1.0)
+        flops = (
+            4.0 * _LENGTH**2 * dim * _HEADS * (0.5 if causal else 1.0) * (2.5 if backward else 1.0)
+        )
         name = ("backward" if backward else "forward") + (", causal" if causal else "")
         table.add_row(
-            name, str(dim), f"{theirs * 1e3:.1f} ms", f"{ours * 1e3:.1f} ms", f"{theirs / ours:.2f}x", f"{flops / ours * 1e-9:.0f}"
+            name,
+            str(dim),
+            f"{theirs * 1e3:.1f} ms",
+            f"{ours * 1e3:.1f} ms",
+            f"{theirs / ours:.2f}x",
+            f"{flops / ours * 1e-9:.0f}",
         )
     console.print(table)
-    console.print("Medians; `./dev bench` measures many more cases, each beside the processor's peak.\n")
+    console.print(
+        "Medians; `./dev bench` measures many more cases, each beside the processor's peak.\n"
+    )

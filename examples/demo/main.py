@@ -1,11 +1,10 @@
 #!/usr/bin/env python3
 """What Regard does, shown on real models.
 
-./dev demo                       a language model reads the GNU GPL; kernels beside PyTorch's; a picture of attention
-./dev demo my.txt                the same with a text of yours (up to 8192 tokens; the rest is cut off)
-./dev demo --text "Any words"    also a picture of how an encoder attends to these words
-./dev demo --only picture        one part: reading, kernels or picture
-"""
+./dev demo                       a language model reads the GNU GPL; kernels beside PyTorch's; a
+picture of attention ./dev demo my.txt                the same with a text of yours (up to 8192
+tokens; the rest is cut off) ./dev demo --text "Any words"    also a picture of how an encoder
+attends to these words ./dev demo --only picture        one part: reading, kernels or picture"""
 
 import argparse
 import time
@@ -20,13 +19,24 @@ _PARTS = ("reading", "kernels", "picture")
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="./dev demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="./dev demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
-        "file", nargs="?", type=Path, default=texts.GPL, help=f"the text that the language model reads (default: {texts.GPL})"
+        "file",
+        nargs="?",
+        type=Path,
+        default=texts.GPL,
+        help=f"the text that the language model reads (default: {texts.GPL})",
     )
     parser.add_argument("--text", help="words for a picture of their own")
     parser.add_argument("--only", choices=_PARTS, help="show this part alone")
-    parser.add_argument("--output", type=Path, default=Path("demo-output"), help="folder for pictures and pages (default: demo-output)")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("demo-output"),
+        help="folder for pictures and pages (default: demo-output)",
+    )
     return parser.parse_args()
 
 
@@ -45,13 +55,20 @@ def _pictures(text: str | None, folder: Path, console: Console) -> None:
         with console.status(f"looking at {name}"):
             seen = heads.look(words)
         if seen.cut_from > len(seen.tokens):
-            console.print(f"   {seen.cut_from} tokens: cut to the first {heads.MOST_TOKENS}, more would not fit on a page")
+            console.print(
+                f"   {seen.cut_from} tokens: cut to the first {heads.MOST_TOKENS}, more would not"
+                " fit on a page"
+            )
         with console.status("drawing"):
-            pages = [*heads_picture.write(seen, folder, stem), heads_page.write(seen, folder / f"{stem}.html")]
+            pages = [
+                *heads_picture.write(seen, folder, stem),
+                heads_page.write(seen, folder / f"{stem}.html"),
+            ]
         layers, count, n, _ = seen.weights.shape
         said = (
-            f"{name}: {n} tokens, {layers * count} heads. Beside the model's own eager attention, weights differ by at most "
-            f"{seen.weight_error:.0e}, its output by {seen.output_error:.0e}."
+            f"{name}: {n} tokens, {layers * count} heads. Beside the model's own eager attention,"
+            f" weights differ by at most {seen.weight_error:.0e}, its output by"
+            f" {seen.output_error:.0e}."
         )
         console.print(Padding(said, (0, 0, 0, 3)), highlight=False)
         for page in pages:
@@ -67,7 +84,9 @@ def main() -> None:
         if arguments.text is not None and not arguments.text.strip():
             raise texts.InputError("--text: empty; expected some words")
         if arguments.only in (None, "reading"):
-            texts.read(arguments.file)  # a wrong file is said at once, not after the libraries are loaded
+            texts.read(
+                arguments.file
+            )  # a wrong file is said at once, not after the libraries are loaded
             import reading
 
             reading.show(arguments.file, console)

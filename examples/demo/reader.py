@@ -1,10 +1,11 @@
-"""A process of its own that lets the language model read a text with one attention, and measures it.
+"""A process of its own that lets the language model read a text with one attention, and measures
+it.
 
     python reader.py ATTENTION TOKENS.npy HIDDEN.npy [OTHER_HIDDEN.npy]
 
-Reports on stdout, one JSON object a line: {"doing": ...}, {"layer": 3, "of": 30}, and last {"result": {...}}. The hidden states are
-written to HIDDEN.npy; where another run's are given, the logits of both are compared, a chunk of positions at a time (all of
-them at once would take 1.5 GB).
+Reports on stdout, one JSON object a line: {"doing": ...}, {"layer": 3, "of": 30}, and last
+{"result": {...}}. The hidden states are written to HIDDEN.npy; where another run's are given, the
+logits of both are compared, a chunk of positions at a time (all of them at once would take 1.5 GB).
 """
 
 import contextlib
@@ -34,7 +35,8 @@ def _status(field: str) -> int:
 
 
 def _forget_peak() -> bool:
-    """Lets VmHWM start again from what is resident now, so that loading the weights does not count."""
+    """Lets VmHWM start again from what is resident now, so that loading the weights does not
+    count."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
         return True
@@ -42,7 +44,8 @@ def _forget_peak() -> bool:
 
 
 class AttentionClock:
-    """Stands in front of one of transformers' attention functions and adds up the time spent in it."""
+    """Stands in front of one of transformers' attention functions and adds up the time spent in
+    it."""
 
     def __init__(self, name: str):
         from transformers import AttentionInterface
@@ -67,7 +70,10 @@ def read(model, tokens: torch.Tensor, clock: AttentionClock) -> tuple[dict, torc
     clock.seconds, clock.calls = 0.0, 0
     layers = model.model.layers
     hooks = [
-        layer.register_forward_hook(lambda *_, number=number: tell(layer=number + 1, of=len(layers))) for number, layer in enumerate(layers)
+        layer.register_forward_hook(
+            lambda *_, number=number: tell(layer=number + 1, of=len(layers))
+        )
+        for number, layer in enumerate(layers)
     ]
     whole = not _forget_peak()
     before = _status("VmRSS")
@@ -98,7 +104,12 @@ def compare(model, ours: torch.Tensor, theirs: torch.Tensor) -> dict:
         scale = max(scale, float(b.abs().max()))
         same += int((a.argmax(-1) == b.argmax(-1)).sum())
         tell(compared=min(start + _CHUNK, len(ours)), of=len(ours))
-    return {"largest_difference": largest, "largest_logit": scale, "same_choice": same, "positions": len(ours)}
+    return {
+        "largest_difference": largest,
+        "largest_logit": scale,
+        "same_choice": same,
+        "positions": len(ours),
+    }
 
 
 def main() -> None:

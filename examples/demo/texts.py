@@ -12,7 +12,11 @@ class InputError(Exception):
 def read(path: Path) -> str:
     """The text of a file. Errors name the file and what is wrong with it."""
     if not path.exists():
-        hint = " (Debian's copy of the GNU GPL, the default: name another text file)" if path == GPL else ""
+        hint = (
+            " (Debian's copy of the GNU GPL, the default: name another text file)"
+            if path == GPL
+            else ""
+        )
         raise InputError(f"{path}: there is no such file{hint}")
     if not path.is_file():
         raise InputError(f"{path}: expected a text file")
@@ -25,7 +29,10 @@ def read(path: Path) -> str:
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 (byte {error.start} is {content[error.start]:#04x}); expected text in UTF-8") from error
+        raise InputError(
+            f"{path}: not UTF-8 (byte {error.start} is {content[error.start]:#04x}); expected text"
+            " in UTF-8"
+        ) from error
     if not text.strip():
         raise InputError(f"{path}: empty; expected some text")
     return text

@@ -37,6 +37,9 @@ def load_language_model(attention: str):
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(
-        language_model_folder(), gguf_file=LANGUAGE_MODEL_FILE, dtype=torch.float32, attn_implementation=attention
+        language_model_folder(),
+        gguf_file=LANGUAGE_MODEL_FILE,
+        dtype=torch.float32,
+        attn_implementation=attention,
     )
     return model.eval()

@@ -7,7 +7,8 @@
 
 namespace regard {
 
-// Workers run in an arena of oneTBB with up to `workers` threads; 0 means as many as the machine has.
+// Workers run in an arena of oneTBB with up to `workers` threads; 0 means as many as the machine
+// has.
 class TbbExecutor final : public Executor {
  public:
   explicit TbbExecutor(int workers = 0);

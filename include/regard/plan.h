@@ -1,4 +1,5 @@
-// Which tiles of the score matrix exist, found from the mask's parameters and never from an n x n matrix.
+// Which tiles of the score matrix exist, found from the mask's parameters and never from an n x n
+// matrix.
 //
 // A plan can be made once and used for many calls with the same mask and lengths. It is immutable.
 #pragma once
@@ -27,11 +28,13 @@ class Plan {
   Plan() = default;
 
   // With a part, the mask is that of the whole attention, and `shape` that of the part's tensors.
-  static Status make(const Mask& mask, const PlanShape& shape, Plan* plan, const std::optional<Part>& part = std::nullopt);
+  static Status make(const Mask& mask, const PlanShape& shape, Plan* plan,
+                     const std::optional<Part>& part = std::nullopt);
 
   const PlanShape& shape() const { return shape_; }
   const std::optional<Part>& part() const { return part_; }
-  // Pairs in tiles that exist, as a share of batch * heads * len_q * len_k; between 0 and 1. Cost is proportional to it.
+  // Pairs in tiles that exist, as a share of batch * heads * len_q * len_k; between 0 and 1. Cost
+  // is proportional to it.
   double density() const;
   // A drawing of the tiles of one head, `width` columns wide: '#' full, '+' partial, '.' absent.
   std::string picture(std::int64_t batch = 0, std::int64_t head = 0, int width = 64) const;

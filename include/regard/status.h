@@ -11,9 +11,10 @@ namespace regard {
 
 enum class StatusCode {
   kOk = 0,
-  kInvalidArgument = 1,  // the caller's to mend: the message says which argument, its shape and what was expected
-  kUnsupported = 2,      // a valid request that this version does not serve yet, named in the message
-  kOutOfMemory = 3,      // scratch memory could not be had; nothing was written
+  kInvalidArgument =
+      1,  // the caller's to mend: the message says which argument, its shape and what was expected
+  kUnsupported = 2,  // a valid request that this version does not serve yet, named in the message
+  kOutOfMemory = 3,  // scratch memory could not be had; nothing was written
 };
 
 class [[nodiscard]] Status {
@@ -21,8 +22,12 @@ class [[nodiscard]] Status {
   Status() = default;
   Status(StatusCode code, std::string message) : code_(code), message_(std::move(message)) {}
 
-  static Status invalid(std::string message) { return {StatusCode::kInvalidArgument, std::move(message)}; }
-  static Status unsupported(std::string message) { return {StatusCode::kUnsupported, std::move(message)}; }
+  static Status invalid(std::string message) {
+    return {StatusCode::kInvalidArgument, std::move(message)};
+  }
+  static Status unsupported(std::string message) {
+    return {StatusCode::kUnsupported, std::move(message)};
+  }
 
   bool ok() const { return code_ == StatusCode::kOk; }
   StatusCode code() const { return code_; }

@@ -1,11 +1,12 @@
 // Views of memory that the caller owns: a pointer, an element type, four sizes and four strides.
 //
-// Every tensor of an attention is described in one logical order, (batch, heads, seq, dim). How it lies in memory is a matter
-// of strides alone, so (batch, seq, heads, dim) tensors need no copy:
+// Every tensor of an attention is described in one logical order, (batch, heads, seq, dim). How it
+// lies in memory is a matter of strides alone, so (batch, seq, heads, dim) tensors need no copy:
 //
-//   TensorView::bhsd(data, DType::kFloat32, batch, heads, seq, dim)   // contiguous (batch, heads, seq, dim)
-//   TensorView::bshd(data, DType::kFloat32, batch, heads, seq, dim)   // contiguous (batch, seq, heads, dim)
-//   TensorView::thd(data, DType::kFloat32, total, heads, dim)         // packed sequences: batch 1, seq = total rows
+//   TensorView::bhsd(data, DType::kFloat32, batch, heads, seq, dim)   // contiguous (batch, heads,
+//   seq, dim) TensorView::bshd(data, DType::kFloat32, batch, heads, seq, dim)   // contiguous
+//   (batch, seq, heads, dim) TensorView::thd(data, DType::kFloat32, total, heads, dim)         //
+//   packed sequences: batch 1, seq = total rows
 #pragma once
 
 #include <array>
@@ -14,7 +15,15 @@
 
 namespace regard {
 
-enum class DType : std::uint8_t { kFloat32 = 0, kBFloat16 = 1, kFloat16 = 2, kFloat64 = 3, kBool = 4, kInt32 = 5, kInt64 = 6 };
+enum class DType : std::uint8_t {
+  kFloat32 = 0,
+  kBFloat16 = 1,
+  kFloat16 = 2,
+  kFloat64 = 3,
+  kBool = 4,
+  kInt32 = 5,
+  kInt64 = 6
+};
 
 // Bytes of one element.
 constexpr std::size_t size_of(DType dtype) {
@@ -46,13 +55,16 @@ struct BasicTensorView {
   bool given() const { return data != nullptr; }
   bool empty() const { return shape[0] == 0 || shape[1] == 0 || shape[2] == 0 || shape[3] == 0; }
 
-  static BasicTensorView bhsd(Pointer data, DType dtype, std::int64_t batch, std::int64_t heads, std::int64_t seq, std::int64_t dim) {
+  static BasicTensorView bhsd(Pointer data, DType dtype, std::int64_t batch, std::int64_t heads,
+                              std::int64_t seq, std::int64_t dim) {
     return {data, dtype, {batch, heads, seq, dim}, {heads * seq * dim, seq * dim, dim, 1}};
   }
-  static BasicTensorView bshd(Pointer data, DType dtype, std::int64_t batch, std::int64_t heads, std::int64_t seq, std::int64_t dim) {
+  static BasicTensorView bshd(Pointer data, DType dtype, std::int64_t batch, std::int64_t heads,
+                              std::int64_t seq, std::int64_t dim) {
     return {data, dtype, {batch, heads, seq, dim}, {seq * heads * dim, dim, heads * dim, 1}};
   }
-  static BasicTensorView thd(Pointer data, DType dtype, std::int64_t total, std::int64_t heads, std::int64_t dim) {
+  static BasicTensorView thd(Pointer data, DType dtype, std::int64_t total, std::int64_t heads,
+                             std::int64_t dim) {
     return {data, dtype, {1, heads, total, dim}, {total * heads * dim, dim, heads * dim, 1}};
   }
 };
@@ -60,6 +72,8 @@ struct BasicTensorView {
 using TensorView = BasicTensorView<const void*>;
 using MutableTensorView = BasicTensorView<void*>;
 
-inline TensorView as_const(const MutableTensorView& view) { return {view.data, view.dtype, view.shape, view.strides}; }
+inline TensorView as_const(const MutableTensorView& view) {
+  return {view.data, view.dtype, view.shape, view.strides};
+}
 
 }  // namespace regard

@@ -1,4 +1,5 @@
-"""regard.attention: which road a call takes, decided in as few steps as possible (a call below 16 positions lasts 6 microseconds)."""
+"""regard.attention: which road a call takes, decided in as few steps as possible (a call below 16
+positions lasts 6 microseconds)."""
 
 import torch
 from torch.autograd import forward_ad
@@ -14,7 +15,9 @@ from ._plan import Plan
 from .masks import Mask
 from .score import PreparedKeys, Score
 
-_any_autocast = getattr(torch._C, "_is_any_autocast_enabled", lambda: torch.is_autocast_enabled("cpu"))
+_any_autocast = getattr(
+    torch._C, "_is_any_autocast_enabled", lambda: torch.is_autocast_enabled("cpu")
+)
 _transforms = torch._C._are_functorch_transforms_active
 _grad_enabled = torch.is_grad_enabled
 with_gradients = Common.apply
@@ -40,27 +43,30 @@ def attention(
     part=None,
     return_lse=False,
 ):
-    """softmax(scale * query @ key^T + bias, over the keys that ``mask`` allows) @ value, exactly, with no matrix of scores in memory.
+    """softmax(scale * query @ key^T + bias, over the keys that ``mask`` allows) @ value, exactly,
+    with no matrix of scores in memory.
 
-    query, key, value: (..., heads, seq, dim) for ``layout="bhsd"``, (..., seq, heads, dim) for ``"bshd"``, (total, heads, dim) for
-    ``"thd"`` (packed sequences, with ``mask=regard.documents(cu_q, cu_k)``), on the CPU, float32, bfloat16, float16 or float64, all
-    the same; any strides. Leading dimensions broadcast. The query's heads are a multiple of the key's, which are never repeated in
-    memory. The value's dim may differ.
-    mask: ``regard.causal()``, ``regard.window(left, right)``, ... composed with ``&``, ``|``, ``~``; or a boolean tensor, True where
-    attended.
-    score: None for the scaled dot product above, or ``regard.additive(v)``: scale * v . tanh(query + key). The key may then be what
-    ``regard.prepare_keys(key)`` made of it.
-    scale: 1 / sqrt(dim) unless given (1 with an additive score). softcap: ``cap * tanh(s / cap)`` on the scaled scores; 0 is none.
-    bias: any floating tensor that broadcasts to (..., heads, len_q, len_k), added to the scores; it gets a gradient of its own shape.
-    modifiers: ``regard.alibi(slopes)``, ``regard.sinks(logits)``, ... (see regard.modifiers); their tensors get gradients.
-    dropout_p: the probability to drop a weight; which ones depends on (seed, batch, head, query, key) alone. seed: an int or an int64
-    tensor of one element; drawn from torch's default generator unless given.
-    plan: what ``regard.plan`` made, instead of the mask.
-    part: ``regard.part(query_begin, key_begin, len_q=..., len_k=...)`` where the tensors are a part of a longer attention.
-    return_lse: also return the natural logarithm of each row's sum, (..., heads, len_q), float32 (float64 for float64); differentiable.
+    query, key, value: (..., heads, seq, dim) for ``layout="bhsd"``, (..., seq, heads, dim) for
+    ``"bshd"``, (total, heads, dim) for ``"thd"`` (packed sequences, with
+    ``mask=regard.documents(cu_q, cu_k)``), on the CPU, float32, bfloat16, float16 or float64, all
+    the same; any strides. Leading dimensions broadcast. The query's heads are a multiple of the
+    key's, which are never repeated in memory. The value's dim may differ. mask:
+    ``regard.causal()``, ``regard.window(left, right)``, ... composed with ``&``, ``|``, ``~``; or a
+    boolean tensor, True where attended. score: None for the scaled dot product above, or
+    ``regard.additive(v)``: scale * v . tanh(query + key). The key may then be what
+    ``regard.prepare_keys(key)`` made of it. scale: 1 / sqrt(dim) unless given (1 with an additive
+    score). softcap: ``cap * tanh(s / cap)`` on the scaled scores; 0 is none. bias: any floating
+    tensor that broadcasts to (..., heads, len_q, len_k), added to the scores; it gets a gradient of
+    its own shape. modifiers: ``regard.alibi(slopes)``, ``regard.sinks(logits)``, ... (see
+    regard.modifiers); their tensors get gradients. dropout_p: the probability to drop a weight;
+    which ones depends on (seed, batch, head, query, key) alone. seed: an int or an int64 tensor of
+    one element; drawn from torch's default generator unless given. plan: what ``regard.plan`` made,
+    instead of the mask. part: ``regard.part(query_begin, key_begin, len_q=..., len_k=...)`` where
+    the tensors are a part of a longer attention. return_lse: also return the natural logarithm of
+    each row's sum, (..., heads, len_q), float32 (float64 for float64); differentiable.
 
-    A row that sees no key is 0 (lse -inf) and has no gradient. Errors: ValueError for what does not fit, by argument name.
-    """
+    A row that sees no key is 0 (lse -inf) and has no gradient. Errors: ValueError for what does not
+    fit, by argument name."""
     if (
         bias is None
         and (type(softcap) is float or type(softcap) is int)
@@ -86,7 +92,9 @@ def attention(
     ):
         code = 0 if mask is None else mask.code
         try:
-            if _grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad):
+            if _grad_enabled() and (
+                query.requires_grad or key.requires_grad or value.requires_grad
+            ):
                 return with_gradients(query, key, value, code, scale)
             return ops.attend(query, key, value, code, scale)
         except ValueError:
@@ -109,15 +117,18 @@ def mask_of(plan, mask):
     if plan is None:
         return mask
     if not isinstance(plan, Plan):
-        raise ValueError(f"plan: {type(plan).__name__}; expected what regard.plan(mask, len_q=..., len_k=...) made")
+        raise ValueError(
+            f"plan: {type(plan).__name__}; expected what regard.plan(mask, len_q=..., len_k=...)"
+            " made"
+        )
     if mask is not None and mask is not plan.mask:
         raise ValueError("plan: a plan carries its own mask; give one of mask and plan")
     return plan.mask
 
 
 def prepared(query, key, value, mask, scale, softcap, bias, layout, records):
-    """(query, key, value, ints, floats, tensors, order) as the operators take them, and what brings results back to the leading dimensions
-    that they had, or None."""
+    """(query, key, value, ints, floats, tensors, order) as the operators take them, and what brings
+    results back to the leading dimensions that they had, or None."""
     order = AXIS_ORDERS.get(layout)
     if order is None:
         raise ValueError(f"layout: {layout!r}; expected one of {', '.join(map(repr, AXIS_ORDERS))}")
@@ -125,14 +136,20 @@ def prepared(query, key, value, mask, scale, softcap, bias, layout, records):
         key, records = _unprepared(key, records, order)
     check_tensors(query, key, value)
     if not is_dynamo_compiling() and forward_ad._current_level >= 0:
-        _refuse_tangents(query, key, value, bias, *(x for record in records for x in record.tensors))
+        _refuse_tangents(
+            query, key, value, bias, *(x for record in records for x in record.tensors)
+        )
     mask = as_mask(mask)
     if _any_autocast() and not is_dynamo_compiling():
         query, key, value = lowered(query, key, value)
     ints, floats, tensors = encode(mask, scale, softcap, bias, records)
     for x in tensors:
         if x.device != query.device:
-            what = "bias" if x is bias else f"a tensor of the mask or a modifier, shape {tuple(x.shape)}"
+            what = (
+                "bias"
+                if x is bias
+                else f"a tensor of the mask or a modifier, shape {tuple(x.shape)}"
+            )
             raise ValueError(f"{what}: on {x.device}; query is on {query.device}")
 
     leading = None
@@ -140,22 +157,32 @@ def prepared(query, key, value, mask, scale, softcap, bias, layout, records):
         leading = Leading(query, key, value, order)
         query, key, value = leading.inputs(query, key, value)
         if leading.deep:
-            tensors = [leading.pairs(x) if x.dtype is torch.bool or x.is_floating_point() else x for x in tensors]
+            tensors = [
+                leading.pairs(x) if x.dtype is torch.bool or x.is_floating_point() else x
+                for x in tensors
+            ]
         else:
             leading = None
     if leading is None and bias is not None and bias.dim() > 4:
-        raise ValueError(f"bias: shape {tuple(bias.shape)}; expected one that broadcasts to (batch, heads, len_q, len_k)")
+        raise ValueError(
+            f"bias: shape {tuple(bias.shape)}; expected one that broadcasts to (batch, heads,"
+            " len_q, len_k)"
+        )
     return query, key, value, ints, floats, tensors, order, leading
 
 
 def _unprepared(prepared_keys, records, order):
     if not records or not isinstance(records[0], Score):
-        raise ValueError("key: keys are prepared for an additive score; expected score=regard.additive(v), or the keys themselves")
+        raise ValueError(
+            "key: keys are prepared for an additive score; expected score=regard.additive(v), or"
+            " the keys themselves"
+        )
     return prepared_keys.key, (records[0], prepared_keys.record(order), *records[1:])
 
 
 def _refuse_tangents(*inputs):
-    """Without gradients forward-mode differentiation passes the operators by: tangents would be lost without a word."""
+    """Without gradients forward-mode differentiation passes the operators by: tangents would be
+    lost without a word."""
     if any(x is not None and forward_ad.unpack_dual(x).tangent is not None for x in inputs):
         raise RuntimeError("regard.attention: forward-mode differentiation is not supported")
 
@@ -173,5 +200,15 @@ def _run(query, key, value, ints, floats, tensors, order, plan, return_lse):
         return (out, lse) if return_lse else out
     if _grad_enabled() and any(x.requires_grad for x in inputs):
         return Eager.apply(query, key, value, ints, floats, order, plan, return_lse, *tensors)
-    out, statistics = ops.forward(query, key, value, ints, floats, tensors, order, 0 if plan is None else plan.handle, return_lse)
+    out, statistics = ops.forward(
+        query,
+        key,
+        value,
+        ints,
+        floats,
+        tensors,
+        order,
+        0 if plan is None else plan.handle,
+        return_lse,
+    )
     return (out, statistics[2]) if return_lse else out

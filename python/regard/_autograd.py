@@ -1,5 +1,5 @@
-"""Gradients in eager code: the shortest way through PyTorch's autograd. torch.func has its own (_functional.py), compilers see the
-operator of _public_op.py."""
+"""Gradients in eager code: the shortest way through PyTorch's autograd. torch.func has its own
+(_functional.py), compilers see the operator of _public_op.py."""
 
 import torch
 
@@ -10,17 +10,37 @@ from .masks import BY_CODE
 DOUBLE_BACKWARD = "regard.attention: double backward (a gradient of its gradient) is not supported"
 
 
-# torch.autograd.Function without its apply(), which asks about torch.func once more: a microsecond. attention() has asked already.
+# torch.autograd.Function without its apply(), which asks about torch.func once more: a microsecond.
+# attention() has asked already.
 _Function = torch.autograd.Function.__mro__[1]
 
 
 class _Once(torch.autograd.Function):
-    """backward() as a function of its own, so that differentiating it again is an error with a name and not a wrong number."""
+    """backward() as a function of its own, so that differentiating it again is an error with a name
+    and not a wrong number."""
 
     @staticmethod
-    def forward(ctx, d_out, d_lse, query, key, value, out, statistics, lists, order, plan, wanted, *tensors):
+    def forward(
+        ctx, d_out, d_lse, query, key, value, out, statistics, lists, order, plan, wanted, *tensors
+    ):
         ints, floats = lists
-        return tuple(ops.backward(d_out, d_lse, query, key, value, out, statistics, ints, floats, list(tensors), order, plan, wanted))
+        return tuple(
+            ops.backward(
+                d_out,
+                d_lse,
+                query,
+                key,
+                value,
+                out,
+                statistics,
+                ints,
+                floats,
+                list(tensors),
+                order,
+                plan,
+                wanted,
+            )
+        )
 
     @staticmethod
     def backward(ctx, *_):
@@ -47,9 +67,36 @@ def _gradients(d_out, d_lse, saved, ints, floats, order, plan, needs):
     if d_out is None:
         d_out = torch.zeros_like(out)
     if torch.is_grad_enabled():
-        result = _Once.apply(d_out, d_lse, query, key, value, out, statistics, (ints, floats), order, plan, wanted_bits(needs), *tensors)
+        result = _Once.apply(
+            d_out,
+            d_lse,
+            query,
+            key,
+            value,
+            out,
+            statistics,
+            (ints, floats),
+            order,
+            plan,
+            wanted_bits(needs),
+            *tensors,
+        )
     else:
-        result = ops.backward(d_out, d_lse, query, key, value, out, statistics, ints, floats, tensors, order, plan, wanted_bits(needs))
+        result = ops.backward(
+            d_out,
+            d_lse,
+            query,
+            key,
+            value,
+            out,
+            statistics,
+            ints,
+            floats,
+            tensors,
+            order,
+            plan,
+            wanted_bits(needs),
+        )
     return spread(result, needs)
 
 
@@ -70,9 +117,23 @@ class Common(_Function):
         if torch.is_grad_enabled():
             query, key, value, out, statistics = ctx.saved_tensors
             lists = _lists(code, scale)
-            result = _Once.apply(d_out, None, query, key, value, out, statistics, lists, code // 16, 0, wanted_bits(needs))
+            result = _Once.apply(
+                d_out,
+                None,
+                query,
+                key,
+                value,
+                out,
+                statistics,
+                lists,
+                code // 16,
+                0,
+                wanted_bits(needs),
+            )
         else:
-            result = ops.attend_backward(d_out, *ctx.saved_tensors, code, scale, first + 2 * second + 4 * third)
+            result = ops.attend_backward(
+                d_out, *ctx.saved_tensors, code, scale, first + 2 * second + 4 * third
+            )
         if len(result) == 3:
             return (*result, None, None)
         return (*spread(result, needs[:3]), None, None)
@@ -89,7 +150,9 @@ class Eager(_Function):
     @staticmethod
     def forward(ctx, query, key, value, ints, floats, order, plan, want_lse, *tensors):
         handle = 0 if plan is None else plan.handle
-        out, statistics = ops.forward(query, key, value, ints, floats, tensors, order, handle, want_lse)
+        out, statistics = ops.forward(
+            query, key, value, ints, floats, tensors, order, handle, want_lse
+        )
         ctx.save_for_backward(query, key, value, out, statistics, *tensors)
         ctx.lists = (ints, floats, order)
         ctx.plan = plan  # keeps it alive

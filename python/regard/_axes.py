@@ -1,5 +1,5 @@
-"""Leading dimensions, as PyTorch's attention broadcasts them: everything here is views (and copies where a view cannot say it), so that
-gradients find their way back through autograd."""
+"""Leading dimensions, as PyTorch's attention broadcasts them: everything here is views (and copies
+where a view cannot say it), so that gradients find their way back through autograd."""
 
 import torch
 
@@ -11,11 +11,15 @@ def _broadcast(shapes):
     try:
         return torch.broadcast_shapes(*shapes)
     except RuntimeError:
-        raise ValueError(f"query, key, value: leading dimensions {', '.join(str(tuple(s)) for s in shapes)} do not broadcast") from None
+        raise ValueError(
+            f"query, key, value: leading dimensions {', '.join(str(tuple(s)) for s in shapes)} do"
+            " not broadcast"
+        ) from None
 
 
 class Leading:
-    """Brings query, key, value, bias and mask tensors to ranks that the operators take, and results back."""
+    """Brings query, key, value, bias and mask tensors to ranks that the operators take, and results
+    back."""
 
     def __init__(self, query, key, value, order):
         self.order = order
@@ -23,7 +27,8 @@ class Leading:
             if x.dim() < LOWEST_RANK[order] or (order == 2 and x.dim() > 3):
                 layout = ("bhsd", "bshd", "thd")[order]
                 raise ValueError(
-                    f"{name}: shape {tuple(x.shape)} has {x.dim()} dimensions, too {'many' if x.dim() > 3 else 'few'} for layout {layout}"
+                    f"{name}: shape {tuple(x.shape)} has {x.dim()} dimensions, too"
+                    f" {'many' if x.dim() > 3 else 'few'} for layout {layout}"
                 )
         self.inner = 2 if order == 0 and max(query.dim(), key.dim(), value.dim()) == 2 else 3
         self.batch = _broadcast([x.shape[: -self.inner] for x in (query, key, value)])
@@ -33,7 +38,9 @@ class Leading:
         if self.inner == 3:
             query, key, value = (x.unsqueeze(0) if x.dim() == 2 else x for x in (query, key, value))
             query, key, value = self._heads(query, key, value)
-        return tuple(self._flat(x.expand(*self.batch, *x.shape[-self.inner :])) for x in (query, key, value))
+        return tuple(
+            self._flat(x.expand(*self.batch, *x.shape[-self.inner :])) for x in (query, key, value)
+        )
 
     def _heads(self, query, key, value):
         at = _HEADS[self.order]
@@ -61,7 +68,10 @@ class Leading:
         try:
             return x.expand(*self.batch, *x.shape[-3:]).flatten(0, len(self.batch) - 1)
         except RuntimeError:
-            raise ValueError(f"bias or mask: shape {tuple(x.shape)} does not broadcast to batch {tuple(self.batch)}") from None
+            raise ValueError(
+                f"bias or mask: shape {tuple(x.shape)} does not broadcast to batch"
+                f" {tuple(self.batch)}"
+            ) from None
 
     def output(self, x):
         return x.unflatten(0, self.batch) if self.deep else x
@@ -76,7 +86,8 @@ def check_tensors(query, key, value):
 
 
 def agree(query, key, value, order):
-    """Whether the operators can take these as they are, and autograd too: same rank, same batch, heads that need no repeating."""
+    """Whether the operators can take these as they are, and autograd too: same rank, same batch,
+    heads that need no repeating."""
     a, b, c = query.shape, key.shape, value.shape
     rank = len(a)
     if rank > 4 or rank < LOWEST_RANK[order] or len(b) != rank or len(c) != rank:

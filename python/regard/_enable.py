@@ -1,9 +1,10 @@
-"""regard.enable(): every `torch.nn.functional.scaled_dot_product_attention` on CPU tensors runs here.
+"""regard.enable(): every `torch.nn.functional.scaled_dot_product_attention` on CPU tensors runs
+here.
 
-The dispatcher's kernel of that operator is replaced for CPU and for AutogradCPU: with CPU alone gradients would be lost without an
-error. What is not covered goes to PyTorch's own kernel, and report() says what and why. The choice is process-wide; a graph that was
-compiled before keeps the kernel it was compiled with.
-"""
+The dispatcher's kernel of that operator is replaced for CPU and for AutogradCPU: with CPU alone
+gradients would be lost without an error. What is not covered goes to PyTorch's own kernel, and
+report() says what and why. The choice is process-wide; a graph that was compiled before keeps the
+kernel it was compiled with."""
 
 import collections
 import contextlib
@@ -31,12 +32,16 @@ class Report(collections.namedtuple("Report", "served declined")):
 
     def __str__(self):
         lines = [f"{self.served} calls ran in Regard"]
-        lines += [f"{count} calls ran in PyTorch: {reason}" for reason, count in sorted(self.declined.items())]
+        lines += [
+            f"{count} calls ran in PyTorch: {reason}"
+            for reason, count in sorted(self.declined.items())
+        ]
         return "\n".join(lines)
 
 
 def report(reset=False):
-    """What became of the calls of scaled_dot_product_attention while Regard was enabled, since the start or the last reset."""
+    """What became of the calls of scaled_dot_product_attention while Regard was enabled, since the
+    start or the last reset."""
     result = Report(_served["calls"], dict(_declined))
     if reset:
         _served.clear()
@@ -45,8 +50,8 @@ def report(reset=False):
 
 
 def enable():
-    """Routes scaled_dot_product_attention on CPU tensors here until disable(). Also closes the fast path of nn.MultiheadAttention
-    and nn.TransformerEncoderLayer, which would pass it by."""
+    """Routes scaled_dot_product_attention on CPU tensors here until disable(). Also closes the fast
+    path of nn.MultiheadAttention and nn.TransformerEncoderLayer, which would pass it by."""
     if _state["library"] is not None:
         return
     library = torch.library.Library("aten", "IMPL")
@@ -83,13 +88,28 @@ def _original(reason, *arguments, **keywords):
     return _sdpa._op_dk(DispatchKey.CompositeImplicitAutograd, *arguments, **keywords)
 
 
-def _route(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, *, scale=None, enable_gqa=False):
+def _route(
+    query,
+    key,
+    value,
+    attn_mask=None,
+    dropout_p=0.0,
+    is_causal=False,
+    *,
+    scale=None,
+    enable_gqa=False,
+):
     kind = type(query)
     plain = kind is torch.Tensor and type(key) is kind and type(value) is kind
     if plain and not dropout_p and not _transforms() and forward_ad._current_level < 0:
-        # The shortest way, for what most calls are. What the operators refuse finds its reason below.
+        # The shortest way, for what most calls are. What the operators refuse finds its reason
+        # below.
         a, b = query.shape, key.shape
-        if len(a) == 4 and len(b) == 4 and (a[1] == b[1] or (enable_gqa and b[1] == value.size(-3))):
+        if (
+            len(a) == 4
+            and len(b) == 4
+            and (a[1] == b[1] or (enable_gqa and b[1] == value.size(-3)))
+        ):
             try:
                 result = _plain_call(query, key, value, attn_mask, is_causal, scale, a, b)
             except ValueError:
@@ -99,24 +119,53 @@ def _route(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, *,
                 return result
     reason = _why_not(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa)
     if reason is not None:
-        return _original(reason, query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa)
+        return _original(
+            reason,
+            query,
+            key,
+            value,
+            attn_mask,
+            dropout_p,
+            is_causal,
+            scale=scale,
+            enable_gqa=enable_gqa,
+        )
     _served["calls"] += 1
-    records = (dropout(dropout_p),) if dropout_p else ()  # draws a seed: only where the call is served
+    records = (
+        (dropout(dropout_p),) if dropout_p else ()
+    )  # draws a seed: only where the call is served
     if attn_mask is not None:
         return _masked(query, key, value, attn_mask, scale, records)
-    return general(query, key, value, _top_left if is_causal else None, scale, 0.0, None, "bhsd", None, False, records)
+    return general(
+        query,
+        key,
+        value,
+        _top_left if is_causal else None,
+        scale,
+        0.0,
+        None,
+        "bhsd",
+        None,
+        False,
+        records,
+    )
 
 
 def _plain_call(query, key, value, attn_mask, is_causal, scale, a, b):
-    """The result for plain tensors of rank 4, or None where something has to broadcast or to be looked at."""
+    """The result for plain tensors of rank 4, or None where something has to broadcast or to be
+    looked at."""
     if attn_mask is None:
         code = 2 if is_causal else 0
-        if not (_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad)):
+        if not (
+            _grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad)
+        ):
             return ops.attend(query, key, value, code, scale)
         return with_gradients(query, key, value, code, scale)
     elif type(attn_mask) is torch.Tensor and not is_causal and attn_mask.dtype in _mask_dtypes:
         sizes = attn_mask.shape
-        if len(sizes) <= 4 and all(m in (1, n) for m, n in zip(reversed(sizes), (b[2], a[2], a[1], a[0]), strict=False)):
+        if len(sizes) <= 4 and all(
+            m in (1, n) for m, n in zip(reversed(sizes), (b[2], a[2], a[1], a[0]), strict=False)
+        ):
             return _masked(query, key, value, attn_mask, scale)
     return None
 
@@ -151,7 +200,11 @@ def _why_not(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_g
         return "inside forward-mode differentiation"
     if not 0.0 <= dropout_p <= 1.0:
         return "dropout_p outside 0 to 1"
-    if scale is not None and not abs(scale) <= torch.finfo(torch.float64 if query.dtype is torch.float64 else torch.float32).max:
+    if (
+        scale is not None
+        and not abs(scale)
+        <= torch.finfo(torch.float64 if query.dtype is torch.float64 else torch.float32).max
+    ):
         return "scale that is not finite"
     inputs = [x for x in (query, key, value, attn_mask) if x is not None]
     if any(x.is_nested or x.layout is not torch.strided for x in inputs):
@@ -172,10 +225,16 @@ def _why_not(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_g
 
 
 def _heads_and_batch(query, key, value, attn_mask, enable_gqa):
-    """PyTorch repeats heads only on request, and otherwise broadcasts every leading dimension alike."""
+    """PyTorch repeats heads only on request, and otherwise broadcasts every leading dimension
+    alike."""
     heads = [x.shape[-3] if x.dim() > 2 else 1 for x in (query, key, value)]
     if enable_gqa:
-        if min(x.dim() for x in (query, key, value)) < 3 or heads[1] != heads[2] or heads[1] == 0 or heads[0] % heads[1]:
+        if (
+            min(x.dim() for x in (query, key, value)) < 3
+            or heads[1] != heads[2]
+            or heads[1] == 0
+            or heads[0] % heads[1]
+        ):
             return "heads that do not divide"
         batches = [x.shape[:-3] for x in (query, key, value)]
     else:

@@ -1,4 +1,5 @@
-"""Gradients under `torch.func`: transforms may be stacked, so these say how to batch themselves and give what they save as outputs."""
+"""Gradients under `torch.func`: transforms may be stacked, so these say how to batch themselves and
+give what they save as outputs."""
 
 import torch
 
@@ -31,7 +32,18 @@ class Functional(torch.autograd.Function):
             d_out = torch.zeros_like(out)
         ints, floats, order = ctx.lists
         gradients = FunctionalBackward.apply(
-            d_out, d_lse, query, key, value, out, statistics, ints, floats, order, wanted_bits(needs), *tensors
+            d_out,
+            d_lse,
+            query,
+            key,
+            value,
+            out,
+            statistics,
+            ints,
+            floats,
+            order,
+            wanted_bits(needs),
+            *tensors,
         )
         gradients = spread(gradients, needs)
         return (*gradients[:3], None, None, None, *gradients[3:])
@@ -39,8 +51,23 @@ class Functional(torch.autograd.Function):
     @staticmethod
     def vmap(info, in_dims, query, key, value, ints, floats, order, *tensors):
         if not _fold(ints, order, tensors):
-            results = _one_by_one(Functional, info.batch_size, in_dims, query, key, value, ints, floats, order, *tensors)
-            return tuple(torch.stack(x, at) for x, at in zip(results, (0, 0, 1), strict=True)), (0, 0, 1)
+            results = _one_by_one(
+                Functional,
+                info.batch_size,
+                in_dims,
+                query,
+                key,
+                value,
+                ints,
+                floats,
+                order,
+                *tensors,
+            )
+            return tuple(torch.stack(x, at) for x, at in zip(results, (0, 0, 1), strict=True)), (
+                0,
+                0,
+                1,
+            )
         call = _Batched(info.batch_size, query, in_dims[0])
         inputs = [call.rows(x, d) for x, d in zip((query, key, value), in_dims[:3], strict=True)]
         batched = [call.pairs(x, d) for x, d in zip(tensors, in_dims[6:], strict=True)]
@@ -50,9 +77,25 @@ class Functional(torch.autograd.Function):
 
 class FunctionalBackward(torch.autograd.Function):
     @staticmethod
-    def forward(d_out, d_lse, query, key, value, out, statistics, ints, floats, order, wanted, *tensors):
+    def forward(
+        d_out, d_lse, query, key, value, out, statistics, ints, floats, order, wanted, *tensors
+    ):
         return tuple(
-            ops.attention_backward(d_out, d_lse, query, key, value, out, statistics, ints, floats, list(tensors), order, 0, wanted)
+            ops.attention_backward(
+                d_out,
+                d_lse,
+                query,
+                key,
+                value,
+                out,
+                statistics,
+                ints,
+                floats,
+                list(tensors),
+                order,
+                0,
+                wanted,
+            )
         )
 
     @staticmethod
@@ -64,17 +107,52 @@ class FunctionalBackward(torch.autograd.Function):
         raise RuntimeError(DOUBLE_BACKWARD)
 
     @staticmethod
-    def vmap(info, in_dims, d_out, d_lse, query, key, value, out, statistics, ints, floats, order, wanted, *tensors):
+    def vmap(
+        info,
+        in_dims,
+        d_out,
+        d_lse,
+        query,
+        key,
+        value,
+        out,
+        statistics,
+        ints,
+        floats,
+        order,
+        wanted,
+        *tensors,
+    ):
         if not _fold(ints, order, tensors):
-            inputs = (d_out, d_lse, query, key, value, out, statistics, ints, floats, order, wanted, *tensors)
+            inputs = (
+                d_out,
+                d_lse,
+                query,
+                key,
+                value,
+                out,
+                statistics,
+                ints,
+                floats,
+                order,
+                wanted,
+                *tensors,
+            )
             results = _one_by_one(FunctionalBackward, info.batch_size, in_dims, *inputs)
             return tuple(torch.stack(x) for x in results), (0,) * len(results)
         call = _Batched(info.batch_size, query, in_dims[2])
-        rows = [call.rows(x, d) for x, d in zip((d_out, query, key, value, out), (in_dims[0], *in_dims[2:6]), strict=True)]
+        rows = [
+            call.rows(x, d)
+            for x, d in zip(
+                (d_out, query, key, value, out), (in_dims[0], *in_dims[2:6]), strict=True
+            )
+        ]
         d_lse = None if d_lse is None else call.lead(d_lse, in_dims[1])
         statistics = call.lead(statistics, in_dims[6], 1)
         batched = [call.pairs(x, d) for x, d in zip(tensors, in_dims[11:], strict=True)]
-        gradients = FunctionalBackward.apply(rows[0], d_lse, *rows[1:], statistics, ints, floats, order, wanted, *batched)
+        gradients = FunctionalBackward.apply(
+            rows[0], d_lse, *rows[1:], statistics, ints, floats, order, wanted, *batched
+        )
         back = [
             call.back(g) if i < 3 else call.back_pairs(g, tensors[i - 3], in_dims[8 + i])
             for i, g in zip(_bits(wanted), gradients, strict=True)
@@ -87,8 +165,8 @@ def _bits(wanted):
 
 
 def _fold(ints, order, tensors):
-    """Whether a new dimension can become part of the batch: sinks and temperature are the same in all of it, integers count its entries,
-    packed sequences have none."""
+    """Whether a new dimension can become part of the batch: sinks and temperature are the same in
+    all of it, integers count its entries, packed sequences have none."""
     if order == 2 or any(x.dtype in (torch.int32, torch.int64) for x in tensors):
         return False
     return not any(kind in (TEMPERATURE, SINKS) for kind in kinds(ints))
@@ -98,7 +176,10 @@ def _one_by_one(function, size, in_dims, *inputs):
     """For each of the function's results, those of every index of the new dimension."""
     results = []
     for i in range(size):
-        own = [x if d is None or not isinstance(x, torch.Tensor) else x.select(d, i) for x, d in zip(inputs, in_dims, strict=True)]
+        own = [
+            x if d is None or not isinstance(x, torch.Tensor) else x.select(d, i)
+            for x, d in zip(inputs, in_dims, strict=True)
+        ]
         results.append(function.apply(*own))
     return list(zip(*results, strict=True))
 

@@ -1,10 +1,10 @@
-"""Looking at attention: exact weights and what is made of them, recomputed from query and key. Nothing of size n x n is held; memory is
-that of the answer.
+"""Looking at attention: exact weights and what is made of them, recomputed from query and key.
+Nothing of size n x n is held; memory is that of the answer.
 
-All functions take the options of regard.attention (mask, score, modifiers, scale, softcap, bias, dropout_p, seed, layout, plan, part) and
-mean the weights that it multiplies values with: a row adds up to 1, or to what sinks, dropout or a multiplier leave of it. Answers are
-float32 (float64 for float64 inputs) and carry no gradients. Formulas: include/regard/map.h.
-"""
+All functions take the options of regard.attention (mask, score, modifiers, scale, softcap, bias,
+dropout_p, seed, layout, plan, part) and mean the weights that it multiplies values with: a row adds
+up to 1, or to what sinks, dropout or a multiplier leave of it. Answers are float32 (float64 for
+float64 inputs) and carry no gradients. Formulas: include/regard/map.h."""
 
 import torch
 
@@ -19,11 +19,19 @@ _WEIGHTS, _PICTURE, _ENTROPY, _TOP, _COLUMN_SUMS = range(5)  # as src/torch_ops/
 _POOLINGS = {"max": 0, "mean": 1, "sum": 2}
 
 
-def _fake(query, key, maximum, log_sum, row_weights, ints, floats, tensors, order, plan, kind, what):
+def _fake(
+    query, key, maximum, log_sum, row_weights, ints, floats, tensors, order, plan, kind, what
+):
     batches, rows, cols = what[1] - what[0], what[5] - what[4], what[7] - what[6]
     heads = 1 if what[8] else what[3] - what[2]
     vectors = 1 if row_weights is None else row_weights.shape[-2]
-    sizes = {_WEIGHTS: (rows, cols), _PICTURE: what[9:11], _ENTROPY: (rows, 1), _TOP: (rows, what[9]), _COLUMN_SUMS: (vectors, cols)}[kind]
+    sizes = {
+        _WEIGHTS: (rows, cols),
+        _PICTURE: what[9:11],
+        _ENTROPY: (rows, 1),
+        _TOP: (rows, what[9]),
+        _COLUMN_SUMS: (vectors, cols),
+    }[kind]
     wide = torch.float64 if query.dtype == torch.float64 else torch.float32
     answer = query.new_empty((batches, heads, *sizes), dtype=wide)
     return [answer, query.new_empty(answer.shape, dtype=torch.int64)] if kind == _TOP else [answer]
@@ -87,16 +95,21 @@ class _Look:
         **unknown,
     ):
         if unknown:
-            raise TypeError(f"{', '.join(unknown)}: no such option; expected those of regard.attention, or state")
+            raise TypeError(
+                f"{', '.join(unknown)}: no such option; expected those of regard.attention, or"
+                " state"
+            )
         if _transforms():
-            raise NotImplementedError("regard.attention_map and the like: transforms of torch.func are not supported")
+            raise NotImplementedError(
+                "regard.attention_map and the like: transforms of torch.func are not supported"
+            )
         mask = mask_of(plan, mask)
         values = key.key if isinstance(key, PreparedKeys) else key  # keys are values that fit
         check_tensors(query, values, values)
         records = all_records(score, modifiers, dropout_p, seed, part)
         query, key, values = query.detach(), key.detach(), values.detach()
-        self.query, self.key, _, self.ints, self.floats, tensors, self.order, self.leading = prepared(
-            query, key, values, mask, scale, softcap, bias, layout, records
+        self.query, self.key, _, self.ints, self.floats, tensors, self.order, self.leading = (
+            prepared(query, key, values, mask, scale, softcap, bias, layout, records)
         )
         self.tensors = [x.detach() for x in tensors]
         self.plan = plan
@@ -108,9 +121,20 @@ class _Look:
         if isinstance(state, torch.Tensor):  # lse
             return self._rows(state), self._rows(torch.zeros_like(state))
         pair = (state.maximum, state.log_sum) if hasattr(state, "log_sum") else state
-        if not isinstance(pair, (tuple, list)) or len(pair) != 2 or not all(isinstance(x, torch.Tensor) for x in pair):
-            what = f"{type(state).__name__} of {len(state)}" if isinstance(state, (tuple, list)) else type(state).__name__
-            raise ValueError(f"state: {what}; expected what regard.attention_state gives, an lse or a pair (maximum, log_sum) of tensors")
+        if (
+            not isinstance(pair, (tuple, list))
+            or len(pair) != 2
+            or not all(isinstance(x, torch.Tensor) for x in pair)
+        ):
+            what = (
+                f"{type(state).__name__} of {len(state)}"
+                if isinstance(state, (tuple, list))
+                else type(state).__name__
+            )
+            raise ValueError(
+                f"state: {what}; expected what regard.attention_state gives, an lse or a pair"
+                " (maximum, log_sum) of tensors"
+            )
         return self._rows(pair[0]), self._rows(pair[1])
 
     def _rows(self, x):
@@ -122,9 +146,24 @@ class _Look:
         """(batch, heads, len_q, len_k)."""
         heads, seq = (-3, -2) if self.order == 0 else (-2, -3)
         q = self.query
-        return q.shape[0] if q.dim() == 4 else 1, q.shape[heads] if q.dim() > 2 else 1, q.shape[seq], self.key.shape[seq]
+        return (
+            q.shape[0] if q.dim() == 4 else 1,
+            q.shape[heads] if q.dim() > 2 else 1,
+            q.shape[seq],
+            self.key.shape[seq],
+        )
 
-    def run(self, kind, *, rows=None, cols=None, heads=None, mean_heads=False, numbers=(0, 0, 0), row_weights=None):
+    def run(
+        self,
+        kind,
+        *,
+        rows=None,
+        cols=None,
+        heads=None,
+        mean_heads=False,
+        numbers=(0, 0, 0),
+        row_weights=None,
+    ):
         batch, all_heads, len_q, len_k = self.sizes
         region = (
             0,
@@ -161,39 +200,56 @@ class _Look:
 def attention_map(query, key, *, rows=None, cols=None, heads=None, mean_heads=False, **options):
     """Exact attention weights of some rows and columns: (..., heads, rows, cols).
 
-    rows, cols, heads: slices or ints (whose axis stays, with size 1); all unless given. mean_heads: the mean over those heads, as one head.
-    state: what regard.attention_state gave for the same arguments, or the lse of regard.attention(..., return_lse=True), or a pair
-    (maximum, log_sum), each (..., heads, len_q): saves computing them again for the rows that are looked at. That of a longer attention,
-    of which key is a part, gives the part's weights. An lse is one number: where scores are huge (a bias of torch.finfo(...).min) it has
-    no room for the sum's logarithm, and weights would be too large by the sum; the other two keep it.
-    Other options: those of regard.attention. With dropout_p, give the seed of the pass that is looked at: without one, keys are dropped
-    that no other call drops.
+    rows, cols, heads: slices or ints (whose axis stays, with size 1); all unless given. mean_heads:
+    the mean over those heads, as one head. state: what regard.attention_state gave for the same
+    arguments, or the lse of regard.attention(..., return_lse=True), or a pair (maximum, log_sum),
+    each (..., heads, len_q): saves computing them again for the rows that are looked at. That of a
+    longer attention, of which key is a part, gives the part's weights. An lse is one number: where
+    scores are huge (a bias of torch.finfo(...).min) it has no room for the sum's logarithm, and
+    weights would be too large by the sum; the other two keep it. Other options: those of
+    regard.attention. With dropout_p, give the seed of the pass that is looked at: without one, keys
+    are dropped that no other call drops.
 
-    Errors: ValueError for what does not fit, by argument name; torch.func is not served (NotImplementedError).
-    """
-    return _Look(query, key, **options).run(_WEIGHTS, rows=rows, cols=cols, heads=heads, mean_heads=mean_heads)[0]
+    Errors: ValueError for what does not fit, by argument name; torch.func is not served
+    (NotImplementedError)."""
+    return _Look(query, key, **options).run(
+        _WEIGHTS, rows=rows, cols=cols, heads=heads, mean_heads=mean_heads
+    )[0]
 
 
-def attention_picture(query, key, size, *, pooling="max", rows=None, cols=None, heads=None, mean_heads=False, **options):
+def attention_picture(
+    query,
+    key,
+    size,
+    *,
+    pooling="max",
+    rows=None,
+    cols=None,
+    heads=None,
+    mean_heads=False,
+    **options,
+):
     """The weights pooled to a picture, in one pass: (..., heads, height, width).
 
-    size: (height, width), at most as many as there are rows and columns. pooling: "max", "mean" or "sum" of the weights of a cell.
-    Other arguments: those of attention_map; without `state`, a pass of its own over the rows' scores comes first.
-    """
+    size: (height, width), at most as many as there are rows and columns. pooling: "max", "mean" or
+    "sum" of the weights of a cell. Other arguments: those of attention_map; without `state`, a pass
+    of its own over the rows' scores comes first."""
     if pooling not in _POOLINGS:
         raise ValueError(f"pooling: {pooling!r}; expected one of {', '.join(map(repr, _POOLINGS))}")
     if not isinstance(size, (tuple, list)) or len(size) != 2:
         raise ValueError(f"size: {size!r}; expected (height, width)")
     numbers = (*(whole("size", pixels) for pixels in size), _POOLINGS[pooling])
-    return _Look(query, key, **options).run(_PICTURE, rows=rows, cols=cols, heads=heads, mean_heads=mean_heads, numbers=numbers)[0]
+    return _Look(query, key, **options).run(
+        _PICTURE, rows=rows, cols=cols, heads=heads, mean_heads=mean_heads, numbers=numbers
+    )[0]
 
 
 def attention_top(query, key, count, *, rows=None, heads=None, mean_heads=False, **options):
-    """(weights, keys) of the `count` keys that count most in each row: (..., heads, rows, count), from the largest weight down.
+    """(weights, keys) of the `count` keys that count most in each row: (..., heads, rows, count),
+    from the largest weight down.
 
-    Where fewer keys have a weight above 0 the rest are key -1 and weight 0. Of equal weights the lower key comes first. Other arguments:
-    those of attention_map.
-    """
+    Where fewer keys have a weight above 0 the rest are key -1 and weight 0. Of equal weights the
+    lower key comes first. Other arguments: those of attention_map."""
     weights, keys = _Look(query, key, **options).run(
         _TOP, rows=rows, heads=heads, mean_heads=mean_heads, numbers=(whole("count", count), 0, 0)
     )
@@ -202,28 +258,39 @@ def attention_top(query, key, count, *, rows=None, heads=None, mean_heads=False,
 
 def attention_entropy(query, key, *, rows=None, heads=None, mean_heads=False, **options):
     """-sum p ln p of each row, in nats: (..., heads, rows). Arguments: those of attention_map."""
-    return _Look(query, key, **options).run(_ENTROPY, rows=rows, heads=heads, mean_heads=mean_heads)[0][..., 0]
+    return _Look(query, key, **options).run(
+        _ENTROPY, rows=rows, heads=heads, mean_heads=mean_heads
+    )[0][..., 0]
 
 
-def attention_received(query, key, *, rows=None, cols=None, heads=None, mean_heads=False, **options):
-    """How much attention each key receives from the rows (sums of columns): (..., heads, cols). Arguments: those of attention_map."""
-    return _Look(query, key, **options).run(_COLUMN_SUMS, rows=rows, cols=cols, heads=heads, mean_heads=mean_heads)[0][..., 0, :]
+def attention_received(
+    query, key, *, rows=None, cols=None, heads=None, mean_heads=False, **options
+):
+    """How much attention each key receives from the rows (sums of columns): (..., heads, cols).
+    Arguments: those of attention_map."""
+    return _Look(query, key, **options).run(
+        _COLUMN_SUMS, rows=rows, cols=cols, heads=heads, mean_heads=mean_heads
+    )[0][..., 0, :]
 
 
 def attention_rollout(layers, rows, *, residual=0.5, **options):
-    """Attention rollout (Abnar & Zuidema 2020, arXiv 2005.00928): which inputs the chosen rows of a stack of self-attention layers'
-    output go back to, (..., rows, n).
+    """Attention rollout (Abnar & Zuidema 2020, arXiv 2005.00928): which inputs the chosen rows of a
+    stack of self-attention layers' output go back to, (..., rows, n).
 
-        rows of A_L ... A_2 A_1,  A_l = residual * I + (1 - residual) * (mean over heads of layer l's map)
+        rows of A_L ... A_2 A_1,  A_l = residual * I + (1 - residual) * (mean over heads of layer
+        l's map)
 
-    layers: (query, key) of each layer, the one next to the input first; or (query, key, options), a dict for this layer. Other options
-    hold for all layers.
-    rows: an int, a slice or a list of ints. Each chosen row is passed through the layers as a vector: no product of n x n matrices is made.
+    layers: (query, key) of each layer, the one next to the input first; or (query, key, options), a
+    dict for this layer. Other options hold for all layers. rows: an int, a slice or a list of ints.
+    Each chosen row is passed through the layers as a vector: no product of n x n matrices is made.
     """
     looks = []
     for i, layer in enumerate(layers):
         if not isinstance(layer, (tuple, list)) or len(layer) not in (2, 3):
-            raise ValueError(f"layers[{i}]: {type(layer).__name__}; expected (query, key) or (query, key, options)")
+            raise ValueError(
+                f"layers[{i}]: {type(layer).__name__}; expected (query, key) or (query, key,"
+                " options)"
+            )
         query, key, *own = layer
         looks.append(_Look(query, key, **{**options, **(own[0] if own else {})}))
     if not looks:
@@ -232,12 +299,20 @@ def attention_rollout(layers, rows, *, residual=0.5, **options):
         raise ValueError(f"residual: {residual}; expected a share between 0 and 1")
     batch, _, n, _ = looks[0].sizes
     for i, look in enumerate(looks):
-        if look.sizes[0] != batch or look.sizes[2:] != (n, n) or look.query.dtype != looks[0].query.dtype:
+        if (
+            look.sizes[0] != batch
+            or look.sizes[2:] != (n, n)
+            or look.query.dtype != looks[0].query.dtype
+        ):
             raise ValueError(
-                f"layers[{i}]: batch {look.sizes[0]}, lengths {look.sizes[2:]}, {look.query.dtype}; expected batch {batch}, "
-                f"lengths {(n, n)}, {looks[0].query.dtype}, as layers[0]"
+                f"layers[{i}]: batch {look.sizes[0]}, lengths {look.sizes[2:]}, {look.query.dtype};"
+                f" expected batch {batch}, lengths {(n, n)}, {looks[0].query.dtype}, as layers[0]"
             )
-    chosen = [_one("rows", row, n) for row in rows] if isinstance(rows, (list, tuple)) else list(range(*_range("rows", rows, n)))
+    chosen = (
+        [_one("rows", row, n) for row in rows]
+        if isinstance(rows, (list, tuple))
+        else list(range(*_range("rows", rows, n)))
+    )
     wide = torch.float64 if looks[0].query.dtype == torch.float64 else torch.float32
     passed = torch.zeros(batch, 1, len(chosen), n, dtype=wide)
     passed[:, 0, range(len(chosen)), chosen] = 1

@@ -8,15 +8,20 @@ _LEAST, _MOST = -(2**63), 2**63 - 1
 
 
 def number(name, value, instead=""):
-    """A float; a tensor with a gradient is refused, which would be lost. `instead` says what has one."""
+    """A float; a tensor with a gradient is refused, which would be lost. `instead` says what has
+    one."""
     if isinstance(value, torch.Tensor) and value.requires_grad:
-        raise ValueError(f"{name}: a tensor that requires a gradient; it gets none. Expected a number{instead}")
+        raise ValueError(
+            f"{name}: a tensor that requires a gradient; it gets none. Expected a number{instead}"
+        )
     if isinstance(value, str):
         raise ValueError(f"{name}: {value!r}; expected a number")
     try:
         return float(value)
     except OverflowError:
-        raise ValueError(f"{name}: a whole number beyond the range of a float; expected a smaller one") from None
+        raise ValueError(
+            f"{name}: a whole number beyond the range of a float; expected a smaller one"
+        ) from None
     except (TypeError, ValueError, RuntimeError):
         raise ValueError(f"{name}: {type(value).__name__}; expected a number") from None
 

@@ -1,4 +1,5 @@
-"""Loads the operators (python/regard/_ops.so, from src/torch_ops) and keeps handles to them: a look-up by name costs half a microsecond."""
+"""Loads the operators (python/regard/_ops.so, from src/torch_ops) and keeps handles to them: a
+look-up by name costs half a microsecond."""
 
 from pathlib import Path
 
@@ -6,18 +7,28 @@ import torch
 
 _file = Path(__file__).with_name("_ops.so")
 if not _file.exists():
-    raise ImportError(f"{_file} is missing: build the target regard_torch (./dev build regard_torch)")
+    raise ImportError(
+        f"{_file} is missing: build the target regard_torch (./dev build regard_torch)"
+    )
 torch.ops.load_library(str(_file))
 
-# These are called where autograd has been dealt with (_autograd.py), or where there are no gradients: it need not look at their arguments,
-# for a microsecond or two a call.
+# These are called where autograd has been dealt with (_autograd.py), or where there are no
+# gradients: it need not look at their arguments, for a microsecond or two a call.
 _without_autograd = torch.library.Library("regard", "IMPL")
-for _name in ("_attend", "_attend_for_gradients", "_attend_backward", "_forward", "_backward", "_map"):
+for _name in (
+    "_attend",
+    "_attend_for_gradients",
+    "_attend_backward",
+    "_forward",
+    "_backward",
+    "_map",
+):
     _without_autograd.impl(_name, torch.library.fallthrough_kernel, "AutogradCPU")
 
 
 def _overload(name):
-    # `_op` is what OpOverload.__call__ calls in its turn; without it the call is only a little slower.
+    # `_op` is what OpOverload.__call__ calls in its turn; without it the call is only a little
+    # slower.
     overload = getattr(torch.ops.regard, name).default
     return getattr(overload, "_op", overload)
 

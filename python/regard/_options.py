@@ -1,4 +1,5 @@
-"""What a call asks for, as the three lists of include/regard/encoding.h. What this version does not serve is refused here, by name."""
+"""What a call asks for, as the three lists of include/regard/encoding.h. What this version does not
+serve is refused here, by name."""
 
 import torch
 
@@ -20,27 +21,46 @@ def as_mask(mask):
     if isinstance(mask, torch.Tensor) and mask.dtype == torch.bool:
         return tensor(mask)
     if isinstance(mask, torch.Tensor):
-        raise ValueError(f"mask: a tensor of {mask.dtype}; expected torch.bool, True where attended (what is added to scores is bias=)")
-    raise ValueError(f"mask: {type(mask).__name__}; expected a mask (regard.causal(), ...), a boolean tensor or None")
+        raise ValueError(
+            f"mask: a tensor of {mask.dtype}; expected torch.bool, True where attended (what is"
+            " added to scores is bias=)"
+        )
+    raise ValueError(
+        f"mask: {type(mask).__name__}; expected a mask (regard.causal(), ...), a boolean tensor or"
+        " None"
+    )
 
 
 def all_records(score, modifiers, dropout_p, seed, part=None):
-    """The score, the modifiers and the part of a call, those that have arguments of their own among them."""
+    """The score, the modifiers and the part of a call, those that have arguments of their own among
+    them."""
     if score is not None and not isinstance(score, Score):
-        raise ValueError(f"score: {type(score).__name__}; expected None (scaled dot product) or regard.additive(v)")
+        raise ValueError(
+            f"score: {type(score).__name__}; expected None (scaled dot product) or"
+            " regard.additive(v)"
+        )
     if modifiers is None:
         modifiers = ()
     if isinstance(modifiers, Modifier):
         modifiers = (modifiers,)
     if not isinstance(modifiers, tuple | list):
-        raise ValueError(f"modifiers: {type(modifiers).__name__}; expected a tuple of values such as regard.alibi(slopes)")
+        raise ValueError(
+            f"modifiers: {type(modifiers).__name__}; expected a tuple of values such as"
+            " regard.alibi(slopes)"
+        )
     for modifier in modifiers:
         if not isinstance(modifier, Modifier):
-            raise ValueError(f"modifiers: {type(modifier).__name__}; expected values such as regard.alibi(slopes)")
+            raise ValueError(
+                f"modifiers: {type(modifier).__name__}; expected values such as"
+                " regard.alibi(slopes)"
+            )
     records = tuple(modifiers) if score is None else (score, *modifiers)
     if part is not None:
         if not isinstance(part, Part):
-            raise ValueError(f"part: {type(part).__name__}; expected regard.part(query_begin, key_begin, len_q=..., len_k=...)")
+            raise ValueError(
+                f"part: {type(part).__name__}; expected regard.part(query_begin, key_begin,"
+                " len_q=..., len_k=...)"
+            )
         records = (*records, part)
     if type(dropout_p) is not float or dropout_p != 0.0 or seed is not None:
         dropout_p, seed = number("dropout_p", dropout_p), check_seed(seed)
@@ -64,7 +84,10 @@ def encode(mask, scale, softcap, bias, records=()):
     if bias is not None:
         if not isinstance(bias, torch.Tensor) or not bias.is_floating_point():
             what = bias.dtype if isinstance(bias, torch.Tensor) else type(bias).__name__
-            raise ValueError(f"bias: {what}; expected a floating-point tensor (a boolean one is a mask: regard.tensor)")
+            raise ValueError(
+                f"bias: {what}; expected a floating-point tensor (a boolean one is a mask:"
+                " regard.tensor)"
+            )
         if bias.layout is not torch.strided:
             raise ValueError(f"bias: a tensor of layout {bias.layout}; expected a dense one")
         ints += (_BIAS, 1, 0)

@@ -1,4 +1,5 @@
-"""Plans: which tiles of the score matrix exist, made once for a mask and lengths, reused by many calls, and looked at."""
+"""Plans: which tiles of the score matrix exist, made once for a mask and lengths, reused by many
+calls, and looked at."""
 
 from . import _ops_library as ops
 from ._numbers import whole
@@ -6,7 +7,8 @@ from ._options import as_mask
 
 
 class Plan:
-    """Immutable. `density` is the share of all pairs that lies in tiles that exist: what a call costs; `picture()` draws them."""
+    """Immutable. `density` is the share of all pairs that lies in tiles that exist: what a call
+    costs; `picture()` draws them."""
 
     __slots__ = ("batch", "handle", "heads", "len_k", "len_q", "mask")
 
@@ -37,7 +39,10 @@ class Plan:
 
     def picture(self, batch=0, head=0, width=64):
         """One head's tiles, `width` columns wide: '#' full, '+' partial, '.' absent."""
-        batch, head = whole("batch", batch, 0, self.batch - 1), whole("head", head, 0, self.heads - 1)
+        batch, head = (
+            whole("batch", batch, 0, self.batch - 1),
+            whole("head", head, 0, self.heads - 1),
+        )
         return ops.plan_picture(self.handle, batch, head, whole("width", width, 1))
 
     def __repr__(self):
@@ -46,6 +51,6 @@ class Plan:
 
 
 def plan(mask, *, batch=1, heads=1, len_q, len_k):
-    """The tiles that `mask` leaves of `heads` query heads in each of `batch` sequences; found from the mask's parameters, not from
-    n x n."""
+    """The tiles that `mask` leaves of `heads` query heads in each of `batch` sequences; found from
+    the mask's parameters, not from n x n."""
     return Plan(mask, batch, heads, len_q, len_k)

@@ -1,5 +1,5 @@
-"""regard::attention as compilers, opcheck and tracers see it: shapes, autograd and autocast. Eager code takes the shorter way of
-_autograd.py; both end in the same kernels."""
+"""regard::attention as compilers, opcheck and tracers see it: shapes, autograd and autocast. Eager
+code takes the shorter way of _autograd.py; both end in the same kernels."""
 
 import torch
 from torch._C import DispatchKey, DispatchKeySet, _ExcludeDispatchKeyGuard
@@ -28,7 +28,9 @@ def fake_attention(query, key, value, ints, floats, tensors, order):
     return out, query.new_empty(rows, dtype=statistic), query.new_empty([2, *rows], dtype=statistic)
 
 
-def _fake_backward(d_out, d_lse, query, key, value, out, statistics, ints, floats, tensors, order, plan, wanted):
+def _fake_backward(
+    d_out, d_lse, query, key, value, out, statistics, ints, floats, tensors, order, plan, wanted
+):
     inputs = [query, key, value, *tensors]
     return [x.new_empty(x.shape) for i, x in enumerate(inputs) if wanted >> i & 1]
 
@@ -39,7 +41,8 @@ def _fake_forward(query, key, value, ints, floats, tensors, order, plan, lse):
 
 
 def _check_alike(query, key, value, code):
-    """What broadcasts takes the longer way (see attention()), on the meta device too; and what is there in part gets its error there."""
+    """What broadcasts takes the longer way (see attention()), on the meta device too; and what is
+    there in part gets its error there."""
     if not agree(query, key, value, code // 16) or not query.device == key.device == value.device:
         raise ValueError("query, key, value: shapes or devices differ")
 
@@ -55,7 +58,9 @@ def _fake_attend_for_gradients(query, key, value, code, scale):
 
 
 def _fake_attend_backward(d_out, query, key, value, out, statistics, code, scale, wanted):
-    return _fake_backward(d_out, None, query, key, value, out, statistics, [], [], [], code // 16, 0, wanted)
+    return _fake_backward(
+        d_out, None, query, key, value, out, statistics, [], [], [], code // 16, 0, wanted
+    )
 
 
 def _setup_context(ctx, inputs, output):
@@ -73,7 +78,19 @@ def _backward(ctx, d_out, d_lse, _):
     if d_out is None:
         d_out = torch.zeros_like(out)
     gradients = ops.attention_backward(
-        d_out, d_lse, query, key, value, out, statistics, ints, floats, tensors, order, 0, wanted_bits(ctx.needs)
+        d_out,
+        d_lse,
+        query,
+        key,
+        value,
+        out,
+        statistics,
+        ints,
+        floats,
+        tensors,
+        order,
+        0,
+        wanted_bits(ctx.needs),
     )
     gradients = spread(gradients, ctx.needs)
     # PyTorch takes an empty list for one of tensors, and wants it back.
@@ -81,7 +98,8 @@ def _backward(ctx, d_out, d_lse, _):
     return (*gradients[:3], no_ints, no_floats, list(gradients[3:]), None)
 
 
-# torch.library.register_autocast fixes the dtype when it registers; this asks for the region's own on each call.
+# torch.library.register_autocast fixes the dtype when it registers; this asks for the region's own
+# on each call.
 def _autocast(query, key, value, ints, floats, tensors, order):
     inputs = lowered(query, key, value)
     with _ExcludeDispatchKeyGuard(DispatchKeySet(DispatchKey.AutocastCPU)):
@@ -89,12 +107,18 @@ def _autocast(query, key, value, ints, floats, tensors, order):
 
 
 def _fake_prepare_keys(key):
-    return torch.empty(key.shape, dtype=torch.float64 if key.dtype == torch.float64 else torch.float32, device=key.device)
+    return torch.empty(
+        key.shape,
+        dtype=torch.float64 if key.dtype == torch.float64 else torch.float32,
+        device=key.device,
+    )
 
 
 def _vmap_prepare_keys(info, in_dims, key):
     key = key.movedim(in_dims[0], 0)
-    flat = key.flatten(0, 1) if key.dim() > 4 else key  # element by element: which axis is which does not matter
+    flat = (
+        key.flatten(0, 1) if key.dim() > 4 else key
+    )  # element by element: which axis is which does not matter
     return ops.prepare_keys(flat).view(key.shape), 0
 
 

@@ -1,4 +1,5 @@
-"""One record of the encoding (include/regard/encoding.h): integers, floats and tensors of its own."""
+"""One record of the encoding (include/regard/encoding.h): integers, floats and tensors of its
+own."""
 
 
 class Record:

@@ -1,5 +1,5 @@
-"""regard::attention_state and regard::merge_states as autograd, compilers and opcheck see them. States have one way only: a part is never
-so small that the operator's own cost shows."""
+"""regard::attention_state and regard::merge_states as autograd, compilers and opcheck see them.
+States have one way only: a part is never so small that the operator's own cost shows."""
 
 import torch
 from torch._C import DispatchKey, DispatchKeySet, _ExcludeDispatchKeyGuard
@@ -9,7 +9,10 @@ from ._autocast import lowered
 from ._autograd import spread, wanted_bits
 from ._public_op import fake_attention
 
-DOUBLE_BACKWARD = "regard.attention_state, regard.merge: double backward (a gradient of their gradient) is not supported"
+DOUBLE_BACKWARD = (
+    "regard.attention_state, regard.merge: double backward (a gradient of their gradient) is not"
+    " supported"
+)
 
 
 def _fake_state(query, key, value, ints, floats, tensors, order):
@@ -32,7 +35,19 @@ def _state_backward(ctx, d_out, _, d_log_sum):
         d_out = torch.zeros_like(out)
     statistics = torch.stack((maximum, log_sum))
     gradients = ops.attention_backward(
-        d_out, d_log_sum, query, key, value, out, statistics, ints, floats, tensors, order, 0, wanted_bits(ctx.needs)
+        d_out,
+        d_log_sum,
+        query,
+        key,
+        value,
+        out,
+        statistics,
+        ints,
+        floats,
+        tensors,
+        order,
+        0,
+        wanted_bits(ctx.needs),
     )
     gradients = spread(gradients, ctx.needs)
     # PyTorch takes an empty list for one of tensors, and wants it back.
@@ -69,11 +84,23 @@ def _setup_merge(ctx, inputs, output):
 def _merge_backward(ctx, d_out, _, d_log_sum):
     n = ctx.count
     saved = ctx.saved_tensors
-    outs, maxima, log_sums, whole = saved[:n], saved[n : 2 * n], saved[2 * n : 3 * n], saved[3 * n :]
+    outs, maxima, log_sums, whole = (
+        saved[:n],
+        saved[n : 2 * n],
+        saved[2 * n : 3 * n],
+        saved[3 * n :],
+    )
     if d_out is None:
         d_out = torch.zeros_like(whole[0])
     gradients = ops.merge_states_backward(
-        d_out, d_log_sum, list(outs), list(maxima), list(log_sums), list(whole), ctx.order, wanted_bits(ctx.needs)
+        d_out,
+        d_log_sum,
+        list(outs),
+        list(maxima),
+        list(log_sums),
+        list(whole),
+        ctx.order,
+        wanted_bits(ctx.needs),
     )
     gradients = spread(gradients, ctx.needs)
     return list(gradients[:n]), [None] * n, list(gradients[n:]), None
@@ -86,7 +113,9 @@ def _no_double_backward(ctx, *_):
 torch.library.register_fake("regard::attention_state", _fake_state)
 torch.library.register_fake("regard::merge_states", _fake_merge)
 torch.library.register_fake("regard::merge_states_backward", _fake_merge_backward)
-torch.library.register_autograd("regard::attention_state", _state_backward, setup_context=_setup_state)
+torch.library.register_autograd(
+    "regard::attention_state", _state_backward, setup_context=_setup_state
+)
 torch.library.register_autograd("regard::merge_states", _merge_backward, setup_context=_setup_merge)
 torch.library.register_autograd("regard::merge_states_backward", _no_double_backward)
 

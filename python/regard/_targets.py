@@ -1,10 +1,12 @@
-"""Which instruction set runs. REGARD_TARGET=avx2 (amx_bf16, avx512_bf16, avx512, avx2, sse4, portable) forces one from outside."""
+"""Which instruction set runs. REGARD_TARGET=avx2 (amx_bf16, avx512_bf16, avx512, avx2, sse4,
+portable) forces one from outside."""
 
 from . import _ops_library as ops
 
 
 def kernel_target():
-    """The instruction set that the kernels really run with: the kernel is asked what it was compiled for."""
+    """The instruction set that the kernels really run with: the kernel is asked what it was
+    compiled for."""
     return ops.kernel_target()
 
 

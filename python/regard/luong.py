@@ -1,5 +1,5 @@
-"""The attentions of Luong et al. 2015 (arXiv 1508.04025) whose scores are more than a dot product, made of regard.attention: the dot score
-itself is regard.attention(query, key, value, scale=1.0)."""
+"""The attentions of Luong et al. 2015 (arXiv 1508.04025) whose scores are more than a dot product,
+made of regard.attention: the dot score itself is regard.attention(query, key, value, scale=1.0)."""
 
 import torch
 
@@ -8,44 +8,60 @@ from .score import PreparedKeys, additive
 
 
 def luong_general(query, key, value, weight, **options):
-    """softmax(query . (weight key)) value: the "general" score of Luong et al. 2015 (arXiv 1508.04025). weight: (query's dim, key's dim).
+    """softmax(query . (weight key)) value: the "general" score of Luong et al. 2015 (arXiv
+    1508.04025). weight: (query's dim, key's dim).
 
-    The queries are projected, of which a decoder has fewer than keys. options: those of regard.attention (scale is 1)."""
+    The queries are projected, of which a decoder has fewer than keys. options: those of
+    regard.attention (scale is 1)."""
     _check_tensors("luong_general", query=query, key=key, weight=weight)
     _check_weight("luong_general", weight, query.shape[-1], key.shape[-1])
     return attention(query @ weight, key, value, scale=1.0, **options)
 
 
 def luong_concat(query, key, value, weight, v, **options):
-    """softmax(v . tanh(weight [query; key])) value: the "concat" score of Luong et al. 2015 (arXiv 1508.04025), which is additive with the
-    weight cut in two. weight: (hidden, query's dim + key's dim); v: (hidden,). options: those of regard.attention."""
+    """softmax(v . tanh(weight [query; key])) value: the "concat" score of Luong et al. 2015 (arXiv
+    1508.04025), which is additive with the weight cut in two. weight: (hidden, query's dim + key's
+    dim); v: (hidden,). options: those of regard.attention."""
     _check_tensors("luong_concat", query=query, key=key, weight=weight)
     dim = query.shape[-1]
     _check_weight("luong_concat", weight, None, dim + key.shape[-1])
-    return attention(query @ weight[:, :dim].t(), key @ weight[:, dim:].t(), value, score=additive(v), **options)
+    return attention(
+        query @ weight[:, :dim].t(), key @ weight[:, dim:].t(), value, score=additive(v), **options
+    )
 
 
 def luong_location(query, value, weight, **options):
-    """softmax(weight query) value: the "location" score of Luong et al. 2015 (arXiv 1508.04025), which looks at no key: position s scores
-    row s of the weight times the query. query (..., heads, len_q, dim), value (..., heads, len_k, dim_v), weight: (positions, dim) with at
-    least len_k rows, of which the first len_k are used. options: those of regard.attention (layout is bhsd)."""
+    """softmax(weight query) value: the "location" score of Luong et al. 2015 (arXiv 1508.04025),
+    which looks at no key: position s scores row s of the weight times the query. query (..., heads,
+    len_q, dim), value (..., heads, len_k, dim_v), weight: (positions, dim) with at least len_k
+    rows, of which the first len_k are used. options: those of regard.attention (layout is bhsd)."""
     _check_tensors("luong_location", query=query, value=value, weight=weight)
     if options.get("layout", "bhsd") != "bhsd":
         raise ValueError(f"luong_location: layout: {options['layout']!r}; expected 'bhsd'")
     _check_weight("luong_location", weight, None, query.shape[-1])
     if weight.shape[0] < value.shape[-2]:
-        raise ValueError(f"luong_location: weight of shape {tuple(weight.shape)} has too few positions for {value.shape[-2]} values")
+        raise ValueError(
+            f"luong_location: weight of shape {tuple(weight.shape)} has too few positions for"
+            f" {value.shape[-2]} values"
+        )
     rows = weight[: value.shape[-2]]
-    return attention(query, rows.expand(*value.shape[:-2], *rows.shape), value, scale=1.0, **options)
+    return attention(
+        query, rows.expand(*value.shape[:-2], *rows.shape), value, scale=1.0, **options
+    )
 
 
 def _check_tensors(name, **tensors):
     for argument, x in tensors.items():
         if isinstance(x, PreparedKeys):  # what is prepared is the projected key
-            raise ValueError(f"{name}: key is PreparedKeys; expected a tensor (prepare the projected key for regard.additive instead)")
+            raise ValueError(
+                f"{name}: key is PreparedKeys; expected a tensor (prepare the projected key for"
+                " regard.additive instead)"
+            )
         if not isinstance(x, torch.Tensor) or x.dim() < 2:
             what = f"shape {tuple(x.shape)}" if isinstance(x, torch.Tensor) else type(x).__name__
-            raise ValueError(f"{name}: {argument}: {what}; expected a tensor of at least two dimensions")
+            raise ValueError(
+                f"{name}: {argument}: {what}; expected a tensor of at least two dimensions"
+            )
 
 
 def _check_weight(name, weight, rows, columns):

@@ -1,23 +1,27 @@
 """Which keys a query may see. Masks are values; they compose with ``&``, ``|`` and ``~``.
 
     regard.causal() & regard.window(4096, 0)           # a decoder with a sliding window
-    regard.causal() & regard.documents(cu_q, cu_k)     # packed sequences (layout="thd"), causal within each
+    regard.causal() & regard.documents(cu_q, cu_k)     # packed sequences (layout="thd"), causal
+    within each
 
-Query i and key j count from 0 in the whole sequence (for packed sequences: in their own document). torch.compile traces ``&`` and ``|``;
-it has no ``~`` for objects: make such a mask outside the compiled function.
-"""
+Query i and key j count from 0 in the whole sequence (for packed sequences: in their own document).
+torch.compile traces ``&`` and ``|``; it has no ``~`` for objects: make such a mask outside the
+compiled function."""
 
 import torch
 
 from ._numbers import whole
 
 # Kinds of records, as include/regard/encoding.h numbers them.
-_CAUSAL, _WINDOW, _KEY_LENGTHS, _DOCUMENTS, _TENSOR, _DILATED, _GLOBAL_TOKENS, _BLOCKS, _PREFIX = range(1, 10)
+_CAUSAL, _WINDOW, _KEY_LENGTHS, _DOCUMENTS, _TENSOR, _DILATED, _GLOBAL_TOKENS, _BLOCKS, _PREFIX = (
+    range(1, 10)
+)
 _AND, _OR, _NOT, _TREE, _AROUND, _BIGBIRD = range(10, 16)
 
 
 class Mask:
-    """A mask expression in postfix order: `ints` are its records, `tensors` what they take, in order."""
+    """A mask expression in postfix order: `ints` are its records, `tensors` what they take, in
+    order."""
 
     __slots__ = ("code", "ints", "shown", "tensors")
 
@@ -25,7 +29,8 @@ class Mask:
         self.ints = ints
         self.tensors = tensors
         self.shown = shown
-        self.code = code  # a number that stands for the whole mask on the shortest way to the kernel (_attend), or -1
+        # a number that stands for the whole mask on the shortest way to the kernel (_attend), or -1
+        self.code = code
 
     def __and__(self, other):
         return _join(self, other, _AND, "&")
@@ -43,7 +48,9 @@ class Mask:
 def _join(a, b, kind, sign):
     if not isinstance(b, Mask):
         return NotImplemented
-    return Mask([*a.ints, *b.ints, kind, 0], [*a.tensors, *b.tensors], f"({a.shown} {sign} {b.shown})")
+    return Mask(
+        [*a.ints, *b.ints, kind, 0], [*a.tensors, *b.tensors], f"({a.shown} {sign} {b.shown})"
+    )
 
 
 def _offset(name, offset):
@@ -52,23 +59,41 @@ def _offset(name, offset):
 
 def _integers(name, values, dims=(1,)):
     try:
-        tensor = torch.as_tensor(values) if not isinstance(values, list | tuple) or values else torch.empty(0, dtype=torch.int64)
-    except (TypeError, ValueError, RuntimeError):  # None, texts, rows of different lengths, numbers beyond 64 bits
-        raise ValueError(f"{name}: {values!r}; expected int32 or int64 numbers, or a tensor of them") from None
+        tensor = (
+            torch.as_tensor(values)
+            if not isinstance(values, list | tuple) or values
+            else torch.empty(0, dtype=torch.int64)
+        )
+    except (
+        TypeError,
+        ValueError,
+        RuntimeError,
+    ):  # None, texts, rows of different lengths, numbers beyond 64 bits
+        raise ValueError(
+            f"{name}: {values!r}; expected int32 or int64 numbers, or a tensor of them"
+        ) from None
     if tensor.dtype not in (torch.int32, torch.int64) or tensor.dim() not in dims:
         expected = " or ".join(("one dimension", "two dimensions")[n - 1] for n in dims)
-        raise ValueError(f"{name}: shape {tuple(tensor.shape)}, {tensor.dtype}; expected {expected}, int32 or int64")
+        raise ValueError(
+            f"{name}: shape {tuple(tensor.shape)}, {tensor.dtype}; expected {expected}, int32 or"
+            " int64"
+        )
     return tensor
 
 
 def _counts(name, **counts):
-    """The counts as whole numbers, in order; -1, where a window's side may have it, is unbounded."""
-    return [whole(f"{name}: {what}", count, -1 if what in ("left", "right") else 0) for what, count in counts.items()]
+    """The counts as whole numbers, in order; -1, where a window's side may have it, is
+    unbounded."""
+    return [
+        whole(f"{name}: {what}", count, -1 if what in ("left", "right") else 0)
+        for what, count in counts.items()
+    ]
 
 
 def causal(offset=None):
-    """Query i sees keys j <= i + offset. By default offset = len_k - len_q: the last query sees the last key (bottom-right aligned,
-    as flash-attention). Offset 0 is top-left aligned, as ``is_causal`` of PyTorch."""
+    """Query i sees keys j <= i + offset. By default offset = len_k - len_q: the last query sees the
+    last key (bottom-right aligned, as flash-attention). Offset 0 is top-left aligned, as
+    ``is_causal`` of PyTorch."""
     if offset is None:
         return _BOTTOM_RIGHT
     offset = _offset("causal", offset)
@@ -76,7 +101,8 @@ def causal(offset=None):
 
 
 def window(left, right, offset=None):
-    """Query i sees keys i + offset - left <= j <= i + offset + right, both ends included; -1 leaves a side unbounded."""
+    """Query i sees keys i + offset - left <= j <= i + offset + right, both ends included; -1 leaves
+    a side unbounded."""
     left, right = _counts("window", left=left, right=right)
     shift = _offset("window", offset)
     shown = f"window({left}, {right})" if offset is None else f"window({left}, {right}, {offset})"
@@ -84,84 +110,136 @@ def window(left, right, offset=None):
 
 
 def key_lengths(lengths):
-    """Sequence b of the batch has lengths[b] keys; those from there on are neither seen nor read."""
+    """Sequence b of the batch has lengths[b] keys; those from there on are neither seen nor
+    read."""
     return Mask([_KEY_LENGTHS, 0], [_integers("lengths", lengths)], "key_lengths(...)")
 
 
 def documents(cu_q, cu_k=None):
-    """Packed sequences: document n holds query rows cu_q[n] to cu_q[n + 1] and key rows cu_k[n] to cu_k[n + 1]; a query sees keys of
-    its own document. ``cu_k`` is ``cu_q`` where it is not given."""
+    """Packed sequences: document n holds query rows cu_q[n] to cu_q[n + 1] and key rows cu_k[n] to
+    cu_k[n + 1]; a query sees keys of its own document. ``cu_k`` is ``cu_q`` where it is not
+    given."""
     first = _integers("cu_q", cu_q)
-    return Mask([_DOCUMENTS, 0], [first, first if cu_k is None else _integers("cu_k", cu_k)], "documents(...)")
+    return Mask(
+        [_DOCUMENTS, 0],
+        [first, first if cu_k is None else _integers("cu_k", cu_k)],
+        "documents(...)",
+    )
 
 
 def tensor(allowed):
-    """An arbitrary boolean tensor, True where attended, that broadcasts to (batch, heads, len_q, len_k)."""
+    """An arbitrary boolean tensor, True where attended, that broadcasts to (batch, heads, len_q,
+    len_k)."""
     if not isinstance(allowed, torch.Tensor) or allowed.dtype != torch.bool:
         what = allowed.dtype if isinstance(allowed, torch.Tensor) else type(allowed).__name__
-        raise ValueError(f"allowed: {what}; expected a tensor of dtype torch.bool, True where attended")
+        raise ValueError(
+            f"allowed: {what}; expected a tensor of dtype torch.bool, True where attended"
+        )
     return Mask([_TENSOR, 0], [allowed], f"tensor({tuple(allowed.shape)})")
 
 
 def dilated(left, right, dilation, offset=None):
-    """A window of every dilation-th key (Longformer, arXiv 2004.05150): query i sees keys j = i + offset - n * dilation for whole n from
-    -right to left; -1 leaves a side unbounded. `dilation` is one number, or one for each query head."""
+    """A window of every dilation-th key (Longformer, arXiv 2004.05150): query i sees keys j = i +
+    offset - n * dilation for whole n from -right to left; -1 leaves a side unbounded. `dilation` is
+    one number, or one for each query head."""
     sides = _counts("dilated", left=left, right=right)
     one = not hasattr(dilation, "__len__")
     each = _integers("dilation", [whole("dilation", dilation)] if one else dilation)
     shown = dilation if one else "..."
-    return Mask([_DILATED, 4, *sides, *_offset("dilated", offset)], [each], f"dilated({sides[0]}, {sides[1]}, {shown})")
+    return Mask(
+        [_DILATED, 4, *sides, *_offset("dilated", offset)],
+        [each],
+        f"dilated({sides[0]}, {sides[1]}, {shown})",
+    )
 
 
 def global_tokens(tokens, offset=None):
-    """Every query sees the keys in `tokens`, and a query that is one of them (i + offset is) sees every key (Longformer). `tokens` has one
-    dimension, or two, a row for each batch entry, filled up with -1. Usually joined to a window: ``regard.window(w, w) | ...``."""
-    return Mask([_GLOBAL_TOKENS, 2, *_offset("global_tokens", offset)], [_integers("tokens", tokens, dims=(1, 2))], "global_tokens(...)")
+    """Every query sees the keys in `tokens`, and a query that is one of them (i + offset is) sees
+    every key (Longformer). `tokens` has one dimension, or two, a row for each batch entry, filled
+    up with -1. Usually joined to a window: ``regard.window(w, w) | ...``."""
+    return Mask(
+        [_GLOBAL_TOKENS, 2, *_offset("global_tokens", offset)],
+        [_integers("tokens", tokens, dims=(1, 2))],
+        "global_tokens(...)",
+    )
 
 
 def blocks(layout, block_size):
-    """Block-sparse: queries and keys in blocks of `block_size` (one number, or (queries, keys)); a block is seen where the boolean tensor
-    `layout`, (len_q / block, len_k / block) rounded up, with or without leading (batch, heads) of which each may be 1, is True."""
-    if not isinstance(layout, torch.Tensor) or layout.dtype != torch.bool or layout.dim() not in (2, 3, 4):
-        what = f"{layout.dtype}, shape {tuple(layout.shape)}" if isinstance(layout, torch.Tensor) else type(layout).__name__
+    """Block-sparse: queries and keys in blocks of `block_size` (one number, or (queries, keys)); a
+    block is seen where the boolean tensor `layout`, (len_q / block, len_k / block) rounded up, with
+    or without leading (batch, heads) of which each may be 1, is True."""
+    if (
+        not isinstance(layout, torch.Tensor)
+        or layout.dtype != torch.bool
+        or layout.dim() not in (2, 3, 4)
+    ):
+        what = (
+            f"{layout.dtype}, shape {tuple(layout.shape)}"
+            if isinstance(layout, torch.Tensor)
+            else type(layout).__name__
+        )
         raise ValueError(f"layout: {what}; expected a boolean tensor of 2 to 4 dimensions")
     sizes = list(block_size) if isinstance(block_size, list | tuple) else [block_size] * 2
     if len(sizes) != 2:
-        raise ValueError(f"block_size: {block_size!r}; expected a number of rows from 1, or two (queries, keys)")
+        raise ValueError(
+            f"block_size: {block_size!r}; expected a number of rows from 1, or two (queries, keys)"
+        )
     sizes = [whole("block_size", size, 1) for size in sizes]
     return Mask([_BLOCKS, 2, *sizes], [layout], f"blocks({tuple(layout.shape)}, {block_size})")
 
 
 def bigbird(block_size=64, *, window=3, global_blocks=2, random_blocks=3, seed=0):
-    """BigBird (arXiv 2007.14062): each block of queries sees `window` blocks around its own, `global_blocks` that see all and are seen by
-    all (half of them, rounded up, at the front, the rest at the back), and `random_blocks` others, drawn from (seed, head, block)."""
-    counts = _counts("bigbird", window=window, global_blocks=global_blocks, random_blocks=random_blocks)
+    """BigBird (arXiv 2007.14062): each block of queries sees `window` blocks around its own,
+    `global_blocks` that see all and are seen by all (half of them, rounded up, at the front, the
+    rest at the back), and `random_blocks` others, drawn from (seed, head, block)."""
+    counts = _counts(
+        "bigbird", window=window, global_blocks=global_blocks, random_blocks=random_blocks
+    )
     block_size, seed = whole("bigbird: block_size", block_size, 1), whole("bigbird: seed", seed)
-    shown = f"bigbird({block_size}, window={window}, global_blocks={global_blocks}, random_blocks={random_blocks}, seed={seed})"
+    shown = (
+        f"bigbird({block_size}, window={window}, global_blocks={global_blocks},"
+        f" random_blocks={random_blocks}, seed={seed})"
+    )
     return Mask([_BIGBIRD, 5, block_size, *counts, seed], [], shown)
 
 
 def prefix(lengths, offset=None):
-    """Prefix language model (arXiv 1910.10683): all queries of batch entry b see its first lengths[b] keys; beyond, they are causal."""
-    return Mask([_PREFIX, 2, *_offset("prefix", offset)], [_integers("lengths", lengths)], "prefix(...)")
+    """Prefix language model (arXiv 1910.10683): all queries of batch entry b see its first
+    lengths[b] keys; beyond, they are causal."""
+    return Mask(
+        [_PREFIX, 2, *_offset("prefix", offset)], [_integers("lengths", lengths)], "prefix(...)"
+    )
 
 
 def tree(parents):
-    """Tree attention of speculative decoding (SpecInfer, arXiv 2305.09781; Medusa, arXiv 2401.10774): the last keys are the nodes of a tree
-    of drafted tokens, which see themselves, their ancestors, and all keys before the tree. parents[n] is an earlier node, or -1. One
+    """Tree attention of speculative decoding (SpecInfer, arXiv 2305.09781; Medusa, arXiv
+    2401.10774): the last keys are the nodes of a tree of drafted tokens, which see themselves,
+    their ancestors, and all keys before the tree. parents[n] is an earlier node, or -1. One
     dimension, or two, a tree for each batch entry. The last query is the last node."""
     return Mask([_TREE, 0], [_integers("parents", parents, dims=(1, 2))], "tree(...)")
 
 
 def around(centres, width):
-    """Local attention (Luong et al. 2015, arXiv 1508.04025, local-p): query i sees keys within `width` of its centre, any real number. The
-    tensor `centres` broadcasts to (batch, heads, len_q), and gets no gradient: the edges of a window have none. Local-m, where the centre
-    is the query's own place, is ``regard.window(width, width, 0)``."""
+    """Local attention (Luong et al. 2015, arXiv 1508.04025, local-p): query i sees keys within
+    `width` of its centre, any real number. The tensor `centres` broadcasts to (batch, heads,
+    len_q), and gets no gradient: the edges of a window have none. Local-m, where the centre is the
+    query's own place, is ``regard.window(width, width, 0)``."""
     if not isinstance(centres, torch.Tensor) or not centres.is_floating_point():
-        what = f"{centres.dtype}, shape {tuple(centres.shape)}" if isinstance(centres, torch.Tensor) else type(centres).__name__
-        raise ValueError(f"centres: {what}; expected a floating-point tensor that broadcasts to (batch, heads, len_q)")
+        what = (
+            f"{centres.dtype}, shape {tuple(centres.shape)}"
+            if isinstance(centres, torch.Tensor)
+            else type(centres).__name__
+        )
+        raise ValueError(
+            f"centres: {what}; expected a floating-point tensor that broadcasts to (batch, heads,"
+            " len_q)"
+        )
     (width,) = _counts("around", width=width)
-    return Mask([_AROUND, 1, width], [centres.detach()[..., None]], f"around({tuple(centres.shape)}, {width})")
+    return Mask(
+        [_AROUND, 1, width],
+        [centres.detach()[..., None]],
+        f"around({tuple(centres.shape)}, {width})",
+    )
 
 
 _BOTTOM_RIGHT = Mask([_CAUSAL, 2, 0, 0], [], "causal()", 1)

@@ -1,11 +1,12 @@
-"""What happens to a score before the softmax, and to a weight after it. Modifiers are values in the tuple ``modifiers=`` of
-regard.attention; they compose with each other, every mask, dtype and layout, and their tensors get gradients.
+"""What happens to a score before the softmax, and to a weight after it. Modifiers are values in the
+tuple ``modifiers=`` of regard.attention; they compose with each other, every mask, dtype and
+layout, and their tensors get gradients.
 
     regard.attention(q, k, v, modifiers=(regard.alibi(slopes), regard.sinks(logits)))
 
-Their order is fixed, whatever their order in the tuple: temperature, softcap, bias / alibi / relative_bias, function, mask, softmax (sinks
-join its denominator), dropout and multiplier / gaussian. Formulas and sources: include/regard/modifier.h.
-"""
+Their order is fixed, whatever their order in the tuple: temperature, softcap, bias / alibi /
+relative_bias, function, mask, softmax (sinks join its denominator), dropout and multiplier /
+gaussian. Formulas and sources: include/regard/modifier.h."""
 
 import torch
 from torch.compiler import is_dynamo_compiling
@@ -14,11 +15,14 @@ from ._numbers import number, whole
 from ._record import Record
 
 # Kinds of records, as include/regard/encoding.h numbers them.
-TEMPERATURE, _ALIBI, _RELATIVE_BIAS, _FUNCTION, SINKS, _DROPOUT, _MULTIPLIER, _GAUSSIAN = range(23, 31)
+TEMPERATURE, _ALIBI, _RELATIVE_BIAS, _FUNCTION, SINKS, _DROPOUT, _MULTIPLIER, _GAUSSIAN = range(
+    23, 31
+)
 
 _INTEGERS = (torch.int8, torch.int16, torch.int32, torch.int64)
 
-# Tensor.random_, which Dynamo does not trace, as a function: it does that, and compiled code then draws the numbers that eager code draws.
+# Tensor.random_, which Dynamo does not trace, as a function: it does that, and compiled code then
+# draws the numbers that eager code draws.
 _draw = torch.ops.aten.random.default
 
 
@@ -39,7 +43,11 @@ def _floating(name, tensor, rank, meaning):
 
 def temperature(values):
     """s / t: one positive number per head, (heads,), or one for all, () or (1,)."""
-    return Modifier("temperature", TEMPERATURE, tensors=(_floating("temperature", values, (0, 1), "(heads,)").reshape(1, -1, 1, 1),))
+    return Modifier(
+        "temperature",
+        TEMPERATURE,
+        tensors=(_floating("temperature", values, (0, 1), "(heads,)").reshape(1, -1, 1, 1),),
+    )
 
 
 def alibi(slopes):
@@ -59,34 +67,54 @@ def alibi_slopes(heads):
 
 
 def relative_bias(table, buckets, *, query_code, key_code, shift=0):
-    """s + table[buckets[key_code[j] - query_code[i] + shift], head]: a bias that depends on how two positions lie to each other, with no
-    len_q x len_k tensor. table: (entries, heads), or (entries, 1) for all heads. buckets, query_code (len_q,), key_code (len_k,):
-    integers."""
+    """s + table[buckets[key_code[j] - query_code[i] + shift], head]: a bias that depends on how two
+    positions lie to each other, with no len_q x len_k tensor. table: (entries, heads), or (entries,
+    1) for all heads. buckets, query_code (len_q,), key_code (len_k,): integers."""
     table = _floating("relative_bias: table", table, (2,), "(entries, heads)")
-    codes = [_codes(name, code) for name, code in (("query_code", query_code), ("key_code", key_code), ("buckets", buckets))]
+    codes = [
+        _codes(name, code)
+        for name, code in (("query_code", query_code), ("key_code", key_code), ("buckets", buckets))
+    ]
     shift = whole("relative_bias: shift", shift)
-    return Modifier("relative_bias", _RELATIVE_BIAS, (shift,), tensors=(table.t().reshape(1, table.shape[1], 1, -1), *codes))
+    return Modifier(
+        "relative_bias",
+        _RELATIVE_BIAS,
+        (shift,),
+        tensors=(table.t().reshape(1, table.shape[1], 1, -1), *codes),
+    )
 
 
 def _codes(name, code):
     """As the kernels read them: int32."""
     if not isinstance(code, torch.Tensor) or code.dim() != 1 or code.dtype not in _INTEGERS:
-        what = f"{code.dtype}, shape {tuple(code.shape)}" if isinstance(code, torch.Tensor) else type(code).__name__
+        what = (
+            f"{code.dtype}, shape {tuple(code.shape)}"
+            if isinstance(code, torch.Tensor)
+            else type(code).__name__
+        )
         raise ValueError(f"relative_bias: {name}: {what}; expected a vector of integers")
     if code.dtype == torch.int64 and code.numel() and not is_dynamo_compiling():
         least, most = (int(x) for x in torch.aminmax(code))
         if least < -(2**31) or most >= 2**31:
-            raise ValueError(f"relative_bias: {name}: from {least} to {most}; expected numbers that fit in an int32")
+            raise ValueError(
+                f"relative_bias: {name}: from {least} to {most}; expected numbers that fit in an"
+                " int32"
+            )
     return code.to(torch.int32).contiguous().reshape(1, 1, 1, -1)
 
 
-def t5_bias(table, len_q, len_k, *, bidirectional=True, max_distance=128, query_offset=0, key_offset=0):
-    """T5's relative position bias (arXiv 1910.10683): table (buckets, heads), the weight of `relative_attention_bias`. Half of the buckets
-    hold one distance each, the others ever more, up to max_distance. query_offset, key_offset: the positions of the first query (with a
-    cache) and key (of a part)."""
+def t5_bias(
+    table, len_q, len_k, *, bidirectional=True, max_distance=128, query_offset=0, key_offset=0
+):
+    """T5's relative position bias (arXiv 1910.10683): table (buckets, heads), the weight of
+    `relative_attention_bias`. Half of the buckets hold one distance each, the others ever more, up
+    to max_distance. query_offset, key_offset: the positions of the first query (with a cache) and
+    key (of a part)."""
     entries = _floating("t5_bias: table", table, (2,), "(buckets, heads)").shape[0]
     if entries < (4 if bidirectional else 2):
-        raise ValueError(f"t5_bias: table: {entries} buckets; expected at least {4 if bidirectional else 2}")
+        raise ValueError(
+            f"t5_bias: table: {entries} buckets; expected at least {4 if bidirectional else 2}"
+        )
     query_code = torch.arange(query_offset, query_offset + len_q, dtype=torch.int32)
     key_code = torch.arange(key_offset, key_offset + len_k, dtype=torch.int32)
     shift = query_offset + len_q - 1 - key_offset
@@ -101,19 +129,31 @@ def t5_bias(table, len_q, len_k, *, bidirectional=True, max_distance=128, query_
     exact = entries // 2
     far = (
         exact
-        + (torch.log(distance.clamp(min=1).float() / exact) / torch.log(torch.tensor(max_distance / exact)) * (entries - exact)).long()
+        + (
+            torch.log(distance.clamp(min=1).float() / exact)
+            / torch.log(torch.tensor(max_distance / exact))
+            * (entries - exact)
+        ).long()
     )
     bucket = bucket + torch.where(distance < exact, distance, far.clamp(max=entries - 1))
     return relative_bias(table, bucket.int(), query_code=query_code, key_code=key_code, shift=shift)
 
 
 def swin_bias(table, height, width):
-    """Swin's bias inside windows of height x width positions, row by row (arXiv 2103.14030): table ((2 height - 1) * (2 width - 1), heads),
-    the `relative_position_bias_table`."""
+    """Swin's bias inside windows of height x width positions, row by row (arXiv 2103.14030): table
+    ((2 height - 1) * (2 width - 1), heads), the `relative_position_bias_table`."""
     height, width = whole("swin_bias: height", height, 1), whole("swin_bias: width", width, 1)
     entries = (2 * height - 1) * (2 * width - 1)
-    if _floating("swin_bias: table", table, (2,), "((2 height - 1) * (2 width - 1), heads)").shape[0] != entries:
-        raise ValueError(f"swin_bias: table: {table.shape[0]} entries; expected {entries} for windows of {height} x {width}")
+    if (
+        _floating("swin_bias: table", table, (2,), "((2 height - 1) * (2 width - 1), heads)").shape[
+            0
+        ]
+        != entries
+    ):
+        raise ValueError(
+            f"swin_bias: table: {table.shape[0]} entries; expected {entries} for windows of"
+            f" {height} x {width}"
+        )
     row, column = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     code = (row * (2 * width - 1) + column).flatten().int()
     # Swin counts query - key; differences here are key - query.
@@ -122,8 +162,9 @@ def swin_bias(table, height, width):
 
 
 def function(apply, derive=None, context=0):
-    """A compiled function over tiles of scores, and its derivative: addresses of C functions (a numba ``cfunc``'s ``.address``, a ctypes
-    pointer) with the signature ``void (const FunctionTile*, void* context)`` of include/regard/modifier.h. derive is needed for gradients.
+    """A compiled function over tiles of scores, and its derivative: addresses of C functions (a
+    numba ``cfunc``'s ``.address``, a ctypes pointer) with the signature ``void (const
+    FunctionTile*, void* context)`` of include/regard/modifier.h. derive is needed for gradients.
     The functions must outlive every use, and run on several threads."""
 
     def address(name, f):
@@ -131,33 +172,50 @@ def function(apply, derive=None, context=0):
             return 0 if f is None else int(getattr(f, "address", f))
         except (TypeError, ValueError):
             raise ValueError(
-                f"function: {name}: {type(f).__name__}; expected the address of a compiled function (a numba cfunc, or an int)"
+                f"function: {name}: {type(f).__name__}; expected the address of a compiled function"
+                " (a numba cfunc, or an int)"
             ) from None
 
-    return Modifier("function", _FUNCTION, (address("apply", apply), address("derive", derive), address("context", context)))
+    return Modifier(
+        "function",
+        _FUNCTION,
+        (address("apply", apply), address("derive", derive), address("context", context)),
+    )
 
 
 def sinks(logits):
-    """Learned logits, (heads, m) or (heads,), that join the denominator of every row of their head and nothing else."""
+    """Learned logits, (heads, m) or (heads,), that join the denominator of every row of their head
+    and nothing else."""
     logits = _floating("sinks: logits", logits, (1, 2), "(heads, m) or (heads,)")
     return Modifier("sinks", SINKS, tensors=(logits.reshape(1, logits.shape[0], 1, -1),))
 
 
 def multiplier(weights):
-    """weight * w after the softmax: any tensor that broadcasts to (batch, heads, len_q, len_k). Rows no longer add up to 1."""
+    """weight * w after the softmax: any tensor that broadcasts to (batch, heads, len_q, len_k).
+    Rows no longer add up to 1."""
     return Modifier(
-        "multiplier", _MULTIPLIER, tensors=(_floating("multiplier", weights, range(5), "that broadcasts to (batch, heads, len_q, len_k)"),)
+        "multiplier",
+        _MULTIPLIER,
+        tensors=(
+            _floating(
+                "multiplier", weights, range(5), "that broadcasts to (batch, heads, len_q, len_k)"
+            ),
+        ),
     )
 
 
 def gaussian(centre, sigma):
-    """weight * exp(-(j - centre)^2 / (2 sigma^2)) after the softmax (local-p, Luong et al. 2015): centre (batch, heads, len_q), sizes of 1
-    stand for all; it gets a gradient, sigma has none."""
+    """weight * exp(-(j - centre)^2 / (2 sigma^2)) after the softmax (local-p, Luong et al. 2015):
+    centre (batch, heads, len_q), sizes of 1 stand for all; it gets a gradient, sigma has none."""
     return Modifier(
         "gaussian",
         _GAUSSIAN,
         floats=(number("gaussian: sigma", sigma),),
-        tensors=(_floating("gaussian: centre", centre, range(9), "that broadcasts to (batch, heads, len_q)")[..., None],),
+        tensors=(
+            _floating(
+                "gaussian: centre", centre, range(9), "that broadcasts to (batch, heads, len_q)"
+            )[..., None],
+        ),
     )
 
 
@@ -168,12 +226,16 @@ def check_seed(seed):
     if not isinstance(seed, torch.Tensor):
         return torch.tensor([whole("seed", seed)], dtype=torch.int64)
     if seed.dtype != torch.int64 or seed.numel() != 1:
-        raise ValueError(f"seed: {seed.dtype}, shape {tuple(seed.shape)}; expected an int, or an int64 tensor of one element")
+        raise ValueError(
+            f"seed: {seed.dtype}, shape {tuple(seed.shape)}; expected an int, or an int64 tensor of"
+            " one element"
+        )
     return seed
 
 
 def dropout(p, seed=None):
-    """What dropout_p and seed of regard.attention become. Without a seed, an int64 is drawn from torch's default generator."""
+    """What dropout_p and seed of regard.attention become. Without a seed, an int64 is drawn from
+    torch's default generator."""
     if not 0.0 <= p <= 1.0:
         raise ValueError(f"dropout_p: {p}; expected a probability between 0 and 1")
     seed = check_seed(seed)

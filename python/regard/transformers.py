@@ -2,10 +2,10 @@
 
     AutoModel.from_pretrained(..., attn_implementation="regard")
 
-Keys and values of grouped heads are not repeated; causal, sliding-window, padding and packing masks stay parameters; T5's position bias and
-gpt-oss's attention sinks get their gradients; dropout in training follows torch's default generator. Paged caches (continuous batching) and
-models that choose keys for each query (DeepSeek V3.2 and its kin) are refused by name.
-"""
+Keys and values of grouped heads are not repeated; causal, sliding-window, padding and packing masks
+stay parameters; T5's position bias and gpt-oss's attention sinks get their gradients; dropout in
+training follows torch's default generator. Paged caches (continuous batching) and models that
+choose keys for each query (DeepSeek V3.2 and its kin) are refused by name."""
 
 import torch
 from transformers import AttentionInterface, AttentionMaskInterface
@@ -43,26 +43,46 @@ def regard_attention(
     cu_seq_lens_k=None,
     **kwargs,
 ):
-    """The attention function of transformers' AttentionInterface: (batch, heads, seq, dim) in, ((batch, seq, heads, dim), None) out."""
+    """The attention function of transformers' AttentionInterface: (batch, heads, seq, dim) in,
+    ((batch, seq, heads, dim), None) out."""
     for name, what in _REFUSED.items():
         if kwargs.get(name) is not None:
-            raise NotImplementedError(f'attn_implementation="regard": {what} ({name}) are not supported; use "eager" or "sdpa"')
+            raise NotImplementedError(
+                f'attn_implementation="regard": {what} ({name}) are not supported; use "eager" or'
+                ' "sdpa"'
+            )
     if is_causal is None:
         is_causal = getattr(module, "is_causal", True)
     modifiers = () if s_aux is None else (sinks(s_aux),)
     options = dict(scale=scaling, softcap=softcap or 0.0, dropout_p=dropout, modifiers=modifiers)
     if attention_mask is None and cu_seq_lens_q is not None:
-        return _packed(query, key, value, cu_seq_lens_q, cu_seq_lens_k, is_causal, sliding_window, position_bias, options), None
+        return (
+            _packed(
+                query,
+                key,
+                value,
+                cu_seq_lens_q,
+                cu_seq_lens_k,
+                is_causal,
+                sliding_window,
+                position_bias,
+                options,
+            ),
+            None,
+        )
     len_q, len_k = query.shape[2], key.shape[2]
     mask, bias = _mask_and_bias(attention_mask, position_bias, len_k)
     if attention_mask is None:
         if is_causal and len_q > 1:
             mask = causal(0)
-            if len_k > len_q:  # the first step of a static cache: what lies behind is not written yet
+            if (
+                len_k > len_q
+            ):  # the first step of a static cache: what lies behind is not written yet
                 key, value = key[:, :, :len_q], value[:, :, :len_q]
                 bias = bias if bias is None or bias.shape[-1] == 1 else bias[..., :len_q]
         if sliding_window is not None and len_k > sliding_window:
-            # That many keys in all, the query's own included. Without is_causal the window reaches as far to the right.
+            # That many keys in all, the query's own included. Without is_causal the window reaches
+            # as far to the right.
             seen = window(sliding_window - 1, 0 if is_causal else sliding_window - 1)
             mask = seen if mask is None else mask & seen
     out = attention(query, key, value, mask=mask, bias=bias, **options)
@@ -72,7 +92,10 @@ def regard_attention(
 def _mask_and_bias(attention_mask, position_bias, len_k):
     if isinstance(attention_mask, CarriedMask):
         if attention_mask.shape[-1] != len_k:
-            raise ValueError(f"attention_mask: made for {attention_mask.shape[-1]} keys; expected {len_k}, as key has")
+            raise ValueError(
+                f"attention_mask: made for {attention_mask.shape[-1]} keys; expected {len_k}, as"
+                " key has"
+            )
         return attention_mask.mask, position_bias
     if attention_mask is None:
         return None, position_bias
@@ -89,7 +112,9 @@ def _packed(query, key, value, cu_q, cu_k, is_causal, sliding_window, position_b
     if sliding_window is not None:
         mask = window(sliding_window - 1, 0 if is_causal else sliding_window - 1) & mask
     rows = [x.transpose(1, 2).flatten(0, 1) for x in (query, key, value)]
-    return attention(*rows, mask=mask, bias=position_bias, layout="thd", **options).unflatten(0, (query.shape[0], -1))
+    return attention(*rows, mask=mask, bias=position_bias, layout="thd", **options).unflatten(
+        0, (query.shape[0], -1)
+    )
 
 
 AttentionInterface.register(NAME, regard_attention)

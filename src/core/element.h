@@ -11,14 +11,16 @@
 
 namespace regard {
 
-// A 16-bit float with these many exponent and mantissa bits: (5, 10) is float16, (8, 7) is bfloat16.
+// A 16-bit float with these many exponent and mantissa bits: (5, 10) is float16, (8, 7) is
+// bfloat16.
 template <int kExponentBits, int kMantissaBits>
 struct Narrow {
   static constexpr int kMinExponent = 2 - (1 << (kExponentBits - 1));
   static constexpr int kInfinity = ((1 << kExponentBits) - 1) << kMantissaBits;
 
   static double widen(std::uint16_t bits) {
-    const int magnitude = bits & 0x7fff, exponent = magnitude >> kMantissaBits, mantissa = magnitude & ((1 << kMantissaBits) - 1);
+    const int magnitude = bits & 0x7fff, exponent = magnitude >> kMantissaBits,
+              mantissa = magnitude & ((1 << kMantissaBits) - 1);
     double value;
     if (magnitude > kInfinity) {
       value = std::numeric_limits<double>::quiet_NaN();
@@ -27,7 +29,8 @@ struct Narrow {
     } else if (exponent == 0) {
       value = std::ldexp(mantissa, kMinExponent - kMantissaBits);
     } else {
-      value = std::ldexp(mantissa + (1 << kMantissaBits), exponent - 1 + kMinExponent - kMantissaBits);
+      value =
+          std::ldexp(mantissa + (1 << kMantissaBits), exponent - 1 + kMinExponent - kMantissaBits);
     }
     return (bits & 0x8000) != 0 ? -value : value;
   }
@@ -36,14 +39,18 @@ struct Narrow {
   static std::uint16_t round(double value) {
     const int sign = std::signbit(value) ? 0x8000 : 0;
     const double magnitude = std::abs(value);
-    if (std::isnan(value)) return static_cast<std::uint16_t>(sign | kInfinity | 1 << (kMantissaBits - 1));
+    if (std::isnan(value))
+      return static_cast<std::uint16_t>(sign | kInfinity | 1 << (kMantissaBits - 1));
     if (std::isinf(value)) return static_cast<std::uint16_t>(sign | kInfinity);
     if (magnitude == 0) return static_cast<std::uint16_t>(sign);
     const int exponent = std::max(std::ilogb(magnitude), kMinExponent);
     if (exponent > -kMinExponent + 1) return static_cast<std::uint16_t>(sign | kInfinity);
-    // In units of the last place. The implicit leading bit, where there is one, adds 1 to the exponent field; so does a carry.
-    const int steps = static_cast<int>(std::nearbyint(std::ldexp(magnitude, kMantissaBits - exponent)));
-    return static_cast<std::uint16_t>(sign | std::min(((exponent - kMinExponent) << kMantissaBits) + steps, kInfinity));
+    // In units of the last place. The implicit leading bit, where there is one, adds 1 to the
+    // exponent field; so does a carry.
+    const int steps =
+        static_cast<int>(std::nearbyint(std::ldexp(magnitude, kMantissaBits - exponent)));
+    return static_cast<std::uint16_t>(
+        sign | std::min(((exponent - kMinExponent) << kMantissaBits) + steps, kInfinity));
   }
 };
 using Float16 = Narrow<5, 10>;
@@ -73,7 +80,9 @@ inline void store(const MutableTensorView& view, Index b, Index h, Index i, Inde
     case DType::kFloat32: static_cast<float*>(view.data)[at] = static_cast<float>(value); break;
     case DType::kFloat64: static_cast<double*>(view.data)[at] = value; break;
     case DType::kFloat16: static_cast<std::uint16_t*>(view.data)[at] = Float16::round(value); break;
-    case DType::kBFloat16: static_cast<std::uint16_t*>(view.data)[at] = BFloat16::round(value); break;
+    case DType::kBFloat16:
+      static_cast<std::uint16_t*>(view.data)[at] = BFloat16::round(value);
+      break;
     default: break;
   }
 }
@@ -91,7 +100,9 @@ View broadcast_to(View view, const Shape& full) {
 // Where the element of the full shape lies in one that broadcasts to it.
 template <typename Pointer>
 Shape broadcast_index(const BasicTensorView<Pointer>& view, Index b, Index h, Index i, Index j) {
-  const auto along = [&](std::size_t axis, Index index) { return view.shape[axis] == 1 ? 0 : index; };
+  const auto along = [&](std::size_t axis, Index index) {
+    return view.shape[axis] == 1 ? 0 : index;
+  };
   return {along(0, b), along(1, h), along(2, i), along(3, j)};
 }
 

@@ -5,7 +5,8 @@
 
 namespace regard {
 
-// Null for modifiers without one. Gradients::d_modifiers has an entry for each of the others, in the order of Options::modifiers.
+// Null for modifiers without one. Gradients::d_modifiers has an entry for each of the others, in
+// the order of Options::modifiers.
 inline const TensorView* modifier_tensor(const Modifier& modifier) {
   if (const auto* bias = std::get_if<Bias>(&modifier)) return &bias->values;
   if (const auto* temperature = std::get_if<Temperature>(&modifier)) return &temperature->values;

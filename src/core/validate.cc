@@ -15,7 +15,9 @@ namespace {
 
 constexpr std::int64_t kMaxDim = 512, kMaxAdditiveDim = 2048, kMaxValueDim = 2048;
 
-Status invalid(const std::string& name, const std::string& what) { return Status::invalid(name + ": " + what); }
+Status invalid(const std::string& name, const std::string& what) {
+  return Status::invalid(name + ": " + what);
+}
 
 Status check_shape(const char* name, const Shape& shape, const Shape& expected, const char* as) {
   if (shape == expected) return {};
@@ -24,70 +26,83 @@ Status check_shape(const char* name, const Shape& shape, const Shape& expected, 
 
 Status check_dtype(const char* name, DType dtype, DType expected, const char* as) {
   if (dtype == expected) return {};
-  return invalid(name, std::string("dtype ") + name_of(dtype) + "; expected " + name_of(expected) + ", " + as);
+  return invalid(
+      name, std::string("dtype ") + name_of(dtype) + "; expected " + name_of(expected) + ", " + as);
 }
 
 // `expected`, or float32 in its place.
 Status check_result_dtype(const char* name, DType dtype, DType expected, const char* as) {
   if (dtype == expected || dtype == DType::kFloat32) return {};
-  return invalid(name, std::string("dtype ") + name_of(dtype) + "; expected " + name_of(expected) + ", " + as +
-                           (expected == DType::kFloat32 ? "" : ", or float32"));
+  return invalid(name, std::string("dtype ") + name_of(dtype) + "; expected " + name_of(expected) +
+                           ", " + as + (expected == DType::kFloat32 ? "" : ", or float32"));
 }
 
 Status check_dim(const char* name, const TensorView& view, std::int64_t most) {
   if (view.shape[3] >= 1 && view.shape[3] <= most) return {};
-  return invalid(name,
-                 "shape " + text(view.shape) + " has dim " + std::to_string(view.shape[3]) + "; expected 1 to " + std::to_string(most));
+  return invalid(name, "shape " + text(view.shape) + " has dim " + std::to_string(view.shape[3]) +
+                           "; expected 1 to " + std::to_string(most));
 }
 
-Status check_qkv(const TensorView& q, const TensorView& k, const TensorView& v, const Options& options) {
+Status check_qkv(const TensorView& q, const TensorView& k, const TensorView& v,
+                 const Options& options) {
   REGARD_RETURN_IF_ERROR(kernels::target_status());
   REGARD_RETURN_IF_ERROR(check_view("query", q));
   REGARD_RETURN_IF_ERROR(check_view("key", k));
   REGARD_RETURN_IF_ERROR(check_view("value", v));
   if (!is_floating(q.dtype)) {
-    return invalid("query", std::string("dtype ") + name_of(q.dtype) + "; expected float32, bfloat16, float16 or float64");
+    return invalid("query", std::string("dtype ") + name_of(q.dtype) +
+                                "; expected float32, bfloat16, float16 or float64");
   }
   REGARD_RETURN_IF_ERROR(check_dtype("key", k.dtype, q.dtype, "as query"));
   REGARD_RETURN_IF_ERROR(check_dtype("value", v.dtype, q.dtype, "as query"));
   REGARD_RETURN_IF_ERROR(check_dim("query", q, options.score ? kMaxAdditiveDim : kMaxDim));
   REGARD_RETURN_IF_ERROR(check_dim("value", v, kMaxValueDim));
   if (k.shape[0] != q.shape[0]) {
-    return invalid("key",
-                   "shape " + text(k.shape) + " has batch " + std::to_string(k.shape[0]) + "; query has " + std::to_string(q.shape[0]));
+    return invalid("key", "shape " + text(k.shape) + " has batch " + std::to_string(k.shape[0]) +
+                              "; query has " + std::to_string(q.shape[0]));
   }
   const std::int64_t heads_q = q.shape[1], heads_kv = k.shape[1];
   if (heads_kv == 0 ? heads_q != 0 : heads_q % heads_kv != 0) {
-    return invalid("key", "shape " + text(k.shape) + " has " + std::to_string(heads_kv) + " heads; query has " + std::to_string(heads_q) +
+    return invalid("key", "shape " + text(k.shape) + " has " + std::to_string(heads_kv) +
+                              " heads; query has " + std::to_string(heads_q) +
                               ", which must be a multiple of them");
   }
   if (k.shape[3] != q.shape[3]) {
-    return invalid("key",
-                   "shape " + text(k.shape) + " has dim " + std::to_string(k.shape[3]) + "; query has " + std::to_string(q.shape[3]));
+    return invalid("key", "shape " + text(k.shape) + " has dim " + std::to_string(k.shape[3]) +
+                              "; query has " + std::to_string(q.shape[3]));
   }
-  return check_shape("value", v.shape, {k.shape[0], k.shape[1], k.shape[2], v.shape[3]}, "batch, heads and length of key");
+  return check_shape("value", v.shape, {k.shape[0], k.shape[1], k.shape[2], v.shape[3]},
+                     "batch, heads and length of key");
 }
 
 // float64 inputs are computed in float64, all others in float32.
-DType statistics_dtype(DType inputs) { return inputs == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32; }
+DType statistics_dtype(DType inputs) {
+  return inputs == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32;
+}
 
 Status check_score(const Additive& score, const TensorView& q, const TensorView& k) {
   if (score.prepared_keys.given()) {
     const TensorView& prepared = score.prepared_keys;
     REGARD_RETURN_IF_ERROR(check_view("score.prepared_keys", prepared));
-    REGARD_RETURN_IF_ERROR(check_dtype("score.prepared_keys", prepared.dtype, statistics_dtype(q.dtype), "as prepare_keys() makes them"));
+    REGARD_RETURN_IF_ERROR(check_dtype("score.prepared_keys", prepared.dtype,
+                                       statistics_dtype(q.dtype), "as prepare_keys() makes them"));
     if (!broadcasts(prepared.shape, k.shape)) {
-      return invalid("score.prepared_keys", "shape " + text(prepared.shape) + "; expected that of key, " + text(k.shape));
+      return invalid("score.prepared_keys",
+                     "shape " + text(prepared.shape) + "; expected that of key, " + text(k.shape));
     }
   }
   const TensorView& v = score.v;
   REGARD_RETURN_IF_ERROR(check_view("score.v", v));
   if (!is_floating(v.dtype)) {
-    return invalid("score.v", std::string("dtype ") + name_of(v.dtype) + "; expected float32, bfloat16, float16 or float64");
+    return invalid("score.v", std::string("dtype ") + name_of(v.dtype) +
+                                  "; expected float32, bfloat16, float16 or float64");
   }
   const Shape own{q.shape[0], q.shape[1], 1, q.shape[3]};
   if (v.shape[3] == own[3] && broadcasts(v.shape, own)) return {};
-  return invalid("score.v", "shape " + text(v.shape) + "; expected one that broadcasts to (batch, heads, 1, dim) of query, " + text(own));
+  return invalid("score.v",
+                 "shape " + text(v.shape) +
+                     "; expected one that broadcasts to (batch, heads, 1, dim) of query, " +
+                     text(own));
 }
 
 Status check_options(const Options& options, const TensorView& q, const TensorView& k) {
@@ -95,7 +110,8 @@ Status check_options(const Options& options, const TensorView& q, const TensorVi
   if (options.scale && !std::isfinite(*options.scale)) {
     return invalid("scale", text(*options.scale) + "; expected a finite number");
   }
-  if (options.scale && q.dtype != DType::kFloat64 && !std::isfinite(static_cast<float>(*options.scale))) {
+  if (options.scale && q.dtype != DType::kFloat64 &&
+      !std::isfinite(static_cast<float>(*options.scale))) {
     return invalid("scale", text(*options.scale) + "; expected a number that float32 can hold");
   }
   const Shape scores{q.shape[0], q.shape[1], q.shape[2], k.shape[2]};
@@ -103,31 +119,37 @@ Status check_options(const Options& options, const TensorView& q, const TensorVi
   if (options.part) REGARD_RETURN_IF_ERROR(plan::check_part(*options.part, scores[2], scores[3]));
   if (options.mask.hides_nothing()) return {};
   const bool whole = !options.part.has_value();
-  return options.mask.node()->check(
-      {scores[0], scores[1], whole ? scores[2] : options.part->len_q, whole ? scores[3] : options.part->len_k});
+  return options.mask.node()->check({scores[0], scores[1], whole ? scores[2] : options.part->len_q,
+                                     whole ? scores[3] : options.part->len_k});
 }
 
-Shape shape_of_out(const TensorView& q, const TensorView& v) { return {q.shape[0], q.shape[1], q.shape[2], v.shape[3]}; }
+Shape shape_of_out(const TensorView& q, const TensorView& v) {
+  return {q.shape[0], q.shape[1], q.shape[2], v.shape[3]};
+}
 Shape shape_of_statistics(const TensorView& q) { return {q.shape[0], q.shape[1], q.shape[2], 1}; }
 
 Status check_out(const TensorView& out, const TensorView& q, const TensorView& v) {
-  REGARD_RETURN_IF_ERROR(check_shape("out", out.shape, shape_of_out(q, v), "(batch, heads, len_q) of query and dim of value"));
+  REGARD_RETURN_IF_ERROR(check_shape("out", out.shape, shape_of_out(q, v),
+                                     "(batch, heads, len_q) of query and dim of value"));
   if (q.dtype == DType::kFloat64) return check_dtype("out", out.dtype, q.dtype, "as query");
   return check_result_dtype("out", out.dtype, q.dtype, "as query");
 }
 
 Status check_statistics(const char* name, const TensorView& view, const TensorView& q) {
-  REGARD_RETURN_IF_ERROR(check_shape(name, view.shape, shape_of_statistics(q), "(batch, heads, len_q) of query and 1"));
+  REGARD_RETURN_IF_ERROR(check_shape(name, view.shape, shape_of_statistics(q),
+                                     "(batch, heads, len_q) of query and 1"));
   return check_dtype(name, view.dtype, statistics_dtype(q.dtype), "as scores are computed");
 }
 
-Status check_optional_statistics(const char* name, const MutableTensorView& view, const TensorView& q) {
+Status check_optional_statistics(const char* name, const MutableTensorView& view,
+                                 const TensorView& q) {
   if (!view.given()) return {};
   REGARD_RETURN_IF_ERROR(check_output(name, view));
   return check_statistics(name, as_const(view), q);
 }
 
-Status check_gradient(const std::string& name, const MutableTensorView& gradient, const TensorView& input, const char* of) {
+Status check_gradient(const std::string& name, const MutableTensorView& gradient,
+                      const TensorView& input, const char* of) {
   if (!gradient.given()) return {};
   REGARD_RETURN_IF_ERROR(check_output(name.c_str(), gradient));
   REGARD_RETURN_IF_ERROR(check_shape(name.c_str(), gradient.shape, input.shape, of));
@@ -147,7 +169,8 @@ Status validate_forward(const Inputs& inputs, const Options& options, const Outp
   return check_optional_statistics("lse", outputs.lse, q);
 }
 
-Status validate_backward(const BackwardInputs& inputs, const Options& options, const Gradients& gradients) {
+Status validate_backward(const BackwardInputs& inputs, const Options& options,
+                         const Gradients& gradients) {
   const TensorView &q = inputs.q, &k = inputs.k, &v = inputs.v;
   REGARD_RETURN_IF_ERROR(check_qkv(q, k, v, options));
   REGARD_RETURN_IF_ERROR(check_options(options, q, k));
@@ -168,8 +191,10 @@ Status validate_backward(const BackwardInputs& inputs, const Options& options, c
   REGARD_RETURN_IF_ERROR(check_gradient("dk", gradients.dk, k, "as key"));
   REGARD_RETURN_IF_ERROR(check_gradient("dv", gradients.dv, v, "as value"));
   if (gradients.d_score_v.given()) {
-    if (!options.score) return invalid("d_score_v", "given; but the score is a dot product, which has no v");
-    REGARD_RETURN_IF_ERROR(check_gradient("d_score_v", gradients.d_score_v, options.score->v, "as score.v"));
+    if (!options.score)
+      return invalid("d_score_v", "given; but the score is a dot product, which has no v");
+    REGARD_RETURN_IF_ERROR(
+        check_gradient("d_score_v", gradients.d_score_v, options.score->v, "as score.v"));
   }
   return check_modifier_gradients(gradients.d_modifiers, options.modifiers);
 }
@@ -178,21 +203,24 @@ Status validate_prepare_keys(const TensorView& k, const MutableTensorView& prepa
   REGARD_RETURN_IF_ERROR(kernels::target_status());
   REGARD_RETURN_IF_ERROR(check_view("key", k));
   if (!is_floating(k.dtype)) {
-    return invalid("key", std::string("dtype ") + name_of(k.dtype) + "; expected float32, bfloat16, float16 or float64");
+    return invalid("key", std::string("dtype ") + name_of(k.dtype) +
+                              "; expected float32, bfloat16, float16 or float64");
   }
   REGARD_RETURN_IF_ERROR(check_dim("key", k, kMaxAdditiveDim));
   REGARD_RETURN_IF_ERROR(check_output("prepared", prepared));
   REGARD_RETURN_IF_ERROR(check_shape("prepared", prepared.shape, k.shape, "that of key"));
-  return check_dtype("prepared", prepared.dtype, statistics_dtype(k.dtype), "as scores are computed");
+  return check_dtype("prepared", prepared.dtype, statistics_dtype(k.dtype),
+                     "as scores are computed");
 }
 
-Status validate_scores(const TensorView& q, const TensorView& k, const Options& options, const TensorView& maximum,
-                       const TensorView& log_sum) {
+Status validate_scores(const TensorView& q, const TensorView& k, const Options& options,
+                       const TensorView& maximum, const TensorView& log_sum) {
   REGARD_RETURN_IF_ERROR(check_qkv(q, k, k, options));  // keys are values that fit
   REGARD_RETURN_IF_ERROR(check_options(options, q, k));
   if (maximum.given() != log_sum.given()) {
-    return maximum.given() ? invalid("log_sum", "not given; maximum is, and the two belong together")
-                           : invalid("maximum", "not given; log_sum is, and the two belong together");
+    return maximum.given()
+               ? invalid("log_sum", "not given; maximum is, and the two belong together")
+               : invalid("maximum", "not given; log_sum is, and the two belong together");
   }
   for (const auto& [name, view] : {std::pair{"maximum", &maximum}, {"log_sum", &log_sum}}) {
     if (!view->given()) continue;
@@ -205,17 +233,22 @@ Status validate_scores(const TensorView& q, const TensorView& k, const Options& 
 namespace {
 
 // A state whose out is as `model`, which is called `as`; `writable`: its elements lie apart.
-Status check_state(const std::string& name, const State& state, const MutableTensorView& model, const std::string& as, bool writable) {
-  const auto check = [&](const std::string& what, const MutableTensorView& view, const Shape& shape, const std::string& like) -> Status {
-    REGARD_RETURN_IF_ERROR(writable ? check_output(what.c_str(), view) : check_view(what.c_str(), as_const(view)));
+Status check_state(const std::string& name, const State& state, const MutableTensorView& model,
+                   const std::string& as, bool writable) {
+  const auto check = [&](const std::string& what, const MutableTensorView& view, const Shape& shape,
+                         const std::string& like) -> Status {
+    REGARD_RETURN_IF_ERROR(writable ? check_output(what.c_str(), view)
+                                    : check_view(what.c_str(), as_const(view)));
     REGARD_RETURN_IF_ERROR(check_shape(what.c_str(), view.shape, shape, like.c_str()));
     return check_dtype(what.c_str(), view.dtype, model.dtype, ("as " + as).c_str());
   };
   const Shape& out = model.shape;
   const Shape statistics{out[0], out[1], out[2], 1};
   REGARD_RETURN_IF_ERROR(check(name + ".out", state.out, out, "as " + as));
-  REGARD_RETURN_IF_ERROR(check(name + ".maximum", state.maximum, statistics, "(batch, heads, len_q) of " + as + " and 1"));
-  return check(name + ".log_sum", state.log_sum, statistics, "(batch, heads, len_q) of " + as + " and 1");
+  REGARD_RETURN_IF_ERROR(check(name + ".maximum", state.maximum, statistics,
+                               "(batch, heads, len_q) of " + as + " and 1"));
+  return check(name + ".log_sum", state.log_sum, statistics,
+               "(batch, heads, len_q) of " + as + " and 1");
 }
 
 Status check_state_dtype(const char* name, DType dtype) {
@@ -231,16 +264,18 @@ Status validate_merge(const State& other, const State& into) {
   return check_state("other", other, into.out, "into.out", false);
 }
 
-Status validate_merge_backward(const State& part, const State& whole, const TensorView& d_out, const TensorView& d_lse,
-                               const StateGradients& gradients) {
+Status validate_merge_backward(const State& part, const State& whole, const TensorView& d_out,
+                               const TensorView& d_lse, const StateGradients& gradients) {
   const Shape out = whole.out.shape, statistics{out[0], out[1], out[2], 1};
   const DType dtype = whole.out.dtype;
   REGARD_RETURN_IF_ERROR(check_state_dtype("whole.out", dtype));
   REGARD_RETURN_IF_ERROR(check_state("whole", whole, whole.out, "whole.out", false));
   REGARD_RETURN_IF_ERROR(check_state("part", part, whole.out, "whole.out", false));
-  const auto check_gradient_view = [&](const char* name, const TensorView& view, const Shape& shape) -> Status {
+  const auto check_gradient_view = [&](const char* name, const TensorView& view,
+                                       const Shape& shape) -> Status {
     REGARD_RETURN_IF_ERROR(check_view(name, view));
-    REGARD_RETURN_IF_ERROR(check_shape(name, view.shape, shape, shape == out ? "as whole.out" : "as whole.log_sum"));
+    REGARD_RETURN_IF_ERROR(
+        check_shape(name, view.shape, shape, shape == out ? "as whole.out" : "as whole.log_sum"));
     return check_dtype(name, view.dtype, dtype, "as whole.out");
   };
   REGARD_RETURN_IF_ERROR(check_gradient_view("d_out", d_out, out));

@@ -7,6 +7,7 @@ namespace regard {
 
 // Resolves the region's ends and checks it and the views of `task` against q and k; sets task.mean.
 Status validate_map(kernels::MapTask& task, const MapInputs& inputs);
-Status validate_rollout(std::span<const RolloutLayer> layers, double residual, const MutableTensorView& rows);
+Status validate_rollout(std::span<const RolloutLayer> layers, double residual,
+                        const MutableTensorView& rows);
 
 }  // namespace regard

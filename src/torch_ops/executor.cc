@@ -4,7 +4,9 @@
 
 namespace regard::torch_ops {
 
-int TorchExecutor::max_workers() const { return static_cast<int>(torch::stable::get_num_threads()); }
+int TorchExecutor::max_workers() const {
+  return static_cast<int>(torch::stable::get_num_threads());
+}
 
 void TorchExecutor::run(int workers, const std::function<void(int)>& worker) const {
   if (workers == 1) return worker(0);

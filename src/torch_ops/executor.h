@@ -1,4 +1,5 @@
-// The core's workers on PyTorch's own threads: torch.set_num_threads is honoured, and no second pool spins beside it.
+// The core's workers on PyTorch's own threads: torch.set_num_threads is honoured, and no second
+// pool spins beside it.
 #pragma once
 
 #include "regard/executor.h"

@@ -7,7 +7,8 @@
 namespace regard::torch_ops {
 namespace {
 
-std::tuple<Tensor, Tensor> run(const Problem& problem, const Options& options, const Plan* plan, bool lse) {
+std::tuple<Tensor, Tensor> run(const Problem& problem, const Options& options, const Plan* plan,
+                               bool lse) {
   Tensor out = problem.make_output();
   Tensor statistics = problem.make_statistics(lse ? 3 : 2);
   Outputs outputs;
@@ -21,27 +22,35 @@ std::tuple<Tensor, Tensor> run(const Problem& problem, const Options& options, c
 
 }  // namespace
 
-Tensor attend(Tensor query, Tensor key, Tensor value, std::int64_t code, std::optional<double> scale) {
+Tensor attend(Tensor query, Tensor key, Tensor value, std::int64_t code,
+              std::optional<double> scale) {
   const Problem problem(query, key, value, axis_order(code / 16));
   Tensor out = problem.make_output();
   Outputs outputs;
   outputs.out = axes_view(Described(out, "out"), problem.order, "out");
-  raise_if_failed(forward(problem.inputs(), common_options(code % 16, scale), outputs, TorchExecutor()));
+  raise_if_failed(
+      forward(problem.inputs(), common_options(code % 16, scale), outputs, TorchExecutor()));
   return out;
 }
 
-std::tuple<Tensor, Tensor> attend_for_gradients(Tensor query, Tensor key, Tensor value, std::int64_t code, std::optional<double> scale) {
+std::tuple<Tensor, Tensor> attend_for_gradients(Tensor query, Tensor key, Tensor value,
+                                                std::int64_t code, std::optional<double> scale) {
   const Problem problem(query, key, value, axis_order(code / 16));
-  if (problem.repeats) throw std::invalid_argument("query, key, value: shapes differ; their gradients need each of its own shape");
+  if (problem.repeats)
+    throw std::invalid_argument(
+        "query, key, value: shapes differ; their gradients need each of its own shape");
   return run(problem, common_options(code % 16, scale), nullptr, false);
 }
 
-std::tuple<Tensor, Tensor> forward_op(Tensor query, Tensor key, Tensor value, Ints ints, Floats floats, Tensors tensors, std::int64_t order,
+std::tuple<Tensor, Tensor> forward_op(Tensor query, Tensor key, Tensor value, Ints ints,
+                                      Floats floats, Tensors tensors, std::int64_t order,
                                       std::int64_t plan, bool lse) {
-  return run(Problem(query, key, value, axis_order(order)), decode_options(ints, floats, tensors), plan_at(plan), lse);
+  return run(Problem(query, key, value, axis_order(order)), decode_options(ints, floats, tensors),
+             plan_at(plan), lse);
 }
 
-std::tuple<Tensor, Tensor, Tensor> attention_op(Tensor query, Tensor key, Tensor value, Ints ints, Floats floats, Tensors tensors,
+std::tuple<Tensor, Tensor, Tensor> attention_op(Tensor query, Tensor key, Tensor value, Ints ints,
+                                                Floats floats, Tensors tensors,
                                                 std::int64_t order) {
   const Problem problem(query, key, value, axis_order(order));
   const Options options = decode_options(ints, floats, tensors);
@@ -61,8 +70,10 @@ std::tuple<Tensor, Tensor, Tensor> attention_op(Tensor query, Tensor key, Tensor
 Tensor prepare_keys_op(Tensor key) {
   const Described described(key, "key");
   const TensorView k = as_const(broadcast_view(described, "key"));
-  Tensor prepared = make_tensor(described.sizes, described.rank, k.dtype == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32);
-  raise_if_failed(prepare_keys(k, broadcast_view(Described(prepared, "prepared"), "prepared"), TorchExecutor()));
+  Tensor prepared = make_tensor(described.sizes, described.rank,
+                                k.dtype == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32);
+  raise_if_failed(prepare_keys(k, broadcast_view(Described(prepared, "prepared"), "prepared"),
+                               TorchExecutor()));
   return prepared;
 }
 

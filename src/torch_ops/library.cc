@@ -1,39 +1,56 @@
-// The operators' names and schemas. Those with an underscore are the package's own and have no autograd; regard::attention is the one that
-// compilers see (its autograd, shapes and autocast are registered from Python: python/regard/_public_op.py).
+// The operators' names and schemas. Those with an underscore are the package's own and have no
+// autograd; regard::attention is the one that compilers see (its autograd, shapes and autocast are
+// registered from Python: python/regard/_public_op.py).
 #include "torch_ops/operators.h"
 
 namespace regard::torch_ops {
 
 STABLE_TORCH_LIBRARY(regard, library) {
   library.def("_attend(Tensor query, Tensor key, Tensor value, int code, float? scale) -> Tensor");
-  library.def("_attend_for_gradients(Tensor query, Tensor key, Tensor value, int code, float? scale) -> (Tensor, Tensor)");
   library.def(
-      "_attend_backward(Tensor d_out, Tensor query, Tensor key, Tensor value, Tensor out, Tensor statistics, int code, float? scale,"
+      "_attend_for_gradients(Tensor query, Tensor key, Tensor value, int code, float? scale) -> "
+      "(Tensor, Tensor)");
+  library.def(
+      "_attend_backward(Tensor d_out, Tensor query, Tensor key, Tensor value, Tensor out, Tensor "
+      "statistics, int code, float? scale,"
       " int wanted) -> Tensor[]");
   library.def(
-      "_forward(Tensor query, Tensor key, Tensor value, int[] ints, float[] floats, Tensor[] tensors, int order, int plan, bool lse)"
+      "_forward(Tensor query, Tensor key, Tensor value, int[] ints, float[] floats, Tensor[] "
+      "tensors, int order, int plan, bool lse)"
       " -> (Tensor, Tensor)");
   library.def(
-      "_backward(Tensor d_out, Tensor? d_lse, Tensor query, Tensor key, Tensor value, Tensor out, Tensor statistics,"
-      " int[] ints, float[] floats, Tensor[] tensors, int order, int plan, int wanted) -> Tensor[]");
+      "_backward(Tensor d_out, Tensor? d_lse, Tensor query, Tensor key, Tensor value, Tensor out, "
+      "Tensor statistics,"
+      " int[] ints, float[] floats, Tensor[] tensors, int order, int plan, int wanted) -> "
+      "Tensor[]");
   library.def(
-      "attention(Tensor query, Tensor key, Tensor value, int[] ints, float[] floats, Tensor[] tensors, int order)"
+      "attention(Tensor query, Tensor key, Tensor value, int[] ints, float[] floats, Tensor[] "
+      "tensors, int order)"
       " -> (Tensor, Tensor, Tensor)");
   library.def(
-      "attention_backward(Tensor d_out, Tensor? d_lse, Tensor query, Tensor key, Tensor value, Tensor out, Tensor statistics,"
-      " int[] ints, float[] floats, Tensor[] tensors, int order, int plan, int wanted) -> Tensor[]");
+      "attention_backward(Tensor d_out, Tensor? d_lse, Tensor query, Tensor key, Tensor value, "
+      "Tensor out, Tensor statistics,"
+      " int[] ints, float[] floats, Tensor[] tensors, int order, int plan, int wanted) -> "
+      "Tensor[]");
   library.def(
-      "attention_state(Tensor query, Tensor key, Tensor value, int[] ints, float[] floats, Tensor[] tensors, int order)"
+      "attention_state(Tensor query, Tensor key, Tensor value, int[] ints, float[] floats, "
+      "Tensor[] tensors, int order)"
       " -> (Tensor, Tensor, Tensor)");
   library.def("prepare_keys(Tensor key) -> Tensor");
-  library.def("merge_states(Tensor[] outs, Tensor[] maxima, Tensor[] log_sums, int order) -> (Tensor, Tensor, Tensor)");
   library.def(
-      "merge_states_backward(Tensor d_out, Tensor? d_log_sum, Tensor[] outs, Tensor[] maxima, Tensor[] log_sums, Tensor[] whole, int order,"
+      "merge_states(Tensor[] outs, Tensor[] maxima, Tensor[] log_sums, int order) -> (Tensor, "
+      "Tensor, Tensor)");
+  library.def(
+      "merge_states_backward(Tensor d_out, Tensor? d_log_sum, Tensor[] outs, Tensor[] maxima, "
+      "Tensor[] log_sums, Tensor[] whole, int order,"
       " int wanted) -> Tensor[]");
   library.def(
-      "_map(Tensor query, Tensor key, Tensor? maximum, Tensor? log_sum, Tensor? row_weights, int[] ints, float[] floats, Tensor[] tensors,"
+      "_map(Tensor query, Tensor key, Tensor? maximum, Tensor? log_sum, Tensor? row_weights, int[] "
+      "ints, float[] floats, Tensor[] tensors,"
       " int order, int plan, int kind, int[] what) -> Tensor[]");
-  library.def("_make_plan(int[] ints, Tensor[] tensors, int batch, int heads, int len_q, int len_k) -> int");
+  library.def(
+      "_make_plan(int[] ints, Tensor[] tensors, int batch, int heads, int len_q, int len_k) -> "
+      "int");
   library.def("_plan_density(int plan) -> float");
   library.def("_plan_picture(int plan, int batch, int head, int width) -> str");
   library.def("_free_plan(int plan) -> ()");

@@ -1,4 +1,5 @@
-// The operators' functions, as library.cc registers them. Masks and modifiers arrive as the lists of regard/encoding.h.
+// The operators' functions, as library.cc registers them. Masks and modifiers arrive as the lists
+// of regard/encoding.h.
 #pragma once
 
 #include <optional>
@@ -14,54 +15,71 @@ using Ints = std::vector<std::int64_t>;
 using Floats = std::vector<double>;
 using Tensors = std::vector<Tensor>;
 
-// The shortest way to an output, without gradients and for the commonest options: no lists to carry across.
-// `code` is the mask (0 none, 1 causal, 2 causal with offset 0) plus 16 times the axis order.
-Tensor attend(Tensor query, Tensor key, Tensor value, std::int64_t code, std::optional<double> scale);
+// The shortest way to an output, without gradients and for the commonest options: no lists to carry
+// across. `code` is the mask (0 none, 1 causal, 2 causal with offset 0) plus 16 times the axis
+// order.
+Tensor attend(Tensor query, Tensor key, Tensor value, std::int64_t code,
+              std::optional<double> scale);
 
-// The same for training, where nothing broadcasts (an error otherwise): (out, statistics), and from them the gradients that `wanted` names
-// (bits 0 to 2: query, key, value).
-std::tuple<Tensor, Tensor> attend_for_gradients(Tensor query, Tensor key, Tensor value, std::int64_t code, std::optional<double> scale);
-Tensors attend_backward(Tensor d_out, Tensor query, Tensor key, Tensor value, Tensor out, Tensor statistics, std::int64_t code,
-                        std::optional<double> scale, std::int64_t wanted);
+// The same for training, where nothing broadcasts (an error otherwise): (out, statistics), and from
+// them the gradients that `wanted` names (bits 0 to 2: query, key, value).
+std::tuple<Tensor, Tensor> attend_for_gradients(Tensor query, Tensor key, Tensor value,
+                                                std::int64_t code, std::optional<double> scale);
+Tensors attend_backward(Tensor d_out, Tensor query, Tensor key, Tensor value, Tensor out,
+                        Tensor statistics, std::int64_t code, std::optional<double> scale,
+                        std::int64_t wanted);
 
-// (out, statistics): statistics holds maximum and log-sum, and lse as a third where it is asked for.
-std::tuple<Tensor, Tensor> forward_op(Tensor query, Tensor key, Tensor value, Ints ints, Floats floats, Tensors tensors, std::int64_t order,
+// (out, statistics): statistics holds maximum and log-sum, and lse as a third where it is asked
+// for.
+std::tuple<Tensor, Tensor> forward_op(Tensor query, Tensor key, Tensor value, Ints ints,
+                                      Floats floats, Tensors tensors, std::int64_t order,
                                       std::int64_t plan, bool lse);
 
 // (out, lse, maximum and log-sum): no output is a view of another, as compilers want it.
-std::tuple<Tensor, Tensor, Tensor> attention_op(Tensor query, Tensor key, Tensor value, Ints ints, Floats floats, Tensors tensors,
-                                                std::int64_t order);
+std::tuple<Tensor, Tensor, Tensor> attention_op(Tensor query, Tensor key, Tensor value, Ints ints,
+                                                Floats floats, Tensors tensors, std::int64_t order);
 
-// The gradients that `wanted` names, in this order: bits 0 to 2 for query, key and value, bit 3 + i for entry i of `tensors`, which
-// must be a bias. `d_lse` is optional.
-Tensors backward_op(Tensor d_out, std::optional<Tensor> d_lse, Tensor query, Tensor key, Tensor value, Tensor out, Tensor statistics,
-                    Ints ints, Floats floats, Tensors tensors, std::int64_t order, std::int64_t plan, std::int64_t wanted);
+// The gradients that `wanted` names, in this order: bits 0 to 2 for query, key and value, bit 3 + i
+// for entry i of `tensors`, which must be a bias. `d_lse` is optional.
+Tensors backward_op(Tensor d_out, std::optional<Tensor> d_lse, Tensor query, Tensor key,
+                    Tensor value, Tensor out, Tensor statistics, Ints ints, Floats floats,
+                    Tensors tensors, std::int64_t order, std::int64_t plan, std::int64_t wanted);
 
 // What regard/score.h makes of keys, once for many calls: contiguous, of the key's shape.
 Tensor prepare_keys_op(Tensor key);
 
-// States (regard/state.h): out in float32 (float64 for float64), maximum, log-sum, each a tensor of its own.
-std::tuple<Tensor, Tensor, Tensor> attention_state(Tensor query, Tensor key, Tensor value, Ints ints, Floats floats, Tensors tensors,
+// States (regard/state.h): out in float32 (float64 for float64), maximum, log-sum, each a tensor of
+// its own.
+std::tuple<Tensor, Tensor, Tensor> attention_state(Tensor query, Tensor key, Tensor value,
+                                                   Ints ints, Floats floats, Tensors tensors,
                                                    std::int64_t order);
 // The state over all keys of the states given, merged in their order.
-std::tuple<Tensor, Tensor, Tensor> merge_states(Tensors outs, Tensors maxima, Tensors log_sums, std::int64_t order);
-// Of n states: the gradients of their outs that bits 0 to n - 1 of `wanted` name, then of their log-sums, bits n to 2 n - 1. `whole` is
-// (out, maximum, log-sum) of the merge.
-Tensors merge_states_backward(Tensor d_out, std::optional<Tensor> d_log_sum, Tensors outs, Tensors maxima, Tensors log_sums, Tensors whole,
-                              std::int64_t order, std::int64_t wanted);
+std::tuple<Tensor, Tensor, Tensor> merge_states(Tensors outs, Tensors maxima, Tensors log_sums,
+                                                std::int64_t order);
+// Of n states: the gradients of their outs that bits 0 to n - 1 of `wanted` name, then of their
+// log-sums, bits n to 2 n - 1. `whole` is (out, maximum, log-sum) of the merge.
+Tensors merge_states_backward(Tensor d_out, std::optional<Tensor> d_log_sum, Tensors outs,
+                              Tensors maxima, Tensors log_sums, Tensors whole, std::int64_t order,
+                              std::int64_t wanted);
 
-// What regard/map.h offers, by kind (see map.cc): answers (batch, heads or 1, ...). `what` is a region (8 ends), whether heads are
-// averaged, height and width of a picture or how many keys, and the pooling.
-Tensors map_op(Tensor query, Tensor key, std::optional<Tensor> maximum, std::optional<Tensor> log_sum, std::optional<Tensor> row_weights,
-               Ints ints, Floats floats, Tensors tensors, std::int64_t order, std::int64_t plan, std::int64_t kind, Ints what);
+// What regard/map.h offers, by kind (see map.cc): answers (batch, heads or 1, ...). `what` is a
+// region (8 ends), whether heads are averaged, height and width of a picture or how many keys, and
+// the pooling.
+Tensors map_op(Tensor query, Tensor key, std::optional<Tensor> maximum,
+               std::optional<Tensor> log_sum, std::optional<Tensor> row_weights, Ints ints,
+               Floats floats, Tensors tensors, std::int64_t order, std::int64_t plan,
+               std::int64_t kind, Ints what);
 
 // Plans, held by their address.
-std::int64_t make_plan(Ints ints, Tensors tensors, std::int64_t batch, std::int64_t heads, std::int64_t len_q, std::int64_t len_k);
+std::int64_t make_plan(Ints ints, Tensors tensors, std::int64_t batch, std::int64_t heads,
+                       std::int64_t len_q, std::int64_t len_k);
 double plan_density(std::int64_t plan);
-std::string plan_picture(std::int64_t plan, std::int64_t batch, std::int64_t head, std::int64_t width);
+std::string plan_picture(std::int64_t plan, std::int64_t batch, std::int64_t head,
+                         std::int64_t width);
 void free_plan(std::int64_t plan);
 
-// The name of the instruction set that a kernel was compiled for; forcing one ("" is the default choice).
+// The name of the instruction set that a kernel was compiled for; forcing one ("" is the default
+// choice).
 std::string kernel_target_op();
 void set_target_op(std::string name);
 

@@ -6,7 +6,8 @@
 
 namespace regard::torch_ops {
 
-std::int64_t make_plan(Ints ints, Tensors tensors, std::int64_t batch, std::int64_t heads, std::int64_t len_q, std::int64_t len_k) {
+std::int64_t make_plan(Ints ints, Tensors tensors, std::int64_t batch, std::int64_t heads,
+                       std::int64_t len_q, std::int64_t len_k) {
   const Options options = decode_options(ints, {}, tensors);
   auto plan = std::make_unique<Plan>();
   raise_if_failed(Plan::make(options.mask, {batch, heads, len_q, len_k}, plan.get()));
@@ -15,7 +16,8 @@ std::int64_t make_plan(Ints ints, Tensors tensors, std::int64_t batch, std::int6
 
 double plan_density(std::int64_t plan) { return plan_at(plan)->density(); }
 
-std::string plan_picture(std::int64_t plan, std::int64_t batch, std::int64_t head, std::int64_t width) {
+std::string plan_picture(std::int64_t plan, std::int64_t batch, std::int64_t head,
+                         std::int64_t width) {
   return plan_at(plan)->picture(batch, head, static_cast<int>(width));
 }
 

@@ -17,11 +17,14 @@ bool repeat(MutableTensorView& view, int axis, std::int64_t size) {
 }
 
 // The size that 1s give way to (which may be 0), or the first that is not 1.
-std::int64_t common(std::int64_t a, std::int64_t b, std::int64_t c = 1) { return a != 1 ? a : b != 1 ? b : c; }
+std::int64_t common(std::int64_t a, std::int64_t b, std::int64_t c = 1) {
+  return a != 1 ? a : b != 1 ? b : c;
+}
 
 }  // namespace
 
-Problem::Problem(const Tensor& query, const Tensor& key, const Tensor& value, AxisOrder axes) : order(axes) {
+Problem::Problem(const Tensor& query, const Tensor& key, const Tensor& value, AxisOrder axes)
+    : order(axes) {
   const Described dq(query, "query"), dk(key, "key"), dv(value, "value");
   q = axes_view(dq, order, "query");
   k = axes_view(dk, order, "key");
@@ -44,41 +47,51 @@ Tensor Problem::make_output() const {
   const std::array<std::int64_t, 4> sizes{batch, heads, seq, dim};
   if (!heads_inside) return make_tensor(sizes.data() + (4 - rank), rank, q.dtype);
   const auto step = [](std::int64_t size) { return std::max<std::int64_t>(size, 1); };
-  const std::array<std::int64_t, 4> strides{step(seq) * step(heads) * step(dim), step(dim), step(heads) * step(dim), 1};
+  const std::array<std::int64_t, 4> strides{step(seq) * step(heads) * step(dim), step(dim),
+                                            step(heads) * step(dim), 1};
   return make_tensor(sizes.data() + (4 - rank), rank, q.dtype, strides.data() + (4 - rank));
 }
 
 Tensor Problem::make_statistics(std::int64_t count) const {
-  // (count, [batch,] [heads,] seq): as many axes as the output has, one of them for the statistics instead of dim.
+  // (count, [batch,] [heads,] seq): as many axes as the output has, one of them for the statistics
+  // instead of dim.
   std::array<std::int64_t, 4> sizes{count, q.shape[0], q.shape[1], q.shape[2]};
   const std::int64_t statistics_rank = order == AxisOrder::kThd ? 3 : rank;
   std::int64_t* first = sizes.data() + (4 - statistics_rank);
   *first = count;
-  return make_tensor(first, statistics_rank, q.dtype == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32);
+  return make_tensor(first, statistics_rank,
+                     q.dtype == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32);
 }
 
 MutableTensorView Problem::statistic(const Tensor& statistics, std::int64_t n) const {
   const Described all(statistics, "statistics");
-  const std::int64_t axes = (order == AxisOrder::kThd ? 3 : rank) - 1;  // behind that of the statistics
-  MutableTensorView view{all.data, all.dtype, {q.shape[0], q.shape[1], q.shape[2], 1}, {0, 0, 0, 1}};
+  const std::int64_t axes =
+      (order == AxisOrder::kThd ? 3 : rank) - 1;  // behind that of the statistics
+  MutableTensorView view{
+      all.data, all.dtype, {q.shape[0], q.shape[1], q.shape[2], 1}, {0, 0, 0, 1}};
   bool fits = all.rank == axes + 1 && n < all.sizes[0];
   for (std::int64_t i = 0; i < axes && fits; ++i) {
     const auto axis = static_cast<std::size_t>(3 - axes + i);
     fits = all.sizes[1 + i] == view.shape[axis];
     view.strides[axis] = all.strides[1 + i];
   }
-  if (!fits) throw std::invalid_argument("statistics: what the forward pass returned for other tensors than these");
+  if (!fits)
+    throw std::invalid_argument(
+        "statistics: what the forward pass returned for other tensors than these");
   const bool some = q.shape[0] * q.shape[1] * q.shape[2] > 0;
-  if (some) view.data = static_cast<char*>(all.data) + n * all.strides[0] * static_cast<std::int64_t>(size_of(all.dtype));
+  if (some)
+    view.data = static_cast<char*>(all.data) +
+                n * all.strides[0] * static_cast<std::int64_t>(size_of(all.dtype));
   return view;
 }
 
-Options decode_options(const std::vector<std::int64_t>& ints, const std::vector<double>& floats, const std::vector<Tensor>& tensors,
-                       Differentiable* differentiable) {
+Options decode_options(const std::vector<std::int64_t>& ints, const std::vector<double>& floats,
+                       const std::vector<Tensor>& tensors, Differentiable* differentiable) {
   std::vector<TensorView> views;
   views.reserve(tensors.size());
   for (const Tensor& tensor : tensors)
-    views.push_back(as_const(broadcast_view(Described(tensor, "tensor of a mask or modifier"), "tensor of a mask or modifier")));
+    views.push_back(as_const(broadcast_view(Described(tensor, "tensor of a mask or modifier"),
+                                            "tensor of a mask or modifier")));
   Options options;
   raise_if_failed(decode(ints, floats, views, &options, differentiable));
   return options;
@@ -86,7 +99,8 @@ Options decode_options(const std::vector<std::int64_t>& ints, const std::vector<
 
 Options common_options(std::int64_t mask, std::optional<double> scale) {
   static const Mask masks[] = {Mask(), causal(), causal(0)};
-  if (mask < 0 || mask > 2) throw std::invalid_argument("mask: code " + std::to_string(mask) + " is none of 0, 1, 2");
+  if (mask < 0 || mask > 2)
+    throw std::invalid_argument("mask: code " + std::to_string(mask) + " is none of 0, 1, 2");
   Options options;
   options.scale = scale;
   options.mask = masks[mask];

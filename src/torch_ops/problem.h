@@ -10,20 +10,23 @@
 
 namespace regard::torch_ops {
 
-// Query, key and value as views that agree in their batch (and heads, where one of them is 1 and may stand for all): axes of
-// size 1 are repeated by a stride of 0. What still disagrees is left for the core to name.
+// Query, key and value as views that agree in their batch (and heads, where one of them is 1 and
+// may stand for all): axes of size 1 are repeated by a stride of 0. What still disagrees is left
+// for the core to name.
 struct Problem {
   Problem(const Tensor& query, const Tensor& key, const Tensor& value, AxisOrder order);
 
   AxisOrder order;
   std::int64_t rank;  // of the outputs: the largest of the three
   MutableTensorView q, k, v;
-  bool repeats;       // something stands for several: the three differ in rank, or an axis of size 1 was repeated
-  bool heads_inside;  // the query keeps the heads of one position together, though its axes say (heads, seq)
+  bool repeats;  // something stands for several: the three differ in rank, or an axis of size 1 was
+                 // repeated
+  bool heads_inside;  // the query keeps the heads of one position together, though its axes say
+                      // (heads, seq)
 
   Inputs inputs() const { return {as_const(q), as_const(k), as_const(v)}; }
-  // The output in the axis order of the inputs; its memory lies in the query's order, so that the (batch, seq, heads * dim) that
-  // most models want next is a view of it.
+  // The output in the axis order of the inputs; its memory lies in the query's order, so that the
+  // (batch, seq, heads * dim) that most models want next is a view of it.
   Tensor make_output() const;
   // `count` statistics (..., heads, seq) in one tensor, float32 (float64 for float64).
   Tensor make_statistics(std::int64_t count) const;
@@ -32,10 +35,12 @@ struct Problem {
 };
 
 // Options from the three lists of regard/encoding.h. `tensors` must outlive their use.
-Options decode_options(const std::vector<std::int64_t>& ints, const std::vector<double>& floats, const std::vector<Tensor>& tensors,
+Options decode_options(const std::vector<std::int64_t>& ints, const std::vector<double>& floats,
+                       const std::vector<Tensor>& tensors,
                        Differentiable* differentiable = nullptr);
 
-// Options of the operators that carry no lists: `mask` is 0 for none, 1 for causal, 2 for causal with offset 0.
+// Options of the operators that carry no lists: `mask` is 0 for none, 1 for causal, 2 for causal
+// with offset 0.
 Options common_options(std::int64_t mask, std::optional<double> scale);
 
 // A plan that Python holds by its address (plan.cc); 0 is none.

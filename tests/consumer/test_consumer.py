@@ -10,8 +10,12 @@ ROOT = HERE.parent.parent
 
 
 def sh(*command):
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{command} ended with {done.returncode}\n{done.stdout}{done.stderr}"
+    done = subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, (
+        f"{command} ended with {done.returncode}\n{done.stdout}{done.stderr}"
+    )
     return done.stdout
 
 
@@ -25,7 +29,17 @@ def installed(tmp_path_factory):
 @pytest.fixture(scope="module")
 def built(installed, tmp_path_factory):
     folder = tmp_path_factory.mktemp("consumer")
-    sh("cmake", "-G", "Ninja", "-S", HERE, "-B", folder, f"-DCMAKE_PREFIX_PATH={installed}", "-DCMAKE_BUILD_TYPE=Release")
+    sh(
+        "cmake",
+        "-G",
+        "Ninja",
+        "-S",
+        HERE,
+        "-B",
+        folder,
+        f"-DCMAKE_PREFIX_PATH={installed}",
+        "-DCMAKE_BUILD_TYPE=Release",
+    )
     sh("cmake", "--build", folder)
     return folder
 
@@ -47,4 +61,14 @@ def test_every_public_header_is_installed_and_stands_alone(installed, tmp_path):
     for header in headers:
         source = tmp_path / f"{header.stem}.cc"
         source.write_text(f"#include <{header}>\n#include <{header}>\nint main() {{}}\n")
-        sh("c++", "-std=c++20", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", "-I", installed / "include", source)
+        sh(
+            "c++",
+            "-std=c++20",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-fsyntax-only",
+            "-I",
+            installed / "include",
+            source,
+        )

@@ -1,4 +1,5 @@
-// backward() against the oracle: gradients of q, k, v and of biases of every broadcast shape, with and without one through lse.
+// backward() against the oracle: gradients of q, k, v and of biases of every broadcast shape, with
+// and without one through lse.
 #include <gtest/gtest.h>
 
 #include "tests/core/support/error_bar.h"
@@ -37,7 +38,8 @@ TEST(Backward, EveryShortLength) {
 
 TEST(Backward, LengthsAroundBlocks) {
   Random random(3);
-  const std::pair<std::int64_t, std::int64_t> lengths[] = {{95, 96}, {97, 193}, {200, 767}, {130, 769}, {60, 1600}, {1600, 60}, {513, 512}};
+  const std::pair<std::int64_t, std::int64_t> lengths[] = {
+      {95, 96}, {97, 193}, {200, 767}, {130, 769}, {60, 1600}, {1600, 60}, {513, 512}};
   for (const auto& [len_q, len_k] : lengths) {
     for (const DType dtype : {kF32, kBf16}) {
       Problem p = random_problem(random, dtype, {1, 1, 1, len_q, len_k, 16, 24});
@@ -50,8 +52,8 @@ TEST(Backward, LengthsAroundBlocks) {
   }
 }
 
-// Products leave out the lanes and groups that no row of a tile sees. Windows whose edges fall on every lane of a panel, and on every key
-// of a group:
+// Products leave out the lanes and groups that no row of a tile sees. Windows whose edges fall on
+// every lane of a panel, and on every key of a group:
 TEST(Backward, EveryEdgeOfAWindow) {
   Random random(13);
   for (const DType dtype : {kF32, kBf16, kF64}) {
@@ -74,7 +76,10 @@ TEST(Backward, GapsEverywhere) {
         Tensor allowed(DType::kBool, {1, 1, 200, 90});
         for_each_index(allowed.shape(), [&](auto, auto, auto i, auto j) {
           const bool by_query = i % step == 0, by_key = j % step == 0;
-          allowed.set(0, 0, i, j, kind == 0 ? by_query : kind == 1 ? by_key : by_query || j % 12 == 7);
+          allowed.set(0, 0, i, j,
+                      kind == 0   ? by_query
+                      : kind == 1 ? by_key
+                                  : by_query || j % 12 == 7);
         });
         Problem p = random_problem(random, dtype, {1, 1, 1, 200, 90, 16, 24});
         p.rule = see_tensor(allowed);
@@ -89,7 +94,8 @@ TEST(Backward, ChunksOfFarRows) {
   Random random(14);
   for (const DType dtype : {kF32, kBf16}) {
     for (const Rule& rule : {Rule{}, see_causal(), see_window(100, 3), see_window(700, -1)}) {
-      for (const Sizes& sizes : {Sizes{1, 1, 1, 1100, 90, 64, 72}, Sizes{1, 1, 1, 190, 1100, 64, 72}}) {
+      for (const Sizes& sizes :
+           {Sizes{1, 1, 1, 1100, 90, 64, 72}, Sizes{1, 1, 1, 190, 1100, 64, 72}}) {
         Problem p = random_problem(random, dtype, sizes);
         p.rule = rule;
         EXPECT_EQ(errors_of(p, run(p)), "") << sizes.len_q << " queries";
@@ -105,7 +111,9 @@ TEST(Backward, EveryBroadcastOfABias) {
       Problem p = random_problem(random, dtype, {2, 2, 2, 30, 45, 16, 16});
       const auto size = [&](int axis, std::int64_t full) { return axes >> axis & 1 ? 1 : full; };
       for (const bool before : {false, true}) {
-        p.biases.push_back({Tensor(before ? kF32 : dtype, {size(0, 2), size(1, 4), size(2, 30), size(3, 45)}), before});
+        p.biases.push_back(
+            {Tensor(before ? kF32 : dtype, {size(0, 2), size(1, 4), size(2, 30), size(3, 45)}),
+             before});
         p.biases.back().values.fill_normal(random);
       }
       EXPECT_EQ(errors_of(p, run(p)), "") << "axes " << axes;
@@ -116,10 +124,12 @@ TEST(Backward, EveryBroadcastOfABias) {
   }
 }
 
-// A column per query (keys broadcast) and a row per key (queries broadcast) over many blocks of both.
+// A column per query (keys broadcast) and a row per key (queries broadcast) over many blocks of
+// both.
 TEST(Backward, BroadcastBiasesOverManyBlocks) {
   Random random(5);
-  for (const Shape& shape : {Shape{1, 1, 300, 1}, Shape{1, 1, 1, 1100}, Shape{1, 2, 300, 1100}, Shape{1, 1, 1, 1}}) {
+  for (const Shape& shape :
+       {Shape{1, 1, 300, 1}, Shape{1, 1, 1, 1100}, Shape{1, 2, 300, 1100}, Shape{1, 1, 1, 1}}) {
     Problem p = random_problem(random, kF32, {1, 1, 2, 300, 1100, 8, 8});
     p.biases.push_back({Tensor(kF32, shape), false});
     p.biases.back().values.fill_normal(random);
@@ -152,7 +162,8 @@ TEST(Backward, AnySubsetOfGradients) {
   EXPECT_EQ(errors_of(p, all), "");
   for (int asked = 0; asked < 16; ++asked) {
     Request request;
-    request.dq = asked & 1, request.dk = asked & 2, request.dv = asked & 4, request.d_bias = {(asked & 8) != 0};
+    request.dq = asked & 1, request.dk = asked & 2, request.dv = asked & 4,
+    request.d_bias = {(asked & 8) != 0};
     EXPECT_TRUE(same_bits(all, run(p, serial_executor(), request))) << asked;
   }
 }
@@ -162,14 +173,17 @@ TEST(Backward, RowsThatSeeNothingHaveNoGradient) {
   Random random(8);
   Problem p = random_problem(random, kF32, {1, 1, 1, 40, 30, 16, 16});
   p.rule = see_causal();  // bottom-right: the first ten rows see nothing
-  for_each_index({1, 1, 10, 16}, [&](auto, auto, auto i, auto d) { p.d_out.set(0, 0, i, d, d % 2 ? NAN : INFINITY); });
+  for_each_index({1, 1, 10, 16}, [&](auto, auto, auto i, auto d) {
+    p.d_out.set(0, 0, i, d, d % 2 ? NAN : INFINITY);
+  });
   const Results r = run(p);
   for_each_index({1, 1, 10, 16}, [&](auto, auto, auto i, auto d) {
     EXPECT_EQ(r.out.at(0, 0, i, d), 0);
     EXPECT_EQ(r.dq.at(0, 0, i, d), 0);
   });
   Problem calm = p;
-  for_each_index({1, 1, 10, 16}, [&](auto, auto, auto i, auto d) { calm.d_out.set(0, 0, i, d, 0); });
+  for_each_index({1, 1, 10, 16},
+                 [&](auto, auto, auto i, auto d) { calm.d_out.set(0, 0, i, d, 0); });
   EXPECT_EQ(errors_of(calm, r), "");
 }
 
@@ -192,8 +206,9 @@ TEST(Backward, KeysThatNobodySeesGetZero) {
 // Nothing to compute is no error, whichever axis is empty; what is asked for is zeros.
 TEST(Backward, AnyAxisMayBeEmpty) {
   Random random(41);
-  for (const Sizes& sizes : {Sizes{0, 2, 2, 5, 7, 8, 8}, Sizes{2, 0, 2, 5, 7, 8, 8}, Sizes{2, 4, 0, 5, 7, 8, 8}, Sizes{2, 2, 2, 0, 7, 8, 8},
-                             Sizes{2, 2, 2, 5, 0, 8, 8}, Sizes{0, 4, 0, 0, 0, 8, 8}}) {
+  for (const Sizes& sizes :
+       {Sizes{0, 2, 2, 5, 7, 8, 8}, Sizes{2, 0, 2, 5, 7, 8, 8}, Sizes{2, 4, 0, 5, 7, 8, 8},
+        Sizes{2, 2, 2, 0, 7, 8, 8}, Sizes{2, 2, 2, 5, 0, 8, 8}, Sizes{0, 4, 0, 0, 0, 8, 8}}) {
     for (const char* mask : {"", "c", "w3:1"}) {
       Problem p = random_problem(random, kF32, sizes);
       p.rule = parse_rule(mask, sizes.batch, p.heads(), sizes.len_q, sizes.len_k);

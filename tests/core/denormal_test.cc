@@ -1,4 +1,5 @@
-// Denormal numbers follow the mode of the thread that calls, on every worker; and every thread gets its own mode back.
+// Denormal numbers follow the mode of the thread that calls, on every worker; and every thread gets
+// its own mode back.
 #include <gtest/gtest.h>
 
 #if defined(__SSE2__)
@@ -18,7 +19,9 @@ constexpr unsigned kFlush = 0x8040;  // FTZ and DAZ
 
 class WithMode {
  public:
-  explicit WithMode(bool flush) : before_(_mm_getcsr()) { _mm_setcsr(flush ? before_ | kFlush : before_ & ~kFlush); }
+  explicit WithMode(bool flush) : before_(_mm_getcsr()) {
+    _mm_setcsr(flush ? before_ | kFlush : before_ & ~kFlush);
+  }
   ~WithMode() { _mm_setcsr(before_); }
   WithMode(const WithMode&) = delete;
 
@@ -55,7 +58,8 @@ class PoolInMode final : public Executor {
 // Every key has the same score; values are so small that their mean is a denormal.
 Problem denormal_problem(DType dtype, double tiny) {
   Problem p;
-  p.q = Tensor(dtype, {8, 1, 40, 16}), p.k = Tensor(dtype, {8, 1, 128, 16}), p.v = Tensor(dtype, {8, 1, 128, 16});
+  p.q = Tensor(dtype, {8, 1, 40, 16}), p.k = Tensor(dtype, {8, 1, 128, 16}),
+  p.v = Tensor(dtype, {8, 1, 128, 16});
   p.d_out = Tensor(dtype, {8, 1, 40, 16});
   p.q.fill(0), p.k.fill(0), p.v.fill(tiny), p.d_out.fill(1);
   return p;
@@ -70,15 +74,17 @@ TEST(Denormals, FollowTheCallersModeOnEveryWorker) {
         const PoolInMode pool(workers, pool_flushes);
         for (const DType dtype : {kF32, kF64}) {
           const Problem p = [&] {
-            const WithMode exact(false);  // a store through a conversion would flush the input itself
+            const WithMode exact(
+                false);  // a store through a conversion would flush the input itself
             return denormal_problem(dtype, dtype == kF32 ? tiny32 : tiny64);
           }();
           const Results r = run(p, pool);
           const WithMode exact(false);  // to look at what came out
           const double expected = flush ? 0 : dtype == kF32 ? tiny32 : tiny64;
           for_each_index(r.out.shape(), [&](auto b, auto, auto i, auto d) {
-            ASSERT_EQ(r.out.at(b, 0, i, d), expected) << name_of(dtype) << (flush ? ", caller flushes" : "")
-                                                      << (pool_flushes ? ", pool flushes" : "") << ", " << workers << " workers";
+            ASSERT_EQ(r.out.at(b, 0, i, d), expected)
+                << name_of(dtype) << (flush ? ", caller flushes" : "")
+                << (pool_flushes ? ", pool flushes" : "") << ", " << workers << " workers";
           });
           EXPECT_FALSE(pool.changed) << "a worker left its thread in another mode";
           EXPECT_EQ(pool.threads, workers == 1 ? 0 : 2 * workers) << "threads of both passes";
@@ -106,17 +112,20 @@ TEST(Denormals, TheCallersModeIsItsOwnAfterwards) {
   }
 }
 
-// Weights that underflow: a key 100 below the maximum weighs e^-100, a denormal number. It is next to nothing, however far below.
+// Weights that underflow: a key 100 below the maximum weighs e^-100, a denormal number. It is next
+// to nothing, however far below.
 TEST(Denormals, WeightsThatUnderflow) {
   for (const bool flush : {false, true}) {
     const WithMode mode(flush);
     Problem p;
-    p.q = Tensor(kF32, {1, 1, 1, 1}), p.k = Tensor(kF32, {1, 1, 2, 1}), p.v = Tensor(kF32, {1, 1, 2, 2});
+    p.q = Tensor(kF32, {1, 1, 1, 1}), p.k = Tensor(kF32, {1, 1, 2, 1}),
+    p.v = Tensor(kF32, {1, 1, 2, 2});
     p.q.fill(1);
     p.scale = 1;
     for (const double drop : {80.0, 88.0, 95.0, 100.0, 104.0, 200.0, 1e4}) {
       p.k.set(0, 0, 0, 0, 0), p.k.set(0, 0, 1, 0, -drop);
-      p.v.set(0, 0, 0, 0, 1), p.v.set(0, 0, 0, 1, 0), p.v.set(0, 0, 1, 0, 0), p.v.set(0, 0, 1, 1, 1);
+      p.v.set(0, 0, 0, 0, 1), p.v.set(0, 0, 0, 1, 0), p.v.set(0, 0, 1, 0, 0),
+          p.v.set(0, 0, 1, 1, 1);
       const Results r = run(p);
       EXPECT_EQ(r.out.at(0, 0, 0, 0), 1);
       EXPECT_LE(r.out.at(0, 0, 0, 1), 0x1p-99) << drop;

@@ -1,4 +1,5 @@
-// Every dtype in and out, with the error bars of conventions: forward, all gradients, wide outputs, mixed bias dtypes.
+// Every dtype in and out, with the error bars of conventions: forward, all gradients, wide outputs,
+// mixed bias dtypes.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -20,7 +21,8 @@ TEST_P(EachDType, IsWithinTheErrorBars) {
         p.rule = see_causal();
         Request request;
         request.wide_out = request.wide_gradients = wide;
-        EXPECT_EQ(errors_of(p, run(p, serial_executor(), request)), "") << "dim " << dim << ", len_k " << len_k << (wide ? ", wide" : "");
+        EXPECT_EQ(errors_of(p, run(p, serial_executor(), request)), "")
+            << "dim " << dim << ", len_k " << len_k << (wide ? ", wide" : "");
       }
     }
   }
@@ -54,17 +56,22 @@ TEST_P(EachDType, OneKeyGivesItsValueExactly) {
     p.d_out = Tensor();
     p.v.set(0, 0, 0, 0, largest(GetParam()));
     const Results r = run(p);
-    for_each_index({1, 1, 14, dim_v}, [&](auto, auto, auto i, auto d) { EXPECT_EQ(r.out.at(0, 0, i, d), p.v.at(0, 0, 0, d)); });
+    for_each_index({1, 1, 14, dim_v}, [&](auto, auto, auto i, auto d) {
+      EXPECT_EQ(r.out.at(0, 0, i, d), p.v.at(0, 0, 0, d));
+    });
   }
 }
 
-// Results past the largest number of a narrow dtype round to infinity, and small ones to that dtype's denormals.
+// Results past the largest number of a narrow dtype round to infinity, and small ones to that
+// dtype's denormals.
 TEST(Float16, OutputsRoundAtTheEdges) {
   Problem p;
-  p.q = Tensor(kF16, {1, 1, 1, 4}), p.k = Tensor(kF16, {1, 1, 2, 4}), p.v = Tensor(kF16, {1, 1, 2, 4});
+  p.q = Tensor(kF16, {1, 1, 1, 4}), p.k = Tensor(kF16, {1, 1, 2, 4}),
+  p.v = Tensor(kF16, {1, 1, 2, 4});
   p.q.fill(0), p.k.fill(0);
   const double values[2][4] = {{0x1p-24, 0x1p-23, 65504, 0x3p-24}, {0x1p-24, 0x2p-23, 65504, 0}};
-  for_each_index({1, 1, 2, 4}, [&](auto, auto, auto j, auto d) { p.v.set(0, 0, j, d, values[j][d]); });
+  for_each_index({1, 1, 2, 4},
+                 [&](auto, auto, auto j, auto d) { p.v.set(0, 0, j, d, values[j][d]); });
   const Results r = run(p);
   EXPECT_EQ(r.out.at(0, 0, 0, 0), 0x1p-24);
   EXPECT_EQ(r.out.at(0, 0, 0, 1), 0x3p-24);

@@ -1,4 +1,5 @@
-// Options from their three flat lists: what each record becomes, and every way the lists can be malformed.
+// Options from their three flat lists: what each record becomes, and every way the lists can be
+// malformed.
 #include "regard/encoding.h"
 
 #include <gtest/gtest.h>
@@ -25,7 +26,8 @@ struct Lists {
 // A list of integers as a tensor.
 template <typename T>
 TensorView entries(const std::vector<T>& values) {
-  return TensorView::bhsd(values.data(), sizeof(T) == 4 ? DType::kInt32 : DType::kInt64, 1, 1, 1, static_cast<std::int64_t>(values.size()));
+  return TensorView::bhsd(values.data(), sizeof(T) == 4 ? DType::kInt32 : DType::kInt64, 1, 1, 1,
+                          static_cast<std::int64_t>(values.size()));
 }
 
 // What a mask comes to on small sequences, one character for each pair.
@@ -43,7 +45,8 @@ void expect_mask(const Lists& lists, const Mask& mask) {
   EXPECT_EQ(drawing(options.mask), drawing(mask));
 }
 
-void expect_error(const Lists& lists, const std::string& message, StatusCode code = StatusCode::kInvalidArgument) {
+void expect_error(const Lists& lists, const std::string& message,
+                  StatusCode code = StatusCode::kInvalidArgument) {
   Options options;
   options.scale = 7;
   const Status status = lists.decode(&options);
@@ -83,7 +86,9 @@ TEST(Encoding, EachMask) {
 TEST(Encoding, EachSparseMask) {
   const std::vector<std::int32_t> one{2};
   const std::vector<std::int64_t> tokens{6, 1, -1, 0, -1, -1}, parents{-1, 0, 0, -1, 0, 1};
-  const auto by_batch = [](const std::vector<std::int64_t>& values) { return TensorView::bhsd(values.data(), DType::kInt64, 1, 1, 2, 3); };
+  const auto by_batch = [](const std::vector<std::int64_t>& values) {
+    return TensorView::bhsd(values.data(), DType::kInt64, 1, 1, 2, 3);
+  };
   expect_mask({{6, 4, 1, -1, 0, 0}, {}, {entries(one)}}, dilated(1, -1, 2));
   expect_mask({{6, 4, 2, 0, 1, 1}, {}, {entries(one)}}, dilated(2, 0, 2, 1));
   expect_mask({{7, 2, 0, 0}, {}, {entries(one)}}, global_tokens({2}));
@@ -120,8 +125,9 @@ TEST(Encoding, ComposedMasksArePostfix) {
               (key_lengths({3, 8}) & ~causal(0)) | tensor(kRow));
   // The order of operands is kept: the first documents cut, the second count inside.
   const std::vector<std::int64_t> inner_q{0, 1, 4}, inner_k{0, 2, 3};
-  expect_mask({{4, 0, 4, 0, 10, 0}, {}, {entries(kCuQ), entries(kCuK), entries(inner_q), entries(inner_k)}},
-              documents({0, 2, 6}, {0, 5, 8}) & documents({0, 1, 4}, {0, 2, 3}));
+  expect_mask(
+      {{4, 0, 4, 0, 10, 0}, {}, {entries(kCuQ), entries(kCuK), entries(inner_q), entries(inner_k)}},
+      documents({0, 2, 6}, {0, 5, 8}) & documents({0, 1, 4}, {0, 2, 3}));
 }
 
 TEST(Encoding, ScaleAndModifiers) {
@@ -153,19 +159,24 @@ TEST(Encoding, MalformedRecords) {
   expect_error({{1}}, "options: the last record ends after its kind");
   expect_error({{2, 4, 0, 0}}, "options: window says 4 integers; 2 are left");
   expect_error({{2, -1}}, "options: window says -1 integers; 0 are left");
-  expect_error({{2, std::int64_t{1} << 62}}, "options: window says 4611686018427387904 integers; 0 are left");
+  expect_error({{2, std::int64_t{1} << 62}},
+               "options: window says 4611686018427387904 integers; 0 are left");
   expect_error({{2, 2, 0, 0}}, "options: window takes 4 integers; found 2");
   expect_error({{1, 3, 0, 0, 0}}, "options: causal takes 2 integers; found 3");
-  expect_error({{99, 0}}, "options: records of kind 99 are not supported yet", StatusCode::kUnsupported);
-  expect_error({{0, 0}}, "options: records of kind 0 are not supported yet", StatusCode::kUnsupported);
+  expect_error({{99, 0}}, "options: records of kind 99 are not supported yet",
+               StatusCode::kUnsupported);
+  expect_error({{0, 0}}, "options: records of kind 0 are not supported yet",
+               StatusCode::kUnsupported);
 }
 
 TEST(Encoding, ListsThatDoNotMatch) {
   expect_error({{10, 0}}, "options: and takes 2 masks; found 0");
   expect_error({{1, 2, 0, 0, 11, 0}}, "options: or takes 2 masks; found 1");
   expect_error({{12, 0}}, "options: not takes 1 masks; found 0");
-  expect_error({{1, 2, 0, 0, 1, 2, 0, 0}}, "options: 1 masks that nothing joins left over after the last record");
-  expect_error({{41, 0}, {}, {kRow}}, "options: prepared_keys without a score; keys are prepared for an additive one");
+  expect_error({{1, 2, 0, 0, 1, 2, 0, 0}},
+               "options: 1 masks that nothing joins left over after the last record");
+  expect_error({{41, 0}, {}, {kRow}},
+               "options: prepared_keys without a score; keys are prepared for an additive one");
   expect_error({{20, 0}}, "options: scale takes 1 floats; found 0");
   expect_error({{20, 0, 20, 0}, {1, 2}}, "options: scale is given twice");
   expect_error({{}, {1.0}}, "options: 1 floats left over after the last record");
@@ -176,14 +187,16 @@ TEST(Encoding, ListsThatDoNotMatch) {
 TEST(Encoding, IntegersOfTheWrongKind) {
   expect_error({{13, 0}, {}, {TensorView::bhsd(kLengths64.data(), DType::kInt64, 2, 1, 1, 1)}},
                "tree: parents: shape (2, 1, 1, 1); expected (1, 1, batch or 1, entries)");
-  expect_error({{6, 4, 1, 1, 0, 0}, {}, {TensorView::bhsd(kLengths64.data(), DType::kInt64, 1, 1, 2, 1)}},
-               "dilated: dilations: shape (1, 1, 2, 1); expected (1, 1, 1, entries)");
+  expect_error(
+      {{6, 4, 1, 1, 0, 0}, {}, {TensorView::bhsd(kLengths64.data(), DType::kInt64, 1, 1, 2, 1)}},
+      "dilated: dilations: shape (1, 1, 2, 1); expected (1, 1, 1, entries)");
   const float values[2] = {};
   expect_error({{3, 0}, {}, {TensorView::bhsd(values, DType::kFloat32, 1, 1, 1, 2)}},
                "key_lengths: dtype float32; expected int32 or int64");
   expect_error({{3, 0}, {}, {TensorView::bhsd(kLengths64.data(), DType::kInt64, 2, 1, 1, 1)}},
                "key_lengths: shape (2, 1, 1, 1); expected (1, 1, 1, entries)");
-  expect_error({{3, 0}, {}, {TensorView::bhsd(nullptr, DType::kInt64, 1, 1, 1, 2)}}, "key_lengths: no data for shape (1, 1, 1, 2)");
+  expect_error({{3, 0}, {}, {TensorView::bhsd(nullptr, DType::kInt64, 1, 1, 1, 2)}},
+               "key_lengths: no data for shape (1, 1, 1, 2)");
   expect_error({{4, 0}, {}, {entries(kCuQ), TensorView::bhsd(nullptr, DType::kInt64, 1, 1, 1, 3)}},
                "documents: cu_k: no data for shape (1, 1, 1, 3)");
 }

@@ -1,4 +1,5 @@
-// The oneTBB executor: every worker is called once, and there are as many threads at once as were asked for.
+// The oneTBB executor: every worker is called once, and there are as many threads at once as were
+// asked for.
 #include "regard/executor_tbb.h"
 
 #include <gtest/gtest.h>
@@ -15,8 +16,8 @@ namespace {
 
 using regard::TbbExecutor;
 
-// Workers wait here for each other. Only as many threads as there are workers can all arrive: one thread that runs two of them
-// would wait for itself until the time is over.
+// Workers wait here for each other. Only as many threads as there are workers can all arrive: one
+// thread that runs two of them would wait for itself until the time is over.
 class Rendezvous {
  public:
   explicit Rendezvous(std::size_t expected) : expected_(expected) {}
@@ -25,7 +26,8 @@ class Rendezvous {
     std::unique_lock<std::mutex> lock(mutex_);
     threads_.insert(std::this_thread::get_id());
     if (threads_.size() == expected_) all_here_.notify_all();
-    all_here_.wait_for(lock, std::chrono::seconds(20), [this] { return threads_.size() == expected_; });
+    all_here_.wait_for(lock, std::chrono::seconds(20),
+                       [this] { return threads_.size() == expected_; });
   }
 
   std::size_t threads() const { return threads_.size(); }
@@ -44,7 +46,8 @@ void expect_each_worker_once(const TbbExecutor& executor, int workers) {
     ASSERT_LT(w, workers);
     ++calls[static_cast<std::size_t>(w)];
   });
-  for (int w = 0; w < workers; ++w) EXPECT_EQ(calls[static_cast<std::size_t>(w)], 1) << "worker " << w << " of " << workers;
+  for (int w = 0; w < workers; ++w)
+    EXPECT_EQ(calls[static_cast<std::size_t>(w)], 1) << "worker " << w << " of " << workers;
 }
 
 TEST(ExecutorTbb, CallsEachWorkerOnce) {

@@ -1,4 +1,5 @@
-// forward() against the oracle: every head dimension's edges, every length's edges, each kind of mask, bias and softcap.
+// forward() against the oracle: every head dimension's edges, every length's edges, each kind of
+// mask, bias and softcap.
 #include <gtest/gtest.h>
 
 #include "regard/plan.h"
@@ -71,7 +72,8 @@ TEST(Forward, LengthsAroundChunks) {
 TEST(Forward, ChunksOfFarRows) {
   Random random(14);
   for (const DType dtype : {kF32, kBf16, kF64}) {
-    for (const Sizes& sizes : {Sizes{1, 1, 2, 100, 1100, 64, 64}, Sizes{1, 1, 8, 1, 1100, 64, 64}}) {
+    for (const Sizes& sizes :
+         {Sizes{1, 1, 2, 100, 1100, 64, 64}, Sizes{1, 1, 8, 1, 1100, 64, 64}}) {
       for (const Rule& rule : {Rule{}, see_causal(), see_window(-1, 3), see_window(600, -1)}) {
         Problem p = forward_problem(random, dtype, sizes);
         p.rule = rule;
@@ -83,8 +85,8 @@ TEST(Forward, ChunksOfFarRows) {
 
 TEST(Forward, NoRowsNoKeysNoBatch) {
   Random random(5);
-  for (const Sizes& sizes :
-       {Sizes{0, 1, 1, 4, 4, 8, 8}, Sizes{2, 1, 2, 0, 4, 8, 8}, Sizes{2, 1, 2, 4, 0, 8, 8}, Sizes{1, 1, 1, 0, 0, 8, 8}}) {
+  for (const Sizes& sizes : {Sizes{0, 1, 1, 4, 4, 8, 8}, Sizes{2, 1, 2, 0, 4, 8, 8},
+                             Sizes{2, 1, 2, 4, 0, 8, 8}, Sizes{1, 1, 1, 0, 0, 8, 8}}) {
     Problem p = forward_problem(random, kF32, sizes);
     EXPECT_EQ(errors_of(p, run(p)), "");
     p.d_out = Tensor(kF32, {sizes.batch, sizes.group, sizes.len_q, 8});
@@ -96,7 +98,9 @@ TEST(Forward, NoRowsNoKeysNoBatch) {
 TEST(Forward, EachKindOfMask) {
   Random random(6);
   Tensor allowed(DType::kBool, {2, 1, 60, 150});
-  for_each_index(allowed.shape(), [&](auto b, auto h, auto i, auto j) { allowed.set(b, h, i, j, random() % 3 == 0); });
+  for_each_index(allowed.shape(), [&](auto b, auto h, auto i, auto j) {
+    allowed.set(b, h, i, j, random() % 3 == 0);
+  });
   const std::pair<const char*, Rule> rules[] = {
       {"causal", see_causal()},
       {"causal, top-left", see_causal(0)},
@@ -109,19 +113,23 @@ TEST(Forward, EachKindOfMask) {
       {"no keys", see_lengths({0, 7})},
       {"tensor", see_tensor(allowed)},
       {"documents", see_documents({0, 20, 20, 60}, {0, 50, 70, 150})},
-      {"causal documents", see_documents({0, 20, 21, 58}, {0, 50, 70, 140}, see_causal() & see_window(30, -1))},
-      {"and, or, not", (see_causal() & ~see_tensor(allowed)) | see_window(3, 3) | ~see_lengths({140, 20})},
+      {"causal documents",
+       see_documents({0, 20, 21, 58}, {0, 50, 70, 140}, see_causal() & see_window(30, -1))},
+      {"and, or, not",
+       (see_causal() & ~see_tensor(allowed)) | see_window(3, 3) | ~see_lengths({140, 20})},
   };
   for (const auto& [name, rule] : rules) {
     for (const DType dtype : {kF32, kBf16}) {
-      Problem p = forward_problem(random, dtype, {rule.cu_q.empty() ? 2 : 1, 1, 2, 60, 150, 32, 32});
+      Problem p =
+          forward_problem(random, dtype, {rule.cu_q.empty() ? 2 : 1, 1, 2, 60, 150, 32, 32});
       p.rule = rule;
       EXPECT_EQ(errors_of(p, run(p)), "") << name << ", " << name_of(dtype);
     }
   }
 }
 
-// Both ways through a tile agree: a bias of zeros and a softcap far above the scores send everything through the staged one.
+// Both ways through a tile agree: a bias of zeros and a softcap far above the scores send
+// everything through the staged one.
 TEST(Forward, TheStagedWayAgreesWithThePlainOne) {
   Random random(7);
   for (const DType dtype : {kF32, kBf16, kF16, kF64}) {
@@ -140,7 +148,8 @@ TEST(Forward, EveryBroadcastOfABias) {
     for (const bool before : {false, true}) {
       Problem p = forward_problem(random, kF32, {2, 1, 2, 20, 45, 16, 16});
       const auto size = [&](int axis, std::int64_t full) { return axes >> axis & 1 ? 1 : full; };
-      p.biases.push_back({Tensor(kBf16, {size(0, 2), size(1, 2), size(2, 20), size(3, 45)}), before});
+      p.biases.push_back(
+          {Tensor(kBf16, {size(0, 2), size(1, 2), size(2, 20), size(3, 45)}), before});
       p.biases[0].values.fill_normal(random, 2);
       p.softcap = before ? 2 : 0;
       p.rule = see_causal();
@@ -172,7 +181,8 @@ TEST(Forward, APlanMadeBeforeGivesTheSameBits) {
     Results got = expected;
     got.out.fill(-1);
     ASSERT_TRUE(forward({p.q.view(), p.k.view(), p.v.view()}, p.options(),
-                        {got.out.mutable_view(), got.maximum.mutable_view(), got.log_sum.mutable_view(), got.lse.mutable_view()},
+                        {got.out.mutable_view(), got.maximum.mutable_view(),
+                         got.log_sum.mutable_view(), got.lse.mutable_view()},
                         serial_executor(), &plan)
                     .ok());
     EXPECT_TRUE(same_bits(expected, got));

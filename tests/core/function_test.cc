@@ -22,7 +22,9 @@ class Elements {
       b = static_cast<std::uint16_t>((seed >> 31 << 15) | 0x3E00u | (seed >> 20 & 0x1FFu));
     }
   }
-  MutableTensorView view() { return MutableTensorView::bhsd(bits_.data(), DType::kBFloat16, 1, 1, kRowsOfHead, kDim); }
+  MutableTensorView view() {
+    return MutableTensorView::bhsd(bits_.data(), DType::kBFloat16, 1, 1, kRowsOfHead, kDim);
+  }
   const std::vector<std::uint16_t>& bits() const { return bits_; }
 
  private:
@@ -34,7 +36,8 @@ struct Pass {
   std::vector<float> statistics = std::vector<float>(2 * kRowsOfHead);
 
   MutableTensorView statistic(std::int64_t which) {
-    return MutableTensorView::bhsd(statistics.data() + which * kRowsOfHead, DType::kFloat32, 1, 1, kRowsOfHead, 1);
+    return MutableTensorView::bhsd(statistics.data() + which * kRowsOfHead, DType::kFloat32, 1, 1,
+                                   kRowsOfHead, 1);
   }
   Status forward(const Options& options) {
     return regard::forward({as_const(q.view()), as_const(k.view()), as_const(v.view())}, options,
@@ -60,7 +63,8 @@ void another_attention(const FunctionTile* /*tile*/, void* context) {
   ++*static_cast<int*>(context);
 }
 
-// A function may use whatever the kernels around it use: a matrix unit has one state for each thread.
+// A function may use whatever the kernels around it use: a matrix unit has one state for each
+// thread.
 TEST(Function, MayRunAnAttentionOfItsOwn) {
   int calls = 0;
   Pass expected, got;
@@ -77,13 +81,15 @@ TEST(Function, MayRunAnAttentionOfItsOwn) {
   EXPECT_EQ(got.dv.bits(), expected.dv.bits());
 }
 
-// NaN for all pairs whose score is 0, as a logarithm's derivative may give: that is what hidden pairs count as.
+// NaN for all pairs whose score is 0, as a logarithm's derivative may give: that is what hidden
+// pairs count as.
 void derive_nan_of_zero(const FunctionTile* tile, void* /*context*/) {
   auto* gradients = static_cast<float*>(tile->data);
   const auto* scores = static_cast<const float*>(tile->scores);
   for (std::int64_t r = 0; r < tile->rows; ++r) {
     for (std::int64_t c = 0; c < tile->columns; ++c) {
-      if (scores[r * tile->stride + c] == 0) gradients[r * tile->stride + c] = std::numeric_limits<float>::quiet_NaN();
+      if (scores[r * tile->stride + c] == 0)
+        gradients[r * tile->stride + c] = std::numeric_limits<float>::quiet_NaN();
     }
   }
 }

@@ -1,8 +1,10 @@
-// Runs the core suite on one instruction set: the one that REGARD_TARGET forces, or the default choice.
+// Runs the core suite on one instruction set: the one that REGARD_TARGET forces, or the default
+// choice.
 //
 //   core_tests                    all tests
-//   RC_PARAMS=seed=5 core_tests   other random cases for the property tests (they start from one seed, so that a failure can be seen again)
-//   core_tests --targets          each target in this binary, one a line: its name, and `available` or `missing`
+//   RC_PARAMS=seed=5 core_tests   other random cases for the property tests (they start from one
+//   seed, so that a failure can be seen again) core_tests --targets          each target in this
+//   binary, one a line: its name, and `available` or `missing`
 #include <gtest/gtest.h>
 
 #include <algorithm>

@@ -1,4 +1,5 @@
-// Masks against dense matrices filled pair by pair from their formulas: intervals must be sound, bits exact.
+// Masks against dense matrices filled pair by pair from their formulas: intervals must be sound,
+// bits exact.
 #include "regard/mask.h"
 
 #include <gtest/gtest.h>
@@ -38,16 +39,21 @@ struct Bytes {
   bool at(std::int64_t b, std::int64_t h, std::int64_t i, std::int64_t j) const {
     const std::int64_t index[4] = {b, h, i, j};
     std::int64_t offset = 0;
-    for (std::size_t axis = 0; axis < 4; ++axis) offset += view.shape[axis] == 1 ? 0 : index[axis] * view.strides[axis];
+    for (std::size_t axis = 0; axis < 4; ++axis)
+      offset += view.shape[axis] == 1 ? 0 : index[axis] * view.strides[axis];
     return static_cast<const unsigned char*>(view.data)[offset] != 0;
   }
 };
 
 Rule see_bytes(const std::shared_ptr<Bytes>& bytes) {
-  return {tensor(bytes->view), [=](const Pair& p) { return bytes->at(p.batch, p.head, p.row, p.key); }, {}, {}};
+  return {tensor(bytes->view),
+          [=](const Pair& p) { return bytes->at(p.batch, p.head, p.row, p.key); },
+          {},
+          {}};
 }
 
-constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max(), kLeast = std::numeric_limits<std::int64_t>::min();
+constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max(),
+                       kLeast = std::numeric_limits<std::int64_t>::min();
 
 TEST(Mask, Default) {
   expect_truth({}, {2, 3, 25, 70});
@@ -57,10 +63,12 @@ TEST(Mask, Default) {
 }
 
 TEST(Mask, Causal) {
-  for (const auto& [len_q, len_k] : {std::pair{37, 37}, {5, 130}, {130, 5}, {1, 64}, {12, 12}, {24, 0}, {0, 24}}) {
+  for (const auto& [len_q, len_k] :
+       {std::pair{37, 37}, {5, 130}, {130, 5}, {1, 64}, {12, 12}, {24, 0}, {0, 24}}) {
     const PlanShape shape{2, 2, len_q, len_k};
     expect_truth(see_causal(std::nullopt), shape);
-    for (const std::int64_t offset : {std::int64_t{0}, std::int64_t{-3}, std::int64_t{64}, std::int64_t{-500}, kMost, kLeast}) {
+    for (const std::int64_t offset :
+         {std::int64_t{0}, std::int64_t{-3}, std::int64_t{64}, std::int64_t{-500}, kMost, kLeast}) {
       if (offset == kMost || offset == kLeast) {
         // The formula would overflow: all or nothing is what it comes to.
         expect_truth({causal(offset), [=](const Pair&) { return offset > 0; }, {}, {}}, shape);
@@ -90,9 +98,11 @@ TEST(Mask, WindowOfExtremeNumbers) {
   const Rule from_i{window(kMost, -1, kMost), [](const Pair& p) { return p.j >= p.i; }, {}, {}};
   expect_truth(from_i, shape);
   // Sums that pass the ends of int64: offset + right above, offset - left below.
-  const Rule from_i_on{window(kMost, kMost, kMost), [](const Pair& p) { return p.j >= p.i; }, {}, {}};
+  const Rule from_i_on{
+      window(kMost, kMost, kMost), [](const Pair& p) { return p.j >= p.i; }, {}, {}};
   expect_truth(from_i_on, shape);
-  const Rule before_i{window(kMost, kMost, kLeast), [](const Pair& p) { return p.j < p.i; }, {}, {}};
+  const Rule before_i{
+      window(kMost, kMost, kLeast), [](const Pair& p) { return p.j < p.i; }, {}, {}};
   expect_truth(before_i, shape);
   const Rule none{window(0, 0, kMost), [](const Pair&) { return false; }, {}, {}};
   expect_truth(none, shape);
@@ -110,7 +120,8 @@ TEST(Mask, Documents) {
   const PlanShape shape{2, 1, 50, 110};
   expect_truth(see_documents(cu_q, cu_k, {}), shape);
   expect_truth(see_documents(cu_q, cu_k, see_causal(std::nullopt)), shape);
-  expect_truth(see_documents(cu_q, cu_k, (see_window(3, 2, std::nullopt) & see_lengths({60, 110}))), shape);
+  expect_truth(see_documents(cu_q, cu_k, (see_window(3, 2, std::nullopt) & see_lengths({60, 110}))),
+               shape);
   expect_truth(see_documents({0}, {0}, see_causal(0)), shape);
   // Under | and ~ it is a mask like any other, in the tensors' coordinates.
   expect_truth(~see_same_document(cu_q, cu_k), shape);
@@ -119,12 +130,16 @@ TEST(Mask, Documents) {
 }
 
 TEST(Mask, SecondDocumentsCountInTheFirst) {
-  const std::vector<std::int64_t> outer_q{0, 20, 45}, outer_k{0, 40, 90}, inner_q{0, 7, 20}, inner_k{0, 13, 31};
-  expect_truth(see_documents(outer_q, outer_k, see_same_document(inner_q, inner_k)), {1, 1, 50, 100});
+  const std::vector<std::int64_t> outer_q{0, 20, 45}, outer_k{0, 40, 90}, inner_q{0, 7, 20},
+      inner_k{0, 13, 31};
+  expect_truth(see_documents(outer_q, outer_k, see_same_document(inner_q, inner_k)),
+               {1, 1, 50, 100});
 }
 
-// A random tensor whose axes in `broadcast` (a bit each) have size 1; `expanded` of those keep the full size with stride 0.
-std::shared_ptr<Bytes> random_bytes(const PlanShape& shape, unsigned broadcast, bool expanded, unsigned seed, int hidden_of_8) {
+// A random tensor whose axes in `broadcast` (a bit each) have size 1; `expanded` of those keep the
+// full size with stride 0.
+std::shared_ptr<Bytes> random_bytes(const PlanShape& shape, unsigned broadcast, bool expanded,
+                                    unsigned seed, int hidden_of_8) {
   std::mt19937 random(seed);
   const Shape full{shape.batch, shape.heads, shape.len_q, shape.len_k};
   auto made = std::make_shared<Bytes>();
@@ -136,13 +151,18 @@ std::shared_ptr<Bytes> random_bytes(const PlanShape& shape, unsigned broadcast, 
   // In runs, so that some tiles are full and some absent. Any byte but 0 is true.
   unsigned char value = 1;
   for (unsigned char& byte : made->bytes) {
-    if (random() % 40 == 0) value = static_cast<int>(random() % 8) < hidden_of_8 ? 0 : static_cast<unsigned char>(1u << random() % 8);
+    if (random() % 40 == 0)
+      value = static_cast<int>(random() % 8) < hidden_of_8
+                  ? 0
+                  : static_cast<unsigned char>(1u << random() % 8);
     byte = value;
   }
-  made->view = TensorView::bhsd(made->bytes.data(), DType::kBool, sizes[0], sizes[1], sizes[2], sizes[3]);
+  made->view =
+      TensorView::bhsd(made->bytes.data(), DType::kBool, sizes[0], sizes[1], sizes[2], sizes[3]);
   if (expanded) {
     for (std::size_t axis = 0; axis < 4; ++axis) {
-      if (sizes[axis] == 1 && full[axis] > 1) made->view.shape[axis] = full[axis], made->view.strides[axis] = 0;
+      if (sizes[axis] == 1 && full[axis] > 1)
+        made->view.shape[axis] = full[axis], made->view.strides[axis] = 0;
     }
   }
   return made;
@@ -162,9 +182,13 @@ TEST(Mask, TensorOfEveryBroadcastShape) {
 TEST(Mask, DocumentsOfOneLengthAreToldApart) {
   // By what a tensor holds at their places.
   const PlanShape shape{1, 1, 28, 140};
-  expect_truth(see_documents({0, 14, 28}, {0, 70, 140}, see_bytes(random_bytes(shape, 0, false, 5, 4))), shape);
+  expect_truth(
+      see_documents({0, 14, 28}, {0, 70, 140}, see_bytes(random_bytes(shape, 0, false, 5, 4))),
+      shape);
   // By their offsets: both have 5 keys left, of 5 and of 25.
-  expect_truth(see_documents({0, 10, 20}, {0, 5, 30}, (see_causal(std::nullopt) & see_lengths({10}))), {1, 1, 20, 30});
+  expect_truth(
+      see_documents({0, 10, 20}, {0, 5, 30}, (see_causal(std::nullopt) & see_lengths({10}))),
+      {1, 1, 20, 30});
 }
 
 TEST(Mask, TensorOfAnyStrides) {
@@ -224,12 +248,15 @@ TEST(Mask, HugeExpressionIsRefused) {
 // ---- random expressions
 
 // Evenly over the whole range from the first case on; shrinks towards `low`.
-std::int64_t between(std::int64_t low, std::int64_t high) { return *rc::gen::resize(rc::kNominalSize, rc::gen::inRange(low, high + 1)); }
+std::int64_t between(std::int64_t low, std::int64_t high) {
+  return *rc::gen::resize(rc::kNominalSize, rc::gen::inRange(low, high + 1));
+}
 
 RC_GTEST_PROP(MaskProperty, AnyExpressionTellsTheTruth, ()) {
   const PlanShape shape{between(1, 3), between(1, 3), between(0, 40), between(0, 140)};
   const std::string text = *rc::gen::resize(rc::kNominalSize, rc::gen::exec(any_mask));
-  RC_LOG() << text << " on batch " << shape.batch << ", heads " << shape.heads << ", len_q " << shape.len_q << ", len_k " << shape.len_k;
+  RC_LOG() << text << " on batch " << shape.batch << ", heads " << shape.heads << ", len_q "
+           << shape.len_q << ", len_k " << shape.len_k;
   const Rule rule = parse_rule(text, shape.batch, shape.heads, shape.len_q, shape.len_k);
   static Layout layout;  // reused, as calls do
   const Status status = layout.build(rule.mask, shape);

@@ -1,4 +1,5 @@
-// Memory beyond inputs and outputs, as scratch_bytes() counts it: bounded for each worker, whatever the lengths.
+// Memory beyond inputs and outputs, as scratch_bytes() counts it: bounded for each worker, whatever
+// the lengths.
 #include <gtest/gtest.h>
 
 #include "tests/core/support/executors.h"
@@ -23,13 +24,15 @@ TEST(Memory, ScratchIsBoundedWhateverTheLengths) {
   for (const DType dtype : {kF32, kBf16}) {
     for (const int workers : {1, 2}) {
       const CountingExecutor executor(workers);
-      const std::size_t some = scratch_after(3000, dtype, executor), more = scratch_after(9000, dtype, executor);
+      const std::size_t some = scratch_after(3000, dtype, executor),
+                        more = scratch_after(9000, dtype, executor);
       EXPECT_GT(some, 0u) << name_of(dtype);
       // Where dq is narrow, a float32 copy of it gathers what the blocks of keys add.
       const std::size_t copy = dtype == kF32 ? 0 : 2 * 64 * sizeof(float);  // of a row
       // One worker may have come to all items of a pass before the other began.
       if (workers == 1) EXPECT_LE(more, some + some / 8 + 6000 * copy) << name_of(dtype);
-      EXPECT_LE(more, static_cast<std::size_t>(workers) * kMostOfAWorker + 9000 * copy) << name_of(dtype) << ", " << workers << " workers";
+      EXPECT_LE(more, static_cast<std::size_t>(workers) * kMostOfAWorker + 9000 * copy)
+          << name_of(dtype) << ", " << workers << " workers";
     }
   }
 }

@@ -23,7 +23,8 @@ struct Row {
 };
 
 // values[key * dim + d]
-Row attend(const std::vector<double>& scores, const std::vector<double>& values, const std::vector<std::size_t>& keys, std::size_t dim) {
+Row attend(const std::vector<double>& scores, const std::vector<double>& values,
+           const std::vector<std::size_t>& keys, std::size_t dim) {
   Row row;
   row.out.assign(dim, 0);
   for (const std::size_t key : keys) row.maximum = std::max(row.maximum, scores[key]);
@@ -64,11 +65,16 @@ struct Owned {
   T* out_row(std::int64_t b, std::int64_t h, std::int64_t i) {
     return &out[static_cast<std::size_t>(((b * length + i) * 3 + h) * (dim + 2))];
   }
-  T& maximum_at(std::int64_t b, std::int64_t h, std::int64_t i) { return maximum[static_cast<std::size_t>((b * length + i) * 3 + h)]; }
-  T& log_sum_at(std::int64_t b, std::int64_t h, std::int64_t i) { return log_sum[static_cast<std::size_t>((b * 3 + h) * length + i)]; }
+  T& maximum_at(std::int64_t b, std::int64_t h, std::int64_t i) {
+    return maximum[static_cast<std::size_t>((b * length + i) * 3 + h)];
+  }
+  T& log_sum_at(std::int64_t b, std::int64_t h, std::int64_t i) {
+    return log_sum[static_cast<std::size_t>((b * 3 + h) * length + i)];
+  }
 
   void set(std::int64_t b, std::int64_t h, std::int64_t i, const Row& row) {
-    for (std::size_t d = 0; d < row.out.size(); ++d) out_row(b, h, i)[d] = static_cast<T>(row.out[d]);
+    for (std::size_t d = 0; d < row.out.size(); ++d)
+      out_row(b, h, i)[d] = static_cast<T>(row.out[d]);
     maximum_at(b, h, i) = static_cast<T>(row.maximum);
     log_sum_at(b, h, i) = static_cast<T>(row.log_sum);
   }
@@ -76,19 +82,25 @@ struct Owned {
 
 template <typename T>
 void check_random_cuts() {
-  const auto between = [](int low, int high) { return *rc::gen::resize(rc::kNominalSize, rc::gen::inRange(low, high + 1)); };
-  const int keys = between(1, 60), parts = between(1, 6), length = between(1, 3), seed = between(0, 1 << 20), spread = between(0, 3);
+  const auto between = [](int low, int high) {
+    return *rc::gen::resize(rc::kNominalSize, rc::gen::inRange(low, high + 1));
+  };
+  const int keys = between(1, 60), parts = between(1, 6), length = between(1, 3),
+            seed = between(0, 1 << 20), spread = between(0, 3);
   const auto dim = static_cast<std::size_t>(between(1, 20));
   std::mt19937_64 random(static_cast<unsigned>(seed));
   std::normal_distribution<double> normal;
   const double scale = std::pow(30.0, spread);
 
-  std::vector<Owned<T>> states(static_cast<std::size_t>(parts), Owned<T>(length, static_cast<std::int64_t>(dim)));
+  std::vector<Owned<T>> states(static_cast<std::size_t>(parts),
+                               Owned<T>(length, static_cast<std::int64_t>(dim)));
   std::vector<Row> whole;
   for (std::int64_t row = 0; row < 6 * length; ++row) {
     std::vector<double> scores(static_cast<std::size_t>(keys)), values(scores.size() * dim);
-    // Numbers of T to begin with, so that the oracle and the states speak of the same ones. Some are masked.
-    for (double& score : scores) score = random() % 5 == 0 ? -kInfinity : static_cast<T>(normal(random) * scale);
+    // Numbers of T to begin with, so that the oracle and the states speak of the same ones. Some
+    // are masked.
+    for (double& score : scores)
+      score = random() % 5 == 0 ? -kInfinity : static_cast<T>(normal(random) * scale);
     for (double& value : values) value = normal(random);
     std::vector<std::size_t> all(scores.size());
     std::iota(all.begin(), all.end(), std::size_t{0});
@@ -96,7 +108,8 @@ void check_random_cuts() {
     std::vector<std::vector<std::size_t>> cut(states.size());
     for (const std::size_t key : all) cut[random() % cut.size()].push_back(key);
     for (std::size_t part = 0; part < states.size(); ++part) {
-      states[part].set(row / (3 * length), row / length % 3, row % length, attend(scores, values, cut[part], dim));
+      states[part].set(row / (3 * length), row / length % 3, row % length,
+                       attend(scores, values, cut[part], dim));
     }
   }
   for (std::size_t part = 1; part < states.size(); ++part) {
@@ -111,9 +124,12 @@ void check_random_cuts() {
     const std::int64_t b = row / (3 * length), h = row / length % 3, i = row % length;
     const Row& expected = whole[static_cast<std::size_t>(row)];
     RC_ASSERT(merged.maximum_at(b, h, i) == static_cast<T>(expected.maximum));
-    RC_ASSERT(std::abs(merged.log_sum_at(b, h, i) - expected.log_sum) <= bound * (1 + std::abs(expected.log_sum)));
-    for (std::size_t d = 0; d < dim; ++d) RC_ASSERT(std::abs(merged.out_row(b, h, i)[d] - expected.out[d]) <= bound * 4);
-    for (std::size_t slack = dim; slack < dim + 2; ++slack) RC_ASSERT(merged.out_row(b, h, i)[slack] == T(77));
+    RC_ASSERT(std::abs(merged.log_sum_at(b, h, i) - expected.log_sum) <=
+              bound * (1 + std::abs(expected.log_sum)));
+    for (std::size_t d = 0; d < dim; ++d)
+      RC_ASSERT(std::abs(merged.out_row(b, h, i)[d] - expected.out[d]) <= bound * 4);
+    for (std::size_t slack = dim; slack < dim + 2; ++slack)
+      RC_ASSERT(merged.out_row(b, h, i)[slack] == T(77));
   }
 }
 
@@ -173,7 +189,8 @@ TEST(Merge, ScoresNearTheLargestFloatKeepTheirSums) {
 TEST(Merge, NaNComesOut) {
   const Row some{{0.1}, 3.7, 1.3};
   EXPECT_TRUE(std::isnan(merged<float>(some, {{NAN}, 1.0, 0.0}).out[0]));
-  for (const Row& row : {merged<float>(some, {{NAN}, NAN, NAN}), merged<float>({{NAN}, NAN, NAN}, some)}) {
+  for (const Row& row :
+       {merged<float>(some, {{NAN}, NAN, NAN}), merged<float>({{NAN}, NAN, NAN}, some)}) {
     EXPECT_TRUE(std::isnan(row.out[0]));
     EXPECT_TRUE(std::isnan(row.maximum + row.log_sum));
   }

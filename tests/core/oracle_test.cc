@@ -1,4 +1,5 @@
-// The tests' oracle itself: against closed forms of tiny cases, and its gradients against numerical differentiation of its forward.
+// The tests' oracle itself: against closed forms of tiny cases, and its gradients against numerical
+// differentiation of its forward.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -44,7 +45,8 @@ TEST(Oracle, EqualScoresAverageAndSoftcapAndBiasComeInOrder) {
   EXPECT_DOUBLE_EQ(attend(p, Arithmetic::kDouble).out[0], 2.5);
   p.softcap = 2, p.bias_before = {1, 1, 3, 3}, p.bias_after = {0, 0, 5, 0};
   const double a = 2 * std::tanh(0.5), b = 2 * std::tanh(1.5) + 5;
-  EXPECT_NEAR(attend(p, Arithmetic::kDouble).out[0], (std::exp(a) + 4 * std::exp(b)) / (std::exp(a) + std::exp(b)), 1e-14);
+  EXPECT_NEAR(attend(p, Arithmetic::kDouble).out[0],
+              (std::exp(a) + 4 * std::exp(b)) / (std::exp(a) + std::exp(b)), 1e-14);
 }
 
 TEST(Oracle, RowsThatSeeNothingAreZero) {
@@ -82,7 +84,8 @@ TEST(Oracle, GradientsAreTheSlopesOfItsForward) {
       for (std::size_t n = 0; n < f.lse.size(); ++n) sum += f.lse[n] * p.d_lse[n];
       return sum;
     };
-    const auto check = [&](const char* name, std::vector<double>& input, const std::vector<double>& gradient) {
+    const auto check = [&](const char* name, std::vector<double>& input,
+                           const std::vector<double>& gradient) {
       ASSERT_EQ(input.size(), gradient.size()) << name;
       for (std::size_t n = 0; n < input.size(); n += 1 + input.size() / 40) {
         const double x = input[n], h = 1e-5;
@@ -102,7 +105,8 @@ TEST(Oracle, GradientsAreTheSlopesOfItsForward) {
   }
 }
 
-// Narrow arithmetics are the same formula, a little off: by no more than a few roundings, and not by nothing.
+// Narrow arithmetics are the same formula, a little off: by no more than a few roundings, and not
+// by nothing.
 TEST(Oracle, PlainAttentionOfEachDtypeErrsByItsRounding) {
   Random random(8);
   const Problem problem = random_problem(random, kBf16, {1, 1, 2, 20, 40, 16, 16});
@@ -110,7 +114,8 @@ TEST(Oracle, PlainAttentionOfEachDtypeErrsByItsRounding) {
   for (const DType dtype : {kF32, kBf16, kF16}) {
     const DenseResults plain = attend(problem.dense(), arithmetic_of(dtype));
     double most = 0;
-    for (std::size_t n = 0; n < exact.out.size(); ++n) most = std::max(most, std::abs(plain.out[n] - exact.out[n]));
+    for (std::size_t n = 0; n < exact.out.size(); ++n)
+      most = std::max(most, std::abs(plain.out[n] - exact.out[n]));
     EXPECT_GT(most, eps(dtype) / 50) << name_of(dtype);
     EXPECT_LT(most, eps(dtype) * 20) << name_of(dtype);
   }
@@ -138,9 +143,11 @@ TEST(Oracle, DenseMasksFollowTheirFormulas) {
   EXPECT_EQ(dense(see_causal(), 1, 1, 2, 3), (Matrix{1, 1, 0, 1, 1, 1}));
   EXPECT_EQ(dense(see_causal(0), 1, 1, 2, 3), (Matrix{1, 0, 0, 1, 1, 0}));
   EXPECT_EQ(dense(see_window(0, 1), 1, 1, 2, 3), (Matrix{0, 1, 1, 0, 0, 1}));
-  EXPECT_EQ(dense(see_window(-1, 0, 0) & ~see_lengths({1}), 1, 1, 2, 3), (Matrix{0, 0, 0, 0, 1, 0}));
+  EXPECT_EQ(dense(see_window(-1, 0, 0) & ~see_lengths({1}), 1, 1, 2, 3),
+            (Matrix{0, 0, 0, 0, 1, 0}));
   // Two documents, the second with one query and two keys, and a query that belongs to none.
-  EXPECT_EQ(dense(see_documents({0, 1, 2}, {0, 1, 3}, see_causal()), 1, 1, 3, 3), (Matrix{1, 0, 0, 0, 1, 1, 0, 0, 0}));
+  EXPECT_EQ(dense(see_documents({0, 1, 2}, {0, 1, 3}, see_causal()), 1, 1, 3, 3),
+            (Matrix{1, 0, 0, 0, 1, 1, 0, 0, 0}));
   EXPECT_EQ(dense(parse_rule("c@0.w0:0@1.|", 1, 1, 2, 3), 1, 1, 2, 3), (Matrix{1, 1, 0, 1, 1, 1}));
 }
 
@@ -151,7 +158,9 @@ TEST(Oracle, TensorsLieInMemoryAsAsked) {
     double next = 0;
     for_each_index(t.shape(), [&](auto b, auto h, auto s, auto d) { t.set(b, h, s, d, next++); });
     next = 0;
-    for_each_index(t.shape(), [&](auto b, auto h, auto s, auto d) { EXPECT_EQ(t.at(b, h, s, d), next++) << lie; });
+    for_each_index(t.shape(), [&](auto b, auto h, auto s, auto d) {
+      EXPECT_EQ(t.at(b, h, s, d), next++) << lie;
+    });
     EXPECT_TRUE(t.gaps_untouched()) << lie;
   }
 }

@@ -1,4 +1,5 @@
-// Layouts and plans: how a mask becomes sequences and intervals, how exact these are, and what one sees of them.
+// Layouts and plans: how a mask becomes sequences and intervals, how exact these are, and what one
+// sees of them.
 #include "regard/plan.h"
 
 #include <gtest/gtest.h>
@@ -30,15 +31,16 @@ Layout layout_of(const Mask& mask, const PlanShape& shape) {
 std::string text(std::span<const Interval> intervals) {
   std::string out;
   for (const Interval& interval : intervals) {
-    out += (out.empty() ? "[" : " [") + std::to_string(interval.begin) + ", " + std::to_string(interval.end) +
-           (interval.full ? ") full" : ") partial");
+    out += (out.empty() ? "[" : " [") + std::to_string(interval.begin) + ", " +
+           std::to_string(interval.end) + (interval.full ? ") full" : ") partial");
   }
   return out;
 }
 
 std::string text(const Sequence& s) {
-  return "batch " + std::to_string(s.batch) + " from (" + std::to_string(s.q_begin) + ", " + std::to_string(s.k_begin) + ") len_q " +
-         std::to_string(s.len_q) + " len_k " + std::to_string(s.len_k) + " of " + std::to_string(s.k_rows) + " offset " +
+  return "batch " + std::to_string(s.batch) + " from (" + std::to_string(s.q_begin) + ", " +
+         std::to_string(s.k_begin) + ") len_q " + std::to_string(s.len_q) + " len_k " +
+         std::to_string(s.len_k) + " of " + std::to_string(s.k_rows) + " offset " +
          std::to_string(s.offset);
 }
 
@@ -58,8 +60,8 @@ TEST(Layout, NothingHidden) {
 // A window is no mask exactly where the formula lets every query see every key.
 TEST(Layout, WindowsThatHideNothingAreNoMask) {
   int none = 0, some = 0;
-  const auto check = [&](std::int64_t left, std::int64_t right, std::optional<std::int64_t> offset, std::int64_t len_q,
-                         std::int64_t len_k) {
+  const auto check = [&](std::int64_t left, std::int64_t right, std::optional<std::int64_t> offset,
+                         std::int64_t len_q, std::int64_t len_k) {
     bool all = true;
     for (std::int64_t i = 0; i < len_q; ++i) {
       for (std::int64_t j = 0; j < len_k; ++j) {
@@ -68,7 +70,8 @@ TEST(Layout, WindowsThatHideNothingAreNoMask) {
       }
     }
     EXPECT_EQ(layout_of(window(left, right, offset), {1, 2, len_q, len_k}).mask == nullptr, all)
-        << "left " << left << ", right " << right << ", offset " << offset.value_or(999) << ", " << len_q << " x " << len_k;
+        << "left " << left << ", right " << right << ", offset " << offset.value_or(999) << ", "
+        << len_q << " x " << len_k;
     ++(all ? none : some);
   };
   for (std::int64_t left = -1; left < 5; ++left) {
@@ -76,7 +79,8 @@ TEST(Layout, WindowsThatHideNothingAreNoMask) {
       for (std::int64_t len_q = 1; len_q < 5; ++len_q) {
         for (std::int64_t len_k = 1; len_k < 5; ++len_k) {
           check(left, right, std::nullopt, len_q, len_k);
-          for (std::int64_t offset = -5; offset <= 5; ++offset) check(left, right, offset, len_q, len_k);
+          for (std::int64_t offset = -5; offset <= 5; ++offset)
+            check(left, right, offset, len_q, len_k);
         }
       }
     }
@@ -110,7 +114,8 @@ TEST(Layout, CompositionJoinsNeighbours) {
   EXPECT_EQ(text(joined.unit(0, 0, 0)), "[0, 12) partial");
   const Layout all = layout_of(causal(15) | ~causal(15), {1, 1, 12, 64});
   EXPECT_EQ(text(all.unit(0, 0, 0)), "[0, 16) full [16, 27) partial [27, 64) full");
-  const Layout both = layout_of(causal(0) & ~window(3, -1, 0), {1, 1, 36, 36});  // keys before i - 3
+  const Layout both =
+      layout_of(causal(0) & ~window(3, -1, 0), {1, 1, 36, 36});  // keys before i - 3
   EXPECT_EQ(text(both.unit(0, 0, 2)), "[0, 21) full [21, 32) partial");
 }
 
@@ -122,13 +127,15 @@ TEST(Layout, TensorTilesAreAbsentPartialOrFull) {
   }
   set(3, 99);
   set(20, 40);
-  const Layout layout = layout_of(tensor(TensorView::bhsd(bytes.data(), DType::kBool, 1, 1, 24, 100)), {1, 1, 24, 100});
+  const Layout layout = layout_of(
+      tensor(TensorView::bhsd(bytes.data(), DType::kBool, 1, 1, 24, 100)), {1, 1, 24, 100});
   EXPECT_EQ(text(layout.unit(0, 0, 0)), "[0, 64) full [96, 100) partial");
   EXPECT_EQ(text(layout.unit(0, 0, 1)), "[32, 64) partial");
 }
 
 TEST(Layout, DocumentsBecomeSequences) {
-  const Layout layout = layout_of(documents({0, 5, 5, 5, 30}, {0, 17, 17, 40, 90}), {2, 1, 33, 100});
+  const Layout layout =
+      layout_of(documents({0, 5, 5, 5, 30}, {0, 17, 17, 40, 90}), {2, 1, 33, 100});
   EXPECT_EQ(layout.mask, nullptr);
   ASSERT_EQ(layout.sequences.size(), 8u);  // three that are not empty and the rest, twice
   EXPECT_EQ(text(layout.sequences[0]), "batch 0 from (0, 0) len_q 5 len_k 17 of 17 offset 12");
@@ -143,10 +150,12 @@ TEST(Layout, DocumentsBecomeSequences) {
 
 TEST(Layout, DocumentsStandAnywhereUnderAnd) {
   const Mask cut = documents({0, 5, 33}, {0, 17, 100});
-  for (const Mask& mask : {cut & causal() & window(9, 9), (causal() & window(9, 9)) & cut, causal() & (cut & window(9, 9))}) {
+  for (const Mask& mask : {cut & causal() & window(9, 9), (causal() & window(9, 9)) & cut,
+                           causal() & (cut & window(9, 9))}) {
     const Layout layout = layout_of(mask, {1, 1, 33, 100});
     ASSERT_EQ(layout.sequences.size(), 2u);
-    EXPECT_EQ(text(layout.unit(1, 0, 2)), text(layout_of(causal() & window(9, 9), {1, 1, 28, 83}).unit(0, 0, 2)));
+    EXPECT_EQ(text(layout.unit(1, 0, 2)),
+              text(layout_of(causal() & window(9, 9), {1, 1, 28, 83}).unit(0, 0, 2)));
   }
   // Elsewhere they cut nothing.
   EXPECT_EQ(layout_of(cut | causal(), {1, 1, 33, 100}).sequences.size(), 1u);
@@ -155,7 +164,8 @@ TEST(Layout, DocumentsStandAnywhereUnderAnd) {
 
 TEST(Layout, DocumentsAsAMaskAreExact) {
   // Rows 0 to 6, none, 7 to 23: the keys of the empty document in between are seen by nobody.
-  const Layout layout = layout_of(documents({0, 7, 7, 24}, {0, 20, 30, 64}) | ~Mask(), {1, 1, 30, 70});
+  const Layout layout =
+      layout_of(documents({0, 7, 7, 24}, {0, 20, 30, 64}) | ~Mask(), {1, 1, 30, 70});
   EXPECT_EQ(text(layout.unit(0, 0, 0)), "[0, 20) partial [30, 64) partial");
   EXPECT_EQ(text(layout.unit(0, 0, 1)), "[30, 64) full");
   EXPECT_EQ(text(layout.unit(0, 0, 2)), "");
@@ -169,9 +179,11 @@ TEST(Layout, KeyLengthsClipAndDisappear) {
   EXPECT_EQ(text(layout.unit(0, 0, 0)), "[0, 20) full");
   EXPECT_EQ(text(layout.unit(1, 0, 0)), "");
   // Causal's offset is that of the tensors.
-  EXPECT_EQ(text(layout_of(key_lengths({25, 0}) & causal(), {2, 1, 30, 50}).unit(0, 0, 0)), "[0, 21) full [21, 25) partial");
+  EXPECT_EQ(text(layout_of(key_lengths({25, 0}) & causal(), {2, 1, 30, 50}).unit(0, 0, 0)),
+            "[0, 21) full [21, 25) partial");
   // In documents, lengths count in the tensor's rows.
-  const Layout cut = layout_of(key_lengths({25}) & documents({0, 10, 30}, {0, 20, 50}), {1, 1, 30, 50});
+  const Layout cut =
+      layout_of(key_lengths({25}) & documents({0, 10, 30}, {0, 20, 50}), {1, 1, 30, 50});
   EXPECT_EQ(text(cut.sequences[0]), "batch 0 from (0, 0) len_q 10 len_k 20 of 20 offset 10");
   EXPECT_EQ(text(cut.sequences[1]), "batch 0 from (10, 20) len_q 20 len_k 5 of 30 offset 10");
 }
@@ -180,9 +192,13 @@ TEST(Layout, HeadsShareUnlessTheyDiffer) {
   const PlanShape shape{2, 4, 24, 64};
   EXPECT_EQ(layout_of(causal(), shape).mask_heads, 1);
   std::vector<unsigned char> bytes(4 * 24 * 64, 1);
-  EXPECT_EQ(layout_of(tensor(TensorView::bhsd(bytes.data(), DType::kBool, 1, 1, 24, 64)) & causal(), shape).mask_heads, 1);
+  EXPECT_EQ(layout_of(tensor(TensorView::bhsd(bytes.data(), DType::kBool, 1, 1, 24, 64)) & causal(),
+                      shape)
+                .mask_heads,
+            1);
   bytes[2 * 24 * 64] = 0;
-  const Layout layout = layout_of(tensor(TensorView::bhsd(bytes.data(), DType::kBool, 1, 4, 24, 64)), shape);
+  const Layout layout =
+      layout_of(tensor(TensorView::bhsd(bytes.data(), DType::kBool, 1, 4, 24, 64)), shape);
   EXPECT_EQ(layout.mask_heads, 4);
   EXPECT_EQ(text(layout.unit(1, 1, 0)), "[0, 64) full");
   EXPECT_EQ(text(layout.unit(1, 2, 0)), "[0, 32) partial [32, 64) full");
@@ -229,15 +245,18 @@ TEST(Layout, LongestSequence) {
   EXPECT_EQ(words[0], 0x7fu);
   EXPECT_EQ(words[1], 0xffu);
   // Many rows need no intervals where nothing is hidden.
-  EXPECT_EQ(layout_of({}, {1, 1, kLongest, kLongest}).units(0), (kLongest + kRowUnit - 1) / kRowUnit);
+  EXPECT_EQ(layout_of({}, {1, 1, kLongest, kLongest}).units(0),
+            (kLongest + kRowUnit - 1) / kRowUnit);
 }
 
 TEST(Layout, ImpossibleShapes) {
   Layout layout;
-  for (const PlanShape& shape : {PlanShape{-1, 1, 1, 1}, {1, 1, -5, 1}, {1, 1, 1, kLongest + 1}, {1, kLongest + 1, 1, 1}}) {
+  for (const PlanShape& shape :
+       {PlanShape{-1, 1, 1, 1}, {1, 1, -5, 1}, {1, 1, 1, kLongest + 1}, {1, kLongest + 1, 1, 1}}) {
     const Status status = layout.build({}, shape);
     EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);
-    EXPECT_EQ(status.message().rfind("plan: (batch, heads, len_q, len_k) is (", 0), 0u) << status.message();
+    EXPECT_EQ(status.message().rfind("plan: (batch, heads, len_q, len_k) is (", 0), 0u)
+        << status.message();
   }
 }
 
@@ -267,7 +286,8 @@ TEST(Plan, DensityCountsTilesThatExist) {
   EXPECT_EQ(plan_of({}, {2, 3, 0, 70}).density(), 0);
   EXPECT_EQ(plan_of(~Mask(), {2, 3, 25, 70}).density(), 0);
   EXPECT_DOUBLE_EQ(plan_of(key_lengths({35, 70}), {2, 3, 25, 70}).density(), 0.75);
-  EXPECT_DOUBLE_EQ(plan_of(documents({0, 10, 25}, {0, 20, 70}), {1, 3, 25, 70}).density(), (10 * 20 + 15 * 50) / (25.0 * 70));
+  EXPECT_DOUBLE_EQ(plan_of(documents({0, 10, 25}, {0, 20, 70}), {1, 3, 25, 70}).density(),
+                   (10 * 20 + 15 * 50) / (25.0 * 70));
   // Unit u of causal sees 12 (u + 1) keys.
   EXPECT_DOUBLE_EQ(plan_of(causal(), {1, 8, 48, 48}).density(), (12 + 24 + 36 + 48) / (4.0 * 48));
   EXPECT_NEAR(plan_of(window(255, 0), {1, 8, 65536, 65536}).density(), 267 / 65536.0, 1e-5);
@@ -275,10 +295,13 @@ TEST(Plan, DensityCountsTilesThatExist) {
 
 TEST(Plan, Picture) {
   EXPECT_EQ(plan_of(causal(), {1, 1, 4, 4}).picture(), "#...\n##..\n###.\n####\n");
-  EXPECT_EQ(plan_of(window(1, 0, 0), {1, 1, 4, 6}).picture(0, 0, 6), "#.....\n##....\n.##...\n..##..\n");
-  EXPECT_EQ(plan_of(documents({0, 2, 4}, {0, 1, 4}), {1, 1, 4, 4}).picture(), "#...\n#...\n.###\n.###\n");
+  EXPECT_EQ(plan_of(window(1, 0, 0), {1, 1, 4, 6}).picture(0, 0, 6),
+            "#.....\n##....\n.##...\n..##..\n");
+  EXPECT_EQ(plan_of(documents({0, 2, 4}, {0, 1, 4}), {1, 1, 4, 4}).picture(),
+            "#...\n#...\n.###\n.###\n");
   // Several rows and keys to a character, in the shape of the whole.
-  EXPECT_EQ(plan_of(causal(), {1, 1, 1024, 1024}).picture(0, 0, 8), "++......\n##++....\n####++..\n######++\n");
+  EXPECT_EQ(plan_of(causal(), {1, 1, 1024, 1024}).picture(0, 0, 8),
+            "++......\n##++....\n####++..\n######++\n");
   EXPECT_EQ(plan_of(~Mask(), {1, 1, 1024, 1024}).picture(0, 0, 4), "....\n....\n");
   EXPECT_EQ(plan_of({}, {1, 1, 1, 1000}).picture(0, 0, 10), "##########\n");
 }
@@ -286,7 +309,9 @@ TEST(Plan, Picture) {
 TEST(Plan, PictureOfOneBatchEntryAndHead) {
   std::vector<unsigned char> bytes(2 * 2 * 2, 1);
   bytes[5] = 0;  // head 1, row 0, key 1
-  const Plan plan = plan_of(key_lengths({2, 1}) & tensor(TensorView::bhsd(bytes.data(), DType::kBool, 1, 2, 2, 2)), {2, 2, 2, 2});
+  const Plan plan = plan_of(
+      key_lengths({2, 1}) & tensor(TensorView::bhsd(bytes.data(), DType::kBool, 1, 2, 2, 2)),
+      {2, 2, 2, 2});
   EXPECT_EQ(plan.picture(0, 0), "##\n##\n");
   EXPECT_EQ(plan.picture(0, 1), "++\n##\n");  // a tensor's tiles are 32 keys wide
   EXPECT_EQ(plan.picture(1, 0), "#.\n#.\n");
@@ -305,10 +330,13 @@ TEST(Plan, ErrorLeavesThePlanAlone) {
 
 // The picture of any size says nothing false about pairs counted one by one.
 RC_GTEST_PROP(PlanProperty, PictureOfAnyWidth, ()) {
-  const auto between = [](int low, int high) { return *rc::gen::resize(rc::kNominalSize, rc::gen::inRange(low, high + 1)); };
+  const auto between = [](int low, int high) {
+    return *rc::gen::resize(rc::kNominalSize, rc::gen::inRange(low, high + 1));
+  };
   const std::int64_t len_q = between(1, 90), len_k = between(1, 90);
   const int left = between(0, 40), right = between(0, 40), width = between(1, 100);
-  const std::string drawing = plan_of(window(left, right), {1, 1, len_q, len_k}).picture(0, 0, width);
+  const std::string drawing =
+      plan_of(window(left, right), {1, 1, len_q, len_k}).picture(0, 0, width);
   const auto columns = static_cast<std::int64_t>(drawing.find('\n'));
   RC_ASSERT(columns == std::min<std::int64_t>(width, len_k));
   const auto lines = static_cast<std::int64_t>(drawing.size()) / (columns + 1);
@@ -316,7 +344,8 @@ RC_GTEST_PROP(PlanProperty, PictureOfAnyWidth, ()) {
     for (std::int64_t column = 0; column < columns; ++column) {
       std::int64_t seen = 0, pairs = 0;
       for (std::int64_t i = line * len_q / lines; i < (line + 1) * len_q / lines; ++i) {
-        for (std::int64_t j = column * len_k / columns; j < (column + 1) * len_k / columns; ++j, ++pairs) {
+        for (std::int64_t j = column * len_k / columns; j < (column + 1) * len_k / columns;
+             ++j, ++pairs) {
           const std::int64_t centre = i + len_k - len_q;
           seen += j >= centre - left && j <= centre + right ? 1 : 0;
         }

@@ -1,4 +1,5 @@
-// Random attentions against the oracle: any shape, layout, mask expression, biases, dtype and set of gradients.
+// Random attentions against the oracle: any shape, layout, mask expression, biases, dtype and set
+// of gradients.
 #include <gtest/gtest.h>
 #include <rapidcheck.h>
 
@@ -14,7 +15,9 @@
 namespace regard::testing {
 
 // What rapidcheck prints when a case fails: the line that runs it again.
-void showValue(const Case& c, std::ostream& stream) { stream << "REGARD_TARGET=" << current_target() << " " << c; }
+void showValue(const Case& c, std::ostream& stream) {
+  stream << "REGARD_TARGET=" << current_target() << " " << c;
+}
 
 namespace {
 
@@ -45,7 +48,8 @@ rc::Gen<std::int64_t> any_length() {
 Case any_case(double most) {
   Case c;
   c.seed = *rc::gen::inRange<std::int64_t>(0, 1000000);
-  c.dtype = static_cast<int>(*rc::gen::weightedElement<DType>({{5, kF32}, {4, kBf16}, {2, kF16}, {2, kF64}}));
+  c.dtype = static_cast<int>(
+      *rc::gen::weightedElement<DType>({{5, kF32}, {4, kBf16}, {2, kF16}, {2, kF64}}));
   c.batch = *rc::gen::weightedElement<std::int64_t>({{5, 1}, {3, 2}, {1, 3}, {1, 5}});
   c.heads_kv = *rc::gen::weightedElement<std::int64_t>({{5, 1}, {3, 2}, {1, 3}});
   c.group = *rc::gen::weightedElement<std::int64_t>({{5, 1}, {2, 2}, {1, 3}, {1, 5}, {1, 8}});
@@ -56,7 +60,8 @@ Case any_case(double most) {
   c.dim = *any_dim();
   c.dim_v = *rc::gen::arbitrary<bool>() ? c.dim : *any_dim();
   const auto input_lie = [] {
-    return *rc::gen::weightedOneOf<int>({{3, rc::gen::just(0)}, {2, rc::gen::just(1)}, {4, in(0, kInputLies - 1)}});
+    return *rc::gen::weightedOneOf<int>(
+        {{3, rc::gen::just(0)}, {2, rc::gen::just(1)}, {4, in(0, kInputLies - 1)}});
   };
   c.q_lie = input_lie(), c.k_lie = input_lie(), c.v_lie = input_lie(), c.d_out_lie = input_lie();
   c.out_lie = *in(0, kOutputLies - 1), c.gradient_lie = *in(0, kOutputLies - 1);
@@ -72,19 +77,24 @@ Case any_case(double most) {
   }
   c.softcap = *rc::gen::weightedElement<double>({{3, 0}, {1, 1.5}, {1, 30}});
   c.scale = *rc::gen::weightedElement<double>({{6, 0}, {1, 0.05}, {1, -0.125}});
-  c.extras = *rc::gen::weightedOneOf<int>({{2, rc::gen::just(0)},
-                                           {2, rc::gen::inRange(1, kAllExtras + 1)},
-                                           {1, rc::gen::map(rc::gen::inRange(0, kExtras), [](int bit) { return 1 << bit; })}});
-  const auto often = [](int weight) { return *rc::gen::weightedElement<int>({{static_cast<std::size_t>(weight), 1}, {1, 0}}); };
+  c.extras = *rc::gen::weightedOneOf<int>(
+      {{2, rc::gen::just(0)},
+       {2, rc::gen::inRange(1, kAllExtras + 1)},
+       {1, rc::gen::map(rc::gen::inRange(0, kExtras), [](int bit) { return 1 << bit; })}});
+  const auto often = [](int weight) {
+    return *rc::gen::weightedElement<int>({{static_cast<std::size_t>(weight), 1}, {1, 0}});
+  };
   c.lse = often(2), c.d_lse = often(1), c.dq = often(5), c.dk = often(5), c.dv = often(5);
   c.wide_out = often(1), c.wide_gradients = often(1);
   c.workers = *in(1, 3);
-  // Steep slopes and a scale of their own do not mix: scores would be huge, which the hostile tests are for.
+  // Steep slopes and a scale of their own do not mix: scores would be huge, which the hostile tests
+  // are for.
   c.shape = c.scale != 0 ? 0 : *rc::gen::weightedElement<int>({{5, 0}, {1, 1}, {1, 2}, {1, 3}});
   return bounded(std::move(c), most);
 }
 
-// Fails where `check` says what is wrong with one of `count` random cases (RC_PARAMS may say otherwise).
+// Fails where `check` says what is wrong with one of `count` random cases (RC_PARAMS may say
+// otherwise).
 template <typename F>
 void for_any_case(const char* what, int count, double most, const F& check) {
   rc::detail::TestParams params = rc::detail::configuration().testParams;
@@ -104,9 +114,13 @@ void for_any_case(const char* what, int count, double most, const F& check) {
   }
 }
 
-TEST(Property, AnyAttentionIsWithinTheErrorBars) { for_any_case("any attention is within the error bars", 250, 8e6, check); }
+TEST(Property, AnyAttentionIsWithinTheErrorBars) {
+  for_any_case("any attention is within the error bars", 250, 8e6, check);
+}
 
-TEST(Property, AnyMapIsThatOfTheFormula) { for_any_case("any map is that of the formula", 150, 2e6, check_map); }
+TEST(Property, AnyMapIsThatOfTheFormula) {
+  for_any_case("any map is that of the formula", 150, 2e6, check_map);
+}
 
 // The case that REGARD_CASE names, to look at a failure again; without it any one.
 TEST(Property, OneCase) {
@@ -120,7 +134,9 @@ TEST(Property, CasesSurviveTheTripThroughText) {
   const std::string line = "seed=5 dtype=1 lq=40 softcap=1.5 wk=0 mask=c.w3:-1@2.& bias=3,1,0,1,0 ";
   std::ostringstream text;
   text << parse_case(line);
-  EXPECT_EQ(text.str(), "REGARD_CASE='" + line + "' build/release/tests/core/core_tests --gtest_filter=Property.OneCase");
+  EXPECT_EQ(text.str(),
+            "REGARD_CASE='" + line +
+                "' build/release/tests/core/core_tests --gtest_filter=Property.OneCase");
   EXPECT_THROW(parse_case("lq=4 nonsense=1"), std::invalid_argument);
 }
 

@@ -28,20 +28,26 @@ struct Counted {
   explicit Counted(std::size_t count) : times(count) {}
 };
 
-void count_item(const void* task, std::size_t item, std::byte* /*scratch*/) { static_cast<const Counted*>(task)->times[item].fetch_add(1); }
+void count_item(const void* task, std::size_t item, std::byte* /*scratch*/) {
+  static_cast<const Counted*>(task)->times[item].fetch_add(1);
+}
 
 TEST(Run, EveryItemOnce) {
   for (const int workers : {1, 2, 3, 8, 40}) {
     const OneByOneExecutor one_by_one(workers);
     const CountingExecutor threads(workers);
-    for (const Executor* executor : {static_cast<const Executor*>(&one_by_one), static_cast<const Executor*>(&threads)}) {
+    for (const Executor* executor :
+         {static_cast<const Executor*>(&one_by_one), static_cast<const Executor*>(&threads)}) {
       for (const std::size_t count : {1, 7, 16, 17, 321, 1000}) {
         for (const double item : {1e3, 4e6, 1e9}) {
           for (const auto order : {schedule::ItemOrder::kAny, schedule::ItemOrder::kMayWait}) {
             const Counted task(count);
-            ASSERT_TRUE(schedule::run_items(*executor, count, item * static_cast<double>(count), 64, count_item, &task, order).ok());
+            ASSERT_TRUE(schedule::run_items(*executor, count, item * static_cast<double>(count), 64,
+                                            count_item, &task, order)
+                            .ok());
             for (std::size_t i = 0; i < count; ++i) {
-              ASSERT_EQ(task.times[i].load(), 1) << "item " << i << " of " << count << ", " << workers << " workers, work " << item;
+              ASSERT_EQ(task.times[i].load(), 1) << "item " << i << " of " << count << ", "
+                                                 << workers << " workers, work " << item;
             }
           }
         }
@@ -76,11 +82,17 @@ std::vector<std::size_t> first_items(schedule::ItemOrder order) {
   return items;
 }
 
-// A worker finds in its core's cache what it had there in the last call: it starts where it started then.
-TEST(Run, SmallItemsAreDealtInStretches) { EXPECT_EQ(first_items(schedule::ItemOrder::kAny), (std::vector<std::size_t>{0, 100, 200})); }
+// A worker finds in its core's cache what it had there in the last call: it starts where it started
+// then.
+TEST(Run, SmallItemsAreDealtInStretches) {
+  EXPECT_EQ(first_items(schedule::ItemOrder::kAny), (std::vector<std::size_t>{0, 100, 200}));
+}
 
-// Items that may wait for earlier ones are drawn in order: the ones at work are the first that are left.
-TEST(Run, ItemsThatMayWaitAreDrawnInOrder) { EXPECT_LT(first_items(schedule::ItemOrder::kMayWait).back(), 3u * 8u); }
+// Items that may wait for earlier ones are drawn in order: the ones at work are the first that are
+// left.
+TEST(Run, ItemsThatMayWaitAreDrawnInOrder) {
+  EXPECT_LT(first_items(schedule::ItemOrder::kMayWait).back(), 3u * 8u);
+}
 
 // A host's own pool, and what calls use that name no executor.
 TEST(Run, AHostsOwnPool) {
@@ -93,7 +105,9 @@ TEST(Run, AHostsOwnPool) {
   set_default_executor(&host);
   EXPECT_EQ(&default_executor(), &host);
   const Counted task(50);
-  EXPECT_TRUE(schedule::run_items(default_executor(), 50, 1e8, 64, count_item, &task, schedule::ItemOrder::kMayWait).ok());
+  EXPECT_TRUE(schedule::run_items(default_executor(), 50, 1e8, 64, count_item, &task,
+                                  schedule::ItemOrder::kMayWait)
+                  .ok());
   set_default_executor(nullptr);
   EXPECT_EQ(&default_executor(), &serial_executor());
   EXPECT_EQ(asked, 3);
@@ -102,7 +116,8 @@ TEST(Run, AHostsOwnPool) {
 
 // Sanitizers have mapped more than any limit.
 #if defined(__linux__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-// A process that has no room for another thread's stack still does all its work, on the threads that it got.
+// A process that has no room for another thread's stack still does all its work, on the threads
+// that it got.
 TEST(Run, ThreadsThatCannotStart) {
   const auto in_little_room = [] {
     std::ifstream statistics("/proc/self/statm");
@@ -120,7 +135,8 @@ TEST(Run, ThreadsThatCannotStart) {
       times[worker].fetch_add(1);
       if (std::this_thread::get_id() == own) here.fetch_add(1);
     });
-    const bool each_once = std::all_of(std::begin(times), std::end(times), [](const std::atomic<int>& n) { return n.load() == 1; });
+    const bool each_once = std::all_of(std::begin(times), std::end(times),
+                                       [](const std::atomic<int>& n) { return n.load() == 1; });
     std::_Exit(each_once && here.load() > 1 ? 0 : 1);
   };
   EXPECT_EXIT(in_little_room(), ::testing::ExitedWithCode(0), "");

@@ -17,7 +17,8 @@ struct Cut {
   plan::Layout layout;
   kernels::ForwardTask task;
 
-  Cut(const Mask& mask, std::int64_t batch, std::int64_t heads, std::int64_t heads_kv, std::int64_t n) {
+  Cut(const Mask& mask, std::int64_t batch, std::int64_t heads, std::int64_t heads_kv,
+      std::int64_t n) {
     const Status status = layout.build(mask, {batch, heads, n, n});
     EXPECT_TRUE(status.ok()) << status.message();
     task.inputs.q.shape = {batch, heads, n, 64};
@@ -31,16 +32,19 @@ struct Cut {
     std::int64_t keys = 0;
     for (std::int32_t h = item.head_begin; h < item.head_end; ++h) {
       for (std::int64_t u = item.unit_begin; u < item.unit_end; ++u) {
-        for (const plan::Interval& interval : layout.unit(static_cast<std::size_t>(item.sequence), h, u))
+        for (const plan::Interval& interval :
+             layout.unit(static_cast<std::size_t>(item.sequence), h, u))
           keys += interval.end - interval.begin;
       }
     }
     return keys;
   }
-  // What the busiest of `workers` is given, over the mean: items are drawn in order by whoever is free.
+  // What the busiest of `workers` is given, over the mean: items are drawn in order by whoever is
+  // free.
   double imbalance(std::size_t workers) const {
     std::vector<double> busy(workers, 0);
-    for (const kernels::ForwardItem& item : task.items) *std::min_element(busy.begin(), busy.end()) += static_cast<double>(cost(item));
+    for (const kernels::ForwardItem& item : task.items)
+      *std::min_element(busy.begin(), busy.end()) += static_cast<double>(cost(item));
     double sum = 0;
     for (const double b : busy) sum += b;
     return *std::max_element(busy.begin(), busy.end()) * static_cast<double>(workers) / sum;
@@ -49,30 +53,34 @@ struct Cut {
 
 TEST(ScheduleTest, ForwardItemsCoverEveryUnitOfEveryHeadOnce) {
   const std::vector<std::int64_t> tokens{3, 700, 1999};
-  for (const Mask& mask :
-       {Mask(), causal(), window(64, 0), window(64, 64) | global_tokens(tokens), documents({0, 5, 900, 2000}, {0, 5, 900, 2000})}) {
+  for (const Mask& mask : {Mask(), causal(), window(64, 0), window(64, 64) | global_tokens(tokens),
+                           documents({0, 5, 900, 2000}, {0, 5, 900, 2000})}) {
     const Cut cut(mask, 2, 6, 2, 2000);
     std::map<std::vector<std::int64_t>, int> seen;
     for (const kernels::ForwardItem& item : cut.task.items) {
       EXPECT_EQ(item.head_begin / cut.task.group, item.kv_head);
       EXPECT_EQ((item.head_end - 1) / cut.task.group, item.kv_head);
       for (std::int32_t h = item.head_begin; h < item.head_end; ++h) {
-        for (std::int64_t u = item.unit_begin; u < item.unit_end; ++u) ++seen[{item.sequence, h, u}];
+        for (std::int64_t u = item.unit_begin; u < item.unit_end; ++u)
+          ++seen[{item.sequence, h, u}];
       }
     }
     std::size_t expected = 0;
-    for (std::size_t s = 0; s < cut.layout.sequences.size(); ++s) expected += 6 * static_cast<std::size_t>(cut.layout.units(s));
+    for (std::size_t s = 0; s < cut.layout.sequences.size(); ++s)
+      expected += 6 * static_cast<std::size_t>(cut.layout.units(s));
     EXPECT_EQ(seen.size(), expected);
     for (const auto& [unit, times] : seen) EXPECT_EQ(times, 1);
   }
 }
 
-// Rows that see all keys beside rows that see few: in the order of rows a worker would meet them last, alone.
+// Rows that see all keys beside rows that see few: in the order of rows a worker would meet them
+// last, alone.
 TEST(ScheduleTest, RowsThatSeeFarMoreComeFirst) {
   std::vector<std::int64_t> tokens;
   for (std::int64_t t = 0; t < 16; ++t) tokens.push_back(t);
   const Cut cut(window(128, 128) | global_tokens(tokens), 1, 1, 1, 16384);
-  for (const kernels::ForwardItem& item : cut.task.items) EXPECT_LE(cut.cost(item), cut.cost(cut.task.items.front()));
+  for (const kernels::ForwardItem& item : cut.task.items)
+    EXPECT_LE(cut.cost(item), cut.cost(cut.task.items.front()));
   EXPECT_LE(cut.task.items.front().unit_end, 2);
   EXPECT_LT(cut.imbalance(2), 1.05);
   EXPECT_LT(cut.imbalance(4), 1.15);
@@ -91,7 +99,8 @@ TEST(ScheduleTest, LongHeadsAreSharedEvenly) {
 TEST(ScheduleTest, KeyBlocksAreEvenInNumberAndSize) {
   for (const std::int64_t dim : {32, 128, 200, 512}) {
     for (std::int64_t keys = 1; keys < 40000; keys = keys * 5 / 4 + 1) {
-      const std::int64_t size = kernels::block_keys(dim, dim, keys), most = kernels::most_block_keys(dim, dim);
+      const std::int64_t size = kernels::block_keys(dim, dim, keys),
+                         most = kernels::most_block_keys(dim, dim);
       EXPECT_LE(size, most);
       EXPECT_EQ(size % plan::kRowUnit, 0);
       if (keys <= most) {
@@ -100,7 +109,8 @@ TEST(ScheduleTest, KeyBlocksAreEvenInNumberAndSize) {
       }
       const std::int64_t blocks = (keys + size - 1) / size;
       EXPECT_TRUE(blocks % 2 == 0 || blocks > 32) << keys << " keys, dim " << dim;
-      EXPECT_GE(keys - (blocks - 1) * size, size - blocks * plan::kRowUnit) << "the last block is no smaller than rounding makes it";
+      EXPECT_GE(keys - (blocks - 1) * size, size - blocks * plan::kRowUnit)
+          << "the last block is no smaller than rounding makes it";
     }
   }
 }
@@ -110,7 +120,8 @@ TEST(ScheduleTest, ChunksOfABlockComeInOrder) {
   using kernels::ChunkOrder;
   const auto chunks = [](ChunkOrder order) {
     std::vector<std::int64_t> all;
-    for (std::int64_t chunk = order.first(); chunk != ChunkOrder::kNone && all.size() < 20; chunk = order.after(chunk))
+    for (std::int64_t chunk = order.first(); chunk != ChunkOrder::kNone && all.size() < 20;
+         chunk = order.after(chunk))
       all.push_back(chunk);
     return all;
   };

@@ -1,4 +1,5 @@
-// Where tensors lie in memory changes no bit of any result, and nothing is written between the elements asked for.
+// Where tensors lie in memory changes no bit of any result, and nothing is written between the
+// elements asked for.
 #include <gtest/gtest.h>
 
 #include "tests/core/support/error_bar.h"
@@ -7,12 +8,16 @@
 namespace regard::testing {
 namespace {
 
-// The same values in another place. Axes that are one in memory take the values of their last index, so they are copied twice:
-// once to share, once back so that both problems agree.
+// The same values in another place. Axes that are one in memory take the values of their last
+// index, so they are copied twice: once to share, once back so that both problems agree.
 Tensor moved(Tensor& tensor, Lie lie) {
   Tensor copy(tensor.dtype(), tensor.shape(), lie);
-  for_each_index(tensor.shape(), [&](auto b, auto h, auto s, auto d) { copy.set(b, h, s, d, tensor.at(b, h, s, d)); });
-  for_each_index(tensor.shape(), [&](auto b, auto h, auto s, auto d) { tensor.set(b, h, s, d, copy.at(b, h, s, d)); });
+  for_each_index(tensor.shape(), [&](auto b, auto h, auto s, auto d) {
+    copy.set(b, h, s, d, tensor.at(b, h, s, d));
+  });
+  for_each_index(tensor.shape(), [&](auto b, auto h, auto s, auto d) {
+    tensor.set(b, h, s, d, copy.at(b, h, s, d));
+  });
   return copy;
 }
 
@@ -36,10 +41,12 @@ TEST_P(Strides, InputsMayLieAnywhere) {
       if (!biased) straight.biases.clear();
       Problem strange = straight;
       const auto l = static_cast<Lie>(lie);
-      strange.q = moved(straight.q, l), strange.k = moved(straight.k, l), strange.v = moved(straight.v, l);
+      strange.q = moved(straight.q, l), strange.k = moved(straight.k, l),
+      strange.v = moved(straight.v, l);
       strange.d_out = moved(straight.d_out, l), strange.d_lse = moved(straight.d_lse, l);
       if (biased) strange.biases[0].values = moved(straight.biases[0].values, l);
-      EXPECT_TRUE(same_bits(run(straight), run(strange))) << "layout " << lie << (biased ? ", bias" : "");
+      EXPECT_TRUE(same_bits(run(straight), run(strange)))
+          << "layout " << lie << (biased ? ", bias" : "");
     }
   }
 }
@@ -74,9 +81,9 @@ TEST_P(Strides, GradientsOfShortSequencesMayLieAnywhere) {
   }
 }
 
-// Rows of a group that fills a tile are read where they lie (queries where the scale is 1), unless they lie far apart: then, and in all
-// other groups, they are copied. By the instruction set, a tile has 2 to 12 rows; where scores go through stages, as additive ones do, it
-// has all of them.
+// Rows of a group that fills a tile are read where they lie (queries where the scale is 1), unless
+// they lie far apart: then, and in all other groups, they are copied. By the instruction set, a
+// tile has 2 to 12 rows; where scores go through stages, as additive ones do, it has all of them.
 enum class Way { kPlain, kStaged, kAdditive };
 TEST_P(Strides, WholeTilesOfRowsMayLieAnywhere) {
   Random random(5);
@@ -107,7 +114,8 @@ TEST_P(Strides, PackedSequencesAreViews) {
   Problem p = random_problem(random, GetParam(), {1, 2, 2, 60, 60, 16, 16});
   p.rule = see_documents({0, 25, 60}, {0, 25, 60}, see_causal());
   Problem packed = p;
-  packed.q = moved(p.q, Lie::kBshd), packed.k = moved(p.k, Lie::kBshd), packed.v = moved(p.v, Lie::kBshd);
+  packed.q = moved(p.q, Lie::kBshd), packed.k = moved(p.k, Lie::kBshd),
+  packed.v = moved(p.v, Lie::kBshd);
   const TensorView thd = TensorView::thd(packed.q.view().data, GetParam(), 60, 4, 16);
   const TensorView own = packed.q.view();
   EXPECT_EQ(thd.shape, own.shape);
@@ -115,7 +123,8 @@ TEST_P(Strides, PackedSequencesAreViews) {
   EXPECT_TRUE(same_bits(run(p), run(packed)));
 }
 
-INSTANTIATE_TEST_SUITE_P(DTypes, Strides, ::testing::Values(kF32, kBf16, kF16, kF64), [](const auto& info) { return name_of(info.param); });
+INSTANTIATE_TEST_SUITE_P(DTypes, Strides, ::testing::Values(kF32, kBf16, kF16, kF64),
+                         [](const auto& info) { return name_of(info.param); });
 
 }  // namespace
 }  // namespace regard::testing

@@ -23,7 +23,8 @@ class Target : public ::testing::Test {
       setenv("REGARD_TARGET", forced_.c_str(), 1);
     EXPECT_TRUE(set_target("").ok());
   }
-  const std::string forced_ = std::getenv("REGARD_TARGET") == nullptr ? "" : std::getenv("REGARD_TARGET");
+  const std::string forced_ =
+      std::getenv("REGARD_TARGET") == nullptr ? "" : std::getenv("REGARD_TARGET");
 };
 
 TEST_F(Target, TheEnvironmentForcesOne) {
@@ -41,22 +42,27 @@ TEST_F(Target, EachRunsCodeOfItsOwn) {
     EXPECT_EQ(kernels::set_for(kF32).target(), others);
     EXPECT_EQ(kernels::set_for(kF16).target(), others);
     EXPECT_EQ(kernels::set_for(kF64).target(), others);
-    for (const DType dtype : {kF32, kBf16, kF16, kF64}) EXPECT_EQ(kernels::additive_set_for(dtype).target(), others);
+    for (const DType dtype : {kF32, kBf16, kF16, kF64})
+      EXPECT_EQ(kernels::additive_set_for(dtype).target(), others);
   }
 }
 
 TEST(TargetChoice, TheBestThatIsThereAndExercised) {
   const std::vector<std::string> all = compiled_targets();
   EXPECT_EQ(kernels::best_target(all, all), all.front());
-  EXPECT_EQ(kernels::best_target(all, {all.back()}), all.back()) << "what no test has run is not chosen";
+  EXPECT_EQ(kernels::best_target(all, {all.back()}), all.back())
+      << "what no test has run is not chosen";
   EXPECT_EQ(kernels::best_target({all.back()}, all), all.back()) << "nor what the processor lacks";
   EXPECT_EQ(kernels::best_target(all, {}), "portable");
   for (std::size_t i = 0; i < all.size(); ++i)
-    EXPECT_EQ(kernels::best_target(all, {all.begin() + static_cast<std::ptrdiff_t>(i), all.end()}), all[i]);
+    EXPECT_EQ(kernels::best_target(all, {all.begin() + static_cast<std::ptrdiff_t>(i), all.end()}),
+              all[i]);
 }
 
 TEST_F(Target, ThePortableOneIsAlwaysThere) {
-  const auto has = [](const std::vector<std::string>& names) { return std::count(names.begin(), names.end(), "portable") == 1; };
+  const auto has = [](const std::vector<std::string>& names) {
+    return std::count(names.begin(), names.end(), "portable") == 1;
+  };
   EXPECT_TRUE(has(available_targets()));
   EXPECT_TRUE(has(compiled_targets()));
 }
@@ -67,7 +73,11 @@ TEST_F(Target, ForcingWhatCannotRunIsAnErrorOfEveryCall) {
   setenv("REGARD_TARGET", "abacus", 1);
   EXPECT_TRUE(set_target("").ok());
   const std::string error = attempt(problem, serial_executor(), {}).error;
-  EXPECT_EQ(error.rfind("forward(): REGARD_TARGET: target: 'abacus' is not known; this processor can run ", 0), 0u) << error;
+  EXPECT_EQ(
+      error.rfind(
+          "forward(): REGARD_TARGET: target: 'abacus' is not known; this processor can run ", 0),
+      0u)
+      << error;
   EXPECT_FALSE(set_target("counting frame").ok());
   EXPECT_NE(attempt(problem, serial_executor(), {}).error, "");
   EXPECT_TRUE(set_target("portable").ok());

@@ -9,14 +9,16 @@ PAGE = ROOT / "docs/architecture.md"
 
 
 def named_paths(text):
-    """What stands in backticks and looks like a path: it has a slash and no blanks, or is a file at the top of the tree."""
+    """What stands in backticks and looks like a path: it has a slash and no blanks, or is a file at
+    the top of the tree."""
     quoted = set(re.findall(r"`([\w.*/-]+)`", text))
     top = {path.name for path in ROOT.iterdir()}
     return sorted(name for name in quoted if "/" in name or name in top)
 
 
 def exists(name):
-    """A name holds from the top of the tree, or, for a public header, from include/; stars are globbed."""
+    """A name holds from the top of the tree, or, for a public header, from include/; stars are
+    globbed."""
     return any(any(base.glob(name.strip("/"))) for base in (ROOT, ROOT / "include"))
 
 

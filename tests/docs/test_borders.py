@@ -10,7 +10,11 @@ LIMIT = 500  # lines: a file has one subject and is read in one sitting
 def includes(pattern, *folders):
     """The files in `folders` that include a header whose name starts with `pattern`."""
     line = re.compile(rf'^\s*#\s*include\s*[<"]{pattern}', re.MULTILINE)
-    return {path.relative_to(ROOT).as_posix() for path in files(*folders) if line.search(path.read_text(errors="replace"))}
+    return {
+        path.relative_to(ROOT).as_posix()
+        for path in files(*folders)
+        if line.search(path.read_text(errors="replace"))
+    }
 
 
 def test_the_checks_see_the_includes():
@@ -39,5 +43,9 @@ def test_arrows_point_one_way():
 
 def test_files_are_short():
     sources = files("*.h", "*.cc", "*.py", "*.cmake", "*CMakeLists.txt", "dev", "tools/*.sh")
-    long = {path.relative_to(ROOT).as_posix(): lines for path in sources if (lines := path.read_text().count("\n")) > LIMIT}
+    long = {
+        path.relative_to(ROOT).as_posix(): lines
+        for path in sources
+        if (lines := path.read_text().count("\n")) > LIMIT
+    }
     assert not long, f"more than {LIMIT} lines: split them by subject"

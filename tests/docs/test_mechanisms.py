@@ -1,5 +1,5 @@
-"""docs/mechanisms.md: its lines of Python give what the papers' formulas give in plain PyTorch, gradients included, and its lines of
-C++ the same again; its pictures are those of its lines."""
+"""docs/mechanisms.md: its lines of Python give what the papers' formulas give in plain PyTorch,
+gradients included, and its lines of C++ the same again; its pictures are those of its lines."""
 
 import os
 import re
@@ -106,12 +106,17 @@ def test_speeds():
     text = page.PAGE.read_text()
     for name in ENTRIES:
         speeds = re.search(rf"<!-- {name} -->(.*?)<!-- end -->", text)
-        assert speeds and re.match(r"\*\*[\d.]+x / [\d.]+x\*\*", speeds[1]), f"{name}: run ./dev bench mechanisms --readme"
+        assert speeds and re.match(r"\*\*[\d.]+x / [\d.]+x\*\*", speeds[1]), (
+            f"{name}: run ./dev bench mechanisms --readme"
+        )
 
 
 def _levels_apart(a, b):
     """The mean over pixels and colours, of 255."""
-    a, b = (torch.frombuffer(bytearray(image.convert("RGB").tobytes()), dtype=torch.uint8).float() for image in (a, b))
+    a, b = (
+        torch.frombuffer(bytearray(image.convert("RGB").tobytes()), dtype=torch.uint8).float()
+        for image in (a, b)
+    )
     return (a - b).abs().mean().item()
 
 
@@ -126,7 +131,11 @@ def test_pictures_show_the_lines():
 
 def test_linked_files_exist():
     targets = re.findall(r"\]\(([^)#\s]+)\)", page.PAGE.read_text())
-    missing = [target for target in targets if "://" not in target and not (page.PAGE.parent / target).exists()]
+    missing = [
+        target
+        for target in targets
+        if "://" not in target and not (page.PAGE.parent / target).exists()
+    ]
     assert targets and not missing
 
 
@@ -146,8 +155,14 @@ def cpp_inputs(name, x):
     if name == "documents":
         names |= {a: names[a].transpose(0, 1)[None] for a in "qkv"}
     if name in ("t5_bias", "swin_bias"):
-        record = x.regard.t5_bias(x.table, x.n, x.n) if name == "t5_bias" else x.regard.swin_bias(x.table, x.height, x.width)
-        names |= dict(zip(("table", "query_code", "key_code", "buckets"), record.tensors, strict=True)) | {"shift": record.ints[-1]}
+        record = (
+            x.regard.t5_bias(x.table, x.n, x.n)
+            if name == "t5_bias"
+            else x.regard.swin_bias(x.table, x.height, x.width)
+        )
+        names |= dict(
+            zip(("table", "query_code", "key_code", "buckets"), record.tensors, strict=True)
+        ) | {"shift": record.ints[-1]}
     return names
 
 
@@ -164,7 +179,9 @@ def cpp_view(name, tensor):
 
 def dump(path, tensor):
     dtype = {torch.float32: 0, torch.bool: 4, torch.int32: 5, torch.int64: 6}[tensor.dtype]
-    path.write_bytes(struct.pack("5q", dtype, *tensor.shape) + tensor.contiguous().numpy().tobytes())
+    path.write_bytes(
+        struct.pack("5q", dtype, *tensor.shape) + tensor.contiguous().numpy().tobytes()
+    )
 
 
 def block(name, folder):
@@ -173,23 +190,39 @@ def block(name, folder):
     here = problem(name)
     d_out = here.d_out.transpose(0, 1)[None] if name == "documents" else here.d_out
     for argument, value in (cpp_inputs(name, here.x) | {"d_out": d_out}).items():
-        if argument not in ("q", "k", "v", "d_out") and not re.search(rf"\b{argument}\b", ENTRIES[name].cpp):
+        if argument not in ("q", "k", "v", "d_out") and not re.search(
+            rf"\b{argument}\b", ENTRIES[name].cpp
+        ):
             continue
         if argument in ("apply", "derive"):
             lines.append(f"const auto {argument} = regard_bench_{argument};")
         elif isinstance(value, torch.Tensor):
             whole = argument in ("tokens", "cu", "lengths", "parents")
-            dump(folder / f"{name}.{argument}", cpp_view(argument, value.long() if whole else value))
+            dump(
+                folder / f"{name}.{argument}", cpp_view(argument, value.long() if whole else value)
+            )
             tensor = f'Tensor("{name}.{argument}")'
             if argument in ("q", "k", "v", "d_out"):
                 lines.append(f"const {tensor.replace('Tensor', f'Tensor {argument}')};")
             elif whole:
                 lines.append(f"const auto {argument} = {tensor}.ints();")
             else:
-                lines.append(f"const {tensor.replace('Tensor', f'Tensor {argument}_')}; const auto {argument} = {argument}_.view;")
+                lines.append(
+                    f"const {tensor.replace('Tensor', f'Tensor {argument}_')}; const auto"
+                    f" {argument} = {argument}_.view;"
+                )
         else:
-            lines.append(f"const {'double' if isinstance(value, float) else 'std::int64_t'} {argument} = {value};")
-    lines = [f"bool {name}() {{", *lines, "regard::Options options;", ENTRIES[name].cpp, f'return run("{name}", q, k, v, d_out, options);']
+            lines.append(
+                f"const {'double' if isinstance(value, float) else 'std::int64_t'} {argument} ="
+                f" {value};"
+            )
+    lines = [
+        f"bool {name}() {{",
+        *lines,
+        "regard::Options options;",
+        ENTRIES[name].cpp,
+        f'return run("{name}", q, k, v, d_out, options);',
+    ]
     return "\n  ".join(lines) + "\n}\n"
 
 
@@ -198,17 +231,46 @@ def cpp_results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("mechanisms")
     source, binary, built = folder / "lines.cc", folder / "lines", ROOT / "build/release"
     calls = " & ".join(f"{name}()" for name in ENTRIES)
-    source.write_text(PROGRAM + "".join(block(name, folder) for name in ENTRIES) + f"int main() {{ return {calls} ? 0 : 1; }}\n")
-    flags = ["-std=c++20", "-Wall", "-Wextra", "-Werror", "-I", ROOT / "include", "-Wl,-rpath," + str(built / "benchmarks")]
-    libraries = ["-L", built / "src/core", "-L", built / "benchmarks", "-lregard", "-lregard_bench_function", "-lhwy", "-pthread"]
+    source.write_text(
+        PROGRAM
+        + "".join(block(name, folder) for name in ENTRIES)
+        + f"int main() {{ return {calls} ? 0 : 1; }}\n"
+    )
+    flags = [
+        "-std=c++20",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-I",
+        ROOT / "include",
+        "-Wl,-rpath," + str(built / "benchmarks"),
+    ]
+    libraries = [
+        "-L",
+        built / "src/core",
+        "-L",
+        built / "benchmarks",
+        "-lregard",
+        "-lregard_bench_function",
+        "-lhwy",
+        "-pthread",
+    ]
     for command in (["c++", *flags, source, "-o", binary, *libraries], [binary]):
-        done = subprocess.run([str(part) for part in command], cwd=folder, capture_output=True, text=True, check=False, env=os.environ)
+        done = subprocess.run(
+            [str(part) for part in command],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            env=os.environ,
+        )
         assert done.returncode == 0, f"{done.stdout}{done.stderr}"
     return folder
 
 
 def learned_before(name, x, found):
-    """Gradients of what the page's line of Python takes, from those of q and k that C++ was handed."""
+    """Gradients of what the page's line of Python takes, from those of q and k that C++ was
+    handed."""
     if name == "luong_general":
         found["q"] = found["q"] @ x.w.t()
     if name == "luong_concat":
@@ -226,7 +288,9 @@ def test_cpp_line(name, cpp_results):
     cpp = {a: x[a] for a in "qkv"}
 
     def read(kind, like):
-        values = torch.frombuffer(bytearray((cpp_results / f"{name}.{kind}").read_bytes()), dtype=torch.float32)
+        values = torch.frombuffer(
+            bytearray((cpp_results / f"{name}.{kind}").read_bytes()), dtype=torch.float32
+        )
         values = values.reshape(like.shape)
         return values[0].transpose(0, 1) if name == "documents" else values
 
@@ -237,4 +301,6 @@ def test_cpp_line(name, cpp_results):
     exact = dict(zip(here.names, here.step("ours"), strict=True))
     for a, gradient in found.items():
         largest = exact[a].abs().max().item()
-        torch.testing.assert_close(gradient, exact[a], rtol=0, atol=1e-5 * largest, msg=lambda text, a=a: f"d{a}: {text}")
+        torch.testing.assert_close(
+            gradient, exact[a], rtol=0, atol=1e-5 * largest, msg=lambda text, a=a: f"d{a}: {text}"
+        )

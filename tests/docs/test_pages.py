@@ -1,4 +1,5 @@
-"""The snippets of README.md and docs/maps.md compile and run as they stand there, and the files that they link exist."""
+"""The snippets of README.md and docs/maps.md compile and run as they stand there, and the files
+that they link exist."""
 
 import os
 import re
@@ -14,12 +15,15 @@ PAGES = [ROOT / "README.md", ROOT / "docs/maps.md"]
 def snippets(language):
     found = []
     for page in PAGES:
-        found += re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+        found += re.findall(
+            rf"^```{language}\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL
+        )
     return found
 
 
 def program(snippet):
-    """A snippet with a main() is a program; of any other, the includes go to the top and the rest into a main()."""
+    """A snippet with a main() is a program; of any other, the includes go to the top and the rest
+    into a main()."""
     if "int main(" in snippet:
         return snippet
     lines = snippet.splitlines()
@@ -29,7 +33,9 @@ def program(snippet):
 
 
 def check(command):
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False, env=os.environ)
+    done = subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, check=False, env=os.environ
+    )
     assert done.returncode == 0, f"{done.stdout}{done.stderr}"
 
 
@@ -43,7 +49,21 @@ def test_cpp_snippet(number, tmp_path):
     source.write_text(program(snippets("cpp")[number]))
     core = ROOT / "build/release/src/core"
     libraries = ["-L", core, "-lregard_tbb", "-lregard", "-lhwy", "-ltbb", "-pthread"]
-    check(["c++", "-std=c++20", "-Wall", "-Wextra", "-Werror", "-I", ROOT / "include", source, "-o", binary, *libraries])
+    check(
+        [
+            "c++",
+            "-std=c++20",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-I",
+            ROOT / "include",
+            source,
+            "-o",
+            binary,
+            *libraries,
+        ]
+    )
     check([binary])
 
 
@@ -58,5 +78,7 @@ def test_python_snippet(number, tmp_path):
 def test_linked_files_exist(page):
     text = page.read_text()
     targets = re.findall(r"\]\(([^)#\s]+)\)", text) + re.findall(r'src="([^"]+)"', text)
-    missing = [target for target in targets if "://" not in target and not (page.parent / target).exists()]
+    missing = [
+        target for target in targets if "://" not in target and not (page.parent / target).exists()
+    ]
     assert targets and not missing

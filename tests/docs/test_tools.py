@@ -1,4 +1,5 @@
-"""What `./dev` offers beside tests works: the linter finds nothing in the Python code, and a benchmark runs to its end."""
+"""What `./dev` offers beside tests works: the linter finds nothing in the Python code, and a
+benchmark runs to its end."""
 
 import json
 import subprocess
@@ -8,7 +9,9 @@ from tree import ROOT
 
 
 def run(*command):
-    return subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=False
+    )
 
 
 def test_ruff_finds_nothing():

@@ -8,7 +8,18 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 def files(*patterns):
     listed = subprocess.run(
-        ["git", "-C", ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *patterns],
+        [
+            "git",
+            "-C",
+            ROOT,
+            "ls-files",
+            "-z",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+            "--",
+            *patterns,
+        ],
         capture_output=True,
         text=True,
         check=True,

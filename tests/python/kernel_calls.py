@@ -1,11 +1,17 @@
-"""Counts what really ran, as PyTorch's profiler sees it: kernels of Regard, and PyTorch's own attention."""
+"""Counts what really ran, as PyTorch's profiler sees it: kernels of Regard, and PyTorch's own
+attention."""
 
 import contextlib
 from dataclasses import dataclass
 
 from torch.profiler import ProfilerActivity, profile
 
-_FORWARD = ("regard::attention", "regard::_attend", "regard::_attend_for_gradients", "regard::_forward")
+_FORWARD = (
+    "regard::attention",
+    "regard::_attend",
+    "regard::_attend_for_gradients",
+    "regard::_forward",
+)
 _BACKWARD = ("regard::attention_backward", "regard::_attend_backward", "regard::_backward")
 
 

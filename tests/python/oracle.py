@@ -1,18 +1,24 @@
-"""Attention from its formula, in float64, with dense boolean and bias matrices that the tests build themselves.
+"""Attention from its formula, in float64, with dense boolean and bias matrices that the tests build
+themselves.
 
-Nothing here calls Regard: masks are boolean arrays made from the definitions below, not from regard's mask values.
-"""
+Nothing here calls Regard: masks are boolean arrays made from the definitions below, not from
+regard's mask values."""
 
 import math
 
 import torch
 
-EPS = {torch.float32: 2.0**-23, torch.bfloat16: 2.0**-7, torch.float16: 2.0**-10, torch.float64: 2.0**-52}
+EPS = {
+    torch.float32: 2.0**-23,
+    torch.bfloat16: 2.0**-7,
+    torch.float16: 2.0**-10,
+    torch.float64: 2.0**-52,
+}
 
 
 def attention(q, k, v, allowed=None, bias=None, scale=None, softcap=0.0, kept=None):
-    """(out, lse) for (batch, heads, seq, dim). Differentiable; whatever the inputs' dtype, computed in float64. `kept` is what dropout
-    multiplies each weight with."""
+    """(out, lse) for (batch, heads, seq, dim). Differentiable; whatever the inputs' dtype, computed
+    in float64. `kept` is what dropout multiplies each weight with."""
     q, k, v = q.double(), k.double(), v.double()
     group = q.shape[1] // k.shape[1] if k.shape[1] else 1
     k, v = (x.repeat_interleave(group, 1) for x in (k, v))
@@ -82,7 +88,11 @@ def documents(cu_q, cu_k, total_q, total_k, inner=lambda len_q, len_k: True):
 
 def _distances(len_q, len_k, offset=None):
     """What each query is ahead of each key by."""
-    return torch.arange(len_q)[:, None] + (len_k - len_q if offset is None else offset) - torch.arange(len_k)
+    return (
+        torch.arange(len_q)[:, None]
+        + (len_k - len_q if offset is None else offset)
+        - torch.arange(len_k)
+    )
 
 
 def dilated(len_q, len_k, left, right, dilations, offset=None):
@@ -122,7 +132,8 @@ def around(centres, len_k, width):
 
 
 def score_size(q, k, scale=None, **_):
-    """The largest sum of absolute terms of a score: a rounding of that size moves a weight by as much."""
+    """The largest sum of absolute terms of a score: a rounding of that size moves a weight by as
+    much."""
     k = k.repeat_interleave(q.shape[1] // k.shape[1], 1) if k.shape[1] else k
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else abs(scale)
     return _largest(q.double().abs() @ k.double().abs().transpose(-1, -2)) * scale
@@ -133,18 +144,26 @@ def _largest(x):
 
 
 def _roundings(dtype, q, k, options):
-    return EPS[dtype] + EPS[torch.float64 if dtype is torch.float64 else torch.float32] * score_size(q, k, **options) / 4
+    return (
+        EPS[dtype]
+        + EPS[torch.float64 if dtype is torch.float64 else torch.float32]
+        * score_size(q, k, **options)
+        / 4
+    )
 
 
 def check_forward(actual, q, k, v, **options):
-    """At most twice the error of standard attention in the same dtype, or four roundings (of a score too) of max|v|."""
+    """At most twice the error of standard attention in the same dtype, or four roundings (of a
+    score too) of max|v|."""
     expected, _ = attention(q, k, v, **options)
     usual = _largest(standard(q, k, v, **options).double() - expected)
     bar = max(2 * usual, 4 * _roundings(q.dtype, q, k, options) * _largest(v))
     error = _largest(actual.double() - expected)
     assert actual.dtype == q.dtype
     assert actual.shape == expected.shape
-    assert error <= bar, f"forward error {error:.3g} above the bar {bar:.3g} (standard attention: {usual:.3g})"
+    assert error <= bar, (
+        f"forward error {error:.3g} above the bar {bar:.3g} (standard attention: {usual:.3g})"
+    )
 
 
 def gradients(function, inputs, d_out, dtype=None):
@@ -155,8 +174,9 @@ def gradients(function, inputs, d_out, dtype=None):
 
 
 def check_gradients(actual, inputs, d_out, make):
-    """At most three times the error of standard attention's autograd, or twelve roundings of what its sums add up. `make(q, k, v,
-    [bias,] f)` calls f, the oracle or standard attention, with the options under test."""
+    """At most three times the error of standard attention's autograd, or twelve roundings of what
+    its sums add up. `make(q, k, v, [bias,] f)` calls f, the oracle or standard attention, with the
+    options under test."""
     seen = {}  # what arrived at the oracle, in its layout, and the gradient that came back to it
 
     def exact(q, k, v, **options):
@@ -171,18 +191,24 @@ def check_gradients(actual, inputs, d_out, make):
     roundings = _roundings(inputs[0].dtype, seen["q"], seen["k"], seen["options"])
     if len(inputs) > 3:
         sizes = (*sizes[:3], _largest(_summed_to(sizes[3], inputs[3].shape)))
-    for name, a, e, u, x, size in zip(("query", "key", "value", "bias"), actual, expected, usual, inputs, sizes, strict=False):
+    for name, a, e, u, x, size in zip(
+        ("query", "key", "value", "bias"), actual, expected, usual, inputs, sizes, strict=False
+    ):
         if e is None:
             continue
         assert a.shape == x.shape, name
         usual_error = _largest((u.double() - e).nan_to_num(0.0))
         bar = max(3 * usual_error, 12 * roundings * size)
         error = _largest(a.double() - e)
-        assert error <= bar, f"gradient of {name}: error {error:.3g} above the bar {bar:.3g} (standard attention: {usual_error:.3g})"
+        assert error <= bar, (
+            f"gradient of {name}: error {error:.3g} above the bar {bar:.3g} (standard attention:"
+            f" {usual_error:.3g})"
+        )
 
 
 def _gradient_terms(q, k, v, d_out, allowed=None, bias=None, scale=None, softcap=0.0, kept=None):
-    """For query, key and value the largest sum of absolute terms in an element of the gradient; for a bias those of a dense one."""
+    """For query, key and value the largest sum of absolute terms in an element of the gradient; for
+    a bias those of a dense one."""
     q, k, v, d_out = (x.detach().double() for x in (q, k, v, d_out))
     columns = torch.eye(k.shape[2], dtype=torch.float64).expand(*k.shape[:2], -1, -1)
     weights = attention(q, k, columns, allowed, bias, scale, softcap)[0].detach()

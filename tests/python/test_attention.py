@@ -1,4 +1,5 @@
-"""regard.attention beside the oracle: dtypes, shapes, scale, softcap, lse, bias, and their gradients."""
+"""regard.attention beside the oracle: dtypes, shapes, scale, softcap, lse, bias, and their
+gradients."""
 
 import oracle
 import pytest
@@ -42,7 +43,9 @@ def test_gradients(shape, dtype):
     oracle.check_gradients(actual, inputs, d_out, lambda q, k, v, f: f(q, k, v, allowed=allowed))
 
 
-@pytest.mark.parametrize("options", [dict(scale=0.3), dict(softcap=1.5), dict(scale=2.0, softcap=0.7)], ids=str)
+@pytest.mark.parametrize(
+    "options", [dict(scale=0.3), dict(softcap=1.5), dict(scale=2.0, softcap=0.7)], ids=str
+)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_scale_and_softcap(options, dtype):
     inputs = draw(SHAPES["grouped"], dtype)
@@ -68,8 +71,14 @@ def test_lse_and_the_gradient_through_it(dtype):
         return (pair[0] * d_out).sum() + (pair[1] * d_lse).sum()
 
     one = torch.ones((), dtype=dtype)
-    actual = oracle.gradients(lambda *x: weighed(regard.attention(*x, mask=regard.causal(0), return_lse=True)), inputs, one)
-    wanted = oracle.gradients(lambda *x: weighed(oracle.attention(*x, allowed=allowed)), inputs, one, torch.float64)
+    actual = oracle.gradients(
+        lambda *x: weighed(regard.attention(*x, mask=regard.causal(0), return_lse=True)),
+        inputs,
+        one,
+    )
+    wanted = oracle.gradients(
+        lambda *x: weighed(oracle.attention(*x, allowed=allowed)), inputs, one, torch.float64
+    )
     for a, e in zip(actual, wanted, strict=True):
         torch.testing.assert_close(a.double(), e, rtol=1e-4, atol=1e-5)
 
@@ -92,7 +101,18 @@ def test_half_precision_gives_float32_lse():
     torch.testing.assert_close(lse.double(), oracle.attention(q, k, v)[1], rtol=1e-2, atol=1e-2)
 
 
-BIASES = [(2, 6, 19, 70), (1, 6, 19, 70), (2, 1, 19, 70), (6, 1, 1), (19, 70), (70,), (2, 1, 1, 70), (1, 1, 19, 1), (1,), ()]
+BIASES = [
+    (2, 6, 19, 70),
+    (1, 6, 19, 70),
+    (2, 1, 19, 70),
+    (6, 1, 1),
+    (19, 70),
+    (70,),
+    (2, 1, 1, 70),
+    (1, 1, 19, 1),
+    (1,),
+    (),
+]
 
 
 @pytest.mark.parametrize("shape", BIASES, ids=str)
@@ -118,13 +138,18 @@ def test_bias_alone_may_need_a_gradient():
 def test_finite_bias_however_low_is_no_mask():
     q, k, v = draw((1, 1, 1, 3, 5, 8, 8), torch.float32)
     bias = torch.full((3, 5), torch.finfo(torch.float32).min)
-    torch.testing.assert_close(regard.attention(q, k, v, bias=bias), v.mean(-2, keepdim=True).expand(1, 1, 3, 8))
+    torch.testing.assert_close(
+        regard.attention(q, k, v, bias=bias), v.mean(-2, keepdim=True).expand(1, 1, 3, 8)
+    )
 
 
 @pytest.mark.parametrize("needs", [(1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 0, 1), (0, 1, 1)], ids=str)
 @pytest.mark.parametrize("options", [{}, dict(softcap=2.0)], ids=str)
 def test_only_the_gradients_that_are_needed(needs, options):
-    inputs = [x.requires_grad_(bool(need)) for x, need in zip(draw(SHAPES["square"], torch.float64), needs, strict=True)]
+    inputs = [
+        x.requires_grad_(bool(need))
+        for x, need in zip(draw(SHAPES["square"], torch.float64), needs, strict=True)
+    ]
     wanted = [x for x in inputs if x.requires_grad]
     actual = torch.autograd.grad(regard.attention(*inputs, **options).square().sum(), wanted)
     expected = torch.autograd.grad(oracle.attention(*inputs, **options)[0].square().sum(), wanted)

@@ -18,7 +18,12 @@ def test_autocast(dtype, options, needs_grad):
     assert torch.equal(out, expected)
     if needs_grad:
         d_out = torch.randn_like(out)
-        for x, a, b in zip(inputs, torch.autograd.grad(out, inputs, d_out), torch.autograd.grad(expected, lowered, d_out), strict=True):
+        for x, a, b in zip(
+            inputs,
+            torch.autograd.grad(out, inputs, d_out),
+            torch.autograd.grad(expected, lowered, d_out),
+            strict=True,
+        ):
             assert a.dtype == x.dtype and torch.equal(a, b.float())
 
 

@@ -1,4 +1,5 @@
-"""Autograd's own checks: gradcheck, double backward, forward mode, checkpointing, saved-tensor hooks, no_grad, inference mode."""
+"""Autograd's own checks: gradcheck, double backward, forward mode, checkpointing, saved-tensor
+hooks, no_grad, inference mode."""
 
 import pytest
 import regard
@@ -30,13 +31,20 @@ def test_gradcheck(name):
 @pytest.mark.parametrize("shape", [(2, 4, 5, 7), (4, 1, 7), (2, 1, 5, 1), (7,)], ids=str)
 def test_gradcheck_with_bias(shape):
     bias = torch.randn(shape, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda q, k, v, b: regard.attention(q, k, v, bias=b, softcap=2.0), (*draw(), bias))
+    assert torch.autograd.gradcheck(
+        lambda q, k, v, b: regard.attention(q, k, v, bias=b, softcap=2.0), (*draw(), bias)
+    )
 
 
 def test_gradcheck_of_packed_documents():
-    inputs = [torch.randn(n, h, 4, dtype=torch.float64, requires_grad=True) for n, h in ((9, 2), (11, 1), (11, 1))]
+    inputs = [
+        torch.randn(n, h, 4, dtype=torch.float64, requires_grad=True)
+        for n, h in ((9, 2), (11, 1), (11, 1))
+    ]
     mask = regard.causal() & regard.documents([0, 4, 9], [0, 3, 11])
-    assert torch.autograd.gradcheck(lambda *x: regard.attention(*x, mask=mask, layout="thd"), inputs)
+    assert torch.autograd.gradcheck(
+        lambda *x: regard.attention(*x, mask=mask, layout="thd"), inputs
+    )
 
 
 @pytest.mark.parametrize("name", OPTIONS)
@@ -45,7 +53,9 @@ def test_double_backward_is_an_error_with_a_name(name):
     out = regard.attention(*inputs, **OPTIONS[name])
     out = out[0] if isinstance(out, tuple) else out
     first = torch.autograd.grad(out.square().sum(), inputs, create_graph=True)
-    plain = torch.autograd.grad(regard.attention(*inputs, **{**OPTIONS[name], "return_lse": False}).square().sum(), inputs)
+    plain = torch.autograd.grad(
+        regard.attention(*inputs, **{**OPTIONS[name], "return_lse": False}).square().sum(), inputs
+    )
     torch.testing.assert_close(first, plain)
     with pytest.raises(RuntimeError, match="regard.attention: double backward"):
         torch.autograd.grad(sum(g.sum() for g in first), inputs)
@@ -73,10 +83,18 @@ def test_forward_mode_is_an_error(options):
     with forward_ad.dual_level():
         regard.attention(q, k, v, **options)
         dual = forward_ad.make_dual(k, torch.ones_like(k))
-        with pytest.raises(RuntimeError, match="regard.attention: forward-mode differentiation is not supported"):
+        with pytest.raises(
+            RuntimeError, match="regard.attention: forward-mode differentiation is not supported"
+        ):
             regard.attention(q, dual, v, **options)
         with pytest.raises(RuntimeError, match="forward-mode"):
-            regard.attention(q, k, v, modifiers=regard.sinks(forward_ad.make_dual(torch.zeros(4), torch.ones(4))), **options)
+            regard.attention(
+                q,
+                k,
+                v,
+                modifiers=regard.sinks(forward_ad.make_dual(torch.zeros(4), torch.ones(4))),
+                **options,
+            )
 
 
 def test_saved_tensors_may_be_moved_away():
@@ -123,4 +141,7 @@ def test_backward_twice_over_a_kept_graph():
     inputs = draw()
     out = regard.attention(*inputs)
     first = torch.autograd.grad(out.sum(), inputs, retain_graph=True)
-    assert all(torch.equal(a, b) for a, b in zip(first, torch.autograd.grad(out.sum(), inputs), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(first, torch.autograd.grad(out.sum(), inputs), strict=True)
+    )

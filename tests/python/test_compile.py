@@ -1,4 +1,5 @@
-"""torch.compile: one graph, the same numbers and gradients as eager, and the kernels of Regard within."""
+"""torch.compile: one graph, the same numbers and gradients as eager, and the kernels of Regard
+within."""
 
 import subprocess
 import sys
@@ -16,12 +17,22 @@ NOT_NEAR = ~regard.window(7, 0)  # Dynamo has no ~ for objects: such a mask is m
 FUNCTIONS = {
     "plain": lambda q, k, v, b: regard.attention(q, k, v),
     "causal": lambda q, k, v, b: regard.attention(q, k, v, mask=regard.causal()),
-    "window": lambda q, k, v, b: regard.attention(q, k, v, mask=regard.causal() & (regard.window(4, 0) | NOT_NEAR)),
-    "key lengths": lambda q, k, v, b: regard.attention(q, k, v, mask=regard.key_lengths(torch.tensor([23, 9]))),
+    "window": lambda q, k, v, b: regard.attention(
+        q, k, v, mask=regard.causal() & (regard.window(4, 0) | NOT_NEAR)
+    ),
+    "key lengths": lambda q, k, v, b: regard.attention(
+        q, k, v, mask=regard.key_lengths(torch.tensor([23, 9]))
+    ),
     "boolean mask": lambda q, k, v, b: regard.attention(q, k, v, mask=b > 0),
-    "bias, softcap, scale": lambda q, k, v, b: regard.attention(q, k, v, bias=b, softcap=2.0, scale=0.5),
-    "lse": lambda q, k, v, b: torch.cat([x.flatten() for x in regard.attention(q, k, v, return_lse=True)]),
-    "bshd": lambda q, k, v, b: regard.attention(*(x.transpose(1, 2) for x in (q, k, v)), layout="bshd"),
+    "bias, softcap, scale": lambda q, k, v, b: regard.attention(
+        q, k, v, bias=b, softcap=2.0, scale=0.5
+    ),
+    "lse": lambda q, k, v, b: torch.cat(
+        [x.flatten() for x in regard.attention(q, k, v, return_lse=True)]
+    ),
+    "bshd": lambda q, k, v, b: regard.attention(
+        *(x.transpose(1, 2) for x in (q, k, v)), layout="bshd"
+    ),
     "five dimensions": lambda q, k, v, b: regard.attention(q[None], k[None], v[None], bias=b),
     "broadcast batch": lambda q, k, v, b: regard.attention(q, k[:1], v[:1]),
 }
@@ -69,7 +80,11 @@ def test_lengths_may_change():
         inputs = [torch.randn(2, 4, n, 8, requires_grad=True) for _ in range(3)]
         out, expected = compiled(*inputs, None), FUNCTIONS["causal"](*inputs, None)
         assert torch.equal(out, expected)
-        for a, e in zip(torch.autograd.grad(out.sum(), inputs), torch.autograd.grad(expected.sum(), inputs), strict=True):
+        for a, e in zip(
+            torch.autograd.grad(out.sum(), inputs),
+            torch.autograd.grad(expected.sum(), inputs),
+            strict=True,
+        ):
             assert torch.equal(a, e)
 
 
@@ -82,7 +97,11 @@ def test_autocast_within():
     out = torch.compile(function, fullgraph=True, backend="aot_eager")(*inputs)
     expected = function(*inputs)
     assert out.dtype == torch.bfloat16 and torch.equal(out, expected)
-    for a, e in zip(torch.autograd.grad(out.sum(), inputs), torch.autograd.grad(expected.sum(), inputs), strict=True):
+    for a, e in zip(
+        torch.autograd.grad(out.sum(), inputs),
+        torch.autograd.grad(expected.sum(), inputs),
+        strict=True,
+    ):
         assert a.dtype == torch.float32 and torch.equal(a, e)
 
 
@@ -105,7 +124,8 @@ def test_torch_export():
     assert torch.equal(program.module()(*inputs), Module()(*inputs))
 
 
-# What a user runs: inductor, in a process of its own, so that nothing compiled or imported before helps.
+# What a user runs: inductor, in a process of its own, so that nothing compiled or imported before
+# helps.
 FRESH = """
     import torch
     import regard
@@ -138,5 +158,10 @@ FRESH = """
 
 
 def test_enabled_in_a_fresh_process():
-    run = subprocess.run([sys.executable, "-c", textwrap.dedent(FRESH)], capture_output=True, text=True, cwd=__file__.rsplit("/", 1)[0])
+    run = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(FRESH)],
+        capture_output=True,
+        text=True,
+        cwd=__file__.rsplit("/", 1)[0],
+    )
     assert run.returncode == 0 and run.stdout.endswith("the same\n"), run.stderr[-3000:]

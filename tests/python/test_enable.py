@@ -1,4 +1,5 @@
-"""regard.enable(): gradients with and without it on every road, counting that Regard was really called; what goes to PyTorch, and why."""
+"""regard.enable(): gradients with and without it on every road, counting that Regard was really
+called; what goes to PyTorch, and why."""
 
 import subprocess
 import sys
@@ -24,7 +25,9 @@ INPUTS = {  # query, key, value, attn_mask
 
 
 def draw(name, dtype=torch.float64):
-    return [None if s is None else torch.randn(s, dtype=dtype, requires_grad=True) for s in INPUTS[name]]
+    return [
+        None if s is None else torch.randn(s, dtype=dtype, requires_grad=True) for s in INPUTS[name]
+    ]
 
 
 def sdpa(*inputs, **options):
@@ -86,7 +89,9 @@ def test_checkpointing(name, reentrant):
     with regard.enabled(), kernel_calls() as calls:
         out = checkpoint(sdpa, *leaves, use_reentrant=reentrant)
         out.sum().backward()
-    assert calls.forward >= 2 and calls.backward >= 1 and calls.pytorch == 0  # forward again in backward
+    assert (
+        calls.forward >= 2 and calls.backward >= 1 and calls.pytorch == 0
+    )  # forward again in backward
     assert not regard.report().declined
     torch.testing.assert_close(out, expected)
     torch.testing.assert_close(tuple(x.grad for x in leaves if x is not None), wanted)
@@ -110,13 +115,19 @@ def test_torch_func_stays_with_pytorch_and_keeps_its_gradients():
 
 
 def test_forward_mode_stays_with_pytorch():
-    """Regard's operators have no tangents: served here, the call would lose them without an error."""
+    """Regard's operators have no tangents: served here, the call would lose them without an
+    error."""
     q, k, v, _ = (x if x is None else x.detach() for x in draw("plain"))
-    tangent, bias = torch.randn_like(q), torch.zeros(9, 13, dtype=q.dtype, requires_grad=True)  # with which PyTorch has forward mode
+    tangent, bias = (
+        torch.randn_like(q),
+        torch.zeros(9, 13, dtype=q.dtype, requires_grad=True),
+    )  # with which PyTorch has forward mode
 
     def derivative():
         with forward_ad.dual_level():
-            return forward_ad.unpack_dual(sdpa(forward_ad.make_dual(q, tangent), k, v, bias)).tangent.detach()
+            return forward_ad.unpack_dual(
+                sdpa(forward_ad.make_dual(q, tangent), k, v, bias)
+            ).tangent.detach()
 
     expected = derivative()
     regard.report(reset=True)
@@ -154,8 +165,12 @@ def test_parameters_and_subclasses():
     expected = sdpa(q, k, v, None)
     regard.report(reset=True)
     with regard.enabled():
-        torch.testing.assert_close(sdpa(*(torch.nn.Parameter(x.detach()) for x in (q, k, v)), None), expected)
-        torch.testing.assert_close(torch.Tensor(sdpa(*(x.detach().as_subclass(Named) for x in (q, k, v)), None)), expected)
+        torch.testing.assert_close(
+            sdpa(*(torch.nn.Parameter(x.detach()) for x in (q, k, v)), None), expected
+        )
+        torch.testing.assert_close(
+            torch.Tensor(sdpa(*(x.detach().as_subclass(Named) for x in (q, k, v)), None)), expected
+        )
     assert regard.report() == (2, {})
 
 
@@ -166,9 +181,15 @@ def _x(*shape, dtype=torch.float32):
 Q = (2, 4, 9, 8)
 DECLINED = {
     "head dim outside 1 to 512": ((_x(1, 1, 3, 600),) * 3, {}),
-    "value's head dim outside 1 to 2048": ((_x(1, 1, 3, 16), _x(1, 1, 3, 16), _x(1, 1, 3, 2100)), {}),
+    "value's head dim outside 1 to 2048": (
+        (_x(1, 1, 3, 16), _x(1, 1, 3, 16), _x(1, 1, 3, 2100)),
+        {},
+    ),
     "heads that do not divide": ((_x(*Q), _x(2, 2, 9, 8), _x(2, 1, 9, 8)), dict(enable_gqa=True)),
-    "attn_mask together with is_causal": ((_x(*Q),) * 3, dict(attn_mask=torch.rand(9, 9) > 0.3, is_causal=True)),
+    "attn_mask together with is_causal": (
+        (_x(*Q),) * 3,
+        dict(attn_mask=torch.rand(9, 9) > 0.3, is_causal=True),
+    ),
 }
 
 
@@ -249,7 +270,8 @@ def test_the_fast_path_of_multihead_attention_is_as_it_was(before):
         torch.backends.mha.set_fastpath_enabled(was)
 
 
-# The road that loses gradients without an error is compile (None) and func.grad (0) in a process where nothing ran before.
+# The road that loses gradients without an error is compile (None) and func.grad (0) in a process
+# where nothing ran before.
 FRESH = """
     import torch
     import torch.nn.functional as F
@@ -283,5 +305,10 @@ FRESH = """
 @pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
 def test_gradients_in_a_fresh_process(backend):
     program = textwrap.dedent(FRESH).replace("BACKEND", backend)
-    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=__file__.rsplit("/", 1)[0])
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        cwd=__file__.rsplit("/", 1)[0],
+    )
     assert run.returncode == 0 and run.stdout.endswith("the same\n"), run.stderr[-3000:]

@@ -1,5 +1,5 @@
-"""Dropout under regard.enable(): the seed follows torch's default generator on every road; values and gradients are those of the mask that
-the seed stands for."""
+"""Dropout under regard.enable(): the seed follows torch's default generator on every road; values
+and gradients are those of the mask that the seed stands for."""
 
 import math
 import subprocess
@@ -66,9 +66,13 @@ def test_bias_and_its_gradient():
     torch.manual_seed(5)
     regard.report(reset=True)
     with regard.enabled():
-        gradients = oracle.gradients(lambda q, k, v, bias: sdpa(q, k, v, attn_mask=bias), inputs, d_out)
+        gradients = oracle.gradients(
+            lambda q, k, v, bias: sdpa(q, k, v, attn_mask=bias), inputs, d_out
+        )
     assert regard.report() == (1, {})
-    oracle.check_gradients(gradients, inputs, d_out, lambda q, k, v, bias, f: f(q, k, v, bias=bias, kept=mask))
+    oracle.check_gradients(
+        gradients, inputs, d_out, lambda q, k, v, bias, f: f(q, k, v, bias=bias, kept=mask)
+    )
 
 
 RANKS = {  # query, key, value, and the scores that they broadcast to
@@ -144,7 +148,11 @@ def test_nothing_and_everything_dropped(p):
         out = F.scaled_dot_product_attention(q, k, v, dropout_p=p)
         expected = F.scaled_dot_product_attention(q, k, v) * (1 - p)
     torch.testing.assert_close(out, expected)
-    for a, b in zip(torch.autograd.grad(out.sum(), (q, k, v)), torch.autograd.grad(expected.sum(), (q, k, v)), strict=True):
+    for a, b in zip(
+        torch.autograd.grad(out.sum(), (q, k, v)),
+        torch.autograd.grad(expected.sum(), (q, k, v)),
+        strict=True,
+    ):
         torch.testing.assert_close(a, b)
 
 
@@ -156,7 +164,11 @@ def test_autocast():
     torch.manual_seed(2)
     expected = regard.attention(*(x.bfloat16() for x in inputs), dropout_p=P)
     assert out.dtype == torch.bfloat16 and torch.equal(out, expected)
-    for a, b in zip(torch.autograd.grad(out.sum(), inputs), torch.autograd.grad(expected.sum(), inputs), strict=True):
+    for a, b in zip(
+        torch.autograd.grad(out.sum(), inputs),
+        torch.autograd.grad(expected.sum(), inputs),
+        strict=True,
+    ):
         assert a.dtype == torch.float32 and torch.equal(a, b)
 
 
@@ -171,7 +183,8 @@ def steps(function, inputs):
 
 @pytest.mark.parametrize("reentrant", [False, True])
 def test_checkpointing_replays(reentrant):
-    """The forward pass runs again in backward, with the mask that it had: else gradients would be those of another one."""
+    """The forward pass runs again in backward, with the mask that it had: else gradients would be
+    those of another one."""
     inputs = draw()
     regard.report(reset=True)
     with regard.enabled():
@@ -210,7 +223,8 @@ def test_torch_func_stays_with_pytorch(randomness):
     torch.testing.assert_close(actual, expected, rtol=0, atol=0)
 
 
-# What a user runs: nothing compiled or imported before helps. Compiled code draws the seeds that eager code draws.
+# What a user runs: nothing compiled or imported before helps. Compiled code draws the seeds that
+# eager code draws.
 FRESH = """
     import torch
     import torch.nn.functional as F
@@ -260,5 +274,10 @@ FRESH = """
 @pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
 def test_compiled_in_a_fresh_process(backend):
     program = textwrap.dedent(FRESH).replace("BACKEND", backend)
-    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=__file__.rsplit("/", 1)[0])
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        cwd=__file__.rsplit("/", 1)[0],
+    )
     assert run.returncode == 0 and run.stdout.endswith("the same\n"), run.stderr[-3000:]

@@ -1,5 +1,6 @@
-"""Under regard.enable(): models of diffusers and timm, tiny, with random weights, which know nothing of Regard. Outputs and gradients are
-those of PyTorch's own attention, and every attention of theirs really ran here."""
+"""Under regard.enable(): models of diffusers and timm, tiny, with random weights, which know
+nothing of Regard. Outputs and gradients are those of PyTorch's own attention, and every attention
+of theirs really ran here."""
 
 import diffusers
 import pytest
@@ -24,7 +25,12 @@ def _unet(padded):
     )  # fmt: skip
     image, text = _x(2, 3, 8, 8), _x(2, 7, 12)
     mask = torch.tensor([[1] * 7, [1] * 4 + [0] * 3]) if padded else None
-    inputs = dict(sample=image, timestep=torch.tensor([3, 50]), encoder_hidden_states=text, encoder_attention_mask=mask)
+    inputs = dict(
+        sample=image,
+        timestep=torch.tensor([3, 50]),
+        encoder_hidden_states=text,
+        encoder_attention_mask=mask,
+    )
     return model, inputs, 8  # self and cross: one block down, one in the middle, two up
 
 
@@ -33,7 +39,15 @@ def _dit():
         num_attention_heads=2, attention_head_dim=8, in_channels=4, out_channels=4, num_layers=2, sample_size=8, patch_size=2,
         num_embeds_ada_norm=10, norm_num_groups=1,
     )  # fmt: skip
-    return model, dict(hidden_states=_x(2, 4, 8, 8), timestep=torch.tensor([3, 50]), class_labels=torch.tensor([1, 2])), 2
+    return (
+        model,
+        dict(
+            hidden_states=_x(2, 4, 8, 8),
+            timestep=torch.tensor([3, 50]),
+            class_labels=torch.tensor([1, 2]),
+        ),
+        2,
+    )
 
 
 def _flux():
@@ -42,12 +56,25 @@ def _flux():
         in_channels=4, num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2, joint_attention_dim=12,
         pooled_projection_dim=12, axes_dims_rope=(4, 4, 8),
     )  # fmt: skip
-    inputs = dict(hidden_states=_x(2, 16, 4), encoder_hidden_states=_x(2, 7, 12), pooled_projections=_x(2, 12))
-    return model, dict(inputs, timestep=torch.tensor([0.3, 0.5]), img_ids=torch.rand(16, 3) * 4, txt_ids=torch.zeros(7, 3)), 2
+    inputs = dict(
+        hidden_states=_x(2, 16, 4), encoder_hidden_states=_x(2, 7, 12), pooled_projections=_x(2, 12)
+    )
+    return (
+        model,
+        dict(
+            inputs,
+            timestep=torch.tensor([0.3, 0.5]),
+            img_ids=torch.rand(16, 3) * 4,
+            txt_ids=torch.zeros(7, 3),
+        ),
+        2,
+    )
 
 
 def _vit(**options):
-    model = VisionTransformer(img_size=16, patch_size=4, embed_dim=32, depth=2, num_heads=4, num_classes=5, **options)
+    model = VisionTransformer(
+        img_size=16, patch_size=4, embed_dim=32, depth=2, num_heads=4, num_classes=5, **options
+    )
     return model, dict(x=_x(2, 3, 16, 16)), 2
 
 
@@ -88,7 +115,8 @@ def test_outputs_and_gradients_are_pytorchs(name):
 
 
 def test_dropout_of_timm(monkeypatch):
-    """Beside timm's own attention in plain PyTorch, which is made to drop the weights that Regard drops."""
+    """Beside timm's own attention in plain PyTorch, which is made to drop the weights that Regard
+    drops."""
     model, inputs, count = _vit(attn_drop_rate=0.3)
     model.double().train()
     regard.report(reset=True)

@@ -1,5 +1,5 @@
-"""Under regard.enable(): nn.MultiheadAttention and nn.Transformer*, whose fast path must not pass it by; every sample of PyTorch's own
-tests of scaled_dot_product_attention."""
+"""Under regard.enable(): nn.MultiheadAttention and nn.Transformer*, whose fast path must not pass
+it by; every sample of PyTorch's own tests of scaled_dot_product_attention."""
 
 import math
 
@@ -33,7 +33,11 @@ def _encoder(**options):
 def _decoder():
     layer = torch.nn.TransformerDecoderLayer(16, 4, 24, dropout=0.0, batch_first=True)
     module = torch.nn.TransformerDecoder(layer, 2)
-    return module, lambda x: module(x, x.flip(1), tgt_mask=torch.nn.Transformer.generate_square_subsequent_mask(7, dtype=x.dtype))
+    return module, lambda x: module(
+        x,
+        x.flip(1),
+        tgt_mask=torch.nn.Transformer.generate_square_subsequent_mask(7, dtype=x.dtype),
+    )
 
 
 def _transformer():
@@ -103,19 +107,25 @@ def test_dropout_of_multihead_attention_in_training():
         gradients = torch.autograd.grad(out.square().sum(), leaves)
     assert regard.report() == (1, {})
     assert calls.forward == 1 and calls.backward == 1 and calls.pytorch == 0
-    q, k, v = (x.unflatten(-1, (4, 4)).transpose(1, 2) for x in F.linear(x, module.in_proj_weight, module.in_proj_bias).chunk(3, -1))
+    q, k, v = (
+        x.unflatten(-1, (4, 4)).transpose(1, 2)
+        for x in F.linear(x, module.in_proj_weight, module.in_proj_bias).chunk(3, -1)
+    )
     weights = torch.softmax(q @ k.mT / math.sqrt(4), -1) * mask
     expected = module.out_proj((weights @ v).transpose(1, 2).flatten(-2))
     torch.testing.assert_close(out, expected)
     torch.testing.assert_close(gradients, torch.autograd.grad(expected.square().sum(), leaves))
     with regard.enabled():
         module.eval()
-        torch.testing.assert_close(module(x, x, x, need_weights=False)[0], module(x, x, x, need_weights=True)[0])
+        torch.testing.assert_close(
+            module(x, x, x, need_weights=False)[0], module(x, x, x, need_weights=True)[0]
+        )
 
 
 @pytest.mark.parametrize("reentrant", [False, True])
 def test_dropout_of_encoder_layers_in_training(reentrant):
-    """Attention and PyTorch's other dropouts draw from one generator: a seed replays a whole model, under checkpoints too."""
+    """Attention and PyTorch's other dropouts draw from one generator: a seed replays a whole model,
+    under checkpoints too."""
     layer = torch.nn.TransformerEncoderLayer(16, 4, 24, dropout=0.3, batch_first=True)
     module = torch.nn.TransformerEncoder(layer, 2).double()
     x = torch.randn(2, 7, 16, dtype=torch.float64, requires_grad=True)
@@ -133,7 +143,9 @@ def test_dropout_of_encoder_layers_in_training(reentrant):
     with regard.enabled(), kernel_calls() as calls:
         first = run(module, 5)
         assert regard.report() == (2, {})
-        again = run(lambda x: checkpoint_sequential(list(module.layers), 2, x, use_reentrant=reentrant), 5)
+        again = run(
+            lambda x: checkpoint_sequential(list(module.layers), 2, x, use_reentrant=reentrant), 5
+        )
         other = run(module, 6)
     assert not regard.report().declined and calls.backward == 6 and calls.pytorch == 0
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
@@ -144,15 +156,23 @@ def test_dropout_of_encoder_layers_in_training(reentrant):
 SDPA = next(op for op in op_db if op.name == "nn.functional.scaled_dot_product_attention")
 
 
-def _formula(q, k, v, mask=None, attn_mask=None, is_causal=False, scale=None, enable_gqa=False, dropout_p=0.0):
+def _formula(
+    q, k, v, mask=None, attn_mask=None, is_causal=False, scale=None, enable_gqa=False, dropout_p=0.0
+):
     """What PyTorch documents, with the dropout mask given."""
     if enable_gqa:
         k, v = (x.repeat_interleave(q.shape[-3] // x.shape[-3], -3) for x in (k, v))
     scores = q @ k.mT * (1 / math.sqrt(q.shape[-1]) if scale is None else scale)
     if is_causal:
-        scores = scores.masked_fill(torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1), -math.inf)
+        scores = scores.masked_fill(
+            torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1), -math.inf
+        )
     elif attn_mask is not None:
-        scores = scores.masked_fill(~attn_mask, -math.inf) if attn_mask.dtype is torch.bool else scores + attn_mask
+        scores = (
+            scores.masked_fill(~attn_mask, -math.inf)
+            if attn_mask.dtype is torch.bool
+            else scores + attn_mask
+        )
     weights = torch.softmax(scores, -1)
     return (weights if mask is None else weights * mask.to(weights.dtype)) @ v
 
@@ -165,18 +185,27 @@ def _steps(function, inputs, d_out):
 
 def _check_sample(sample, dtype):
     options, p = sample.kwargs, sample.kwargs.get("dropout_p", 0.0)
-    inputs = [x * 0.1 for x in (sample.input, *sample.args)]  # from up to 9 to where scores do not magnify roundings
-    wide = {name: x.double() if isinstance(x, torch.Tensor) and x.is_floating_point() else x for name, x in options.items()}
+    inputs = [
+        x * 0.1 for x in (sample.input, *sample.args)
+    ]  # from up to 9 to where scores do not magnify roundings
+    wide = {
+        name: x.double() if isinstance(x, torch.Tensor) and x.is_floating_point() else x
+        for name, x in options.items()
+    }
     shape = _formula(*inputs, **options).shape
     torch.manual_seed(11)
     mask = kept(p, drawn_seed(), *shape[:-1], inputs[1].shape[-2]) if p else None
     d_out = torch.randn(shape).to(dtype)
-    exact = _steps(lambda q, k, v: _formula(q, k, v, mask, **wide), [x.double() for x in inputs], d_out)
+    exact = _steps(
+        lambda q, k, v: _formula(q, k, v, mask, **wide), [x.double() for x in inputs], d_out
+    )
     usual = _steps(lambda q, k, v: _formula(q, k, v, mask, **options), inputs, d_out)
     torch.manual_seed(11)
     regard.report(reset=True)
     with regard.enabled():
-        actual = _steps(lambda q, k, v: F.scaled_dot_product_attention(q, k, v, **options), inputs, d_out)
+        actual = _steps(
+            lambda q, k, v: F.scaled_dot_product_attention(q, k, v, **options), inputs, d_out
+        )
     assert regard.report() == (1, {}), sample
     for a, u, e in zip(actual, usual, exact, strict=True):
         size = max(1.0, e.abs().max().item(), *(x.abs().max().item() for x in inputs))
@@ -186,9 +215,13 @@ def _check_sample(sample, dtype):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
 def test_samples_of_pytorchs_own_tests(dtype):
-    """At most three times the error of the formula in the sample's dtype against itself in float64, or a few roundings of the largest
-    element. Samples with dropout are held against the formula under Regard's own mask."""
+    """At most three times the error of the formula in the sample's dtype against itself in float64,
+    or a few roundings of the largest element. Samples with dropout are held against the formula
+    under Regard's own mask."""
     samples = list(SDPA.sample_inputs("cpu", dtype))
-    assert len(samples) == 25 and sum(sample.kwargs.get("dropout_p", 0.0) > 0 for sample in samples) >= 12
+    assert (
+        len(samples) == 25
+        and sum(sample.kwargs.get("dropout_p", 0.0) > 0 for sample in samples) >= 12
+    )
     for sample in samples:
         _check_sample(sample, dtype)

@@ -35,8 +35,16 @@ WRONG = {
     "nan scale": ("scale", (GOOD,) * 3, dict(scale=float("nan"))),
     "key lengths of another batch": ("lengths", (GOOD,) * 3, dict(mask=regard.key_lengths([5]))),
     "key lengths past the end": ("lengths", (GOOD,) * 3, dict(mask=regard.key_lengths([5, 6]))),
-    "cu_seqlens that fall": ("cu_q", (x(6, 4, 8),) * 3, dict(layout="thd", mask=regard.documents([0, 4, 2]))),
-    "cu_seqlens past the end": ("cu_q", (x(6, 4, 8),) * 3, dict(layout="thd", mask=regard.documents([0, 9]))),
+    "cu_seqlens that fall": (
+        "cu_q",
+        (x(6, 4, 8),) * 3,
+        dict(layout="thd", mask=regard.documents([0, 4, 2])),
+    ),
+    "cu_seqlens past the end": (
+        "cu_q",
+        (x(6, 4, 8),) * 3,
+        dict(layout="thd", mask=regard.documents([0, 9])),
+    ),
     "dropout_p": ("dropout_p", (GOOD,) * 3, dict(dropout_p=1.5)),
 }
 
@@ -46,12 +54,24 @@ WRONG = {
 def test_mistakes_name_their_argument(name, needs_grad):
     argument, inputs, options = WRONG[name]
     if needs_grad:
-        inputs = [t.clone().requires_grad_() if isinstance(t, torch.Tensor) and t.is_floating_point() else t for t in inputs]
+        inputs = [
+            t.clone().requires_grad_()
+            if isinstance(t, torch.Tensor) and t.is_floating_point()
+            else t
+            for t in inputs
+        ]
     with pytest.raises(ValueError, match=argument):
         regard.attention(*inputs, **options)
 
 
-@pytest.mark.parametrize("make", [lambda: regard.window(-2, 0), lambda: regard.key_lengths(3.5), lambda: regard.documents([[0, 1]])])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: regard.window(-2, 0),
+        lambda: regard.key_lengths(3.5),
+        lambda: regard.documents([[0, 1]]),
+    ],
+)
 def test_masks_that_say_nothing(make):
     with pytest.raises(ValueError, match="window|lengths|cu_q"):
         make()
@@ -72,11 +92,16 @@ def test_meta_tensors_have_shapes_only(options):
 
 @pytest.mark.parametrize("needs_grad", [False, True], ids=["no grad", "grad"])
 def test_meta_tensors_broadcast(needs_grad):
-    inputs = [x(*shape).to("meta").requires_grad_(needs_grad) for shape in ((1, 4, 5, 8), (3, 2, 6, 8), (2, 6, 8))]
+    inputs = [
+        x(*shape).to("meta").requires_grad_(needs_grad)
+        for shape in ((1, 4, 5, 8), (3, 2, 6, 8), (2, 6, 8))
+    ]
     out = regard.attention(*inputs)
     assert out.is_meta and out.shape == (3, 4, 5, 8)
     if needs_grad:
-        assert [g.shape for g in torch.autograd.grad(out.sum(), inputs)] == [t.shape for t in inputs]
+        assert [g.shape for g in torch.autograd.grad(out.sum(), inputs)] == [
+            t.shape for t in inputs
+        ]
 
 
 def test_unknown_target():
@@ -92,52 +117,136 @@ NOT_NUMBERS = {
     "window, beyond 64 bits": ("window: left:", lambda: regard.window(2**70, 0)),
     "window, offset": ("window: offset: 0.5", lambda: regard.window(1, 0, 0.5)),
     "blocks, a text": ("block_size: ", lambda: regard.blocks(x(2, 2, dtype=torch.bool), ("a", 2))),
-    "scale, a text": ("scale: 'a'; expected a number", lambda: regard.attention(GOOD, GOOD, GOOD, scale="a")),
+    "scale, a text": (
+        "scale: 'a'; expected a number",
+        lambda: regard.attention(GOOD, GOOD, GOOD, scale="a"),
+    ),
     "scale, too large": (
         r"scale: 1e\+300; expected a number that float32 can hold",
         lambda: regard.attention(GOOD, GOOD, GOOD, scale=1e300),
     ),
-    "scale with a gradient": ("scale: .*temperature", lambda: regard.attention(GOOD, GOOD, GOOD, scale=torch.ones((), requires_grad=True))),
-    "softcap, a text": ("softcap: 'a'; expected a number", lambda: regard.attention(GOOD, GOOD, GOOD, softcap="a")),
-    "plan": ("plan: int; expected what regard.plan", lambda: regard.attention(GOOD, GOOD, GOOD, plan=3)),
-    "modifiers": ("modifiers: int; expected a tuple", lambda: regard.attention(GOOD, GOOD, GOOD, modifiers=3)),
-    "seed, a text": ("seed: 'a'; expected a whole number", lambda: regard.attention(GOOD, GOOD, GOOD, dropout_p=0.5, seed="a")),
-    "seed, two": ("seed: torch.int64, shape", lambda: regard.attention(GOOD, GOOD, GOOD, dropout_p=0.5, seed=torch.tensor([1, 2]))),
-    "bias of 5 dimensions": (r"bias: shape \(1, 1, 1, 5, 5\)", lambda: regard.attention(GOOD, GOOD, GOOD, bias=x(1, 1, 1, 5, 5))),
-    "bias elsewhere": ("bias: on meta; query is on cpu", lambda: regard.attention(GOOD, GOOD, GOOD, bias=x(5, 5).to("meta"))),
-    "key elsewhere": ("key: on meta; query is on cpu", lambda: regard.attention(GOOD, GOOD.to("meta"), GOOD)),
-    "sinks elsewhere": ("modifier, shape .* on meta", lambda: attend(modifiers=regard.sinks(x(4).to("meta")))),
-    "sparse bias": ("bias: a tensor of layout torch.sparse", lambda: attend(bias=x(5, 5).to_sparse())),
+    "scale with a gradient": (
+        "scale: .*temperature",
+        lambda: regard.attention(GOOD, GOOD, GOOD, scale=torch.ones((), requires_grad=True)),
+    ),
+    "softcap, a text": (
+        "softcap: 'a'; expected a number",
+        lambda: regard.attention(GOOD, GOOD, GOOD, softcap="a"),
+    ),
+    "plan": (
+        "plan: int; expected what regard.plan",
+        lambda: regard.attention(GOOD, GOOD, GOOD, plan=3),
+    ),
+    "modifiers": (
+        "modifiers: int; expected a tuple",
+        lambda: regard.attention(GOOD, GOOD, GOOD, modifiers=3),
+    ),
+    "seed, a text": (
+        "seed: 'a'; expected a whole number",
+        lambda: regard.attention(GOOD, GOOD, GOOD, dropout_p=0.5, seed="a"),
+    ),
+    "seed, two": (
+        "seed: torch.int64, shape",
+        lambda: regard.attention(GOOD, GOOD, GOOD, dropout_p=0.5, seed=torch.tensor([1, 2])),
+    ),
+    "bias of 5 dimensions": (
+        r"bias: shape \(1, 1, 1, 5, 5\)",
+        lambda: regard.attention(GOOD, GOOD, GOOD, bias=x(1, 1, 1, 5, 5)),
+    ),
+    "bias elsewhere": (
+        "bias: on meta; query is on cpu",
+        lambda: regard.attention(GOOD, GOOD, GOOD, bias=x(5, 5).to("meta")),
+    ),
+    "key elsewhere": (
+        "key: on meta; query is on cpu",
+        lambda: regard.attention(GOOD, GOOD.to("meta"), GOOD),
+    ),
+    "sinks elsewhere": (
+        "modifier, shape .* on meta",
+        lambda: attend(modifiers=regard.sinks(x(4).to("meta"))),
+    ),
+    "sparse bias": (
+        "bias: a tensor of layout torch.sparse",
+        lambda: attend(bias=x(5, 5).to_sparse()),
+    ),
     "scale, a text of a number": ("scale: '0.5'; expected a number", lambda: attend(scale="0.5")),
     "scale, beyond floats": ("scale: a whole number beyond", lambda: attend(scale=10**400)),
     "softcap, two": ("softcap: Tensor; expected a number", lambda: attend(softcap=torch.ones(2))),
-    "softcap with a gradient": ("softcap: a tensor that requires a gradient", lambda: attend(softcap=torch.nn.Parameter(x()))),
-    "softcap, beyond float32": (r"softcap: 1e\+39; expected a number that float32", lambda: attend(softcap=1e39)),
-    "temperature, below float32": ("temperature: 1e-39; expected a num", lambda: attend(modifiers=regard.temperature(x(4) + 1e-39))),
+    "softcap with a gradient": (
+        "softcap: a tensor that requires a gradient",
+        lambda: attend(softcap=torch.nn.Parameter(x())),
+    ),
+    "softcap, beyond float32": (
+        r"softcap: 1e\+39; expected a number that float32",
+        lambda: attend(softcap=1e39),
+    ),
+    "temperature, below float32": (
+        "temperature: 1e-39; expected a num",
+        lambda: attend(modifiers=regard.temperature(x(4) + 1e-39)),
+    ),
     "sigma, none": ("gaussian: sigma: NoneType", lambda: regard.gaussian(x(5), None)),
-    "sigma with a gradient": ("gaussian: sigma: a tensor that requires", lambda: regard.gaussian(x(5), torch.ones((), requires_grad=True))),
-    "sigma, below float32": ("gaussian.sigma: 1e-25; expected", lambda: attend(modifiers=regard.gaussian(x(1, 1, 5), 1e-25))),
+    "sigma with a gradient": (
+        "gaussian: sigma: a tensor that requires",
+        lambda: regard.gaussian(x(5), torch.ones((), requires_grad=True)),
+    ),
+    "sigma, below float32": (
+        "gaussian.sigma: 1e-25; expected",
+        lambda: attend(modifiers=regard.gaussian(x(1, 1, 5), 1e-25)),
+    ),
     "dropout_p, a text": ("dropout_p: 'a'", lambda: attend(dropout_p="a")),
     "seed without dropout": ("seed: 'a'", lambda: attend(seed="a")),
     "lengths, none": ("lengths: None; expected int32", lambda: regard.key_lengths(None)),
-    "tokens, rows of two lengths": (r"tokens: \[\[0\], \[1, 2\]\]", lambda: regard.global_tokens([[0], [1, 2]])),
-    "blocks, half a row": ("block_size: 1.5", lambda: regard.blocks(x(2, 2, dtype=torch.bool), 1.5)),
+    "tokens, rows of two lengths": (
+        r"tokens: \[\[0\], \[1, 2\]\]",
+        lambda: regard.global_tokens([[0], [1, 2]]),
+    ),
+    "blocks, half a row": (
+        "block_size: 1.5",
+        lambda: regard.blocks(x(2, 2, dtype=torch.bool), 1.5),
+    ),
     "blocks, none": ("block_size: None", lambda: regard.blocks(x(2, 2, dtype=torch.bool), None)),
     "bigbird, seed": ("bigbird: seed: None", lambda: regard.bigbird(seed=None)),
     "t5_bias, a list": ("t5_bias: table: list", lambda: regard.t5_bias([1.0], 5, 5)),
-    "t5_bias, one bucket": ("t5_bias: table: 1 buckets; expected at least 4", lambda: regard.t5_bias(x(1, 4), 5, 5)),
+    "t5_bias, one bucket": (
+        "t5_bias: table: 1 buckets; expected at least 4",
+        lambda: regard.t5_bias(x(1, 4), 5, 5),
+    ),
     "swin_bias, no rows": ("swin_bias: height: 0", lambda: regard.swin_bias(x(9, 4), 0, 2)),
-    "swin_bias, another window's": ("swin_bias: table: 9 entries; expected 15", lambda: regard.swin_bias(x(9, 4), 2, 3)),
-    "codes, beyond int32": ("buckets: from 0 to 4294967296", lambda: codes(buckets=torch.tensor([0, 2**32]))),
-    "codes, booleans": ("query_code: torch.bool", lambda: codes(query_code=torch.ones(5, dtype=torch.bool))),
+    "swin_bias, another window's": (
+        "swin_bias: table: 9 entries; expected 15",
+        lambda: regard.swin_bias(x(9, 4), 2, 3),
+    ),
+    "codes, beyond int32": (
+        "buckets: from 0 to 4294967296",
+        lambda: codes(buckets=torch.tensor([0, 2**32])),
+    ),
+    "codes, booleans": (
+        "query_code: torch.bool",
+        lambda: codes(query_code=torch.ones(5, dtype=torch.bool)),
+    ),
     "codes, shift": ("relative_bias: shift: 4.7", lambda: codes(shift=4.7)),
-    "a function of Python": ("function: apply: function; expected the address", lambda: regard.function(lambda tile: None)),
-    "plan, half a row": ("len_q: 5.5; expected a whole number", lambda: regard.plan(regard.causal(), len_q=5.5, len_k=5)),
+    "a function of Python": (
+        "function: apply: function; expected the address",
+        lambda: regard.function(lambda tile: None),
+    ),
+    "plan, half a row": (
+        "len_q: 5.5; expected a whole number",
+        lambda: regard.plan(regard.causal(), len_q=5.5, len_k=5),
+    ),
     "plan's picture, head": ("head: 9; expected a whole number from 0 to 0", lambda: drawn(head=9)),
     "plan's picture, width": ("width: 0; expected a whole number from 1", lambda: drawn(width=0)),
-    "luong_general, no weight": ("luong_general: weight: NoneType", lambda: regard.luong_general(GOOD, GOOD, GOOD, None)),
-    "luong_location, one dimension": (r"luong_location: query: shape \(8,\)", lambda: regard.luong_location(x(8), GOOD, x(5, 8))),
-    "luong_location, layout": ("luong_location: layout: 'bshd'", lambda: regard.luong_location(GOOD, GOOD, x(5, 8), layout="bshd")),
+    "luong_general, no weight": (
+        "luong_general: weight: NoneType",
+        lambda: regard.luong_general(GOOD, GOOD, GOOD, None),
+    ),
+    "luong_location, one dimension": (
+        r"luong_location: query: shape \(8,\)",
+        lambda: regard.luong_location(x(8), GOOD, x(5, 8)),
+    ),
+    "luong_location, layout": (
+        "luong_location: layout: 'bshd'",
+        lambda: regard.luong_location(GOOD, GOOD, x(5, 8), layout="bshd"),
+    ),
 }
 
 
@@ -146,7 +255,12 @@ def attend(**options):
 
 
 def codes(**changes):
-    good = dict(buckets=torch.zeros(9, dtype=torch.int64), query_code=torch.arange(5), key_code=torch.arange(5), shift=4)
+    good = dict(
+        buckets=torch.zeros(9, dtype=torch.int64),
+        query_code=torch.arange(5),
+        key_code=torch.arange(5),
+        shift=4,
+    )
     return regard.relative_bias(x(3, 4), **(good | changes))
 
 
@@ -166,16 +280,29 @@ def test_numbers_of_other_kinds_are_served():
     ]
     q, k, v = (torch.randn(2, 4, n, 8) for n in (5, 7, 7))
     for mask, same in masks:
-        assert torch.equal(regard.attention(q, k, v, mask=mask), regard.attention(q, k, v, mask=same)), mask
+        assert torch.equal(
+            regard.attention(q, k, v, mask=mask), regard.attention(q, k, v, mask=same)
+        ), mask
     two = torch.tensor(2)
     assert regard.dilated(1, 1, two.numpy()[()]).shown == regard.dilated(1, 1, 2).shown
     assert regard.dilated(1, 1, torch.tensor([2, 3]).numpy()).tensors[0].tolist() == [2, 3]
-    assert regard.blocks(x(3, 4, dtype=torch.bool), two.numpy()[()]).ints == regard.blocks(x(3, 4, dtype=torch.bool), 2).ints
-    kept = [regard.attention(q, k, v, dropout_p=0.5, seed=seed) for seed in (2, two, two.numpy()[()])]
+    assert (
+        regard.blocks(x(3, 4, dtype=torch.bool), two.numpy()[()]).ints
+        == regard.blocks(x(3, 4, dtype=torch.bool), 2).ints
+    )
+    kept = [
+        regard.attention(q, k, v, dropout_p=0.5, seed=seed) for seed in (2, two, two.numpy()[()])
+    ]
     wide = regard.gaussian(x(1, 1, 5), 1e25)  # so wide that it changes nothing
-    assert torch.equal(regard.attention(q, k, v, modifiers=wide), regard.attention(q, k, v, modifiers=regard.multiplier(torch.ones(()))))
+    assert torch.equal(
+        regard.attention(q, k, v, modifiers=wide),
+        regard.attention(q, k, v, modifiers=regard.multiplier(torch.ones(()))),
+    )
     assert torch.equal(kept[0], kept[1]) and torch.equal(kept[0], kept[2])
-    assert torch.equal(regard.attention(q, k, v, modifiers=None, softcap=0, dropout_p=0, scale=1), regard.attention(q, k, v, scale=1.0))
+    assert torch.equal(
+        regard.attention(q, k, v, modifiers=None, softcap=0, dropout_p=0, scale=1),
+        regard.attention(q, k, v, scale=1.0),
+    )
 
 
 @pytest.mark.parametrize("name", NOT_NUMBERS)
@@ -189,7 +316,10 @@ def test_what_is_not_such_a_value(name):
 @pytest.mark.parametrize("heads", [(0, 4), (0, 0)], ids=str)
 @pytest.mark.parametrize("needs_grad", [False, True], ids=["no grad", "grad"])
 def test_no_query_heads(heads, needs_grad):
-    query, key, value = (x(2, h, n, 8).requires_grad_(needs_grad) for h, n in ((heads[0], 5), (heads[1], 7), (heads[1], 7)))
+    query, key, value = (
+        x(2, h, n, 8).requires_grad_(needs_grad)
+        for h, n in ((heads[0], 5), (heads[1], 7), (heads[1], 7))
+    )
     out = regard.attention(query, key, value)
     assert out.shape == (2, 0, 5, 8)
     if needs_grad:
@@ -202,4 +332,6 @@ def test_statistics_of_another_call():
     out, _, statistics = torch.ops.regard.attention(query, query, query, ints, floats, tensors, 0)
     for wrong in (statistics[:1], statistics[:, :1], statistics[:, :, :1], statistics[0]):
         with pytest.raises(ValueError, match="statistics"):
-            torch.ops.regard.attention_backward(out, None, query, query, query, out, wrong, ints, floats, tensors, 0, 0, 7)
+            torch.ops.regard.attention_backward(
+                out, None, query, query, query, out, wrong, ints, floats, tensors, 0, 0, 7
+            )

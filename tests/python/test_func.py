@@ -1,4 +1,5 @@
-"""torch.func: grad, vmap (over each input alone, nested, with bias and masks), and both together."""
+"""torch.func: grad, vmap (over each input alone, nested, with bias and masks), and both
+together."""
 
 import itertools
 
@@ -31,12 +32,18 @@ def test_vjp_through_lse():
     (out, lse), pull = vjp(lambda *x: regard.attention(*x, return_lse=True), *inputs)
     d_out, d_lse = torch.randn_like(out), torch.randn_like(lse)
     leaves = [x.clone().requires_grad_() for x in inputs]
-    expected = torch.autograd.grad(regard.attention(*leaves, return_lse=True), leaves, (d_out, d_lse))
+    expected = torch.autograd.grad(
+        regard.attention(*leaves, return_lse=True), leaves, (d_out, d_lse)
+    )
     torch.testing.assert_close(pull((d_out, d_lse)), expected)
 
 
 @pytest.mark.parametrize("lead", [(), (3,), (2, 3)], ids=str)
-@pytest.mark.parametrize("in_dims", [d for d in itertools.product((0, None, 1), repeat=3) if any(x is not None for x in d)], ids=str)
+@pytest.mark.parametrize(
+    "in_dims",
+    [d for d in itertools.product((0, None, 1), repeat=3) if any(x is not None for x in d)],
+    ids=str,
+)
 def test_vmap(lead, in_dims):
     inputs = []
     for x, d in zip(draw(4, *lead), in_dims, strict=True):
@@ -53,14 +60,22 @@ def test_vmap(lead, in_dims):
 @pytest.mark.parametrize("batched", [True, False])
 def test_per_sample_gradients_with_bias(shape, batched):
     q, k, v = draw(4, 2, 3)
-    bias = torch.randn(4, *shape, dtype=torch.float64) if batched else torch.randn(shape, dtype=torch.float64)
+    bias = (
+        torch.randn(4, *shape, dtype=torch.float64)
+        if batched
+        else torch.randn(shape, dtype=torch.float64)
+    )
 
     def one(q, k, v, bias):
         return loss(q, k, v, bias=bias)
 
-    actual = vmap(grad(one, argnums=(0, 1, 2, 3)), in_dims=(0, 0, 0, 0 if batched else None))(q, k, v, bias)
+    actual = vmap(grad(one, argnums=(0, 1, 2, 3)), in_dims=(0, 0, 0, 0 if batched else None))(
+        q, k, v, bias
+    )
     for i in range(4):
-        leaves = [x.clone().requires_grad_() for x in (q[i], k[i], v[i], bias[i] if batched else bias)]
+        leaves = [
+            x.clone().requires_grad_() for x in (q[i], k[i], v[i], bias[i] if batched else bias)
+        ]
         expected = torch.autograd.grad(one(*leaves), leaves)
         torch.testing.assert_close(tuple(a[i] for a in actual), expected)
 
@@ -99,15 +114,25 @@ def test_dropout_has_the_gradient_of_its_mask():
 
 CODES = dict(query_code=torch.arange(5), key_code=torch.arange(7), shift=4)
 
-ONE_BY_ONE = {  # what cannot become part of the batch: a tensor that may be batched, and the options made of it
-    "sinks": (lambda: torch.randn(4, 3, 2, dtype=torch.float64), lambda x: dict(modifiers=regard.sinks(x))),
-    "temperature": (lambda: torch.rand(4, 3, dtype=torch.float64) + 0.5, lambda x: dict(modifiers=regard.temperature(x))),
+# what cannot become part of the batch: a tensor that may be batched, and the options made of it
+ONE_BY_ONE = {
+    "sinks": (
+        lambda: torch.randn(4, 3, 2, dtype=torch.float64),
+        lambda x: dict(modifiers=regard.sinks(x)),
+    ),
+    "temperature": (
+        lambda: torch.rand(4, 3, dtype=torch.float64) + 0.5,
+        lambda x: dict(modifiers=regard.temperature(x)),
+    ),
     "seed": (lambda: torch.arange(4), lambda x: dict(dropout_p=0.4, seed=x)),
     "relative bias": (
         lambda: torch.randn(4, 11, 3, dtype=torch.float64),
         lambda x: dict(modifiers=regard.relative_bias(x, torch.arange(11), **CODES)),
     ),
-    "global tokens": (lambda: torch.tensor([[0], [1], [2], [6]]), lambda x: dict(mask=regard.window(1, 1) | regard.global_tokens(x))),
+    "global tokens": (
+        lambda: torch.tensor([[0], [1], [2], [6]]),
+        lambda x: dict(mask=regard.window(1, 1) | regard.global_tokens(x)),
+    ),
 }
 
 
@@ -123,12 +148,15 @@ def test_vmap_one_by_one(name, batched):
         return regard.attention(q, k, v, **options(x))
 
     actual = vmap(f, in_dims=(0, 0, 0, 0 if batched else None))(q, k, v, x if batched else x[0])
-    torch.testing.assert_close(actual, torch.stack([f(*inputs) for inputs in zip(q, k, v, own, strict=True)]))
+    torch.testing.assert_close(
+        actual, torch.stack([f(*inputs) for inputs in zip(q, k, v, own, strict=True)])
+    )
     if x.is_floating_point():
         arguments = (0, 1, 2, 3)
-        actual = vmap(grad(lambda *a: f(*a).square().sum(), arguments), in_dims=(0, 0, 0, 0 if batched else None))(
-            q, k, v, x if batched else x[0]
-        )
+        actual = vmap(
+            grad(lambda *a: f(*a).square().sum(), arguments),
+            in_dims=(0, 0, 0, 0 if batched else None),
+        )(q, k, v, x if batched else x[0])
         for i in range(4):
             leaves = [a.clone().requires_grad_() for a in (q[i], k[i], v[i], own[i])]
             expected = torch.autograd.grad(f(*leaves).square().sum(), leaves)
@@ -137,9 +165,13 @@ def test_vmap_one_by_one(name, batched):
 
 def test_vmap_of_packed_sequences():
     q, k, v = (torch.randn(4, n, 3, 8, dtype=torch.float64) for n in (5, 7, 7))
-    options = dict(layout="thd", mask=regard.documents(torch.tensor([0, 2, 5]), torch.tensor([0, 3, 7])))
+    options = dict(
+        layout="thd", mask=regard.documents(torch.tensor([0, 2, 5]), torch.tensor([0, 3, 7]))
+    )
     actual = vmap(lambda *x: regard.attention(*x, **options))(q, k, v)
-    torch.testing.assert_close(actual, torch.stack([regard.attention(*x, **options) for x in zip(q, k, v, strict=True)]))
+    torch.testing.assert_close(
+        actual, torch.stack([regard.attention(*x, **options) for x in zip(q, k, v, strict=True)])
+    )
 
 
 def test_jacobian_of_sinks():
@@ -147,10 +179,14 @@ def test_jacobian_of_sinks():
     logits = torch.randn(3, 2, dtype=torch.float64)
 
     def plain_with_sinks(logits):
-        s = torch.cat([q @ k.mT / q.shape[-1] ** 0.5, logits[:, None].expand(-1, q.shape[1], -1)], -1)
+        s = torch.cat(
+            [q @ k.mT / q.shape[-1] ** 0.5, logits[:, None].expand(-1, q.shape[1], -1)], -1
+        )
         return torch.softmax(s, -1)[..., : k.shape[1]] @ v
 
-    ours = torch.func.jacrev(lambda logits: regard.attention(q, k, v, modifiers=regard.sinks(logits)))(logits)
+    ours = torch.func.jacrev(
+        lambda logits: regard.attention(q, k, v, modifiers=regard.sinks(logits))
+    )(logits)
     torch.testing.assert_close(ours, torch.func.jacrev(plain_with_sinks)(logits))
 
 
@@ -160,11 +196,16 @@ def plain(q, k, v):
 
 @pytest.mark.parametrize("lead", [(), (3,), (1, 3), (2, 3), (1, 1)], ids=str)
 def test_gradients_batched_alone(lead):
-    """What arrives is batched while query, key and value are not: their statistics are repeated without being copied."""
+    """What arrives is batched while query, key and value are not: their statistics are repeated
+    without being copied."""
     inputs = draw(*lead)
     for argument in range(3):
-        ours, theirs = (torch.func.jacrev(f, argnums=argument)(*inputs) for f in (regard.attention, plain))
+        ours, theirs = (
+            torch.func.jacrev(f, argnums=argument)(*inputs) for f in (regard.attention, plain)
+        )
         torch.testing.assert_close(ours, theirs)
     out, pull = vjp(regard.attention, *inputs)
     arriving = torch.randn(4, *out.shape, dtype=out.dtype)
-    torch.testing.assert_close(vmap(pull)(arriving), tuple(torch.stack(g) for g in zip(*map(pull, arriving), strict=True)))
+    torch.testing.assert_close(
+        vmap(pull)(arriving), tuple(torch.stack(g) for g in zip(*map(pull, arriving), strict=True))
+    )

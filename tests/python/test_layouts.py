@@ -1,4 +1,5 @@
-"""Layouts, ranks, broadcasting, strides and storage offsets: the same numbers however the tensors lie."""
+"""Layouts, ranks, broadcasting, strides and storage offsets: the same numbers however the tensors
+lie."""
 
 import oracle
 import pytest
@@ -14,7 +15,9 @@ def test_bshd_is_bhsd_transposed():
     assert torch.equal(out, expected.transpose(1, 2)) and torch.equal(lse, expected_lse)
     d_out = torch.randn_like(out)
     for a, b in zip(
-        torch.autograd.grad(out, (q, k, v), d_out), torch.autograd.grad(expected, (q, k, v), d_out.transpose(1, 2)), strict=True
+        torch.autograd.grad(out, (q, k, v), d_out),
+        torch.autograd.grad(expected, (q, k, v), d_out.transpose(1, 2)),
+        strict=True,
     ):
         assert torch.equal(a, b)
 
@@ -37,35 +40,53 @@ LEADING = [  # query, key, value before (seq, dim)
 @pytest.mark.parametrize("leading", LEADING, ids=str)
 @pytest.mark.parametrize("grad", [False, True], ids=["no grad", "grad"])
 def test_leading_dimensions_broadcast_as_in_pytorch(leading, grad):
-    inputs = [torch.randn(*lead, n, 8, dtype=torch.float64, requires_grad=grad) for lead, n in zip(leading, (6, 7, 7), strict=True)]
+    inputs = [
+        torch.randn(*lead, n, 8, dtype=torch.float64, requires_grad=grad)
+        for lead, n in zip(leading, (6, 7, 7), strict=True)
+    ]
     out, lse = regard.attention(*inputs, return_lse=True)
     scores = inputs[0] @ inputs[1].transpose(-1, -2) / 8**0.5
     expected = torch.softmax(scores, -1) @ inputs[2]
     torch.testing.assert_close(out, expected)
-    torch.testing.assert_close(lse.expand(expected.shape[:-1]), scores.logsumexp(-1).expand(expected.shape[:-1]))
+    torch.testing.assert_close(
+        lse.expand(expected.shape[:-1]), scores.logsumexp(-1).expand(expected.shape[:-1])
+    )
     torch.testing.assert_close(regard.attention(*inputs), expected)
     if grad:
         d_out = torch.randn_like(out)
-        torch.testing.assert_close(torch.autograd.grad(out, inputs, d_out), torch.autograd.grad(expected, inputs, d_out))
+        torch.testing.assert_close(
+            torch.autograd.grad(out, inputs, d_out), torch.autograd.grad(expected, inputs, d_out)
+        )
 
 
-@pytest.mark.parametrize("shape", [(5, 2, 3, 6, 7), (2, 3, 6, 7), (5, 1, 1, 6, 7), (1, 1, 3, 6, 1), (6, 7)], ids=str)
+@pytest.mark.parametrize(
+    "shape", [(5, 2, 3, 6, 7), (2, 3, 6, 7), (5, 1, 1, 6, 7), (1, 1, 3, 6, 1), (6, 7)], ids=str
+)
 def test_bias_beside_many_leading_dimensions(shape):
-    inputs = [torch.randn(5, 2, 3, n, 8, dtype=torch.float64) for n in (6, 7, 7)] + [torch.randn(shape, dtype=torch.float64)]
+    inputs = [torch.randn(5, 2, 3, n, 8, dtype=torch.float64) for n in (6, 7, 7)] + [
+        torch.randn(shape, dtype=torch.float64)
+    ]
     inputs = [x.requires_grad_() for x in inputs]
     q, k, v, bias = inputs
     expected = torch.softmax(q @ k.transpose(-1, -2) / 8**0.5 + bias, -1) @ v
     out = regard.attention(q, k, v, bias=bias)
     torch.testing.assert_close(out, expected)
-    torch.testing.assert_close(torch.autograd.grad(out.square().sum(), inputs), torch.autograd.grad(expected.square().sum(), inputs))
+    torch.testing.assert_close(
+        torch.autograd.grad(out.square().sum(), inputs),
+        torch.autograd.grad(expected.square().sum(), inputs),
+    )
 
 
 STRIDED = {
     "heads inside": lambda x: x.transpose(1, 2).contiguous().transpose(1, 2),
     "dims outside": lambda x: x.transpose(2, 3).contiguous().transpose(2, 3),
-    "every other element": lambda x: torch.stack([x, torch.full_like(x, torch.nan)], -1).flatten(-2)[..., ::2],
+    "every other element": lambda x: torch.stack([x, torch.full_like(x, torch.nan)], -1).flatten(
+        -2
+    )[..., ::2],
     "offset": lambda x: torch.cat([x.new_full((7,), torch.nan), x.flatten()])[7:].view(x.shape),
-    "inside a bigger tensor": lambda x: torch.nn.functional.pad(x, (3, 5, 2, 1), value=torch.nan)[..., 2:-1, 3:-5],
+    "inside a bigger tensor": lambda x: torch.nn.functional.pad(x, (3, 5, 2, 1), value=torch.nan)[
+        ..., 2:-1, 3:-5
+    ],
     "batch repeated": lambda x: x[:1].expand_as(x),
     "heads repeated": lambda x: x[:, :1].expand_as(x),
 }

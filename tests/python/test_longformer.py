@@ -1,4 +1,5 @@
-"""examples/longformer.py against transformers' LongformerSelfAttention with random weights: outputs, gradients of inputs and weights."""
+"""examples/longformer.py against transformers' LongformerSelfAttention with random weights:
+outputs, gradients of inputs and weights."""
 
 import importlib.util
 from pathlib import Path
@@ -28,7 +29,10 @@ CASES = {  # lengths of the batch, places of the global tokens
 def test_is_the_authors(name):
     lengths, tokens = (torch.tensor(x) for x in CASES[name])
     length = 64  # theirs wants a multiple of the window's two sides
-    theirs = Theirs(LongformerConfig(hidden_size=DIM, num_attention_heads=HEADS, attention_window=[2 * WINDOW]), 0).eval()
+    theirs = Theirs(
+        LongformerConfig(hidden_size=DIM, num_attention_heads=HEADS, attention_window=[2 * WINDOW]),
+        0,
+    ).eval()
     for parameter in theirs.parameters():
         torch.nn.init.normal_(parameter, std=DIM**-0.5)
     ours = example.LongformerSelfAttention(DIM, HEADS, WINDOW)

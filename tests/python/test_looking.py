@@ -8,7 +8,9 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "looking.py"
 
 
 def look(*arguments):
-    return subprocess.run([sys.executable, EXAMPLE, *map(str, arguments)], capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, EXAMPLE, *map(str, arguments)], capture_output=True, text=True, check=False
+    )
 
 
 def test_a_short_text(tmp_path):
@@ -25,7 +27,11 @@ def test_a_short_text(tmp_path):
     ]
     for section, whole in zip(sections, (1, 8, 1), strict=True):  # of 8 tokens, six are shown
         shown = [float(line.split()[0]) for line in section.splitlines()[1:]]
-        assert len(shown) == 6 and shown == sorted(shown, reverse=True) and 0.5 * whole < sum(shown) <= whole + 0.01
+        assert (
+            len(shown) == 6
+            and shown == sorted(shown, reverse=True)
+            and 0.5 * whole < sum(shown) <= whole + 0.01
+        )
 
 
 def test_a_file_that_is_not_there():
@@ -35,4 +41,8 @@ def test_a_file_that_is_not_there():
 
 def test_a_layer_that_the_model_does_not_have():
     done = look("--layer", 31)
-    assert done.returncode == 2 and "--layer 31: expected 1 to 30" in done.stderr and "reading" not in done.stdout
+    assert (
+        done.returncode == 2
+        and "--layer 31: expected 1 to 30" in done.stderr
+        and "reading" not in done.stdout
+    )

@@ -16,8 +16,14 @@ _tokens = [[0, 40, 76], [33, 32]]
 
 CASES = {
     "dilated": (lambda: regard.dilated(6, 2, 3), oracle.dilated(LEN_Q, LEN_K, 6, 2, [3])),
-    "dilated by head": (lambda: regard.dilated(5, 5, [1, 2, 9], -4), oracle.dilated(LEN_Q, LEN_K, 5, 5, [1, 2, 9], -4)),
-    "global tokens": (lambda: regard.global_tokens([76, 0, 40]), oracle.global_tokens(LEN_Q, LEN_K, [0, 40, 76])),
+    "dilated by head": (
+        lambda: regard.dilated(5, 5, [1, 2, 9], -4),
+        oracle.dilated(LEN_Q, LEN_K, 5, 5, [1, 2, 9], -4),
+    ),
+    "global tokens": (
+        lambda: regard.global_tokens([76, 0, 40]),
+        oracle.global_tokens(LEN_Q, LEN_K, [0, 40, 76]),
+    ),
     "no global tokens": (lambda: regard.global_tokens([]), oracle.global_tokens(LEN_Q, LEN_K, [])),
     "global tokens by batch": (
         lambda: regard.global_tokens([_tokens[0], [*_tokens[1], -1]]),
@@ -28,14 +34,29 @@ CASES = {
         oracle.dilated(LEN_Q, LEN_K, 4, 4, [2]) | oracle.global_tokens(LEN_Q, LEN_K, [0, 40]),
     ),
     "blocks": (lambda: regard.blocks(_layout, 10), oracle.blocks(_layout, LEN_Q, LEN_K, 10, 10)),
-    "blocks of one head": (lambda: regard.blocks(_layout[0], (9, 10)), oracle.blocks(_layout[0], LEN_Q, LEN_K, 9, 10)),
+    "blocks of one head": (
+        lambda: regard.blocks(_layout[0], (9, 10)),
+        oracle.blocks(_layout[0], LEN_Q, LEN_K, 9, 10),
+    ),
     "bigbird without chance": (
         lambda: regard.bigbird(11, window=3, global_blocks=2, random_blocks=0),
         oracle.blocks(
-            torch.tensor([[abs(i + 2 - j) <= 1 or i in (0, 4) or j in (0, 6) for j in range(7)] for i in range(5)]), LEN_Q, LEN_K, 11, 11
+            torch.tensor(
+                [
+                    [abs(i + 2 - j) <= 1 or i in (0, 4) or j in (0, 6) for j in range(7)]
+                    for i in range(5)
+                ]
+            ),
+            LEN_Q,
+            LEN_K,
+            11,
+            11,
         ),
     ),
-    "bigbird of everything": (lambda: regard.bigbird(16, random_blocks=99), torch.ones(LEN_Q, LEN_K, dtype=torch.bool)),
+    "bigbird of everything": (
+        lambda: regard.bigbird(16, random_blocks=99),
+        torch.ones(LEN_Q, LEN_K, dtype=torch.bool),
+    ),
     "prefix": (lambda: regard.prefix([50, 12]), oracle.prefix([50, 12], LEN_Q, LEN_K)),
     "tree": (lambda: regard.tree(_parents[0]), oracle.tree(_parents[0], LEN_Q, LEN_K)),
     "tree by batch": (
@@ -43,10 +64,17 @@ CASES = {
         torch.stack([oracle.tree(parents, LEN_Q, LEN_K) for parents in _parents])[:, None],
     ),
     "around": (lambda: regard.around(_centres, 4), oracle.around(_centres, LEN_K, 4)),
-    "around by row": (lambda: regard.around(_centres[0, 0].double(), 9), oracle.around(_centres[0, 0], LEN_K, 9)),
+    "around by row": (
+        lambda: regard.around(_centres[0, 0].double(), 9),
+        oracle.around(_centres[0, 0], LEN_K, 9),
+    ),
     "local-m": (lambda: regard.window(7, 7, 0), oracle.around(torch.arange(LEN_Q), LEN_K, 7)),
     "sparse, composed": (
-        lambda: (regard.dilated(9, 9, [4, 1, 2]) | regard.global_tokens([3])) & ~regard.blocks(_layout, 10) | regard.around(_centres, 2),
+        lambda: (
+            (regard.dilated(9, 9, [4, 1, 2]) | regard.global_tokens([3]))
+            & ~regard.blocks(_layout, 10)
+            | regard.around(_centres, 2)
+        ),
         (oracle.dilated(LEN_Q, LEN_K, 9, 9, [4, 1, 2]) | oracle.global_tokens(LEN_Q, LEN_K, [3]))
         & ~oracle.blocks(_layout, LEN_Q, LEN_K, 10, 10)
         | oracle.around(_centres, LEN_K, 2),
@@ -59,12 +87,21 @@ CASES = {
     "window right": (lambda: regard.window(-1, 2, offset=5), oracle.window(LEN_Q, LEN_K, -1, 2, 5)),
     "window of one": (lambda: regard.window(0, 0, 0), oracle.window(LEN_Q, LEN_K, 0, 0, 0)),
     "key lengths": (lambda: regard.key_lengths([77, 12]), oracle.key_lengths([77, 12], LEN_K)),
-    "key lengths with 0": (lambda: regard.key_lengths(torch.tensor([0, 40], dtype=torch.int32)), oracle.key_lengths([0, 40], LEN_K)),
+    "key lengths with 0": (
+        lambda: regard.key_lengths(torch.tensor([0, 40], dtype=torch.int32)),
+        oracle.key_lengths([0, 40], LEN_K),
+    ),
     "tensor": (lambda: regard.tensor(_allowed), _allowed),
     "tensor of rows": (lambda: regard.tensor(_rows), _rows.expand(LEN_Q, LEN_K)),
     "a boolean tensor itself": (lambda: _allowed, _allowed),
-    "and": (lambda: regard.causal() & regard.window(20, -1), oracle.causal(LEN_Q, LEN_K) & oracle.window(LEN_Q, LEN_K, 20, -1)),
-    "or": (lambda: regard.causal(0) | regard.tensor(_allowed), oracle.causal(LEN_Q, LEN_K, 0) | _allowed),
+    "and": (
+        lambda: regard.causal() & regard.window(20, -1),
+        oracle.causal(LEN_Q, LEN_K) & oracle.window(LEN_Q, LEN_K, 20, -1),
+    ),
+    "or": (
+        lambda: regard.causal(0) | regard.tensor(_allowed),
+        oracle.causal(LEN_Q, LEN_K, 0) | _allowed,
+    ),
     "not": (lambda: ~regard.window(4, 4), ~oracle.window(LEN_Q, LEN_K, 4, 4)),
     "deep": (
         lambda: ~(regard.causal(3) & ~regard.tensor(_allowed)) & regard.key_lengths([70, 33]),
@@ -125,7 +162,9 @@ INNER = {
 def test_packed_documents(name):
     cu_q, cu_k = [0, 5, 5, 18, 30], [0, 9, 12, 25, 40]
     make, inner = INNER[name]
-    documents = regard.documents(torch.tensor(cu_q, dtype=torch.int32), torch.tensor(cu_k, dtype=torch.int32))
+    documents = regard.documents(
+        torch.tensor(cu_q, dtype=torch.int32), torch.tensor(cu_k, dtype=torch.int32)
+    )
     mask = documents if make() is None else make() & documents
     q, k, v = (torch.randn(n, heads, 16) for n, heads in ((30, 4), (40, 2), (40, 2)))
     allowed = oracle.documents(cu_q, cu_k, 30, 40, inner)
@@ -138,7 +177,9 @@ def test_packed_documents(name):
     torch.testing.assert_close(out.double(), expected, rtol=1e-5, atol=2e-6)
     assert lse.shape == (4, 30)
     d_out = torch.randn_like(q)
-    actual = oracle.gradients(lambda *x: regard.attention(*x, mask=mask, layout="thd"), (q, k, v), d_out)
+    actual = oracle.gradients(
+        lambda *x: regard.attention(*x, mask=mask, layout="thd"), (q, k, v), d_out
+    )
     oracle.check_gradients(actual, (q, k, v), d_out, dense)
     for n in range(4):  # bit by bit what the document gives alone
         rows, keys = slice(cu_q[n], cu_q[n + 1]), slice(cu_k[n], cu_k[n + 1])
@@ -156,7 +197,11 @@ def test_bigbird_draws_blocks_by_seed_and_head():
         return (torch.cat(parts, -1)[0, :, ::size, ::size] > 0).int()
 
     drawn = seen(3)
-    inner = drawn[:, 1:-1].sum(-1)  # window 3, global 2 (the first and the last row of blocks see one of these in their window), random 4
+    inner = drawn[:, 1:-1].sum(
+        -1
+        # window 3, global 2 (the first and the last row of blocks see one of these in their window),
+        # random 4
+    )
     assert inner[:, 1:-1].eq(9).all() and inner[:, [0, -1]].eq(8).all()
     assert drawn[:, [0, -1]].all() and drawn[..., [0, -1]].all()
     assert torch.equal(drawn, seen(3))
@@ -225,8 +270,9 @@ def test_centres_get_no_gradient():
 
 
 def test_masks_say_what_they_are():
-    assert repr(regard.dilated(2, 0, 4) | regard.bigbird(32, seed=7)) == (
-        "(dilated(2, 0, 4) | bigbird(32, window=3, global_blocks=2, random_blocks=3, seed=7))"
+    assert (
+        repr(regard.dilated(2, 0, 4) | regard.bigbird(32, seed=7))
+        == "(dilated(2, 0, 4) | bigbird(32, window=3, global_blocks=2, random_blocks=3, seed=7))"
     )
     assert repr(regard.causal() & ~regard.window(2, 0)) == "(causal() & ~window(2, 0))"
     assert repr(regard.causal(0)) == "regard.causal(0)"

@@ -1,5 +1,5 @@
-"""Modifiers against their formulas in float64 autograd, one by one and in random compositions; gradcheck through the real float64
-kernels."""
+"""Modifiers against their formulas in float64 autograd, one by one and in random compositions;
+gradcheck through the real float64 kernels."""
 
 import ctypes
 import math
@@ -18,8 +18,14 @@ BATCH, HEADS, LEN_Q, LEN_K, DIM, DIM_V = 2, 4, 13, 19, 8, 6
 
 def tensors(dtype=torch.float64, heads_kv=2, seed=0):
     g = torch.Generator().manual_seed(seed)
-    shapes = [(BATCH, HEADS, LEN_Q, DIM), (BATCH, heads_kv, LEN_K, DIM), (BATCH, heads_kv, LEN_K, DIM_V)]
-    return [torch.randn(s, generator=g, dtype=torch.float64).to(dtype).requires_grad_() for s in shapes]
+    shapes = [
+        (BATCH, HEADS, LEN_Q, DIM),
+        (BATCH, heads_kv, LEN_K, DIM),
+        (BATCH, heads_kv, LEN_K, DIM_V),
+    ]
+    return [
+        torch.randn(s, generator=g, dtype=torch.float64).to(dtype).requires_grad_() for s in shapes
+    ]
 
 
 def parameter(*shape, seed=1, positive=False):
@@ -28,7 +34,8 @@ def parameter(*shape, seed=1, positive=False):
 
 
 class Formula:
-    """Each mechanism in dense float64, as its paper writes it: hooks on scores, on weights, and on the denominator."""
+    """Each mechanism in dense float64, as its paper writes it: hooks on scores, on weights, and on
+    the denominator."""
 
     def __init__(self):
         self.scores, self.weights, self.sinks, self.divide = [], [], None, None
@@ -36,7 +43,11 @@ class Formula:
     def __call__(self, q, k, v, allowed=None, softcap=0.0, w=None):
         group = q.shape[1] // k.shape[1]
         k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
-        s = q @ k.mT / math.sqrt(q.shape[-1]) if w is None else torch.tanh(q[..., :, None, :] + k[..., None, :, :]) @ w
+        s = (
+            q @ k.mT / math.sqrt(q.shape[-1])
+            if w is None
+            else torch.tanh(q[..., :, None, :] + k[..., None, :, :]) @ w
+        )
         if self.divide is not None:
             s = s / self.divide[:, None, None]
         if softcap:
@@ -63,12 +74,17 @@ class Tile(ctypes.Structure):
     """FunctionTile of include/regard/modifier.h."""
 
     _fields_ = [("data", ctypes.c_void_p), ("scores", ctypes.c_void_p)]
-    _fields_ += [(n, ctypes.c_int64) for n in ("rows", "columns", "stride", "query", "key", "step", "batch", "head")]
+    _fields_ += [
+        (n, ctypes.c_int64)
+        for n in ("rows", "columns", "stride", "query", "key", "step", "batch", "head")
+    ]
     _fields_ += [("is_double", ctypes.c_int32)]
 
 
 def _elements(pointer, tile):
-    return ctypes.cast(pointer, ctypes.POINTER(ctypes.c_double if tile.is_double else ctypes.c_float))
+    return ctypes.cast(
+        pointer, ctypes.POINTER(ctypes.c_double if tile.is_double else ctypes.c_float)
+    )
 
 
 def _ahead(tile):
@@ -127,23 +143,44 @@ def make(name):
         return regard.multiplier(w), w, formula
     if name == "gaussian":
         centre = (parameter(BATCH, 1, LEN_Q) * 3 + 9).detach().requires_grad_()
-        formula.weights.append(lambda p: p * torch.exp(-((torch.arange(LEN_K) - centre[..., None]) ** 2) / (2 * 2.5**2)))
+        formula.weights.append(
+            lambda p: (
+                p * torch.exp(-((torch.arange(LEN_K) - centre[..., None]) ** 2) / (2 * 2.5**2))
+            )
+        )
         return regard.gaussian(centre, 2.5), centre, formula
     if name == "function":
-        formula.scores.append(lambda s: s + 0.005 * s * s * (torch.arange(LEN_K) - torch.arange(LEN_Q)[:, None]))
-        return regard.function(*(ctypes.cast(f, ctypes.c_void_p).value for f in (_apply, _derive))), None, formula
+        formula.scores.append(
+            lambda s: s + 0.005 * s * s * (torch.arange(LEN_K) - torch.arange(LEN_Q)[:, None])
+        )
+        return (
+            regard.function(*(ctypes.cast(f, ctypes.c_void_p).value for f in (_apply, _derive))),
+            None,
+            formula,
+        )
     assert name == "dropout"
     mask = kept(0.3, 77, BATCH, HEADS, LEN_Q, LEN_K)
     formula.weights.append(lambda p: p * mask)
     return dropout(0.3, 77), None, formula
 
 
-NAMES = ["temperature", "alibi", "alibi per batch", "relative_bias", "sinks", "multiplier", "gaussian", "dropout", "function"]
+NAMES = [
+    "temperature",
+    "alibi",
+    "alibi per batch",
+    "relative_bias",
+    "sinks",
+    "multiplier",
+    "gaussian",
+    "dropout",
+    "function",
+]
 
 
 @pytest.fixture(autouse=True)
 def _one_thread_calls_back():
-    """A function in Python runs on the thread that holds the interpreter's lock. (conftest.py brings the others back.)"""
+    """A function in Python runs on the thread that holds the interpreter's lock. (conftest.py
+    brings the others back.)"""
     torch.set_num_threads(1)
 
 
@@ -163,7 +200,10 @@ MASKS = {  # no row of any sees nothing
         regard.window(2, 1) | regard.global_tokens([0, 9]),
         oracle.window(LEN_Q, LEN_K, 2, 1) | oracle.global_tokens(LEN_Q, LEN_K, [0, 9]),
     ),
-    "dilated": (regard.dilated(2, 2, [1, 2, 3, 5]), oracle.dilated(LEN_Q, LEN_K, 2, 2, [1, 2, 3, 5])),
+    "dilated": (
+        regard.dilated(2, 2, [1, 2, 3, 5]),
+        oracle.dilated(LEN_Q, LEN_K, 2, 2, [1, 2, 3, 5]),
+    ),
     "prefix, not far": (
         regard.prefix([4, 9]) & ~regard.window(0, -1, 5),
         oracle.prefix(torch.tensor([4, 9]), LEN_Q, LEN_K) & ~oracle.window(LEN_Q, LEN_K, 0, -1, 5),
@@ -171,16 +211,24 @@ MASKS = {  # no row of any sees nothing
 }
 
 
-def compare(names, dtype=torch.float64, mask=None, softcap=0.0, heads_kv=2, tolerance=1e-11, additive=False):
-    made = [make(name) for name in sorted(names, key="function".__eq__)]  # whose place is behind all that is added
+def compare(
+    names, dtype=torch.float64, mask=None, softcap=0.0, heads_kv=2, tolerance=1e-11, additive=False
+):
+    made = [
+        make(name) for name in sorted(names, key="function".__eq__)
+    ]  # whose place is behind all that is added
     q, k, v = tensors(dtype, heads_kv)
     own = [x.detach().double().requires_grad_() for x in (q, k, v)]
     mask, allowed = MASKS.get(mask, (None, None))
     w = parameter(DIM, seed=3) if additive else None
     score = regard.additive(w) if additive else None
     expected = join([f for _, _, f in made])(*own, allowed=allowed, softcap=softcap, w=w)
-    got = regard.attention(q, k, v, mask=mask, score=score, softcap=softcap, modifiers=tuple(m for m, _, _ in made))
-    d_out = torch.randn(expected.shape, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
+    got = regard.attention(
+        q, k, v, mask=mask, score=score, softcap=softcap, modifiers=tuple(m for m, _, _ in made)
+    )
+    d_out = torch.randn(
+        expected.shape, generator=torch.Generator().manual_seed(9), dtype=torch.float64
+    )
     parameters = [p for p in (w, *(p for _, p, _ in made)) if p is not None]
     exact = torch.autograd.grad(expected, [*own, *parameters], d_out)
     found = torch.autograd.grad(got, [q, k, v, *parameters], d_out.to(dtype))
@@ -197,7 +245,9 @@ def test_one_modifier(name, mask):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 1e-5), (torch.bfloat16, 0.06), (torch.float16, 0.01)])
+@pytest.mark.parametrize(
+    "dtype, tolerance", [(torch.float32, 1e-5), (torch.bfloat16, 0.06), (torch.float16, 0.01)]
+)
 def test_one_modifier_in_narrow_dtypes(name, dtype, tolerance):
     compare([name], dtype=dtype, tolerance=tolerance)
 
@@ -224,23 +274,33 @@ def test_gradcheck(name):
             "alibi": lambda: regard.alibi(p),
             "alibi per batch": lambda: regard.alibi(p),
             "relative_bias": lambda: regard.relative_bias(
-                p, torch.arange(LEN_Q + LEN_K - 1) % 5, query_code=torch.arange(LEN_Q), key_code=torch.arange(LEN_K), shift=LEN_Q - 1
+                p,
+                torch.arange(LEN_Q + LEN_K - 1) % 5,
+                query_code=torch.arange(LEN_Q),
+                key_code=torch.arange(LEN_K),
+                shift=LEN_Q - 1,
             ),
             "sinks": lambda: regard.sinks(p),
             "multiplier": lambda: regard.multiplier(p),
             "gaussian": lambda: regard.gaussian(p, 2.5),
             "function": lambda: make(name)[0],
         }[name]()
-        return regard.attention(q, k, v, modifiers=(rebuilt,), mask=regard.causal(), return_lse=True)
+        return regard.attention(
+            q, k, v, modifiers=(rebuilt,), mask=regard.causal(), return_lse=True
+        )
 
     parameter = make(name)[1]
-    assert torch.autograd.gradcheck(f, (*tensors(), *(() if parameter is None else (parameter,))), fast_mode=True)
+    assert torch.autograd.gradcheck(
+        f, (*tensors(), *(() if parameter is None else (parameter,))), fast_mode=True
+    )
 
 
 def test_sinks_in_rows_that_see_nothing():
     q, k, v = tensors()
     logits = parameter(HEADS, 3)
-    out, lse = regard.attention(q, k, v, mask=regard.window(0, 0, -40), modifiers=(regard.sinks(logits),), return_lse=True)
+    out, lse = regard.attention(
+        q, k, v, mask=regard.window(0, 0, -40), modifiers=(regard.sinks(logits),), return_lse=True
+    )
     assert not out.any()
     torch.testing.assert_close(lse, torch.logsumexp(logits, -1)[None, :, None].expand_as(lse))
     found = torch.autograd.grad(lse.sum(), logits)[0]
@@ -276,7 +336,10 @@ def test_dropout_follows_the_generator():
     torch.manual_seed(3)
     assert torch.equal(first, draw())
     assert not torch.equal(first, second)
-    assert torch.equal(regard.attention(q, k, v, dropout_p=0.5, seed=4), regard.attention(q, k, v, dropout_p=0.5, seed=torch.tensor([4])))
+    assert torch.equal(
+        regard.attention(q, k, v, dropout_p=0.5, seed=4),
+        regard.attention(q, k, v, dropout_p=0.5, seed=torch.tensor([4])),
+    )
 
 
 def test_dropout_replays_under_checkpointing_and_compile():
@@ -292,14 +355,20 @@ def test_dropout_replays_under_checkpointing_and_compile():
         out = call(q, k, v)
         return out, *torch.autograd.grad(out.sum(), (q, k, v))
 
-    for a, b in zip(gradients(f), gradients(lambda *x: checkpoint(f, *x, use_reentrant=False)), strict=True):
+    for a, b in zip(
+        gradients(f), gradients(lambda *x: checkpoint(f, *x, use_reentrant=False)), strict=True
+    ):
         assert torch.equal(a, b)
     compiled = torch.compile(f, fullgraph=True)
     gradients(compiled)
     for a, b in zip(gradients(f), gradients(compiled), strict=True):
         assert torch.equal(a, b)
-    assert not torch.equal(compiled(q, k, v), compiled(q, k, v))  # each call draws a seed of its own
-    compiled = torch.compile(lambda q, k, v, seed: regard.attention(q, k, v, dropout_p=0.5, seed=seed), fullgraph=True)
+    assert not torch.equal(
+        compiled(q, k, v), compiled(q, k, v)
+    )  # each call draws a seed of its own
+    compiled = torch.compile(
+        lambda q, k, v, seed: regard.attention(q, k, v, dropout_p=0.5, seed=seed), fullgraph=True
+    )
     seed = torch.tensor([8])
     assert torch.equal(compiled(q, k, v, seed), regard.attention(q, k, v, dropout_p=0.5, seed=seed))
 
@@ -317,24 +386,35 @@ def test_t5_bias_is_transformers():
     for bidirectional in (True, False):
         for len_q, len_k, offset in ((40, 300, 0), (300, 300, 0), (3, 200, 197)):
             index = T5Attention._relative_position_bucket(
-                torch.arange(len_k)[None, :] - (torch.arange(len_q) + offset)[:, None], bidirectional, num_buckets=32, max_distance=128
+                torch.arange(len_k)[None, :] - (torch.arange(len_q) + offset)[:, None],
+                bidirectional,
+                num_buckets=32,
+                max_distance=128,
             )
             table = torch.randn(32, HEADS, dtype=torch.float64)
-            q, k, v = (torch.randn(1, HEADS, n, 8, dtype=torch.float64) for n in (len_q, len_k, len_k))
-            own = regard.t5_bias(table, len_q, len_k, bidirectional=bidirectional, query_offset=offset)
+            q, k, v = (
+                torch.randn(1, HEADS, n, 8, dtype=torch.float64) for n in (len_q, len_k, len_k)
+            )
+            own = regard.t5_bias(
+                table, len_q, len_k, bidirectional=bidirectional, query_offset=offset
+            )
             expected = regard.attention(q, k, v, bias=table[index].permute(2, 0, 1)[None])
             torch.testing.assert_close(regard.attention(q, k, v, modifiers=own), expected)
 
 
 def test_swin_bias_is_the_authors():
     height, width = 4, 3
-    coordinates = torch.stack(torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")).flatten(1)
+    coordinates = torch.stack(
+        torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    ).flatten(1)
     relative = coordinates[:, :, None] - coordinates[:, None, :]  # query - key
     index = (relative[0] + height - 1) * (2 * width - 1) + relative[1] + width - 1
     table = torch.randn((2 * height - 1) * (2 * width - 1), HEADS, dtype=torch.float64)
     q, k, v = (torch.randn(2, HEADS, height * width, 8, dtype=torch.float64) for _ in range(3))
     expected = regard.attention(q, k, v, bias=table[index].permute(2, 0, 1)[None])
-    torch.testing.assert_close(regard.attention(q, k, v, modifiers=(regard.swin_bias(table, height, width),)), expected)
+    torch.testing.assert_close(
+        regard.attention(q, k, v, modifiers=(regard.swin_bias(table, height, width),)), expected
+    )
 
 
 def test_alibi_slopes():
@@ -345,16 +425,31 @@ def test_alibi_slopes():
 @pytest.mark.parametrize(
     "made, message",
     [
-        (lambda: regard.alibi(torch.ones(3)), "alibi: shape (1, 3, 1, 1) does not broadcast to (batch, heads, 1, 1)"),
-        (lambda: regard.sinks(torch.ones(1, 2)), "sinks: shape (1, 1, 1, 2); expected logits of their own"),
-        (lambda: regard.temperature(torch.tensor([1.0, 2.0, 0.0, 1.0])), "temperature: 0; expected a finite number above 0"),
-        (lambda: regard.gaussian(torch.ones(1, 1, LEN_Q), 0.0), "gaussian.sigma: 0; expected a finite number above 0"),
+        (
+            lambda: regard.alibi(torch.ones(3)),
+            "alibi: shape (1, 3, 1, 1) does not broadcast to (batch, heads, 1, 1)",
+        ),
+        (
+            lambda: regard.sinks(torch.ones(1, 2)),
+            "sinks: shape (1, 1, 1, 2); expected logits of their own",
+        ),
+        (
+            lambda: regard.temperature(torch.tensor([1.0, 2.0, 0.0, 1.0])),
+            "temperature: 0; expected a finite number above 0",
+        ),
+        (
+            lambda: regard.gaussian(torch.ones(1, 1, LEN_Q), 0.0),
+            "gaussian.sigma: 0; expected a finite number above 0",
+        ),
         (lambda: regard.multiplier(torch.ones(LEN_K, LEN_Q)), "multiplier: shape"),
         (lambda: regard.alibi([1.0]), "alibi: slopes: list; expected a floating-point tensor"),
         (lambda: dropout(1.5), "dropout_p: 1.5; expected a probability"),
         (
             lambda: regard.relative_bias(
-                torch.ones(3, 1), torch.zeros(5, dtype=torch.int64), query_code=torch.arange(LEN_Q), key_code=torch.arange(LEN_K)
+                torch.ones(3, 1),
+                torch.zeros(5, dtype=torch.int64),
+                query_code=torch.arange(LEN_Q),
+                key_code=torch.arange(LEN_K),
             ),
             "relative_bias.shift: 0: differences of codes run from -12 to 18",
         ),

@@ -42,14 +42,21 @@ def test_a_call_with_a_plan_is_a_call_with_its_mask(needs_grad):
     assert torch.equal(out, expected)
     if needs_grad:
         kept = torch.autograd.grad(out.sum(), inputs)
-        assert all(torch.equal(a, b) for a, b in zip(kept, torch.autograd.grad(expected.sum(), inputs), strict=True))
+        assert all(
+            torch.equal(a, b)
+            for a, b in zip(kept, torch.autograd.grad(expected.sum(), inputs), strict=True)
+        )
 
 
 def test_backward_keeps_the_plan_alive():
     inputs = [torch.randn(1, 2, 30, 8, requires_grad=True) for _ in range(3)]
     out = regard.attention(*inputs, plan=regard.plan(regard.causal(), heads=2, len_q=30, len_k=30))
     expected = regard.attention(*inputs, mask=regard.causal())
-    for a, b in zip(torch.autograd.grad(out.sum(), inputs), torch.autograd.grad(expected.sum(), inputs), strict=True):
+    for a, b in zip(
+        torch.autograd.grad(out.sum(), inputs),
+        torch.autograd.grad(expected.sum(), inputs),
+        strict=True,
+    ):
         assert torch.equal(a, b)
 
 
@@ -71,10 +78,16 @@ def test_plans_that_make_no_sense():
 def test_plans_are_copied_and_pickled():
     """Copies share what the kernels hold: it is freed once."""
     model = torch.nn.Module()
-    model.plan = regard.plan(regard.causal() & regard.key_lengths([30]), heads=2, len_q=40, len_k=40)
+    model.plan = regard.plan(
+        regard.causal() & regard.key_lengths([30]), heads=2, len_q=40, len_k=40
+    )
     x = torch.randn(1, 2, 40, 8)
     expected = regard.attention(x, x, x, plan=model.plan)
-    copies = [copy.copy(model.plan), copy.deepcopy(model).plan, pickle.loads(pickle.dumps(model)).plan]
+    copies = [
+        copy.copy(model.plan),
+        copy.deepcopy(model).plan,
+        pickle.loads(pickle.dumps(model)).plan,
+    ]
     for each in copies:
         assert each.density == model.plan.density
         assert torch.equal(regard.attention(x, x, x, plan=each), expected)

@@ -1,4 +1,5 @@
-"""Random shapes, strides, masks and options against the oracle, forward and backward. A failure prints the one case that shows it."""
+"""Random shapes, strides, masks and options against the oracle, forward and backward. A failure
+prints the one case that shows it."""
 
 import dataclasses
 
@@ -58,7 +59,9 @@ def _both(expression, case):
     n, sizes = rest[0], (case.len_q, case.len_k)
     if kind == "dilated":
         dilations = [1 + (n + head) % 4 for head in range(case.heads_kv * case.group)]
-        return regard.dilated(*rest[1:3], dilations, rest[3]), oracle.dilated(*sizes, *rest[1:3], dilations, rest[3])
+        return regard.dilated(*rest[1:3], dilations, rest[3]), oracle.dilated(
+            *sizes, *rest[1:3], dilations, rest[3]
+        )
     if kind == "global_tokens":
         tokens = [token % case.len_k for token in (n, 3 * n + 1)] if case.len_k else []
         return regard.global_tokens(tokens), oracle.global_tokens(*sizes, tokens)
@@ -67,10 +70,20 @@ def _both(expression, case):
         return regard.prefix(lengths), oracle.prefix(lengths, *sizes)
     if kind == "blocks":
         rows, keys = rest[1:]
-        layout = torch.rand(-(-case.len_q // rows), -(-case.len_k // keys), generator=torch.Generator().manual_seed(n)) > 0.5
+        layout = (
+            torch.rand(
+                -(-case.len_q // rows),
+                -(-case.len_k // keys),
+                generator=torch.Generator().manual_seed(n),
+            )
+            > 0.5
+        )
         return regard.blocks(layout, (rows, keys)), oracle.blocks(layout, *sizes, rows, keys)
     if kind == "around":
-        centres = torch.rand(case.batch, 1, case.len_q, generator=torch.Generator().manual_seed(n)) * case.len_k
+        centres = (
+            torch.rand(case.batch, 1, case.len_q, generator=torch.Generator().manual_seed(n))
+            * case.len_k
+        )
         return regard.around(centres, rest[1]), oracle.around(centres, case.len_k, rest[1])
     dense = _random(n, case, rest[1])
     return regard.tensor(dense), dense
@@ -83,14 +96,20 @@ _leaves = st.one_of(
     st.tuples(st.just("window"), st.integers(-1, 50), st.integers(-1, 50), _offsets),
     st.tuples(st.just("key_lengths"), st.integers(0, 99)),
     st.tuples(st.just("tensor"), st.integers(0, 99), _axes),
-    st.tuples(st.just("dilated"), st.integers(0, 99), st.integers(0, 9), st.integers(0, 9), _offsets),
+    st.tuples(
+        st.just("dilated"), st.integers(0, 99), st.integers(0, 9), st.integers(0, 9), _offsets
+    ),
     st.tuples(st.just("global_tokens"), st.integers(0, 99)),
     st.tuples(st.just("prefix"), st.integers(0, 99)),
     st.tuples(st.just("blocks"), st.integers(0, 99), st.integers(1, 9), st.integers(1, 9)),
     st.tuples(st.just("around"), st.integers(0, 99), st.integers(0, 9)),
 )
 _masks = st.recursive(
-    _leaves, lambda m: st.one_of(st.tuples(st.sampled_from(["and", "or"]), m, m), st.tuples(st.just("not"), m)), max_leaves=4
+    _leaves,
+    lambda m: st.one_of(
+        st.tuples(st.sampled_from(["and", "or"]), m, m), st.tuples(st.just("not"), m)
+    ),
+    max_leaves=4,
 )
 _sizes = st.one_of(st.integers(0, 5), st.integers(1, 70))
 _cases = st.builds(
@@ -138,14 +157,17 @@ def _in_memory_order(x, order):
 
 
 def _calls(case):
-    """The call under test and the oracle's, as functions of (q, k, v[, bias]) in (batch, heads, seq, dim)."""
+    """The call under test and the oracle's, as functions of (q, k, v[, bias]) in (batch, heads,
+    seq, dim)."""
     mask, allowed = _both(case.mask, case) if case.mask else (None, None)
 
     def ours(q, k, v, bias=None):
         rows = [_in_memory_order(x, case.order) for x in (q, k, v)]
         if case.layout == "bshd":
             rows = [x.transpose(1, 2) for x in rows]
-        out = regard.attention(*rows, mask=mask, bias=bias, scale=case.scale, softcap=case.softcap, layout=case.layout)
+        out = regard.attention(
+            *rows, mask=mask, bias=bias, scale=case.scale, softcap=case.softcap, layout=case.layout
+        )
         return out.transpose(1, 2) if case.layout == "bshd" else out
 
     def theirs(q, k, v, bias, function):
@@ -161,7 +183,14 @@ def test_any_case_is_the_oracles(case):
     ours, theirs = _calls(case)
     bias = inputs[3] if case.bias is not None else None
     allowed = _both(case.mask, case)[1] if case.mask else None
-    oracle.check_forward(ours(*inputs), *inputs[:3], allowed=allowed, bias=bias, scale=case.scale, softcap=case.softcap)
+    oracle.check_forward(
+        ours(*inputs),
+        *inputs[:3],
+        allowed=allowed,
+        bias=bias,
+        scale=case.scale,
+        softcap=case.softcap,
+    )
     actual = oracle.gradients(ours, inputs, d_out)
     if bias is None:
         oracle.check_gradients(actual, inputs, d_out, lambda q, k, v, f: theirs(q, k, v, None, f))

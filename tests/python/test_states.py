@@ -1,4 +1,5 @@
-"""Attention over parts of the keys, merged, against one over all of them from its formula in float64 (oracle.py, and sinks below)."""
+"""Attention over parts of the keys, merged, against one over all of them from its formula in
+float64 (oracle.py, and sinks below)."""
 
 import itertools
 import math
@@ -17,10 +18,23 @@ SHAPES = {  # axis order -> shape, axis of the positions
 }
 
 
-def random_inputs(dtype=torch.float64, layout="bhsd", batch=2, heads=4, heads_kv=2, len_q=13, len_k=19, dim=8, dim_v=6):
+def random_inputs(
+    dtype=torch.float64,
+    layout="bhsd",
+    batch=2,
+    heads=4,
+    heads_kv=2,
+    len_q=13,
+    len_k=19,
+    dim=8,
+    dim_v=6,
+):
     shape = SHAPES[layout][0]
     sizes = ((heads, len_q, dim), (heads_kv, len_k, dim), (heads_kv, len_k, dim_v))
-    return [torch.randn(shape(batch, *size), dtype=torch.float64).to(dtype).requires_grad_() for size in sizes]
+    return [
+        torch.randn(shape(batch, *size), dtype=torch.float64).to(dtype).requires_grad_()
+        for size in sizes
+    ]
 
 
 def cuts(length, at):
@@ -31,8 +45,15 @@ def cuts(length, at):
 def with_sinks(q, k, v, sinks, **options):
     """The oracle, with logits (heads, m) in every row's denominator."""
     out, lse = oracle.attention(q, k, v, **options)
-    whole = torch.logsumexp(torch.cat([lse[..., None], sinks[None, :, None].expand(*lse.shape[:1], -1, lse.shape[2], -1)], -1), -1)
-    share = torch.where(lse == -math.inf, 0.0, torch.exp(torch.where(lse == -math.inf, 0.0, lse) - whole))
+    whole = torch.logsumexp(
+        torch.cat(
+            [lse[..., None], sinks[None, :, None].expand(*lse.shape[:1], -1, lse.shape[2], -1)], -1
+        ),
+        -1,
+    )
+    share = torch.where(
+        lse == -math.inf, 0.0, torch.exp(torch.where(lse == -math.inf, 0.0, lse) - whole)
+    )
     return out * share[..., None], whole
 
 
@@ -43,7 +64,13 @@ def states_of(q, k, v, pieces, axis=-2, **options):
             q,
             k.narrow(axis, begin, end - begin),
             v.narrow(axis, begin, end - begin),
-            bias=None if bias is None else bias.narrow(-1, begin, end - begin) if bias.shape[-1] > 1 else bias,
+            bias=(
+                None
+                if bias is None
+                else bias.narrow(-1, begin, end - begin)
+                if bias.shape[-1] > 1
+                else bias
+            ),
             **options,
         )
         for begin, end in pieces
@@ -84,7 +111,11 @@ def test_cut_keys(layout, heads_kv, len_q, len_k, at, softcap, biased, sinks, or
     leaves = [x.detach().double().requires_grad_() for x in (q, k, v, *extra)]
     heads_first = [x.transpose(1, 2) if layout == "bshd" else x for x in leaves[:3]]
     options = dict(softcap=softcap, bias=leaves[3] if biased else None)
-    out, lse = with_sinks(*heads_first, leaves[-1], **options) if sinks else oracle.attention(*heads_first, **options)
+    out, lse = (
+        with_sinks(*heads_first, leaves[-1], **options)
+        if sinks
+        else oracle.attention(*heads_first, **options)
+    )
     expected = (out.transpose(1, 2) if layout == "bshd" else out, lse)
     d = [torch.randn(x.shape, dtype=torch.float64) for x in expected]
     for a, b in zip(got, expected, strict=True):
@@ -95,7 +126,8 @@ def test_cut_keys(layout, heads_kv, len_q, len_k, at, softcap, biased, sinks, or
 
 
 def test_memory_and_context():
-    """A memory that all queries see, and a context that they see causally: one softmax over both."""
+    """A memory that all queries see, and a context that they see causally: one softmax over
+    both."""
     q, k, v = random_inputs(len_q=24, len_k=24)
     k_memory, v_memory = random_inputs(len_k=7)[1:]
     memory = regard.attention_state(q, k_memory, v_memory)
@@ -103,10 +135,16 @@ def test_memory_and_context():
     out = regard.finish(regard.merge([memory, context]))
     allowed = torch.cat([torch.ones(24, 7, dtype=torch.bool), oracle.causal(24, 24)], 1)
     inputs = (q, k_memory, v_memory, k, v)
-    expected, _ = oracle.attention(q, torch.cat([k_memory, k], 2), torch.cat([v_memory, v], 2), allowed)
+    expected, _ = oracle.attention(
+        q, torch.cat([k_memory, k], 2), torch.cat([v_memory, v], 2), allowed
+    )
     assert error(out, expected) <= 1e-12
     d_out = torch.randn_like(out)
-    for a, b in zip(torch.autograd.grad(out, inputs, d_out), torch.autograd.grad(expected, inputs, d_out), strict=True):
+    for a, b in zip(
+        torch.autograd.grad(out, inputs, d_out),
+        torch.autograd.grad(expected, inputs, d_out),
+        strict=True,
+    ):
         assert error(a, b) <= 1e-12
 
 
@@ -118,7 +156,9 @@ def test_merging_twice_is_merging_once():
     d_out = torch.randn_like(flat)
     assert error(nested, flat) <= 1e-14
     for x, y in zip(
-        torch.autograd.grad(nested, (q, k, v), d_out, retain_graph=True), torch.autograd.grad(flat, (q, k, v), d_out), strict=True
+        torch.autograd.grad(nested, (q, k, v), d_out, retain_graph=True),
+        torch.autograd.grad(flat, (q, k, v), d_out),
+        strict=True,
     ):
         assert error(x, y) <= 1e-13
 
@@ -128,17 +168,26 @@ def test_more_states_than_the_operator_takes():
     out = regard.finish(regard.merge(states_of(q, k, v, [(n, n + 1) for n in range(70)])))
     expected, _ = oracle.attention(q, k, v)
     assert error(out, expected) <= 1e-12
-    for a, b in zip(torch.autograd.grad(out.sum(), (q, k, v)), torch.autograd.grad(expected.sum(), (q, k, v)), strict=True):
+    for a, b in zip(
+        torch.autograd.grad(out.sum(), (q, k, v)),
+        torch.autograd.grad(expected.sum(), (q, k, v)),
+        strict=True,
+    ):
         assert error(a, b) <= 1e-12
 
 
 def test_gradcheck():
     q, k, v = random_inputs(len_q=5, len_k=9)
-    sinks, slopes = torch.randn(4, 2, dtype=torch.float64).requires_grad_(), torch.rand(4, dtype=torch.float64).requires_grad_()
+    sinks, slopes = (
+        torch.randn(4, 2, dtype=torch.float64).requires_grad_(),
+        torch.rand(4, dtype=torch.float64).requires_grad_(),
+    )
 
     def f(q, k, v, sinks, slopes):
         options = dict(modifiers=regard.temperature(slopes + 0.5), softcap=2.0)
-        return regard.finish(regard.merge(states_of(q, k, v, [(0, 4), (4, 9)], **options)), sinks, return_lse=True)
+        return regard.finish(
+            regard.merge(states_of(q, k, v, [(0, 4), (4, 9)], **options)), sinks, return_lse=True
+        )
 
     assert torch.autograd.gradcheck(f, (q, k, v, sinks, slopes))
 
@@ -151,7 +200,9 @@ def test_narrow_dtypes_are_rounded_once(dtype):
     out = regard.finish(regard.merge(parts))
     oracle.check_forward(out, q, k, v)
     d_out = torch.randn(out.shape).to(dtype)
-    oracle.check_gradients(torch.autograd.grad(out, (q, k, v), d_out), (q, k, v), d_out, lambda q, k, v, f: f(q, k, v))
+    oracle.check_gradients(
+        torch.autograd.grad(out, (q, k, v), d_out), (q, k, v), d_out, lambda q, k, v, f: f(q, k, v)
+    )
 
 
 def test_rows_that_see_nothing():
@@ -160,7 +211,10 @@ def test_rows_that_see_nothing():
     hidden[0, 0, 3] = False
     hidden[1, 0, 5, :10] = False
     sinks = torch.randn(4, 1, dtype=torch.float64).requires_grad_()
-    parts = [regard.attention_state(q, k[:, :, a:b], v[:, :, a:b], mask=hidden[..., a:b]) for a, b in ((0, 10), (10, 19))]
+    parts = [
+        regard.attention_state(q, k[:, :, a:b], v[:, :, a:b], mask=hidden[..., a:b])
+        for a, b in ((0, 10), (10, 19))
+    ]
     out, lse = (x.detach() for x in regard.finish(regard.merge(parts), return_lse=True))
     assert not out[0, :, 3].any() and (lse[0, :, 3] == -math.inf).all()
     expected, expected_lse = with_sinks(q, k, v, sinks, allowed=hidden)
@@ -169,7 +223,11 @@ def test_rows_that_see_nothing():
     assert not out[0, :, 3].any()
     d = torch.randn_like(out), torch.randn_like(lse)
     leaves = (q, k, v, sinks)
-    for a, b in zip(torch.autograd.grad((out, lse), leaves, d), torch.autograd.grad((expected, expected_lse), leaves, d), strict=True):
+    for a, b in zip(
+        torch.autograd.grad((out, lse), leaves, d),
+        torch.autograd.grad((expected, expected_lse), leaves, d),
+        strict=True,
+    ):
         assert error(a, b) <= 1e-12
 
 
@@ -177,11 +235,18 @@ def test_rows_that_see_nothing():
 def test_ranks(shape):
     q, k, v = (torch.randn(shape, dtype=torch.float64, requires_grad=True) for _ in range(3))
     out, lse = regard.finish(
-        regard.merge(states_of(q, k, v, [(0, 4), (4, 9)])), torch.zeros(shape[-3] if len(shape) > 2 else 1), return_lse=True
+        regard.merge(states_of(q, k, v, [(0, 4), (4, 9)])),
+        torch.zeros(shape[-3] if len(shape) > 2 else 1),
+        return_lse=True,
     )
     whole = [x.reshape(-1, *((1,) if len(shape) == 2 else ()), *shape[-3:]) for x in (q, k, v)]
-    expected, expected_lse = with_sinks(*whole, torch.zeros(whole[0].shape[1], 1, dtype=torch.float64))
-    assert error(out, expected.reshape(shape)) <= 1e-12 and error(lse, expected_lse.reshape(shape[:-1])) <= 1e-12
+    expected, expected_lse = with_sinks(
+        *whole, torch.zeros(whole[0].shape[1], 1, dtype=torch.float64)
+    )
+    assert (
+        error(out, expected.reshape(shape)) <= 1e-12
+        and error(lse, expected_lse.reshape(shape[:-1])) <= 1e-12
+    )
     torch.autograd.grad(out.sum() + lse.sum(), (q, k, v))
 
 
@@ -193,7 +258,9 @@ def test_packed():
         for x, mask in ((v, documents & regard.causal()), (v, documents & ~regard.causal()))
     ]
     first, second = (x.transpose(0, 1)[None] for x in (q, k))
-    expected, _ = oracle.attention(first, second, v.transpose(0, 1)[None], oracle.documents([0, 5, 12], [0, 5, 12], 12, 12))
+    expected, _ = oracle.attention(
+        first, second, v.transpose(0, 1)[None], oracle.documents([0, 5, 12], [0, 5, 12], 12, 12)
+    )
     assert error(regard.finish(regard.merge(parts)), expected[0].transpose(0, 1)) <= 1e-12
 
 
@@ -211,7 +278,9 @@ def test_compile_checkpoint_and_autocast():
         return out, *torch.autograd.grad(out.square().sum(), (q, k, v, sinks))
 
     plain = gradients(f)
-    assert all(map(torch.equal, plain, gradients(lambda *x: checkpoint(f, *x, use_reentrant=False))))
+    assert all(
+        map(torch.equal, plain, gradients(lambda *x: checkpoint(f, *x, use_reentrant=False)))
+    )
     for a, b in zip(plain, gradients(torch.compile(f, fullgraph=True)), strict=True):
         torch.testing.assert_close(a, b)
     with torch.autocast("cpu", torch.bfloat16):
@@ -222,19 +291,40 @@ def test_compile_checkpoint_and_autocast():
 
 @pytest.mark.parametrize("order,shape", [(0, (2, 3, 5, 6)), (1, (2, 5, 3, 6)), (0, (5, 6))])
 def test_opcheck(order, shape):
-    tests = ("test_schema", "test_autograd_registration", "test_faketensor", "test_aot_dispatch_static", "test_aot_dispatch_dynamic")
+    tests = (
+        "test_schema",
+        "test_autograd_registration",
+        "test_faketensor",
+        "test_aot_dispatch_static",
+        "test_aot_dispatch_dynamic",
+    )
     inputs = [torch.randn(shape, requires_grad=True) for _ in range(3)]
-    opcheck(torch.ops.regard.attention_state.default, (*inputs, [], [], [], order), test_utils=tests)
-    states = [[x.detach().requires_grad_() for x in torch.ops.regard.attention_state(q, *inputs[1:], [], [], [], order)] for q in inputs]
+    opcheck(
+        torch.ops.regard.attention_state.default, (*inputs, [], [], [], order), test_utils=tests
+    )
+    states = [
+        [
+            x.detach().requires_grad_()
+            for x in torch.ops.regard.attention_state(q, *inputs[1:], [], [], [], order)
+        ]
+        for q in inputs
+    ]
     outs, maxima, log_sums = ([s[n] for s in states] for n in range(3))
-    opcheck(torch.ops.regard.merge_states.default, (outs, [x.detach() for x in maxima], log_sums, order), test_utils=tests)
+    opcheck(
+        torch.ops.regard.merge_states.default,
+        (outs, [x.detach() for x in maxima], log_sums, order),
+        test_utils=tests,
+    )
 
 
 def test_states_from_elsewhere():
     """Sent and received as tensors, as between the processes of a ring."""
     q, k, v = random_inputs(torch.bfloat16)
     parts = states_of(q, k, v, [(0, 4), (4, 19)])
-    received = [regard.State(s.out.clone(), s.maximum.clone(), s.log_sum.clone(), dtype=s.dtype) for s in parts]
+    received = [
+        regard.State(s.out.clone(), s.maximum.clone(), s.log_sum.clone(), dtype=s.dtype)
+        for s in parts
+    ]
     assert torch.equal(regard.finish(regard.merge(received)), regard.finish(regard.merge(parts)))
 
 
@@ -254,7 +344,9 @@ def test_sinks_of_minus_infinity_are_none():
         out, lse = regard.finish(regard.attention_state(q, k, v, **options), sinks, return_lse=True)
         expected, expected_lse = regard.attention(q, k, v, return_lse=True, **options)
         torch.testing.assert_close((out, lse), (expected, expected_lse))
-        assert not torch.autograd.grad(out.sum() + lse.masked_fill(lse == -torch.inf, 0).sum(), sinks)[0].any()
+        assert not torch.autograd.grad(
+            out.sum() + lse.masked_fill(lse == -torch.inf, 0).sum(), sinks
+        )[0].any()
 
 
 def test_errors():
@@ -264,17 +356,30 @@ def test_errors():
         regard.attention_state(q, k, v, modifiers=regard.sinks(torch.zeros(4)))
     with pytest.raises(ValueError, match="states: State; expected a list"):
         regard.merge(state)
-    with pytest.raises(ValueError, match=r"maximum: shape \(2, 4, 12\); expected \(2, 4, 13\), a number for each row of out"):
+    with pytest.raises(
+        ValueError,
+        match=r"maximum: shape \(2, 4, 12\); expected \(2, 4, 13\), a number for each row of out",
+    ):
         regard.State(state.out, state.maximum[..., :-1], state.log_sum)
     with pytest.raises(ValueError, match="states: none"):
         regard.merge([])
     with pytest.raises(ValueError, match=r"states\[1\]: Tensor; expected"):
         regard.merge([state, q])
-    with pytest.raises(ValueError, match=r"states\[1\]: out of shape \(2, 4, 5, 6\); expected \(2, 4, 13, 6\)"):
+    with pytest.raises(
+        ValueError, match=r"states\[1\]: out of shape \(2, 4, 5, 6\); expected \(2, 4, 13, 6\)"
+    ):
         regard.merge([state, regard.attention_state(q[:, :, :5], k, v)])
-    with pytest.raises(ValueError, match=r"states\[1\]: dtype torch.float32; expected torch.float64"):
+    with pytest.raises(
+        ValueError, match=r"states\[1\]: dtype torch.float32; expected torch.float64"
+    ):
         regard.merge([state, regard.attention_state(*(x.float() for x in (q, k, v)))])
-    with pytest.raises(ValueError, match=r"sinks: torch.float32, shape \(3,\); expected a floating-point tensor \(4, m\) or \(4,\)"):
+    with pytest.raises(
+        ValueError,
+        match=(
+            r"sinks: torch.float32, shape \(3,\); expected a floating-point tensor \(4, m\) or"
+            r" \(4,\)"
+        ),
+    ):
         regard.finish(state, torch.zeros(3))
     with pytest.raises(ValueError, match="state: Tensor; expected"):
         regard.finish(q)

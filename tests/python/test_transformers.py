@@ -1,4 +1,5 @@
-"""attn_implementation="regard" beside "eager", on tiny models with random weights: outputs, gradients, padded batches, generate."""
+"""attn_implementation="regard" beside "eager", on tiny models with random weights: outputs,
+gradients, padded batches, generate."""
 
 import oracle
 import pytest
@@ -11,8 +12,9 @@ from regard import _transformers_masks  # noqa: E402
 from regard.transformers import regard_attention  # noqa: E402
 from tiny_models import CASES, cast, ids, llama, meaningful, result, twins, whisper  # noqa: E402
 
-# The models run in float64, but eager takes several models' softmax in float32: that is the difference allowed. (Where whole rows are
-# padding, that cast makes eager's finfo.min -inf and its rows NaN: those run in float32.)
+# The models run in float64, but eager takes several models' softmax in float32: that is the
+# difference allowed. (Where whole rows are padding, that cast makes eager's finfo.min -inf and its
+# rows NaN: those run in float32.)
 CLOSE = {torch.float64: dict(rtol=1e-4, atol=2e-6), torch.float32: dict(rtol=1e-3, atol=2e-5)}
 
 
@@ -48,13 +50,17 @@ def test_forward_and_gradients_equal_eager(name, calls):
     (expected * direction).sum().backward()
     (actual * direction).sum().backward()
     close = CLOSE[dtype]
-    if name == "gemma2":  # its float32 softmax and norms leave gradients 5e-6 apart on some processors
+    if (
+        name == "gemma2"
+    ):  # its float32 softmax and norms leave gradients 5e-6 apart on some processors
         close = dict(close, atol=1e-5)
     for (where, a), b in zip(eager.named_parameters(), ours.parameters(), strict=True):
         if a.grad is None:
             assert b.grad is None, where
         else:
-            torch.testing.assert_close(b.grad, a.grad, **close, msg=lambda text, where=where: f"{where}: {text}")
+            torch.testing.assert_close(
+                b.grad, a.grad, **close, msg=lambda text, where=where: f"{where}: {text}"
+            )
 
 
 GENERATE = [
@@ -80,7 +86,12 @@ def test_generate_writes_the_same_tokens(name, calls):
 def test_generate_with_a_static_cache(calls):
     eager, ours = twins(llama)
     options = dict(
-        max_new_tokens=6, do_sample=False, pad_token_id=0, eos_token_id=None, cache_implementation="static", disable_compile=True
+        max_new_tokens=6,
+        do_sample=False,
+        pad_token_id=0,
+        eos_token_id=None,
+        cache_implementation="static",
+        disable_compile=True,
     )
     prompt = ids()
     expected = eager.eval().generate(prompt, **options)
@@ -104,7 +115,8 @@ PARAMETERS = [
 
 
 def test_masks_with_parameters_make_no_matrix(monkeypatch):
-    """An unpadded causal batch has no mask at all; padding, windows and packed sequences travel as parameters."""
+    """An unpadded causal batch has no mask at all; padding, windows and packed sequences travel as
+    parameters."""
 
     def refuse(**_):
         raise AssertionError("a boolean matrix was made")
@@ -138,7 +150,9 @@ def test_what_attention_learns_gets_a_gradient(name):
 
 def _call(**keywords):
     query, key, value = (torch.randn(1, heads, 6, 8, dtype=torch.float64) for heads in (4, 2, 2))
-    return (query, key, value), regard_attention(torch.nn.Module(), query, key, value, None, **keywords)[0]
+    return (query, key, value), regard_attention(
+        torch.nn.Module(), query, key, value, None, **keywords
+    )[0]
 
 
 def test_sliding_window_means_that_many_keys_in_all():
@@ -162,9 +176,15 @@ def test_softcap():
 def test_packed_sequences(batch, bias):
     """Rows of a batch follow each other; a sequence may go on in the next row."""
     cu = torch.tensor([0, 2, 8, 6 * batch] if batch > 1 else [0, 2, 6], dtype=torch.int32)
-    bias = None if bias is None else torch.randn(bias, dtype=torch.float64)[..., : 6 * batch, : 6 * batch]
+    bias = (
+        None
+        if bias is None
+        else torch.randn(bias, dtype=torch.float64)[..., : 6 * batch, : 6 * batch]
+    )
     inputs = [torch.randn(batch, heads, 6, 8, dtype=torch.float64) for heads in (4, 2, 2)]
-    out = regard_attention(torch.nn.Module(), *inputs, None, position_bias=bias, cu_seq_lens_q=cu, cu_seq_lens_k=cu)[0]
+    out = regard_attention(
+        torch.nn.Module(), *inputs, None, position_bias=bias, cu_seq_lens_q=cu, cu_seq_lens_k=cu
+    )[0]
     rows = [x.transpose(1, 2).flatten(0, 1).transpose(0, 1)[None] for x in inputs]
     document = torch.bucketize(torch.arange(6 * batch), cu, right=True)
     allowed = (document[:, None] == document) & oracle.causal(6 * batch, 6 * batch)
@@ -177,7 +197,9 @@ def test_a_mask_goes_before_packed_sequences():
     cu = torch.tensor([0, 2, 6], dtype=torch.int32)
     inputs = [torch.randn(1, 4, 6, 8, dtype=torch.float64) for _ in range(3)]
     allowed = torch.eye(6, dtype=torch.bool)[None, None]
-    out = regard_attention(torch.nn.Module(), *inputs, allowed, cu_seq_lens_q=cu, cu_seq_lens_k=cu)[0]
+    out = regard_attention(torch.nn.Module(), *inputs, allowed, cu_seq_lens_q=cu, cu_seq_lens_k=cu)[
+        0
+    ]
     torch.testing.assert_close(out, inputs[2].transpose(1, 2))
 
 

@@ -1,5 +1,6 @@
-"""Dropout of attention in training, attn_implementation="regard" beside "eager": eager is made to drop the weights that Regard drops, so
-that outputs and gradients must be equal, whatever it meets: softcap, sinks, windows, padding, a position bias."""
+"""Dropout of attention in training, attn_implementation="regard" beside "eager": eager is made to
+drop the weights that Regard drops, so that outputs and gradients must be equal, whatever it meets:
+softcap, sinks, windows, padding, a position bias."""
 
 import pytest
 import torch
@@ -30,7 +31,9 @@ def _steps(model, inputs, weight):
 @pytest.mark.parametrize("name", NAMES)
 def test_outputs_and_gradients_are_those_of_the_same_mask(name, monkeypatch):
     make, draw = CASES[name]
-    dtype = torch.float32 if name.endswith("left-padded") else torch.float64  # as in test_transformers.py, and so are the tolerances
+    dtype = (
+        torch.float32 if name.endswith("left-padded") else torch.float64
+    )  # as in test_transformers.py, and so are the tolerances
     rtol, atol = (1e-3, 2e-5) if dtype is torch.float32 else (1e-4, 2e-6)
     eager, ours = twins(lambda: make(P), dtype)
     inputs = cast(draw(), dtype)
@@ -47,7 +50,13 @@ def test_outputs_and_gradients_are_those_of_the_same_mask(name, monkeypatch):
             assert wanted[where] is None, where
             continue
         size = max(1.0, wanted[where].abs().max().item())
-        torch.testing.assert_close(gradient, wanted[where], rtol=rtol, atol=atol * size, msg=lambda text, where=where: f"{where}: {text}")
+        torch.testing.assert_close(
+            gradient,
+            wanted[where],
+            rtol=rtol,
+            atol=atol * size,
+            msg=lambda text, where=where: f"{where}: {text}",
+        )
 
 
 @pytest.mark.parametrize("name", ["gemma2", "gpt-oss"])

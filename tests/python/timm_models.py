@@ -1,6 +1,7 @@
-"""timm without torchvision, whose PyPI build does not load beside a CPU build of torch and, once installed, would break transformers,
-which imports what it finds. timm names it for datasets, image transforms and one kind of norm. A vision transformer uses none of these,
-so the names are given stand-ins while timm is imported."""
+"""timm without torchvision, whose PyPI build does not load beside a CPU build of torch and, once
+installed, would break transformers, which imports what it finds. timm names it for datasets, image
+transforms and one kind of norm. A vision transformer uses none of these, so the names are given
+stand-ins while timm is imported."""
 
 import enum
 import sys
@@ -8,7 +9,14 @@ import types
 
 _STANDINS = {
     "torchvision": (),
-    "torchvision.datasets": ("CIFAR10", "CIFAR100", "FashionMNIST", "ImageFolder", "KMNIST", "MNIST"),
+    "torchvision.datasets": (
+        "CIFAR10",
+        "CIFAR100",
+        "FashionMNIST",
+        "ImageFolder",
+        "KMNIST",
+        "MNIST",
+    ),
     "torchvision.ops": (),
     "torchvision.ops.misc": ("FrozenBatchNorm2d",),
     "torchvision.transforms": ("ToTensor",),
@@ -25,7 +33,9 @@ def _modules():
         if parent:
             setattr(modules[parent], child, modules[name])
     modes = ("NEAREST", "BILINEAR", "BICUBIC", "BOX", "HAMMING", "LANCZOS")
-    modules["torchvision.transforms.functional"].InterpolationMode = enum.Enum("InterpolationMode", modes)
+    modules["torchvision.transforms.functional"].InterpolationMode = enum.Enum(
+        "InterpolationMode", modes
+    )
     return modules
 
 

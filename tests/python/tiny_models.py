@@ -30,11 +30,14 @@ DECODER = dict(SMALL, vocab_size=60, num_key_value_heads=2)
 
 # Each takes the probability that attention drops a weight in training; nothing else is dropped.
 def bert(p=0.0):
-    return BertModel(BertConfig(vocab_size=60, attention_probs_dropout_prob=p, hidden_dropout_prob=0.0, **SMALL))
+    return BertModel(
+        BertConfig(vocab_size=60, attention_probs_dropout_prob=p, hidden_dropout_prob=0.0, **SMALL)
+    )
 
 
 def gemma2(p=0.0):
-    """Softcap, and layers with a sliding window between others. Weights are large enough for the cap to matter."""
+    """Softcap, and layers with a sliding window between others. Weights are large enough for the
+    cap to matter."""
     return Gemma2ForCausalLM(
         Gemma2Config(
             head_dim=8, sliding_window=5, attn_logit_softcapping=2.0, attention_dropout=p, initializer_range=0.1, pad_token_id=0, **DECODER
@@ -43,11 +46,22 @@ def gemma2(p=0.0):
 
 
 def gpt2(p=0.0):
-    return GPT2LMHeadModel(GPT2Config(vocab_size=60, n_embd=32, n_layer=2, n_head=4, attn_pdrop=p, resid_pdrop=0.0, embd_pdrop=0.0))
+    return GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=60,
+            n_embd=32,
+            n_layer=2,
+            n_head=4,
+            attn_pdrop=p,
+            resid_pdrop=0.0,
+            embd_pdrop=0.0,
+        )
+    )
 
 
 def gpt_oss(p=0.0):
-    """Attention sinks, and layers with a sliding window between others. Weights and sinks are large enough to matter."""
+    """Attention sinks, and layers with a sliding window between others. Weights and sinks are large
+    enough to matter."""
     config = GptOssConfig(
         head_dim=8, sliding_window=5, num_local_experts=4, num_experts_per_tok=2, attention_dropout=p, initializer_range=0.1,
         pad_token_id=0, **DECODER,
@@ -68,7 +82,16 @@ def mistral(p=0.0):
 
 
 def t5(p=0.0):
-    config = T5Config(vocab_size=60, d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4, dropout_rate=p, decoder_start_token_id=0)
+    config = T5Config(
+        vocab_size=60,
+        d_model=32,
+        d_kv=8,
+        d_ff=48,
+        num_layers=2,
+        num_heads=4,
+        dropout_rate=p,
+        decoder_start_token_id=0,
+    )
     model = T5ForConditionalGeneration(config)
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):  # attention has a number instead
@@ -77,7 +100,15 @@ def t5(p=0.0):
 
 
 def vit(p=0.0):
-    return ViTModel(ViTConfig(image_size=16, patch_size=4, hidden_dropout_prob=0.0, attention_probs_dropout_prob=p, **SMALL))
+    return ViTModel(
+        ViTConfig(
+            image_size=16,
+            patch_size=4,
+            hidden_dropout_prob=0.0,
+            attention_probs_dropout_prob=p,
+            **SMALL,
+        )
+    )
 
 
 def whisper(p=0.0):
@@ -116,11 +147,16 @@ def _seq2seq(side):
     return lambda: dict(_text(side)(), decoder_input_ids=ids(3, 7))
 
 
-PACKED = [[0, 1, 2, 0, 1, 2, 3, 4, 5, 6, 0], [0, 1, 2, 3, 4, 5, 6, 0, 1, 0, 1]]  # several sequences in a row: positions start over
+PACKED = [
+    [0, 1, 2, 0, 1, 2, 3, 4, 5, 6, 0],
+    [0, 1, 2, 3, 4, 5, 6, 0, 1, 0, 1],
+]  # several sequences in a row: positions start over
 
 
 def _packed(rows):
-    return lambda: dict(input_ids=ids(rows, 11), use_cache=False, position_ids=torch.tensor(PACKED[:rows]))
+    return lambda: dict(
+        input_ids=ids(rows, 11), use_cache=False, position_ids=torch.tensor(PACKED[:rows])
+    )
 
 
 CASES = {
@@ -161,7 +197,10 @@ def twins(make, dtype=torch.float64):
 
 
 def cast(inputs, dtype):
-    return {name: x.to(dtype) if torch.is_tensor(x) and x.is_floating_point() else x for name, x in inputs.items()}
+    return {
+        name: x.to(dtype) if torch.is_tensor(x) and x.is_floating_point() else x
+        for name, x in inputs.items()
+    }
 
 
 def result(model, inputs):

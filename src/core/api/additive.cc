@@ -11,7 +11,8 @@ namespace regard {
 namespace {
 
 Status no_memory(const char* what, std::size_t bytes) {
-  return {StatusCode::kOutOfMemory, std::string(what) + ": " + std::to_string(bytes) + " bytes could not be allocated"};
+  return {StatusCode::kOutOfMemory,
+          std::string(what) + ": " + std::to_string(bytes) + " bytes could not be allocated"};
 }
 
 constexpr std::size_t kPanel = 32;  // columns: whole panels on every instruction set
@@ -22,7 +23,8 @@ std::size_t round_up(std::size_t x, std::size_t to) { return (x + to - 1) / to *
 template <typename T>
 kernels::AdditiveVectors::Head normalise(T* v, std::size_t dim, double scale) {
   double most = 0;
-  for (std::size_t c = 0; c < dim; ++c) most = std::max(most, std::abs(static_cast<double>(v[c]) * scale));
+  for (std::size_t c = 0; c < dim; ++c)
+    most = std::max(most, std::abs(static_cast<double>(v[c]) * scale));
   const double unit = most > 0 && std::isfinite(most) ? std::ldexp(1.0, std::ilogb(most) + 1) : 1;
   double sum = 0;
   for (std::size_t c = 0; c < dim; ++c) {
@@ -35,14 +37,17 @@ kernels::AdditiveVectors::Head normalise(T* v, std::size_t dim, double scale) {
 // The sums of all slots, in double, into a contiguous gradient.
 template <typename T>
 void add_slots(const kernels::BackwardTask& task, double scale, const MutableTensorView& to) {
-  const std::size_t stride = task.additive.stride, heads = static_cast<std::size_t>(task.inputs.q.shape[1]);
-  const auto sequences = static_cast<std::size_t>(task.sequences), dim = static_cast<std::size_t>(to.shape[3]);
+  const std::size_t stride = task.additive.stride,
+                    heads = static_cast<std::size_t>(task.inputs.q.shape[1]);
+  const auto sequences = static_cast<std::size_t>(task.sequences),
+             dim = static_cast<std::size_t>(to.shape[3]);
   std::vector<double> sums(task.additive.heads.size() * dim, 0);
   const std::size_t slots = static_cast<std::size_t>(task.blocks) * sequences * heads;
   for (std::size_t slot = 0; slot < slots; ++slot) {
     const std::int64_t batch = task.layout->sequences[slot / heads % sequences].batch;
     const T* part = static_cast<const T*>(task.d_additive) + slot * stride;
-    double* sum = sums.data() + task.additive.index(batch, static_cast<std::int64_t>(slot % heads)) * dim;
+    double* sum =
+        sums.data() + task.additive.index(batch, static_cast<std::int64_t>(slot % heads)) * dim;
     for (std::size_t c = 0; c < dim; ++c) sum[c] += static_cast<double>(part[c]);
   }
   T* out = static_cast<T*>(to.data);
@@ -59,15 +64,18 @@ const kernels::KernelSet& set_for(const Options& options, DType dtype) {
   return options.score ? kernels::additive_set_for(dtype) : kernels::set_for(dtype);
 }
 
-Status AdditiveMemory::prepare(const Options& options, const Shape& k, const kernels::KernelSet& set, DType own, double scale,
+Status AdditiveMemory::prepare(const Options& options, const Shape& k,
+                               const kernels::KernelSet& set, DType own, double scale,
                                kernels::AdditiveVectors& vectors) {
   vectors.v = nullptr;
   vectors.heads.clear();
   vectors.prepared_keys = {};
   if (!options.score) return {};
-  if (options.score->prepared_keys.given()) vectors.prepared_keys = broadcast_to(options.score->prepared_keys, k);
+  if (options.score->prepared_keys.given())
+    vectors.prepared_keys = broadcast_to(options.score->prepared_keys, k);
   const TensorView& v = options.score->v;
-  const auto count = static_cast<std::size_t>(v.shape[0] * v.shape[1]), dim = static_cast<std::size_t>(v.shape[3]);
+  const auto count = static_cast<std::size_t>(v.shape[0] * v.shape[1]),
+             dim = static_cast<std::size_t>(v.shape[3]);
   vectors.inner = round_up(dim, 4);
   vectors.stride = round_up(dim, kPanel);
   vectors.head_step = v.shape[1] == 1 ? 0 : 1;
@@ -76,13 +84,17 @@ Status AdditiveMemory::prepare(const Options& options, const Shape& k, const ker
   vectors_ = std::make_unique<schedule::Scratch>(bytes);
   if (vectors_->data() == nullptr) return no_memory("score.v", bytes);
   std::fill_n(vectors_->data(), bytes, std::byte{0});
-  MutableTensorView copy = MutableTensorView::bhsd(vectors_->data(), own, v.shape[0], v.shape[1], 1, v.shape[3]);
-  copy.strides = {v.shape[1] * static_cast<std::int64_t>(vectors.stride), static_cast<std::int64_t>(vectors.stride), 0, 1};
+  MutableTensorView copy =
+      MutableTensorView::bhsd(vectors_->data(), own, v.shape[0], v.shape[1], 1, v.shape[3]);
+  copy.strides = {v.shape[1] * static_cast<std::int64_t>(vectors.stride),
+                  static_cast<std::int64_t>(vectors.stride), 0, 1};
   set.copy(v, copy);
   for (std::size_t n = 0; n < count; ++n) {
     const std::size_t at = n * vectors.stride;
-    vectors.heads.push_back(own == DType::kFloat64 ? normalise(reinterpret_cast<double*>(vectors_->data()) + at, dim, scale)
-                                                   : normalise(reinterpret_cast<float*>(vectors_->data()) + at, dim, scale));
+    vectors.heads.push_back(
+        own == DType::kFloat64
+            ? normalise(reinterpret_cast<double*>(vectors_->data()) + at, dim, scale)
+            : normalise(reinterpret_cast<float*>(vectors_->data()) + at, dim, scale));
   }
   vectors.v = vectors_->data();
   return {};
@@ -92,7 +104,8 @@ Status AdditiveMemory::prepare_gradient(kernels::BackwardTask& task, DType own) 
   task.d_additive = nullptr;
   if (task.additive.v == nullptr) return {};
   const std::size_t bytes =
-      static_cast<std::size_t>(task.blocks * task.sequences * task.inputs.q.shape[1]) * task.additive.stride * size_of(own);
+      static_cast<std::size_t>(task.blocks * task.sequences * task.inputs.q.shape[1]) *
+      task.additive.stride * size_of(own);
   slots_ = std::make_unique<schedule::Scratch>(bytes);
   if (slots_->data() == nullptr) return no_memory("d_score_v", bytes);
   std::fill_n(slots_->data(), bytes, std::byte{0});
@@ -100,12 +113,15 @@ Status AdditiveMemory::prepare_gradient(kernels::BackwardTask& task, DType own) 
   return {};
 }
 
-void AdditiveMemory::write_gradient(const kernels::BackwardTask& task, const kernels::KernelSet& set, DType own, double scale) const {
+void AdditiveMemory::write_gradient(const kernels::BackwardTask& task,
+                                    const kernels::KernelSet& set, DType own, double scale) const {
   const MutableTensorView& gradient = task.gradients.d_score_v;
   if (!gradient.given() || task.additive.v == nullptr) return;
-  const auto count = static_cast<std::size_t>(gradient.shape[0] * gradient.shape[1] * gradient.shape[3]);
+  const auto count =
+      static_cast<std::size_t>(gradient.shape[0] * gradient.shape[1] * gradient.shape[3]);
   std::vector<double> sums(count);  // room for either type
-  const MutableTensorView sum = MutableTensorView::bhsd(sums.data(), own, gradient.shape[0], gradient.shape[1], 1, gradient.shape[3]);
+  const MutableTensorView sum = MutableTensorView::bhsd(sums.data(), own, gradient.shape[0],
+                                                        gradient.shape[1], 1, gradient.shape[3]);
   if (own == DType::kFloat64) {
     add_slots<double>(task, scale, sum);
   } else {

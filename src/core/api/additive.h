@@ -1,4 +1,5 @@
-// The learned vectors of additive scores on their way into the kernels, and their gradients on the way back.
+// The learned vectors of additive scores on their way into the kernels, and their gradients on the
+// way back.
 #pragma once
 
 #include <memory>
@@ -22,12 +23,13 @@ const kernels::KernelSet& set_for(const Options& options, DType dtype);
 class AdditiveMemory {
  public:
   // Fills `vectors`; where scores are dot products it says so. `k` is the shape of the keys.
-  Status prepare(const Options& options, const Shape& k, const kernels::KernelSet& set, DType own, double scale,
-                 kernels::AdditiveVectors& vectors);
+  Status prepare(const Options& options, const Shape& k, const kernels::KernelSet& set, DType own,
+                 double scale, kernels::AdditiveVectors& vectors);
   // Memory for what each key block, sequence and head adds to the gradient of v.
   Status prepare_gradient(kernels::BackwardTask& task, DType own);
   // Their sum, in their order, into the gradient.
-  void write_gradient(const kernels::BackwardTask& task, const kernels::KernelSet& set, DType own, double scale) const;
+  void write_gradient(const kernels::BackwardTask& task, const kernels::KernelSet& set, DType own,
+                      double scale) const;
 
  private:
   std::unique_ptr<schedule::Scratch> vectors_, slots_;

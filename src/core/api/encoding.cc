@@ -44,14 +44,17 @@ std::string name_of(Record record) {
 }
 
 // A list of integers for each batch entry, or one for all.
-Status copy_lists(const char* name, const TensorView& view, std::vector<std::vector<std::int64_t>>* out) {
+Status copy_lists(const char* name, const TensorView& view,
+                  std::vector<std::vector<std::int64_t>>* out) {
   Status status = check_view(name, view);
   if (!status.ok()) return status;
   if (view.dtype != DType::kInt32 && view.dtype != DType::kInt64) {
-    return Status::invalid(std::string(name) + ": dtype " + regard::name_of(view.dtype) + "; expected int32 or int64");
+    return Status::invalid(std::string(name) + ": dtype " + regard::name_of(view.dtype) +
+                           "; expected int32 or int64");
   }
   if (view.shape[0] != 1 || view.shape[1] != 1) {
-    return Status::invalid(std::string(name) + ": shape " + text(view.shape) + "; expected (1, 1, batch or 1, entries)");
+    return Status::invalid(std::string(name) + ": shape " + text(view.shape) +
+                           "; expected (1, 1, batch or 1, entries)");
   }
   for (std::int64_t b = 0; b < view.shape[2]; ++b) {
     std::vector<std::int64_t>& list = out->emplace_back();
@@ -67,7 +70,8 @@ Status copy_lists(const char* name, const TensorView& view, std::vector<std::vec
 
 Status copy_integers(const char* name, const TensorView& view, std::vector<std::int64_t>* out) {
   if (view.shape[0] != 1 || view.shape[1] != 1 || view.shape[2] != 1) {
-    return Status::invalid(std::string(name) + ": shape " + text(view.shape) + "; expected (1, 1, 1, entries)");
+    return Status::invalid(std::string(name) + ": shape " + text(view.shape) +
+                           "; expected (1, 1, 1, entries)");
   }
   std::vector<std::vector<std::int64_t>> lists;
   Status status = copy_lists(name, view, &lists);
@@ -77,9 +81,13 @@ Status copy_integers(const char* name, const TensorView& view, std::vector<std::
 
 class Decoder {
  public:
-  Decoder(std::span<const std::int64_t> ints, std::span<const double> floats, std::span<const TensorView> tensors,
-          Differentiable* differentiable)
-      : ints_(ints), floats_(floats), tensors_(tensors), given_(tensors.size()), differentiable_(differentiable) {}
+  Decoder(std::span<const std::int64_t> ints, std::span<const double> floats,
+          std::span<const TensorView> tensors, Differentiable* differentiable)
+      : ints_(ints),
+        floats_(floats),
+        tensors_(tensors),
+        given_(tensors.size()),
+        differentiable_(differentiable) {}
 
   Status run(Options* options) {
     while (!ints_.empty()) {
@@ -87,8 +95,8 @@ class Decoder {
       kind_ = static_cast<Record>(ints_[0]);
       const std::int64_t count = ints_[1];
       if (count < 0 || count > static_cast<std::int64_t>(ints_.size()) - 2) {
-        return Status::invalid("options: " + name_of(kind_) + " says " + std::to_string(count) + " integers; " +
-                               std::to_string(ints_.size() - 2) + " are left");
+        return Status::invalid("options: " + name_of(kind_) + " says " + std::to_string(count) +
+                               " integers; " + std::to_string(ints_.size() - 2) + " are left");
       }
       values_ = ints_.subspan(2, static_cast<std::size_t>(count));
       ints_ = ints_.subspan(2 + values_.size());
@@ -110,12 +118,13 @@ class Decoder {
   };
 
   static Status left_over(std::size_t count, const char* what) {
-    return Status::invalid("options: " + std::to_string(count) + " " + what + " left over after the last record");
+    return Status::invalid("options: " + std::to_string(count) + " " + what +
+                           " left over after the last record");
   }
 
   Status lacks(std::size_t needed, const char* what, std::size_t found) const {
-    return Status::invalid("options: " + name_of(kind_) + " takes " + std::to_string(needed) + " " + what + "; found " +
-                           std::to_string(found));
+    return Status::invalid("options: " + name_of(kind_) + " takes " + std::to_string(needed) + " " +
+                           what + "; found " + std::to_string(found));
   }
 
   Status check(const Needs& needs) const {
@@ -163,7 +172,9 @@ class Decoder {
 
   Status record() {
     Needs needs;
-    if (!needs_of(kind_, &needs)) return Status::unsupported("options: records of " + name_of(kind_) + " are not supported yet");
+    if (!needs_of(kind_, &needs))
+      return Status::unsupported("options: records of " + name_of(kind_) +
+                                 " are not supported yet");
     Status status = check(needs);
     if (!status.ok()) return status;
     switch (kind_) {
@@ -179,7 +190,8 @@ class Decoder {
       case Record::kTree: return take_tree();
       case Record::kAround: masks_.push_back(around(take_tensor(), values_[0])); break;
       case Record::kBigBird:
-        masks_.push_back(bigbird({values_[0], values_[1], values_[2], values_[3], static_cast<std::uint64_t>(values_[4])}));
+        masks_.push_back(bigbird({values_[0], values_[1], values_[2], values_[3],
+                                  static_cast<std::uint64_t>(values_[4])}));
         break;
       case Record::kAnd: join([](const Mask& a, const Mask& b) { return a & b; }); break;
       case Record::kOr: join([](const Mask& a, const Mask& b) { return a | b; }); break;
@@ -193,22 +205,32 @@ class Decoder {
         options_.scale = take_float();
         break;
       case Record::kSoftcap: options_.modifiers.push_back(Softcap{take_float()}); break;
-      case Record::kBias: options_.modifiers.push_back(Bias{take_differentiable(), values_[0] != 0}); break;
-      case Record::kTemperature: options_.modifiers.push_back(Temperature{take_differentiable()}); break;
+      case Record::kBias:
+        options_.modifiers.push_back(Bias{take_differentiable(), values_[0] != 0});
+        break;
+      case Record::kTemperature:
+        options_.modifiers.push_back(Temperature{take_differentiable()});
+        break;
       case Record::kAlibi: options_.modifiers.push_back(Alibi{take_differentiable()}); break;
       case Record::kRelativeBias: take_relative_bias(); break;
       case Record::kFunction: take_function(); break;
       case Record::kSinks: options_.modifiers.push_back(Sinks{take_differentiable()}); break;
       case Record::kDropout: return take_dropout();
-      case Record::kMultiplier: options_.modifiers.push_back(Multiplier{take_differentiable()}); break;
-      case Record::kGaussian: options_.modifiers.push_back(Gaussian{take_differentiable(), take_float()}); break;
+      case Record::kMultiplier:
+        options_.modifiers.push_back(Multiplier{take_differentiable()});
+        break;
+      case Record::kGaussian:
+        options_.modifiers.push_back(Gaussian{take_differentiable(), take_float()});
+        break;
       case Record::kAdditive:
         if (options_.score) return Status::invalid("options: a score is given twice");
         if (differentiable_ != nullptr) differentiable_->score_v = given_ - tensors_.size();
         options_.score = Additive{take_tensor()};
         break;
       case Record::kPreparedKeys:
-        if (!options_.score) return Status::invalid("options: prepared_keys without a score; keys are prepared for an additive one");
+        if (!options_.score)
+          return Status::invalid(
+              "options: prepared_keys without a score; keys are prepared for an additive one");
         options_.score->prepared_keys = take_tensor();
         break;
     }
@@ -245,7 +267,8 @@ class Decoder {
   Status take_dilated() {
     std::vector<std::int64_t> dilations;
     Status status = copy_integers("dilated: dilations", take_tensor(), &dilations);
-    if (status.ok()) masks_.push_back(dilated(values_[0], values_[1], std::move(dilations), offset(2)));
+    if (status.ok())
+      masks_.push_back(dilated(values_[0], values_[1], std::move(dilations), offset(2)));
     return status;
   }
 
@@ -269,7 +292,9 @@ class Decoder {
   Status take_tree() {
     std::vector<std::vector<std::int64_t>> lists;
     Status status = copy_lists("tree: parents", take_tensor(), &lists);
-    if (status.ok()) masks_.push_back(lists.size() == 1 ? tree(std::move(lists[0])) : tree_by_batch(std::move(lists)));
+    if (status.ok())
+      masks_.push_back(lists.size() == 1 ? tree(std::move(lists[0]))
+                                         : tree_by_batch(std::move(lists)));
     return status;
   }
 
@@ -282,17 +307,21 @@ class Decoder {
 
   void take_function() {
     const auto address = [](std::int64_t value) {
-      return reinterpret_cast<void (*)(const FunctionTile*, void*)>(static_cast<std::intptr_t>(value));
+      return reinterpret_cast<void (*)(const FunctionTile*, void*)>(
+          static_cast<std::intptr_t>(value));
     };
     options_.modifiers.push_back(
-        Function{address(values_[0]), address(values_[1]), reinterpret_cast<void*>(static_cast<std::intptr_t>(values_[2]))});
+        Function{address(values_[0]), address(values_[1]),
+                 reinterpret_cast<void*>(static_cast<std::intptr_t>(values_[2]))});
   }
 
   Status take_dropout() {
     std::vector<std::int64_t> seed;
     Status status = copy_integers("dropout: seed", take_tensor(), &seed);
     if (!status.ok()) return status;
-    if (seed.size() != 1) return Status::invalid("dropout: seed has " + std::to_string(seed.size()) + " elements; expected 1");
+    if (seed.size() != 1)
+      return Status::invalid("dropout: seed has " + std::to_string(seed.size()) +
+                             " elements; expected 1");
     options_.modifiers.push_back(Dropout{take_float(), static_cast<std::uint64_t>(seed[0])});
     return {};
   }
@@ -327,7 +356,8 @@ class Decoder {
 
 }  // namespace
 
-Status decode(std::span<const std::int64_t> ints, std::span<const double> floats, std::span<const TensorView> tensors, Options* options,
+Status decode(std::span<const std::int64_t> ints, std::span<const double> floats,
+              std::span<const TensorView> tensors, Options* options,
               Differentiable* differentiable) {
   try {
     return Decoder(ints, floats, tensors, differentiable).run(options);

@@ -28,7 +28,8 @@ void ThreadExecutor::run(int workers, const std::function<void(int)>& worker) co
   int started = 1;
   try {
     for (; started < workers; ++started) threads.emplace_back(worker, started);
-  } catch (const std::exception&) {  // the system has no more threads, or no memory for one: the rest runs here, as the contract allows
+  } catch (const std::exception&) {  // the system has no more threads, or no memory for one: the
+                                     // rest runs here, as the contract allows
   }
   worker(0);
   for (int w = started; w < workers; ++w) worker(w);
@@ -45,6 +46,8 @@ const Executor& default_executor() {
   return executor != nullptr ? *executor : serial_executor();
 }
 
-void set_default_executor(const Executor* executor) { chosen.store(executor, std::memory_order_release); }
+void set_default_executor(const Executor* executor) {
+  chosen.store(executor, std::memory_order_release);
+}
 
 }  // namespace regard

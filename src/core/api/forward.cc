@@ -15,11 +15,13 @@ struct ForwardCall {
 
 }  // namespace
 
-Status forward(const Inputs& inputs, const Options& options, const Outputs& outputs, const Executor& executor, const Plan* plan) {
+Status forward(const Inputs& inputs, const Options& options, const Outputs& outputs,
+               const Executor& executor, const Plan* plan) {
   if (Status status = validate_forward(inputs, options, outputs); !status.ok()) return status;
   schedule::Borrow<ForwardCall> call;
   AdditiveMemory additive;
-  Status status = prepare_forward(inputs, options, outputs, plan, call->layout, call->modifiers, additive, call->task);
+  Status status = prepare_forward(inputs, options, outputs, plan, call->layout, call->modifiers,
+                                  additive, call->task);
   if (status.ok()) {
     call->task.layout = &in_best_order(*call->task.layout, options, inputs);
     schedule::cut_forward(call->task);

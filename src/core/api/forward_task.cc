@@ -5,9 +5,11 @@
 
 namespace regard {
 
-Status prepare_forward(const Inputs& inputs, const Options& options, const Outputs& outputs, const Plan* plan, plan::Layout& own,
-                       ModifierMemory& modifiers, AdditiveMemory& additive, kernels::ForwardTask& task) {
-  if (Status status = plan_for(options, inputs, plan, own, &task.layout); !status.ok()) return status;
+Status prepare_forward(const Inputs& inputs, const Options& options, const Outputs& outputs,
+                       const Plan* plan, plan::Layout& own, ModifierMemory& modifiers,
+                       AdditiveMemory& additive, kernels::ForwardTask& task) {
+  if (Status status = plan_for(options, inputs, plan, own, &task.layout); !status.ok())
+    return status;
   const Shape& q = inputs.q.shape;
   const DType kernels_own = inputs.q.dtype == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32;
   task.inputs = inputs;
@@ -16,17 +18,23 @@ Status prepare_forward(const Inputs& inputs, const Options& options, const Outpu
   task.group = inputs.k.shape[1] == 0 ? 1 : q[1] / inputs.k.shape[1];
   task.set = &set_for(options, inputs.q.dtype);
   modifiers.clear();
-  if (Status status = modifiers.prepare(options, {q[0], q[1], q[2], inputs.k.shape[2]}, kernels_own, task); !status.ok()) return status;
-  return additive.prepare(options, inputs.k.shape, *task.set, kernels_own, task.scale, task.additive);
+  if (Status status =
+          modifiers.prepare(options, {q[0], q[1], q[2], inputs.k.shape[2]}, kernels_own, task);
+      !status.ok())
+    return status;
+  return additive.prepare(options, inputs.k.shape, *task.set, kernels_own, task.scale,
+                          task.additive);
 }
 
 double work_of_pair(const kernels::ForwardTask& task) {
-  return static_cast<double>(task.inputs.q.shape[3] * (task.additive.v != nullptr ? kTanh : 1) + task.inputs.v.shape[3]);
+  return static_cast<double>(task.inputs.q.shape[3] * (task.additive.v != nullptr ? kTanh : 1) +
+                             task.inputs.v.shape[3]);
 }
 
 Status run_forward(const kernels::ForwardTask& task, const Executor& executor) {
   const Shape& q = task.inputs.q.shape;
-  const double pairs = static_cast<double>(q[0] * q[1]) * static_cast<double>(q[2]) * static_cast<double>(task.inputs.k.shape[2]);
+  const double pairs = static_cast<double>(q[0] * q[1]) * static_cast<double>(q[2]) *
+                       static_cast<double>(task.inputs.k.shape[2]);
   return schedule::run_items(
       executor, task.items.size(), pairs * work_of_pair(task), task.set->forward_scratch(task),
       [](const void* task, std::size_t item, std::byte* scratch) {

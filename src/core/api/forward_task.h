@@ -10,9 +10,11 @@
 
 namespace regard {
 
-// Fills all of `task` but its items. The arguments are valid; they, `own`, `modifiers` and `additive` must outlive the task's use.
-Status prepare_forward(const Inputs& inputs, const Options& options, const Outputs& outputs, const Plan* plan, plan::Layout& own,
-                       ModifierMemory& modifiers, AdditiveMemory& additive, kernels::ForwardTask& task);
+// Fills all of `task` but its items. The arguments are valid; they, `own`, `modifiers` and
+// `additive` must outlive the task's use.
+Status prepare_forward(const Inputs& inputs, const Options& options, const Outputs& outputs,
+                       const Plan* plan, plan::Layout& own, ModifierMemory& modifiers,
+                       AdditiveMemory& additive, kernels::ForwardTask& task);
 
 // Runs the task's items.
 Status run_forward(const kernels::ForwardTask& task, const Executor& executor);

@@ -32,7 +32,8 @@ void fill_with_zeros(const MutableTensorView& view) {
   for (std::int64_t b = 0; b < view.shape[0]; ++b)
     for (std::int64_t h = 0; h < view.shape[1]; ++h)
       for (std::int64_t i = 0; i < view.shape[2]; ++i)
-        for (std::int64_t j = 0; j < view.shape[3]; ++j) data[b * s[0] + h * s[1] + i * s[2] + j * s[3]] = T{0};
+        for (std::int64_t j = 0; j < view.shape[3]; ++j)
+          data[b * s[0] + h * s[1] + i * s[2] + j * s[3]] = T{0};
 }
 
 // Statistics of the region's rows, and of those that share a unit with them.
@@ -42,21 +43,26 @@ class Statistics {
   Status place(MapTask& task, DType own) {
     const MapRegion& region = task.region;
     const std::int64_t first = std::max<std::int64_t>(0, region.row_begin - plan::kRowUnit + 1);
-    const std::int64_t end = std::min(task.pass.inputs.q.shape[2], region.row_end + plan::kRowUnit - 1);
-    const std::int64_t rows = end - first, heads = region.head_end - region.head_begin, batches = region.batch_end - region.batch_begin;
+    const std::int64_t end =
+        std::min(task.pass.inputs.q.shape[2], region.row_end + plan::kRowUnit - 1);
+    const std::int64_t rows = end - first, heads = region.head_end - region.head_begin,
+                       batches = region.batch_end - region.batch_begin;
     const auto size = static_cast<std::int64_t>(size_of(own)), count = batches * heads * rows;
     scratch_.emplace(static_cast<std::size_t>(2 * count * size));
     if (scratch_->data() == nullptr) {
       return {StatusCode::kOutOfMemory,
-              "statistics: " + std::to_string(2 * count * size) + " bytes for the rows' maxima and sums could not be allocated"};
+              "statistics: " + std::to_string(2 * count * size) +
+                  " bytes for the rows' maxima and sums could not be allocated"};
     }
     // Views of all rows, of which only these are touched.
-    const std::int64_t before = region.batch_begin * heads * rows + region.head_begin * rows + first;
+    const std::int64_t before =
+        region.batch_begin * heads * rows + region.head_begin * rows + first;
     const auto view = [&](std::int64_t n) {
-      return MutableTensorView{reinterpret_cast<char*>(scratch_->data()) + (n * count - before) * size,
-                               own,
-                               task.pass.outputs.maximum.shape,
-                               {heads * rows, rows, 1, 1}};
+      return MutableTensorView{
+          reinterpret_cast<char*>(scratch_->data()) + (n * count - before) * size,
+          own,
+          task.pass.outputs.maximum.shape,
+          {heads * rows, rows, 1, 1}};
     };
     task.pass.outputs.maximum = view(0);
     task.pass.outputs.log_sum = view(1);
@@ -67,7 +73,9 @@ class Statistics {
   std::optional<schedule::Scratch> scratch_;
 };
 
-MutableTensorView writable(const TensorView& view) { return {const_cast<void*>(view.data), view.dtype, view.shape, view.strides}; }
+MutableTensorView writable(const TensorView& view) {
+  return {const_cast<void*>(view.data), view.dtype, view.shape, view.strides};
+}
 
 // The rows outside of which all row weights are 0.
 template <typename T>
@@ -97,16 +105,21 @@ bool holds_nothing(const MapTask& task) {
 void leave_out_rows(MapTask& task) {
   const std::int64_t before = task.region.row_begin;
   TensorView& weights = task.row_weights;
-  weights.dtype == DType::kFloat64 ? narrow_rows<double>(weights, task.region) : narrow_rows<float>(weights, task.region);
+  weights.dtype == DType::kFloat64 ? narrow_rows<double>(weights, task.region)
+                                   : narrow_rows<float>(weights, task.region);
   weights.shape[3] = task.region.row_end - task.region.row_begin;
   weights.data = static_cast<const char*>(weights.data) +
-                 (task.region.row_begin - before) * weights.strides[3] * static_cast<std::int64_t>(size_of(weights.dtype));
+                 (task.region.row_begin - before) * weights.strides[3] *
+                     static_cast<std::int64_t>(size_of(weights.dtype));
 }
 
 // The task's kind, region and views are those that the caller asks for.
-Status run_map(MapCall& call, const MapInputs& inputs, const Options& options, const Executor& executor, const Plan* plan) {
+Status run_map(MapCall& call, const MapInputs& inputs, const Options& options,
+               const Executor& executor, const Plan* plan) {
   MapTask& task = call.task;
-  if (Status status = validate_scores(inputs.q, inputs.k, options, inputs.maximum, inputs.log_sum); !status.ok()) return status;
+  if (Status status = validate_scores(inputs.q, inputs.k, options, inputs.maximum, inputs.log_sum);
+      !status.ok())
+    return status;
   if (Status status = validate_map(task, inputs); !status.ok()) return status;
   if (holds_nothing(task)) return {};
   const DType own = task.out.dtype;
@@ -125,11 +138,16 @@ Status run_map(MapCall& call, const MapInputs& inputs, const Options& options, c
   outputs.log_sum = writable(inputs.log_sum);
   outputs.maximum.shape = outputs.log_sum.shape = {q[0], q[1], q[2], 1};
   AdditiveMemory additive;
-  if (Status status = prepare_forward(pass, options, outputs, plan, call.layout, call.modifiers, additive, task.pass); !status.ok())
+  if (Status status = prepare_forward(pass, options, outputs, plan, call.layout, call.modifiers,
+                                      additive, task.pass);
+      !status.ok())
     return status;
-  // Pictures can be made of rows in any order; means are made of heads that may differ in it. Statistics too, of all rows.
+  // Pictures can be made of rows in any order; means are made of heads that may differ in it.
+  // Statistics too, of all rows.
   const plan::Layout& own_order = *task.pass.layout;
-  const plan::Layout& order = task.kind == MapTask::Kind::kPicture && !task.mean ? in_best_order(own_order, options, pass) : own_order;
+  const plan::Layout& order = task.kind == MapTask::Kind::kPicture && !task.mean
+                                  ? in_best_order(own_order, options, pass)
+                                  : own_order;
   if (task.region.row_begin == 0 && task.region.row_end == q[2]) task.pass.layout = &order;
   Statistics statistics;
   if (!inputs.maximum.given()) {
@@ -140,10 +158,13 @@ Status run_map(MapCall& call, const MapInputs& inputs, const Options& options, c
   task.pass.layout = &order;
   schedule::cut_map(task);
   const MapRegion& region = task.region;
-  const double pairs = static_cast<double>((region.batch_end - region.batch_begin) * (region.head_end - region.head_begin)) *
-                       static_cast<double>(region.row_end - region.row_begin) * static_cast<double>(region.key_end - region.key_begin);
+  const double pairs = static_cast<double>((region.batch_end - region.batch_begin) *
+                                           (region.head_end - region.head_begin)) *
+                       static_cast<double>(region.row_end - region.row_begin) *
+                       static_cast<double>(region.key_end - region.key_begin);
   return schedule::run_items(
-      executor, task.items.size(), pairs * work_of_pair(task.pass), task.pass.set->map_scratch(task),
+      executor, task.items.size(), pairs * work_of_pair(task.pass),
+      task.pass.set->map_scratch(task),
       [](const void* task, std::size_t item, std::byte* scratch) {
         const auto& map = *static_cast<const MapTask*>(task);
         map.pass.set->map(map, item, scratch);
@@ -158,8 +179,9 @@ struct Answer {
   Pooling pooling = Pooling::kMax;
 };
 
-Status map(MapTask::Kind kind, const MapInputs& inputs, const Options& options, const MapRegion& region, const Answer& answer,
-           const Executor& executor, const Plan* plan) {
+Status map(MapTask::Kind kind, const MapInputs& inputs, const Options& options,
+           const MapRegion& region, const Answer& answer, const Executor& executor,
+           const Plan* plan) {
   schedule::Borrow<MapCall> call;
   MapTask& task = call->task;
   task.kind = kind;
@@ -182,51 +204,66 @@ void join(double residual, const T* passed, const MutableTensorView& rows) {
     for (std::int64_t v = 0; v < rows.shape[2]; ++v)
       for (std::int64_t i = 0; i < rows.shape[3]; ++i) {
         T& x = data[b * s[0] + v * s[2] + i * s[3]];
-        x = static_cast<T>(residual * static_cast<double>(x) + (1 - residual) * static_cast<double>(*passed++));
+        x = static_cast<T>(residual * static_cast<double>(x) +
+                           (1 - residual) * static_cast<double>(*passed++));
       }
 }
 
 }  // namespace
 
-Status attention_weights(const MapInputs& inputs, const Options& options, const MapRegion& region, const MutableTensorView& weights,
-                         const Executor& executor, const Plan* plan) {
+Status attention_weights(const MapInputs& inputs, const Options& options, const MapRegion& region,
+                         const MutableTensorView& weights, const Executor& executor,
+                         const Plan* plan) {
   return map(MapTask::Kind::kTiles, inputs, options, region, {weights}, executor, plan);
 }
 
-Status attention_picture(const MapInputs& inputs, const Options& options, const MapRegion& region, Pooling pooling,
-                         const MutableTensorView& picture, const Executor& executor, const Plan* plan) {
-  return map(MapTask::Kind::kPicture, inputs, options, region, {picture, {}, {}, pooling}, executor, plan);
+Status attention_picture(const MapInputs& inputs, const Options& options, const MapRegion& region,
+                         Pooling pooling, const MutableTensorView& picture,
+                         const Executor& executor, const Plan* plan) {
+  return map(MapTask::Kind::kPicture, inputs, options, region, {picture, {}, {}, pooling}, executor,
+             plan);
 }
 
-Status attention_top(const MapInputs& inputs, const Options& options, const MapRegion& region, const MutableTensorView& keys,
-                     const MutableTensorView& weights, const Executor& executor, const Plan* plan) {
+Status attention_top(const MapInputs& inputs, const Options& options, const MapRegion& region,
+                     const MutableTensorView& keys, const MutableTensorView& weights,
+                     const Executor& executor, const Plan* plan) {
   return map(MapTask::Kind::kTop, inputs, options, region, {weights, keys}, executor, plan);
 }
 
-Status attention_entropy(const MapInputs& inputs, const Options& options, const MapRegion& region, const MutableTensorView& entropy,
-                         const Executor& executor, const Plan* plan) {
+Status attention_entropy(const MapInputs& inputs, const Options& options, const MapRegion& region,
+                         const MutableTensorView& entropy, const Executor& executor,
+                         const Plan* plan) {
   return map(MapTask::Kind::kEntropy, inputs, options, region, {entropy}, executor, plan);
 }
 
-Status attention_column_sums(const MapInputs& inputs, const Options& options, const MapRegion& region, const TensorView& row_weights,
-                             const MutableTensorView& sums, const Executor& executor, const Plan* plan) {
-  return map(MapTask::Kind::kColumnSums, inputs, options, region, {sums, {}, row_weights}, executor, plan);
+Status attention_column_sums(const MapInputs& inputs, const Options& options,
+                             const MapRegion& region, const TensorView& row_weights,
+                             const MutableTensorView& sums, const Executor& executor,
+                             const Plan* plan) {
+  return map(MapTask::Kind::kColumnSums, inputs, options, region, {sums, {}, row_weights}, executor,
+             plan);
 }
 
-Status attention_rollout(std::span<const RolloutLayer> layers, double residual, const MutableTensorView& rows, const Executor& executor) {
+Status attention_rollout(std::span<const RolloutLayer> layers, double residual,
+                         const MutableTensorView& rows, const Executor& executor) {
   if (Status status = validate_rollout(layers, residual, rows); !status.ok()) return status;
   const Shape& shape = rows.shape;
   const auto elements = static_cast<std::size_t>(shape[0] * shape[2] * shape[3]);
   if (elements == 0) return {};
   const schedule::Scratch passed(elements * size_of(rows.dtype));
-  if (passed.data() == nullptr) return {StatusCode::kOutOfMemory, "rows: no memory for a second copy"};
-  const MutableTensorView next = MutableTensorView::bhsd(passed.data(), rows.dtype, shape[0], 1, shape[2], shape[3]);
+  if (passed.data() == nullptr)
+    return {StatusCode::kOutOfMemory, "rows: no memory for a second copy"};
+  const MutableTensorView next =
+      MutableTensorView::bhsd(passed.data(), rows.dtype, shape[0], 1, shape[2], shape[3]);
   for (std::size_t n = layers.size(); n-- > 0;) {
     const RolloutLayer& layer = layers[n];
-    Status status = attention_column_sums(layer.inputs, layer.options, {}, as_const(rows), next, executor, layer.plan);
-    if (!status.ok()) return {status.code(), "layers[" + std::to_string(n) + "]: " + status.message()};
-    rows.dtype == DType::kFloat64 ? join(residual, reinterpret_cast<const double*>(passed.data()), rows)
-                                  : join(residual, reinterpret_cast<const float*>(passed.data()), rows);
+    Status status = attention_column_sums(layer.inputs, layer.options, {}, as_const(rows), next,
+                                          executor, layer.plan);
+    if (!status.ok())
+      return {status.code(), "layers[" + std::to_string(n) + "]: " + status.message()};
+    rows.dtype == DType::kFloat64
+        ? join(residual, reinterpret_cast<const double*>(passed.data()), rows)
+        : join(residual, reinterpret_cast<const float*>(passed.data()), rows);
   }
   return {};
 }

@@ -8,12 +8,14 @@
 namespace regard {
 namespace {
 
-// With M the larger maximum, a side weighs exp(maximum - M + log_sum), its share of the sum over the union. The halves of lse are
-// never added up: with scores near the largest float their sum would lose log_sum.
+// With M the larger maximum, a side weighs exp(maximum - M + log_sum), its share of the sum over
+// the union. The halves of lse are never added up: with scores near the largest float their sum
+// would lose log_sum.
 template <typename T>
 void merge_row(const StateRows<T>& from, const StateRows<T>& to, std::int64_t i, std::int64_t dim) {
   constexpr T kNothing = -std::numeric_limits<T>::infinity();
-  const T *maximum = from.maximum + i * from.maximum_row, *log_sum = from.log_sum + i * from.log_sum_row;
+  const T *maximum = from.maximum + i * from.maximum_row,
+          *log_sum = from.log_sum + i * from.log_sum_row;
   T *maximum_to = to.maximum + i * to.maximum_row, *log_sum_to = to.log_sum + i * to.log_sum_row;
   const T* out = from.out + i * from.out_row;
   T* out_to = to.out + i * to.out_row;
@@ -31,8 +33,10 @@ void merge_row(const StateRows<T>& from, const StateRows<T>& to, std::int64_t i,
     return;
   }
   const double of_from = *maximum, of_to = *maximum_to, larger = of_from > of_to ? of_from : of_to;
-  const double from_weight = std::exp((of_from - larger) + *log_sum), to_weight = std::exp((of_to - larger) + *log_sum_to);
-  const double sum = from_weight + to_weight, from_share = from_weight / sum, to_share = to_weight / sum;
+  const double from_weight = std::exp((of_from - larger) + *log_sum),
+               to_weight = std::exp((of_to - larger) + *log_sum_to);
+  const double sum = from_weight + to_weight, from_share = from_weight / sum,
+               to_share = to_weight / sum;
   for (std::int64_t d = 0; d < dim; ++d) {
     T& value = out_to[d * to.out_dim];
     value = static_cast<T>(to_share * value + from_share * out[d * from.out_dim]);

@@ -11,7 +11,9 @@ namespace {
 
 using kernels::Stage;
 
-std::size_t elements(const Shape& shape) { return static_cast<std::size_t>(shape[0] * shape[1] * shape[2] * shape[3]); }
+std::size_t elements(const Shape& shape) {
+  return static_cast<std::size_t>(shape[0] * shape[1] * shape[2] * shape[3]);
+}
 
 MutableTensorView contiguous(void* data, DType dtype, const Shape& shape) {
   return MutableTensorView::bhsd(data, dtype, shape[0], shape[1], shape[2], shape[3]);
@@ -35,7 +37,8 @@ void fill_with_zeros(const MutableTensorView& view) {
       std::memset(row, 0, static_cast<std::size_t>(view.shape[3] * size));
       return;
     }
-    for (std::int64_t c = 0; c < view.shape[3]; ++c) std::memset(row + c * view.strides[3] * size, 0, static_cast<std::size_t>(size));
+    for (std::int64_t c = 0; c < view.shape[3]; ++c)
+      std::memset(row + c * view.strides[3] * size, 0, static_cast<std::size_t>(size));
   });
 }
 
@@ -49,7 +52,8 @@ constexpr int kWeights = 6;
 std::optional<Order> order_of(const Modifier& modifier) {
   using Kind = Stage::Kind;
   if (std::holds_alternative<Temperature>(modifier)) return Order{Kind::kTemperature, 0};
-  if (const auto* bias = std::get_if<Bias>(&modifier)) return Order{Kind::kBias, bias->before_softcap ? 1 : 3};
+  if (const auto* bias = std::get_if<Bias>(&modifier))
+    return Order{Kind::kBias, bias->before_softcap ? 1 : 3};
   if (std::holds_alternative<Softcap>(modifier)) return Order{Kind::kSoftcap, 2};
   if (std::holds_alternative<Alibi>(modifier)) return Order{Kind::kAlibi, 3};
   if (std::holds_alternative<RelativeBias>(modifier)) return Order{Kind::kRelativeBias, 3};
@@ -78,14 +82,17 @@ void gather_table(const RelativeBias& bias, const T* sums, const MutableTensorVi
   for (std::int64_t h = 0; h < bias.table.shape[1]; ++h) {
     std::fill(row.begin(), row.end(), 0);
     for (std::int64_t x = 0; x < bias.buckets.shape[3]; ++x)
-      row[static_cast<std::size_t>(buckets[x * bias.buckets.strides[3]])] += static_cast<double>(*sums++);
-    for (std::int64_t e = 0; e < bias.table.shape[3]; ++e) store(gradient, 0, h, 0, e, row[static_cast<std::size_t>(e)]);
+      row[static_cast<std::size_t>(buckets[x * bias.buckets.strides[3]])] +=
+          static_cast<double>(*sums++);
+    for (std::int64_t e = 0; e < bias.table.shape[3]; ++e)
+      store(gradient, 0, h, 0, e, row[static_cast<std::size_t>(e)]);
   }
 }
 
 }  // namespace
 
-Status ModifierMemory::list(const Options& options, const Shape& full, DType own, const Gradients* gradients, std::int64_t slots) {
+Status ModifierMemory::list(const Options& options, const Shape& full, DType own,
+                            const Gradients* gradients, std::int64_t slots) {
   std::size_t with_tensor = 0;
   for (const Modifier& modifier : options.modifiers) {
     const TensorView* tensor = modifier_tensor(modifier);
@@ -119,14 +126,16 @@ Status ModifierMemory::list(const Options& options, const Shape& full, DType own
   if (sizes.bytes() == 0) return {};
   scratch_.emplace(sizes.bytes());
   if (scratch_->data() == nullptr) {
-    return {StatusCode::kOutOfMemory, "modifiers: " + std::to_string(sizes.bytes()) + " bytes for their gradients could not be allocated"};
+    return {StatusCode::kOutOfMemory, "modifiers: " + std::to_string(sizes.bytes()) +
+                                          " bytes for their gradients could not be allocated"};
   }
   kernels::Carve places(scratch_->data());
   place(places, full, own, slots);
   return {};
 }
 
-void ModifierMemory::place(kernels::Carve& carve, const Shape& full, DType own, std::int64_t slots) {
+void ModifierMemory::place(kernels::Carve& carve, const Shape& full, DType own,
+                           std::int64_t slots) {
   const std::size_t size = size_of(own);
   const auto take = [&](std::size_t bytes, bool zero) {
     std::byte* block = carve.Take<std::byte>(bytes);
@@ -144,17 +153,24 @@ void ModifierMemory::place(kernels::Carve& carve, const Shape& full, DType own, 
         own == DType::kFloat64 ? spread_table(*relative, reinterpret_cast<double*>(spread_out))
                                : spread_table(*relative, reinterpret_cast<float*>(spread_out));
       }
-      if (wanted) part.stage.gradient = {take(elements(table) * size, true), own, full, {0, row, 0, 0}};
+      if (wanted)
+        part.stage.gradient = {take(elements(table) * size, true), own, full, {0, row, 0, 0}};
     } else if (std::holds_alternative<Sinks>(*part.modifier)) {
       if (wanted)
-        sink_sums_ =
-            reinterpret_cast<double*>(take(static_cast<std::size_t>(full[0] * full[1] * part.gradient.shape[3]) * sizeof(double), true));
-    } else if (std::holds_alternative<Temperature>(*part.modifier) || std::holds_alternative<Alibi>(*part.modifier)) {
-      if (wanted) part.stage.partials = reinterpret_cast<double*>(take(static_cast<std::size_t>(slots) * sizeof(double), true));
+        sink_sums_ = reinterpret_cast<double*>(take(
+            static_cast<std::size_t>(full[0] * full[1] * part.gradient.shape[3]) * sizeof(double),
+            true));
+    } else if (std::holds_alternative<Temperature>(*part.modifier) ||
+               std::holds_alternative<Alibi>(*part.modifier)) {
+      if (wanted)
+        part.stage.partials =
+            reinterpret_cast<double*>(take(static_cast<std::size_t>(slots) * sizeof(double), true));
     } else if (wanted) {
       // A gradient starts at 0: pairs that no tile holds add nothing.
       part.copied = part.gradient.dtype != own;
-      part.sums = part.copied ? contiguous(take(elements(part.gradient.shape) * size, true), own, part.gradient.shape) : part.gradient;
+      part.sums = part.copied ? contiguous(take(elements(part.gradient.shape) * size, true), own,
+                                           part.gradient.shape)
+                              : part.gradient;
       part.stage.gradient = broadcast_to(part.sums, full);
     }
   }
@@ -166,7 +182,8 @@ void ModifierMemory::sort(std::vector<Stage>& stages, std::vector<Stage>& weight
   for (int rank = 0; rank <= kWeights; ++rank) {
     for (const Part& part : parts_) {
       const std::optional<Order> order = order_of(*part.modifier);
-      if (order && order->rank == rank) (rank == kWeights ? weight_stages : stages).push_back(part.stage);
+      if (order && order->rank == rank)
+        (rank == kWeights ? weight_stages : stages).push_back(part.stage);
     }
   }
 }
@@ -178,14 +195,16 @@ TensorView ModifierMemory::sinks() const {
   return {};
 }
 
-Status ModifierMemory::prepare(const Options& options, const Shape& full, DType own, kernels::ForwardTask& task) {
+Status ModifierMemory::prepare(const Options& options, const Shape& full, DType own,
+                               kernels::ForwardTask& task) {
   Status status = list(options, full, own, nullptr, 0);
   sort(task.stages, task.weight_stages);
   task.sinks = sinks();
   return status;
 }
 
-Status ModifierMemory::prepare(const Options& options, const Shape& full, DType own, const Gradients& gradients, std::int64_t slots,
+Status ModifierMemory::prepare(const Options& options, const Shape& full, DType own,
+                               const Gradients& gradients, std::int64_t slots,
                                kernels::BackwardTask& task) {
   Status status = list(options, full, own, &gradients, slots);
   if (!status.ok()) return status;
@@ -202,15 +221,19 @@ void ModifierMemory::write(const kernels::BackwardTask& task, const kernels::Ker
   for (const Part& part : parts_) {
     const MutableTensorView& gradient = part.gradient;
     if (!gradient.given()) continue;
-    const auto own = [&gradient](int axis, std::int64_t index) { return gradient.shape[axis] == 1 ? 0 : index; };
+    const auto own = [&gradient](int axis, std::int64_t index) {
+      return gradient.shape[axis] == 1 ? 0 : index;
+    };
     if (const auto* relative = std::get_if<RelativeBias>(part.modifier)) {
       const void* sums = part.stage.gradient.data;
-      part.stage.gradient.dtype == DType::kFloat64 ? gather_table(*relative, static_cast<const double*>(sums), gradient)
-                                                   : gather_table(*relative, static_cast<const float*>(sums), gradient);
+      part.stage.gradient.dtype == DType::kFloat64
+          ? gather_table(*relative, static_cast<const double*>(sums), gradient)
+          : gather_table(*relative, static_cast<const float*>(sums), gradient);
     } else if (std::holds_alternative<Sinks>(*part.modifier)) {
       for_each({1, heads, 1, gradient.shape[3]}, [&](auto, auto h, auto, auto m) {
         double sum = 0;
-        for (std::int64_t b = 0; b < task.inputs.q.shape[0]; ++b) sum += sink_sums_[(b * heads + h) * gradient.shape[3] + m];
+        for (std::int64_t b = 0; b < task.inputs.q.shape[0]; ++b)
+          sum += sink_sums_[(b * heads + h) * gradient.shape[3] + m];
         store(gradient, 0, h, 0, m, sum);
       });
     } else if (part.stage.partials != nullptr) {

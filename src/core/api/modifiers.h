@@ -1,4 +1,5 @@
-// Options::modifiers as the kernels' lists of stages, and the memory that their tables and gradients need during a call.
+// Options::modifiers as the kernels' lists of stages, and the memory that their tables and
+// gradients need during a call.
 #pragma once
 
 #include <optional>
@@ -13,16 +14,18 @@ namespace regard {
 
 class ModifierMemory {
  public:
-  // Lists the stages in their fixed order, whatever the order of the list. `full` is (batch, heads, len_q, len_k), `own` the kernel's own
-  // type. The options and gradients must outlive this.
+  // Lists the stages in their fixed order, whatever the order of the list. `full` is (batch, heads,
+  // len_q, len_k), `own` the kernel's own type. The options and gradients must outlive this.
   Status prepare(const Options& options, const Shape& full, DType own, kernels::ForwardTask& task);
-  // The same with room for the gradients that are wanted; `slots` are places for partial sums (see kernels::BackwardTask::sequences).
-  Status prepare(const Options& options, const Shape& full, DType own, const Gradients& gradients, std::int64_t slots,
-                 kernels::BackwardTask& task);
+  // The same with room for the gradients that are wanted; `slots` are places for partial sums (see
+  // kernels::BackwardTask::sequences).
+  Status prepare(const Options& options, const Shape& full, DType own, const Gradients& gradients,
+                 std::int64_t slots, kernels::BackwardTask& task);
   // Adds up what the items have left, into the gradients.
   void write(const kernels::BackwardTask& task, const kernels::KernelSet& set) const;
 
-  // Sums of the sinks' gradient, one row of doubles for each (batch, head); null where it is not wanted.
+  // Sums of the sinks' gradient, one row of doubles for each (batch, head); null where it is not
+  // wanted.
   double* sink_sums() const { return sink_sums_; }
 
   // Ends a call; keeps the capacity of the lists.
@@ -38,11 +41,13 @@ class ModifierMemory {
     const Modifier* modifier;
     kernels::Stage stage;
     MutableTensorView gradient;  // the caller's; not given: not wanted
-    MutableTensorView sums;      // of the gradient's shape, in the kernel's own type: the gradient itself where it has that type
+    MutableTensorView sums;      // of the gradient's shape, in the kernel's own type: the gradient
+                                 // itself where it has that type
     bool copied = false;
   };
 
-  Status list(const Options& options, const Shape& full, DType own, const Gradients* gradients, std::int64_t slots);
+  Status list(const Options& options, const Shape& full, DType own, const Gradients* gradients,
+              std::int64_t slots);
   void place(kernels::Carve& carve, const Shape& full, DType own, std::int64_t slots);
   void sort(std::vector<kernels::Stage>& stages, std::vector<kernels::Stage>& weight_stages) const;
   TensorView sinks() const;

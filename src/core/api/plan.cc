@@ -12,7 +12,9 @@ namespace {
 class PictureLine {
  public:
   PictureLine(std::int64_t len_k, std::int64_t columns)
-      : len_k_(len_k), full_pairs_(static_cast<std::size_t>(columns)), touched_(full_pairs_.size()) {}
+      : len_k_(len_k),
+        full_pairs_(static_cast<std::size_t>(columns)),
+        touched_(full_pairs_.size()) {}
 
   void add(std::int64_t begin, std::int64_t end, bool full, std::int64_t rows) {
     for (std::int64_t c = column_of(begin); c < columns() && edge(c) < end; ++c) {
@@ -48,7 +50,8 @@ class PictureLine {
 
 }  // namespace
 
-Status Plan::make(const Mask& mask, const PlanShape& shape, Plan* plan, const std::optional<Part>& part) {
+Status Plan::make(const Mask& mask, const PlanShape& shape, Plan* plan,
+                  const std::optional<Part>& part) {
   try {
     auto layout = std::make_shared<plan::Layout>();
     Status status = layout->build(mask, shape, part);
@@ -65,7 +68,8 @@ Status Plan::make(const Mask& mask, const PlanShape& shape, Plan* plan, const st
 double Plan::density() const {
   if (layout_ == nullptr) return 0;
   const auto& [batch, heads, len_q, len_k] = shape_;
-  const double all = static_cast<double>(batch) * static_cast<double>(heads) * static_cast<double>(len_q) * static_cast<double>(len_k);
+  const double all = static_cast<double>(batch) * static_cast<double>(heads) *
+                     static_cast<double>(len_q) * static_cast<double>(len_k);
   if (all == 0) return 0;
   const plan::Layout& layout = layout_->ordered() != nullptr ? *layout_->ordered() : *layout_;
   double pairs = 0;
@@ -74,7 +78,8 @@ double Plan::density() const {
     for (std::int32_t h = 0; h < layout.mask_heads; ++h) {
       for (std::int64_t u = 0; u < layout.units(s); ++u) {
         std::int64_t keys = 0;
-        for (const plan::Interval& interval : layout.unit(s, h, u)) keys += interval.end - interval.begin;
+        for (const plan::Interval& interval : layout.unit(s, h, u))
+          keys += interval.end - interval.begin;
         pairs += static_cast<double>(std::min(plan::kRowUnit, rows - u * plan::kRowUnit) * keys);
       }
     }
@@ -83,20 +88,23 @@ double Plan::density() const {
 }
 
 std::string Plan::picture(std::int64_t batch, std::int64_t head, int width) const {
-  const bool exists = layout_ != nullptr && batch >= 0 && batch < shape_.batch && head >= 0 && head < shape_.heads;
+  const bool exists =
+      layout_ != nullptr && batch >= 0 && batch < shape_.batch && head >= 0 && head < shape_.heads;
   if (!exists || shape_.len_q == 0 || shape_.len_k == 0) return {};
   const std::int64_t columns = std::min<std::int64_t>(std::clamp(width, 1, 1024), shape_.len_k);
-  // One character for each pair where they fit; beyond that half as many lines, as characters are twice as high as wide.
+  // One character for each pair where they fit; beyond that half as many lines, as characters are
+  // twice as high as wide.
   const std::int64_t squares = columns * shape_.len_q / shape_.len_k;
-  const std::int64_t lines =
-      std::clamp<std::int64_t>(columns == shape_.len_k ? squares : squares / 2, 1, std::min(columns * 4, shape_.len_q));
+  const std::int64_t lines = std::clamp<std::int64_t>(
+      columns == shape_.len_k ? squares : squares / 2, 1, std::min(columns * 4, shape_.len_q));
   std::string drawing;
   std::vector<plan::Interval> found;
   for (std::int64_t n = 0; n < lines; ++n) {
     const std::int64_t begin = n * shape_.len_q / lines, end = (n + 1) * shape_.len_q / lines;
     PictureLine line(shape_.len_k, columns);
     for (const plan::Sequence& sequence : layout_->sequences) {
-      const std::int64_t first = std::max(begin, sequence.q_begin), last = std::min(end, sequence.q_begin + sequence.len_q);
+      const std::int64_t first = std::max(begin, sequence.q_begin),
+                         last = std::min(end, sequence.q_begin + sequence.len_q);
       if (sequence.batch != batch || first >= last || sequence.len_k == 0) continue;
       found.clear();
       if (layout_->mask == nullptr) {
@@ -106,7 +114,8 @@ std::string Plan::picture(std::int64_t batch, std::int64_t head, int width) cons
         layout_->mask->intervals(place, first - sequence.q_begin, last - sequence.q_begin, found);
       }
       for (const plan::Interval& interval : found) {
-        line.add(sequence.k_begin + interval.begin, sequence.k_begin + interval.end, interval.full, last - first);
+        line.add(sequence.k_begin + interval.begin, sequence.k_begin + interval.end, interval.full,
+                 last - first);
       }
     }
     drawing += line.text(end - begin);

@@ -11,8 +11,9 @@
 namespace regard {
 namespace {
 
-// oneTBB starts no more threads than the machine has, unless the process is allowed more. The allowance only grows: of several
-// that live at once oneTBB takes the smallest, so that two executors with one each would take threads from one another.
+// oneTBB starts no more threads than the machine has, unless the process is allowed more. The
+// allowance only grows: of several that live at once oneTBB takes the smallest, so that two
+// executors with one each would take threads from one another.
 void allow_threads(int threads) {
   static std::mutex mutex;
   static int allowed = tbb::info::default_concurrency();
@@ -20,7 +21,8 @@ void allow_threads(int threads) {
   const std::lock_guard<std::mutex> lock(mutex);
   if (threads <= allowed) return;
   allowance.reset();
-  allowance = std::make_unique<tbb::global_control>(tbb::global_control::max_allowed_parallelism, static_cast<std::size_t>(threads));
+  allowance = std::make_unique<tbb::global_control>(tbb::global_control::max_allowed_parallelism,
+                                                    static_cast<std::size_t>(threads));
   allowed = threads;
 }
 
@@ -32,7 +34,8 @@ struct TbbExecutor::Arena {
   tbb::task_arena arena;
 };
 
-TbbExecutor::TbbExecutor(int workers) : arena_(std::make_unique<Arena>(workers > 0 ? workers : tbb::info::default_concurrency())) {
+TbbExecutor::TbbExecutor(int workers)
+    : arena_(std::make_unique<Arena>(workers > 0 ? workers : tbb::info::default_concurrency())) {
   allow_threads(arena_->workers);
 }
 
@@ -45,8 +48,8 @@ void TbbExecutor::run(int workers, const std::function<void(int)>& worker) const
     worker(0);
     return;
   }
-  // One task for each worker, so that idle threads can steal every one of them. Which thread runs which worker does not
-  // matter to results.
+  // One task for each worker, so that idle threads can steal every one of them. Which thread runs
+  // which worker does not matter to results.
   arena_->arena.execute([&] { tbb::parallel_for(0, workers, worker, tbb::simple_partitioner{}); });
 }
 

@@ -13,8 +13,8 @@ HWY_BEFORE_NAMESPACE();
 namespace regard::kernels {
 namespace HWY_NAMESPACE {
 
-// The accumulators of one tile. A plain aggregate of vectors, so that the compiler keeps it in registers; a matrix unit writes kRows rows
-// to it where it lies.
+// The accumulators of one tile. A plain aggregate of vectors, so that the compiler keeps it in
+// registers; a matrix unit writes kRows rows to it where it lies.
 template <class Ops, std::size_t M, std::size_t V>
 struct Acc {
   static constexpr std::size_t kVectors = V;
@@ -37,7 +37,8 @@ HWY_INLINE void LoadAcc(const typename Ops::T* HWY_RESTRICT from, Acc<Ops, M, V>
 #pragma GCC unroll 12
   for (std::size_t r = 0; r < M; ++r) {
 #pragma GCC unroll 2
-    for (std::size_t v = 0; v < V; ++v) acc.v[r][v] = hn::Load(Tag<T>(), from + r * kWidth<T> + v * kLanes<T>);
+    for (std::size_t v = 0; v < V; ++v)
+      acc.v[r][v] = hn::Load(Tag<T>(), from + r * kWidth<T> + v * kLanes<T>);
   }
 }
 
@@ -48,7 +49,8 @@ HWY_INLINE void AddAcc(const typename Ops::T* HWY_RESTRICT from, Acc<Ops, M, V>&
   for (std::size_t r = 0; r < M; ++r) {
 #pragma GCC unroll 2
     for (std::size_t v = 0; v < V; ++v)
-      acc.v[r][v] = hn::Add(acc.v[r][v], hn::Load(typename Ops::D(), from + r * kWidth<T> + v * kLanes<T>));
+      acc.v[r][v] =
+          hn::Add(acc.v[r][v], hn::Load(typename Ops::D(), from + r * kWidth<T> + v * kLanes<T>));
   }
 }
 
@@ -58,7 +60,8 @@ HWY_INLINE void StoreAcc(const Acc<Ops, M, V>& acc, typename Ops::T* HWY_RESTRIC
 #pragma GCC unroll 12
   for (std::size_t r = 0; r < M; ++r) {
 #pragma GCC unroll 2
-    for (std::size_t v = 0; v < V; ++v) hn::Store(acc.v[r][v], typename Ops::D(), to + r * kWidth<T> + v * kLanes<T>);
+    for (std::size_t v = 0; v < V; ++v)
+      hn::Store(acc.v[r][v], typename Ops::D(), to + r * kWidth<T> + v * kLanes<T>);
   }
 }
 

@@ -1,4 +1,5 @@
-// Additive scores that are computed in float: float32, and bfloat16 and float16 widened while they are packed.
+// Additive scores that are computed in float: float32, and bfloat16 and float16 widened while they
+// are packed.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "core/kernels/additive_float32.cc"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
@@ -9,7 +10,9 @@
 HWY_BEFORE_NAMESPACE();
 namespace regard::kernels {
 namespace HWY_NAMESPACE {
-const KernelSet* AdditiveFloat32Set() { return SetOf<AdditiveScore<float>, AdditiveGradient<float>>(); }
+const KernelSet* AdditiveFloat32Set() {
+  return SetOf<AdditiveScore<float>, AdditiveGradient<float>>();
+}
 }  // namespace HWY_NAMESPACE
 }  // namespace regard::kernels
 HWY_AFTER_NAMESPACE();
@@ -18,6 +21,8 @@ HWY_AFTER_NAMESPACE();
 #include "core/kernels/each_target.h"
 
 namespace regard::kernels {
-const KernelSet* additive_float32_for(std::int64_t target) { REGARD_FOR_TARGET(target, AdditiveFloat32Set) }
+const KernelSet* additive_float32_for(std::int64_t target) {
+  REGARD_FOR_TARGET(target, AdditiveFloat32Set)
+}
 }  // namespace regard::kernels
 #endif

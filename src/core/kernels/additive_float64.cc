@@ -9,7 +9,9 @@
 HWY_BEFORE_NAMESPACE();
 namespace regard::kernels {
 namespace HWY_NAMESPACE {
-const KernelSet* AdditiveFloat64Set() { return SetOf<AdditiveScore<double>, AdditiveGradient<double>>(); }
+const KernelSet* AdditiveFloat64Set() {
+  return SetOf<AdditiveScore<double>, AdditiveGradient<double>>();
+}
 }  // namespace HWY_NAMESPACE
 }  // namespace regard::kernels
 HWY_AFTER_NAMESPACE();
@@ -18,6 +20,8 @@ HWY_AFTER_NAMESPACE();
 #include "core/kernels/each_target.h"
 
 namespace regard::kernels {
-const KernelSet* additive_float64_for(std::int64_t target) { REGARD_FOR_TARGET(target, AdditiveFloat64Set) }
+const KernelSet* additive_float64_for(std::int64_t target) {
+  REGARD_FOR_TARGET(target, AdditiveFloat64Set)
+}
 }  // namespace regard::kernels
 #endif

@@ -1,8 +1,10 @@
-// What pairs of rows with gradients dS add to the gradients of an additive score, from the rows' exponentials:
+// What pairs of rows with gradients dS add to the gradients of an additive score, from the rows'
+// exponentials:
 //
 //   y = 1 / (1 + e^{2a} e^{2b})     tanh = 1 - 2y     d tanh = 1 - tanh^2 = 4 (y - y^2)
 //
-// Columns run along the vectors, so that nothing is summed across lanes; four reciprocals share one division.
+// Columns run along the vectors, so that nothing is summed across lanes; four reciprocals share one
+// division.
 
 #if defined(REGARD_KERNELS_ADDITIVE_GRADIENT_TILE_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef REGARD_KERNELS_ADDITIVE_GRADIENT_TILE_INL_H_
@@ -21,24 +23,29 @@ HWY_BEFORE_NAMESPACE();
 namespace regard::kernels {
 namespace HWY_NAMESPACE {
 
-// Rows of exponentials or sums by panels of kWidth columns: panel p of row i is at `data + p * panel_stride + i * step`. Packed panel by
-// panel, or rows as they lie.
+// Rows of exponentials or sums by panels of kWidth columns: panel p of row i is at `data + p *
+// panel_stride + i * step`. Packed panel by panel, or rows as they lie.
 template <typename T>
 struct PanelRows {
   T* data;
   std::size_t panel_stride;
   std::int64_t step = static_cast<std::int64_t>(kWidth<std::remove_const_t<T>>);
-  PanelRows row(std::size_t i) const { return {data + static_cast<std::int64_t>(i) * step, panel_stride, step}; }
+  PanelRows row(std::size_t i) const {
+    return {data + static_cast<std::int64_t>(i) * step, panel_stride, step};
+  }
 };
 
-// One query against `keys` keys whose dS are `d_score_stride` apart, in P panels of columns from panel `first` on (2 where there are two
-// left): adds dS (y - y^2) to the query's and each key's sums, and dS y to v's. One key after another, whatever runs they come in: a
-// query's bits do not tell which gaps its neighbours leave.
-// kOnce: no other query comes to the keys. Then d_key is where their gradients go, and gets the products with `factors`, one a column.
+// One query against `keys` keys whose dS are `d_score_stride` apart, in P panels of columns from
+// panel `first` on (2 where there are two left): adds dS (y - y^2) to the query's and each key's
+// sums, and dS y to v's. One key after another, whatever runs they come in: a query's bits do not
+// tell which gaps its neighbours leave. kOnce: no other query comes to the keys. Then d_key is
+// where their gradients go, and gets the products with `factors`, one a column.
 template <typename T, std::size_t P, bool kOnce, Through kThrough = Through::kCaches>
-HWY_NOINLINE void AddAdditiveGradients(PanelRows<const T> query, PanelRows<const T> key, const T* HWY_RESTRICT d_scores,
-                                       std::size_t d_score_stride, std::size_t keys, std::size_t first, PanelRows<T> d_query,
-                                       PanelRows<T> d_key, T* HWY_RESTRICT d_v, [[maybe_unused]] const T* HWY_RESTRICT factors) {
+HWY_NOINLINE void AddAdditiveGradients(PanelRows<const T> query, PanelRows<const T> key,
+                                       const T* HWY_RESTRICT d_scores, std::size_t d_score_stride,
+                                       std::size_t keys, std::size_t first, PanelRows<T> d_query,
+                                       PanelRows<T> d_key, T* HWY_RESTRICT d_v,
+                                       [[maybe_unused]] const T* HWY_RESTRICT factors) {
   const Tag<T> d;
   constexpr std::size_t V = 2 * P;
   const auto one = hn::Set(d, T{1}), most = hn::Set(d, AdditiveLimits<T>::kDenominator);
@@ -58,11 +65,13 @@ HWY_NOINLINE void AddAdditiveGradients(PanelRows<const T> query, PanelRows<const
   }
   const T* HWY_RESTRICT b = key.data;
   T* HWY_RESTRICT of_b = d_key.data;
-  for (std::size_t j = 0; j < keys; ++j, b += key.step, of_b += d_key.step, d_scores += d_score_stride) {
+  for (std::size_t j = 0; j < keys;
+       ++j, b += key.step, of_b += d_key.step, d_scores += d_score_stride) {
     const auto ds = hn::Set(d, *d_scores);
     Vec<T> x[V], y[V];
 #pragma GCC unroll 4
-    for (std::size_t i = 0; i < V; ++i) x[i] = hn::Min(most, hn::MulAdd(a[i], hn::LoadU(d, b + of_key[i]), one));
+    for (std::size_t i = 0; i < V; ++i)
+      x[i] = hn::Min(most, hn::MulAdd(a[i], hn::LoadU(d, b + of_key[i]), one));
     const auto x01 = hn::Mul(x[0], x[1]);
     if constexpr (P == 2) {
       const auto x23 = hn::Mul(x[2], x[3]);
@@ -99,8 +108,9 @@ HWY_NOINLINE void AddAdditiveGradients(PanelRows<const T> query, PanelRows<const
 
 // The same for one pair, from a + b itself.
 template <typename T>
-HWY_NOINLINE void AddAdditivePairGradient(const T* HWY_RESTRICT a, const T* HWY_RESTRICT b, std::size_t dim, T d_score,
-                                          PanelRows<T> d_query, PanelRows<T> d_key, T* HWY_RESTRICT d_v) {
+HWY_NOINLINE void AddAdditivePairGradient(const T* HWY_RESTRICT a, const T* HWY_RESTRICT b,
+                                          std::size_t dim, T d_score, PanelRows<T> d_query,
+                                          PanelRows<T> d_key, T* HWY_RESTRICT d_v) {
   const Tag<T> d;
   const auto ds = hn::Set(d, d_score), one = hn::Set(d, T{1}), half = hn::Set(d, T{0.5});
   for (std::size_t c = 0; c < dim; c += kLanes<T>) {

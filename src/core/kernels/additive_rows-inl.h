@@ -1,4 +1,5 @@
-// Rows of an additive score as exponentials: taken from a head's rows, or from what prepare_keys() has made of them.
+// Rows of an additive score as exponentials: taken from a head's rows, or from what prepare_keys()
+// has made of them.
 
 #if defined(REGARD_KERNELS_ADDITIVE_ROWS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef REGARD_KERNELS_ADDITIVE_ROWS_INL_H_
@@ -33,7 +34,8 @@ struct ExponentialRows {
   // Those from row r on; InPlace() only.
   template <typename T>
   Rows<T> At(std::size_t r) const {
-    return {static_cast<const T*>(made.base) + made.At(first + static_cast<std::int64_t>(r)), made.row};
+    return {static_cast<const T*>(made.base) + made.At(first + static_cast<std::int64_t>(r)),
+            made.row};
   }
 
   // What is read: the exponentials, or what they are made of.
@@ -49,15 +51,17 @@ struct ExponentialRows {
     } else {
       CopyRow(source(), i, cols, to);
     }
-    return made.base != nullptr ? MakeExponentialsOf<T, Elements::kExponentials>(from, cols, to) : MakeExponentials<T>(from, cols, to);
+    return made.base != nullptr ? MakeExponentialsOf<T, Elements::kExponentials>(from, cols, to)
+                                : MakeExponentials<T>(from, cols, to);
   }
 };
 
-// `n` rows as pointers: where they lie, or to copies; what a tile or panel of `most` rows lacks points at zeros. `kinds` gets one entry a
-// row.
+// `n` rows as pointers: where they lie, or to copies; what a tile or panel of `most` rows lacks
+// points at zeros. `kinds` gets one entry a row.
 template <typename T>
-HWY_INLINE void PointAtExponentials(const ExponentialRows& from, std::size_t n, std::size_t most, std::size_t cols,
-                                    const RowScratch<T>& scratch, std::uint8_t* HWY_RESTRICT kinds, const T** rows) {
+HWY_INLINE void PointAtExponentials(const ExponentialRows& from, std::size_t n, std::size_t most,
+                                    std::size_t cols, const RowScratch<T>& scratch,
+                                    std::uint8_t* HWY_RESTRICT kinds, const T** rows) {
   const bool in_place = from.InPlace<T>(cols);
   for (std::size_t r = 0; r < n; ++r) {
     if (in_place) {
@@ -75,17 +79,19 @@ HWY_INLINE void PointAtExponentials(const ExponentialRows& from, std::size_t n, 
   }
 }
 
-// The same as rows with one stride: where they lie, or copied to `to`, `stride` apart, whole panels.
+// The same as rows with one stride: where they lie, or copied to `to`, `stride` apart, whole
+// panels.
 template <typename T>
-HWY_INLINE Rows<T> ExponentialRowsAt(const ExponentialRows& from, std::size_t n, std::size_t cols, std::uint8_t* HWY_RESTRICT kinds, T* to,
-                                     std::size_t stride) {
+HWY_INLINE Rows<T> ExponentialRowsAt(const ExponentialRows& from, std::size_t n, std::size_t cols,
+                                     std::uint8_t* HWY_RESTRICT kinds, T* to, std::size_t stride) {
   if (from.InPlace<T>(cols)) {
     for (std::size_t r = 0; r < n; ++r) kinds[r] = KindOfExponentials(from.At<T>(r).data, cols);
     return from.At<T>(0);
   }
   for (std::size_t r = 0; r < n; ++r) {
     if (from.source().col == 1 && r + kRowsAhead < n)
-      PrefetchRow<false>(from.source(), from.first + static_cast<std::int64_t>(r + kRowsAhead), cols);
+      PrefetchRow<false>(from.source(), from.first + static_cast<std::int64_t>(r + kRowsAhead),
+                         cols);
     kinds[r] = from.Make(r, cols, to + r * stride);
   }
   return {to, static_cast<std::int64_t>(stride)};

@@ -1,5 +1,5 @@
-// Additive scores, v . tanh(q + k) (Bahdanau et al. 2014, arXiv 1409.0473), as Forward asks for them: packs the exponentials of rows and
-// makes tiles.
+// Additive scores, v . tanh(q + k) (Bahdanau et al. 2014, arXiv 1409.0473), as Forward asks for
+// them: packs the exponentials of rows and makes tiles.
 
 #if defined(REGARD_KERNELS_ADDITIVE_SCORE_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef REGARD_KERNELS_ADDITIVE_SCORE_INL_H_
@@ -24,9 +24,11 @@ namespace regard::kernels {
 namespace HWY_NAMESPACE {
 
 // Where the exponentials of a head's keys lie ready; no base where they do not.
-inline Head PreparedHead(const AdditiveVectors& additive, const plan::Sequence& sequence, const Head& k, std::int64_t kv_head) {
+inline Head PreparedHead(const AdditiveVectors& additive, const plan::Sequence& sequence,
+                         const Head& k, std::int64_t kv_head) {
   if (!additive.prepared_keys.given()) return {};
-  return Head::of(additive.prepared_keys, sequence.batch, kv_head, sequence.k_begin, k.order, k.far);
+  return Head::of(additive.prepared_keys, sequence.batch, kv_head, sequence.k_begin, k.order,
+                  k.far);
 }
 
 // Columns that fill up the last quad count as 0 on both sides.
@@ -35,18 +37,23 @@ HWY_INLINE void ClearColumns(T* HWY_RESTRICT packed, std::size_t dim, std::size_
   std::fill(packed + dim * width, packed + RoundUp(dim, 4) * width, T{0});
 }
 
-// Writes over a tile's pairs that the exponentials do not serve (see additive_exp-inl.h): one pair at a time, from the tensors' own rows.
+// Writes over a tile's pairs that the exponentials do not serve (see additive_exp-inl.h): one pair
+// at a time, from the tensors' own rows.
 template <typename T>
-HWY_NOINLINE void MendTile(const ScoreTile<T>& tile, const ExponentialRows& rows, const ExponentialRows& lanes, std::size_t dim,
-                           const std::uint8_t* row_kinds, const std::uint8_t* lane_kinds, const AdditiveVector<T>& v,
-                           T* HWY_RESTRICT pair_rows, std::size_t stride) {
+HWY_NOINLINE void MendTile(const ScoreTile<T>& tile, const ExponentialRows& rows,
+                           const ExponentialRows& lanes, std::size_t dim,
+                           const std::uint8_t* row_kinds, const std::uint8_t* lane_kinds,
+                           const AdditiveVector<T>& v, T* HWY_RESTRICT pair_rows,
+                           std::size_t stride) {
   for (std::size_t r = 0; r < tile.rows; ++r) {
     bool copied = false;
     for (std::size_t lane = 0; lane < tile.lanes; ++lane) {
       if (row_kinds[r] + lane_kinds[lane] < 2) continue;
-      if (!copied) CopyPlainRow(rows.head, rows.first + static_cast<std::int64_t>(r), dim, pair_rows);
+      if (!copied)
+        CopyPlainRow(rows.head, rows.first + static_cast<std::int64_t>(r), dim, pair_rows);
       copied = true;
-      CopyPlainRow(lanes.head, lanes.first + static_cast<std::int64_t>(lane), dim, pair_rows + stride);
+      CopyPlainRow(lanes.head, lanes.first + static_cast<std::int64_t>(lane), dim,
+                   pair_rows + stride);
       tile.data[r * kWidth<T> + lane] = AdditivePair(pair_rows, pair_rows + stride, dim, v);
     }
   }
@@ -61,13 +68,20 @@ class AdditiveScore {
   static constexpr bool kInRegisters = false;
 
   // Room for a row in whole quads, or in whole panels.
-  static std::size_t Inner(std::size_t dim) { return RoundUp(dim, std::max<std::size_t>(4, kWidth<T>)); }
+  static std::size_t Inner(std::size_t dim) {
+    return RoundUp(dim, std::max<std::size_t>(4, kWidth<T>));
+  }
   AdditiveScore(const ForwardTask& task, Carve& carve)
-      : task_(task), dim_(static_cast<std::size_t>(task.inputs.q.shape[3])), inner_(Inner(dim_)), stride_(CopyStride(dim_)) {
+      : task_(task),
+        dim_(static_cast<std::size_t>(task.inputs.q.shape[3])),
+        inner_(Inner(dim_)),
+        stride_(CopyStride(dim_)) {
     query_kinds_ = carve.Take<std::uint8_t>(kMaxUnits * static_cast<std::size_t>(plan::kRowUnit));
-    key_kinds_ = carve.Take<std::uint8_t>(ChunkKeys(dim_, static_cast<std::size_t>(task.inputs.v.shape[3])));
+    key_kinds_ =
+        carve.Take<std::uint8_t>(ChunkKeys(dim_, static_cast<std::size_t>(task.inputs.v.shape[3])));
     pair_rows_ = carve.Take<T>(2 * stride_);
-    query_rows_ = carve.Take<ExponentialRows>(kMaxUnits * static_cast<std::size_t>(plan::kRowUnit) / kRows);
+    query_rows_ =
+        carve.Take<ExponentialRows>(kMaxUnits * static_cast<std::size_t>(plan::kRowUnit) / kRows);
   }
 
   Head Start(const plan::Sequence& sequence, const Head& k, std::int64_t kv_head) {
@@ -75,7 +89,8 @@ class AdditiveScore {
     keys_ = {k, PreparedHead(task_.additive, sequence, k, kv_head)};
     return keys_.source();
   }
-  Rows<T> PackQueries(const Head& q, std::int64_t first, std::size_t n, std::size_t index, const RowScratch<T>& scratch, T* to) {
+  Rows<T> PackQueries(const Head& q, std::int64_t first, std::size_t n, std::size_t index,
+                      const RowScratch<T>& scratch, T* to) {
     const ExponentialRows from{q, {}, first};
     query_rows_[index / kRows] = from;
     if (few_) return ExponentialRowsAt(from, n, dim_, query_kinds_ + index, to, inner_);
@@ -85,7 +100,8 @@ class AdditiveScore {
     ClearColumns(to, dim_, kRows);
     return {to, 1, kRows};
   }
-  void PackKeys(const Head& /*k*/, std::int64_t first, std::size_t n, std::size_t lane, const RowScratch<T>& scratch, T* to) {
+  void PackKeys(const Head& /*k*/, std::int64_t first, std::size_t n, std::size_t lane,
+                const RowScratch<T>& scratch, T* to) {
     const ExponentialRows from = keys_.from(first);
     chunk_begin_ = first - static_cast<std::int64_t>(lane);
     if (few_) {
@@ -97,22 +113,27 @@ class AdditiveScore {
     PackLanes(rows, n, dim_, T{1}, to);
     ClearColumns(to, dim_, kWidth<T>);
   }
-  void Tile(const ScoreTile<T>& tile, std::size_t row, std::size_t lane, Rows<T> q, const T* k) const {
+  void Tile(const ScoreTile<T>& tile, std::size_t row, std::size_t lane, Rows<T> q,
+            const T* k) const {
     const AdditiveVector<T> v(task_.additive, tile.batch, tile.head);
     const ExponentialRows keys = keys_.from(chunk_begin_ + static_cast<std::int64_t>(lane));
     if (few_) {
-      const Rows<T> lanes = keys.InPlace<T>(dim_) ? keys.At<T>(0) : Rows<T>{k, static_cast<std::int64_t>(inner_)};
+      const Rows<T> lanes =
+          keys.InPlace<T>(dim_) ? keys.At<T>(0) : Rows<T>{k, static_cast<std::int64_t>(inner_)};
       AdditivePairs(q, tile.rows, lanes, tile.lanes, RoundUp(dim_, kLanes<T>), v, tile.data);
     } else {
       AdditiveTile(q.data, k, tile.rows, v, tile.data);
     }
-    if (HWY_UNLIKELY(SomeWide(query_kinds_ + row, tile.rows) || SomeWide(key_kinds_ + lane, tile.lanes))) {
-      MendTile(tile, query_rows_[row / kRows], keys, dim_, query_kinds_ + row, key_kinds_ + lane, v, pair_rows_, stride_);
+    if (HWY_UNLIKELY(SomeWide(query_kinds_ + row, tile.rows) ||
+                     SomeWide(key_kinds_ + lane, tile.lanes))) {
+      MendTile(tile, query_rows_[row / kRows], keys, dim_, query_kinds_ + row, key_kinds_ + lane, v,
+               pair_rows_, stride_);
     }
   }
 
   // What prepare_keys() makes of one head.
-  static void PrepareKeys(const TensorView& k, const MutableTensorView& prepared, std::int64_t batch, std::int64_t head, T* row) {
+  static void PrepareKeys(const TensorView& k, const MutableTensorView& prepared,
+                          std::int64_t batch, std::int64_t head, T* row) {
     const ExponentialRows from{Head::of(k, batch, head, 0)};
     const Head to = Head::of(prepared, batch, head, 0);
     const auto cols = static_cast<std::size_t>(k.shape[3]);

@@ -22,7 +22,8 @@ struct AlibiSteps {
 template <typename T>
 HWY_INLINE AlibiSteps DistancesOf(const ScoreTile<T>& tile) {
   const std::int64_t first = tile.i + tile.offset - tile.j;
-  return tile.rows_are_keys ? AlibiSteps{first, -tile.step, tile.step} : AlibiSteps{first, tile.step, -tile.step};
+  return tile.rows_are_keys ? AlibiSteps{first, -tile.step, tile.step}
+                            : AlibiSteps{first, tile.step, -tile.step};
 }
 
 // |distance| of one row's lanes [c, c + a vector).
@@ -30,8 +31,10 @@ template <typename T>
 HWY_INLINE Vec<T> Distances(const AlibiSteps& steps, std::size_t r, std::size_t c) {
   const Tag<T> d;
   // Whole numbers below 2^24 are exact in float; beyond it they round like everything else.
-  const std::int64_t first = steps.first + static_cast<std::int64_t>(r) * steps.row + static_cast<std::int64_t>(c) * steps.lane;
-  return hn::Abs(hn::MulAdd(hn::Iota(d, T{0}), hn::Set(d, static_cast<T>(steps.lane)), hn::Set(d, static_cast<T>(first))));
+  const std::int64_t first = steps.first + static_cast<std::int64_t>(r) * steps.row +
+                             static_cast<std::int64_t>(c) * steps.lane;
+  return hn::Abs(hn::MulAdd(hn::Iota(d, T{0}), hn::Set(d, static_cast<T>(steps.lane)),
+                            hn::Set(d, static_cast<T>(first))));
 }
 
 template <typename T>
@@ -55,7 +58,8 @@ HWY_NOINLINE void AddAlibiGradient(const Stage& stage, const ScoreTile<T>& gradi
   for (std::size_t r = 0; r < gradient.rows; ++r) {
     for (std::size_t c = 0; c < gradient.lanes; ++c) {
       const std::int64_t distance =
-          std::abs(steps.first + static_cast<std::int64_t>(r) * steps.row + static_cast<std::int64_t>(c) * steps.lane);
+          std::abs(steps.first + static_cast<std::int64_t>(r) * steps.row +
+                   static_cast<std::int64_t>(c) * steps.lane);
       sum += static_cast<double>(gradient.data[r * kWidth<T> + c]) * static_cast<double>(distance);
     }
   }

@@ -1,5 +1,5 @@
-// One tile of the backward pass, keys as rows and queries as lanes: weights P again from the saved statistics, then dS = P (dP - delta +
-// dlse).
+// One tile of the backward pass, keys as rows and queries as lanes: weights P again from the saved
+// statistics, then dS = P (dP - delta + dlse).
 
 #if defined(REGARD_KERNELS_BACKWARD_TILE_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef REGARD_KERNELS_BACKWARD_TILE_INL_H_
@@ -38,37 +38,43 @@ struct BackwardTile {
   Rows<Packed> keys, values;
   const Packed *queries, *d_outs;  // [inner][kWidth]
   std::size_t inner, inner_v;
-  bool few;  // queries: values and their gradients are rows of whole vectors, and products are taken pair by pair
+  bool few;  // queries: values and their gradients are rows of whole vectors, and products are
+             // taken pair by pair
   Rows<Packed> d_out_rows;
   T score_factor;
   QueryLanes<T> lanes;
   const Unsigned<T>* words = nullptr;  // per lane, bit r: row r is visible; null: all are
-  std::size_t lane = 0;                // the first of the vector in which queries that see something begin
-  Packed* weights;                     // P, rows kQueryChunk apart, for dv
-  Packed* d_scores;                    // dS, the same, for dk
-  Packed* d_scores_by_query;           // dS for dq: pairs run along keys; the same memory where there are no pairs
+  std::size_t lane = 0;       // the first of the vector in which queries that see something begin
+  Packed* weights;            // P, rows kQueryChunk apart, for dv
+  Packed* d_scores;           // dS, the same, for dk
+  Packed* d_scores_by_query;  // dS for dq: pairs run along keys; the same memory where there are no
+                              // pairs
 };
 
 // The visible lanes of row r.
 template <typename T>
-HWY_INLINE MaskOf<T> SeenBy(const Unsigned<T>* HWY_RESTRICT words, std::size_t r, std::size_t lane) {
+HWY_INLINE MaskOf<T> SeenBy(const Unsigned<T>* HWY_RESTRICT words, std::size_t r,
+                            std::size_t lane) {
   const hn::RebindToUnsigned<Tag<T>> du;
   const auto bit = hn::Set(du, static_cast<Unsigned<T>>(Unsigned<T>{1} << r));
   return hn::RebindMask(Tag<T>(), hn::TestBit(hn::Load(du, words + lane), bit));
 }
 
-// Nobody sees the lanes behind the first `lanes`, which hold no query, where a product sums over them too: a key that is not finite would
-// make them NaN.
+// Nobody sees the lanes behind the first `lanes`, which hold no query, where a product sums over
+// them too: a key that is not finite would make them NaN.
 template <class Ops>
-HWY_INLINE void HideBehind(std::size_t lanes, Unsigned<typename Ops::T>* HWY_RESTRICT words, BackwardTile<Ops>* tile) {
+HWY_INLINE void HideBehind(std::size_t lanes, Unsigned<typename Ops::T>* HWY_RESTRICT words,
+                           BackwardTile<Ops>* tile) {
   using Word = Unsigned<typename Ops::T>;
   if (tile->words != nullptr || lanes >= kWidth<typename Ops::T>) return;
-  for (std::size_t i = 0; i < kWidth<typename Ops::T>; ++i) words[i] = i < lanes ? static_cast<Word>(~Word{0}) : Word{0};
+  for (std::size_t i = 0; i < kWidth<typename Ops::T>; ++i)
+    words[i] = i < lanes ? static_cast<Word>(~Word{0}) : Word{0};
   tile->words = words;
 }
 
 template <class Ops, std::size_t V>
-HWY_INLINE void StoreVectors(const Vec<typename Ops::T>* x, std::size_t lane, typename Ops::Packed* HWY_RESTRICT to) {
+HWY_INLINE void StoreVectors(const Vec<typename Ops::T>* x, std::size_t lane,
+                             typename Ops::Packed* HWY_RESTRICT to) {
   if constexpr (V == 2) {
     Ops::StoreRow(x[0], x[1], to);
   } else {
@@ -76,7 +82,8 @@ HWY_INLINE void StoreVectors(const Vec<typename Ops::T>* x, std::size_t lane, ty
   }
 }
 
-// M rows and V vectors of lanes, from tile.lane on: the others hold no key, or no query that sees one.
+// M rows and V vectors of lanes, from tile.lane on: the others hold no key, or no query that sees
+// one.
 template <class Ops, std::size_t M, std::size_t V, bool kPartial>
 HWY_NOINLINE void PlainBackwardTile(const BackwardTile<Ops>& tile) {
   using T = typename Ops::T;
@@ -91,7 +98,8 @@ HWY_NOINLINE void PlainBackwardTile(const BackwardTile<Ops>& tile) {
 #pragma GCC unroll 2
       for (std::size_t v = 0; v < V; ++v) {
         const std::size_t lane = first + v * kLanes<T>;
-        auto p = Ops::Weight(acc.v[r][v], tile.score_factor, hn::Load(d, tile.lanes.maximum + lane));
+        auto p =
+            Ops::Weight(acc.v[r][v], tile.score_factor, hn::Load(d, tile.lanes.maximum + lane));
         p = hn::Mul(p, hn::Load(d, tile.lanes.inverse_sum + lane));
         if constexpr (kPartial) p = hn::IfThenElseZero(SeenBy<T>(tile.words, r, lane), p);
         hn::Store(p, d, weights + r * kWidth<T> + v * kLanes<T>);
@@ -107,7 +115,8 @@ HWY_NOINLINE void PlainBackwardTile(const BackwardTile<Ops>& tile) {
 #pragma GCC unroll 2
     for (std::size_t v = 0; v < V; ++v) {
       const std::size_t lane = first + v * kLanes<T>;
-      auto ds = hn::Mul(hn::Load(d, weights + r * kWidth<T> + v * kLanes<T>), hn::Add(acc.v[r][v], hn::Load(d, tile.lanes.shift + lane)));
+      auto ds = hn::Mul(hn::Load(d, weights + r * kWidth<T> + v * kLanes<T>),
+                        hn::Add(acc.v[r][v], hn::Load(d, tile.lanes.shift + lane)));
       if constexpr (kPartial) ds = hn::IfThenElseZero(SeenBy<T>(tile.words, r, lane), ds);
       acc.v[r][v] = ds;
     }
@@ -143,21 +152,25 @@ struct StagedScratch {
   }
 };
 
-// Copies what a stage left. What is hidden counts as 0: it may be NaN, and a derivative there would carry it into gradients.
+// Copies what a stage left. What is hidden counts as 0: it may be NaN, and a derivative there would
+// carry it into gradients.
 template <typename T>
-HWY_INLINE void KeepOutput(const T* HWY_RESTRICT scores, const Unsigned<T>* HWY_RESTRICT words, std::size_t rows, T* HWY_RESTRICT kept) {
+HWY_INLINE void KeepOutput(const T* HWY_RESTRICT scores, const Unsigned<T>* HWY_RESTRICT words,
+                           std::size_t rows, T* HWY_RESTRICT kept) {
   const Tag<T> d;
   for (std::size_t r = 0; r < rows; ++r) {
     for (std::size_t lane = 0; lane < kWidth<T>; lane += kLanes<T>) {
       const auto x = hn::Load(d, scores + r * kWidth<T> + lane);
-      hn::Store(words == nullptr ? x : hn::IfThenElseZero(SeenBy<T>(words, r, lane), x), d, kept + r * kWidth<T> + lane);
+      hn::Store(words == nullptr ? x : hn::IfThenElseZero(SeenBy<T>(words, r, lane), x), d,
+                kept + r * kWidth<T> + lane);
     }
   }
 }
 
 // A user's derivative may make anything of what is hidden: it counts as 0 again.
 template <typename T>
-HWY_NOINLINE void HideGradients(const Unsigned<T>* HWY_RESTRICT words, std::size_t rows, T* HWY_RESTRICT gradients) {
+HWY_NOINLINE void HideGradients(const Unsigned<T>* HWY_RESTRICT words, std::size_t rows,
+                                T* HWY_RESTRICT gradients) {
   const Tag<T> d;
   for (std::size_t r = 0; r < rows; ++r) {
     for (std::size_t lane = 0; lane < kWidth<T>; lane += kLanes<T>) {
@@ -167,10 +180,11 @@ HWY_NOINLINE void HideGradients(const Unsigned<T>* HWY_RESTRICT words, std::size
   }
 }
 
-// The gradient of each weight stage: P (dO V^T), which lies in d_factors, times the other stages' factors.
+// The gradient of each weight stage: P (dO V^T), which lies in d_factors, times the other stages'
+// factors.
 template <typename T>
-HWY_NOINLINE void AddFactorGradients(const std::vector<Stage>& stages, ScoreTile<T> place, std::size_t rows,
-                                     const StagedScratch<T>& scratch) {
+HWY_NOINLINE void AddFactorGradients(const std::vector<Stage>& stages, ScoreTile<T> place,
+                                     std::size_t rows, const StagedScratch<T>& scratch) {
   const Tag<T> d;
   place.data = scratch.factors;
   for (std::size_t s = 0; s < stages.size(); ++s) {
@@ -179,7 +193,8 @@ HWY_NOINLINE void AddFactorGradients(const std::vector<Stage>& stages, ScoreTile
     for (std::size_t at = 0; at < rows * kWidth<T>; at += kLanes<T>) {
       const auto gradient = hn::Load(d, scratch.d_factors + at);
       const auto product = hn::Mul(gradient, hn::Load(d, scratch.factors + at));
-      hn::Store(hn::IfThenZeroElse(hn::Eq(gradient, hn::Zero(d)), product), d, scratch.factors + at);
+      hn::Store(hn::IfThenZeroElse(hn::Eq(gradient, hn::Zero(d)), product), d,
+                scratch.factors + at);
     }
     AddWeightStageGradient(stages[s], place);
   }
@@ -189,7 +204,8 @@ HWY_NOINLINE void AddFactorGradients(const std::vector<Stage>& stages, ScoreTile
 template <class Gradient, class Sums>
 HWY_INLINE void MultiplyValues(const BackwardTile<typename Gradient::Ops>& tile,
                                [[maybe_unused]] const ScoreTile<typename Gradient::T>& place,
-                               [[maybe_unused]] typename Gradient::T* HWY_RESTRICT memory, Sums& acc) {
+                               [[maybe_unused]] typename Gradient::T* HWY_RESTRICT memory,
+                               Sums& acc) {
   if constexpr (!Gradient::kIsProduct) {
     if (tile.few) {
       RowProducts(tile.values, place.rows, tile.d_out_rows, place.lanes, tile.inner_v, memory);
@@ -200,12 +216,15 @@ HWY_INLINE void MultiplyValues(const BackwardTile<typename Gradient::Ops>& tile,
   AccumulateScores(tile.values, tile.d_outs, tile.inner_v, acc);
 }
 
-// The staged way: scores in memory, stages, weights; then back through the stages. `row` and `lane_begin` say which keys of the block and
-// queries of the chunk the tile begins with.
+// The staged way: scores in memory, stages, weights; then back through the stages. `row` and
+// `lane_begin` say which keys of the block and queries of the chunk the tile begins with.
 template <class Gradient>
-HWY_NOINLINE void StagedBackwardTile(const BackwardTile<typename Gradient::Ops>& tile, const Gradient& gradient, std::size_t row,
-                                     std::size_t lane_begin, const std::vector<Stage>& stages, const std::vector<Stage>& weight_stages,
-                                     ScoreTile<typename Gradient::T> place, const StagedScratch<typename Gradient::T>& scratch) {
+HWY_NOINLINE void StagedBackwardTile(const BackwardTile<typename Gradient::Ops>& tile,
+                                     const Gradient& gradient, std::size_t row,
+                                     std::size_t lane_begin, const std::vector<Stage>& stages,
+                                     const std::vector<Stage>& weight_stages,
+                                     ScoreTile<typename Gradient::T> place,
+                                     const StagedScratch<typename Gradient::T>& scratch) {
   using Ops = typename Gradient::Ops;
   using T = typename Ops::T;
   constexpr std::size_t M = kRows;
@@ -241,7 +260,8 @@ HWY_NOINLINE void StagedBackwardTile(const BackwardTile<typename Gradient::Ops>&
       const auto s = hn::Load(d, at);
       auto seen = hn::Not(hn::Eq(s, hidden));
       if (tile.words != nullptr) seen = hn::And(seen, SeenBy<T>(tile.words, r, lane));
-      p[v] = hn::Mul(SoftmaxExp<T>(hn::Sub(s, hn::Load(d, tile.lanes.maximum + lane))), hn::Load(d, tile.lanes.inverse_sum + lane));
+      p[v] = hn::Mul(SoftmaxExp<T>(hn::Sub(s, hn::Load(d, tile.lanes.maximum + lane))),
+                     hn::Load(d, tile.lanes.inverse_sum + lane));
       p[v] = hn::IfThenElseZero(seen, p[v]);
       auto dp = acc.v[r][v];
       const auto weight = p[v];
@@ -252,8 +272,9 @@ HWY_NOINLINE void StagedBackwardTile(const BackwardTile<typename Gradient::Ops>&
         dp = hn::Mul(dp, factor);
         p[v] = hn::IfThenElseZero(seen, hn::Mul(weight, factor));
       }
-      hn::Store(hn::IfThenElseZero(seen, hn::Mul(weight, hn::Add(dp, hn::Load(d, tile.lanes.shift + lane)))), d,
-                weights + r * kWidth<T> + lane);
+      hn::Store(hn::IfThenElseZero(
+                    seen, hn::Mul(weight, hn::Add(dp, hn::Load(d, tile.lanes.shift + lane)))),
+                d, weights + r * kWidth<T> + lane);
     }
     Ops::StoreRow(p[0], p[1], tile.weights + r * (kQueryChunk / Ops::kPair));
   }
@@ -261,12 +282,14 @@ HWY_NOINLINE void StagedBackwardTile(const BackwardTile<typename Gradient::Ops>&
   std::copy_n(weights, rows * kWidth<T>, scores);
   for (std::size_t i = stages.size(); i-- > 0;) {
     DeriveStage(stages[i], place, scratch.kept + i * kTile);
-    if (stages[i].kind == Stage::Kind::kFunction && tile.words != nullptr) HideGradients(tile.words, M, scores);
+    if (stages[i].kind == Stage::Kind::kFunction && tile.words != nullptr)
+      HideGradients(tile.words, M, scores);
   }
   ResumeSession<Ops>(stages);
   for (std::size_t r = 0; r < rows; ++r) {
     const T* at = scores + r * kWidth<T>;
-    Ops::StoreRow(hn::Load(d, at), hn::Load(d, at + kLanes<T>), tile.d_scores + r * (kQueryChunk / Ops::kPair));
+    Ops::StoreRow(hn::Load(d, at), hn::Load(d, at + kLanes<T>),
+                  tile.d_scores + r * (kQueryChunk / Ops::kPair));
   }
   if constexpr (Gradient::kIsProduct) {
     LoadAcc(scores, acc);

@@ -1,4 +1,5 @@
-// Which chunks of queries meet which blocks of keys in the backward pass, and in which order blocks add to a chunk's dq.
+// Which chunks of queries meet which blocks of keys in the backward pass, and in which order blocks
+// add to a chunk's dq.
 #pragma once
 
 #include <algorithm>
@@ -8,7 +9,8 @@
 
 namespace regard::kernels {
 
-// Where a block stands among those that add to a chunk's dq: `before` is 1 + the one whose turn is just before it, or 0.
+// Where a block stands among those that add to a chunk's dq: `before` is 1 + the one whose turn is
+// just before it, or 0.
 struct BackwardTurn {
   std::int32_t before = 0;
   bool last = false;
@@ -20,11 +22,14 @@ class BackwardVisits {
   using Run = BackwardTask::Run;
 
   BackwardVisits() = default;
-  BackwardVisits(const BackwardTask& task, std::size_t sequence, std::int32_t head, std::int64_t block_keys)
+  BackwardVisits(const BackwardTask& task, std::size_t sequence, std::int32_t head,
+                 std::int64_t block_keys)
       : task_(&task),
-        place_(sequence * static_cast<std::size_t>(task.layout->mask_heads) + static_cast<std::size_t>(task.layout->mask_head(head))),
+        place_(sequence * static_cast<std::size_t>(task.layout->mask_heads) +
+               static_cast<std::size_t>(task.layout->mask_head(head))),
         chunks_((task.layout->sequences[sequence].len_q + kQueryChunk - 1) / kQueryChunk) {
-    all_blocks_.end = static_cast<std::int32_t>((task.layout->sequences[sequence].len_k + block_keys - 1) / block_keys);
+    all_blocks_.end = static_cast<std::int32_t>(
+        (task.layout->sequences[sequence].len_k + block_keys - 1) / block_keys);
   }
 
   std::int64_t chunks() const { return chunks_; }
@@ -37,16 +42,20 @@ class BackwardVisits {
   }
   // The blocks that a chunk's rows see.
   std::span<const Run> blocks_of(std::int64_t chunk) const {
-    if (hides_nothing()) return {&all_blocks_, all_blocks_.end > 0 ? std::size_t{1} : std::size_t{0}};
+    if (hides_nothing())
+      return {&all_blocks_, all_blocks_.end > 0 ? std::size_t{1} : std::size_t{0}};
     const std::int64_t* offset = task_->run_offsets.data() + task_->first_chunk[place_] + chunk;
     return {task_->chunk_runs.data() + offset[0], static_cast<std::size_t>(offset[1] - offset[0])};
   }
   // Whether the chunk's rows see the block, and then its turn.
   bool meet(std::int64_t chunk, std::int64_t block, BackwardTurn* turn) const {
     const auto runs = blocks_of(chunk);
-    const auto run = std::partition_point(runs.begin(), runs.end(), [block](const Run& r) { return r.end <= block; });
+    const auto run = std::partition_point(runs.begin(), runs.end(),
+                                          [block](const Run& r) { return r.end <= block; });
     if (run == runs.end() || run->begin > block) return false;
-    turn->before = static_cast<std::int32_t>(block > run->begin ? block : run == runs.begin() ? 0 : (run - 1)->end);
+    turn->before = static_cast<std::int32_t>(block > run->begin    ? block
+                                             : run == runs.begin() ? 0
+                                                                   : (run - 1)->end);
     turn->last = block + 1 == run->end && run + 1 == runs.end();
     return true;
   }
@@ -60,9 +69,10 @@ class BackwardVisits {
   Run all_blocks_{0, 0};  // what every chunk sees where nothing is hidden
 };
 
-// The chunks that see a block, in the order in which it meets them. First those that the next block sees too, from the last to the first,
-// so that its item, which starts soon after, need not wait: under a causal mask all blocks start together at the last chunk. Then the rest,
-// upwards, in the order in which later blocks will need them.
+// The chunks that see a block, in the order in which it meets them. First those that the next block
+// sees too, from the last to the first, so that its item, which starts soon after, need not wait:
+// under a causal mask all blocks start together at the last chunk. Then the rest, upwards, in the
+// order in which later blocks will need them.
 class ChunkOrder {
  public:
   static constexpr std::int64_t kNone = -1;
@@ -70,7 +80,9 @@ class ChunkOrder {
   ChunkOrder(BackwardTask::Run own, BackwardTask::Run of_next_block)
       : begin_(own.begin),
         end_(own.end),
-        turn_(of_next_block.begin == of_next_block.end ? own.end : std::clamp(of_next_block.end, own.begin, own.end)) {}
+        turn_(of_next_block.begin == of_next_block.end
+                  ? own.end
+                  : std::clamp(of_next_block.end, own.begin, own.end)) {}
 
   std::int64_t first() const { return turn_ > begin_ ? turn_ - 1 : upwards_from(turn_); }
   std::int64_t after(std::int64_t chunk) const {

@@ -7,8 +7,9 @@
 #include "hwy/highway.h"
 
 #if HWY_TARGET == HWY_AVX3
-// What HWY_BEFORE_NAMESPACE() lets functions use. What this file shares with other kernels must not use bfloat16 instructions: of functions
-// that several files compile, the linker may keep these for processors that lack them.
+// What HWY_BEFORE_NAMESPACE() lets functions use. What this file shares with other kernels must not
+// use bfloat16 instructions: of functions that several files compile, the linker may keep these for
+// processors that lack them.
 #undef HWY_TARGET_STR
 #define HWY_TARGET_STR HWY_TARGET_STR_AVX3 ",avx512bf16"
 

@@ -1,4 +1,5 @@
-// Which instruction set runs: what the processor has, what the binary holds, and what was asked for.
+// Which instruction set runs: what the processor has, what the binary holds, and what was asked
+// for.
 #include "core/kernels/dispatch.h"
 
 #include <algorithm>
@@ -18,16 +19,18 @@ namespace {
 
 struct Target {
   const char* name;
-  std::int64_t number;                                      // Highway's
-  const KernelSet* (*bf16)(std::int64_t number) = nullptr;  // bfloat16's own set, where the target has one
-  bool (*available)() = nullptr;                            // what the processor must have beyond the number
+  std::int64_t number;  // Highway's
+  const KernelSet* (*bf16)(std::int64_t number) =
+      nullptr;                    // bfloat16's own set, where the target has one
+  bool (*available)() = nullptr;  // what the processor must have beyond the number
 };
 
 // Best first.
 constexpr std::array kTargets = {
 #if HWY_TARGETS & HWY_AVX3
     Target{"amx_bf16", HWY_AVX3, amx_bf16_for, has_matrix_unit},
-    Target{"avx512_bf16", HWY_AVX3, bf16_pairs_for, [] { return __builtin_cpu_supports("avx512bf16") != 0; }},
+    Target{"avx512_bf16", HWY_AVX3, bf16_pairs_for,
+           [] { return __builtin_cpu_supports("avx512bf16") != 0; }},
     Target{"avx512", HWY_AVX3},
 #endif
 #if HWY_TARGETS & HWY_AVX2
@@ -57,10 +60,12 @@ const Target* find_target(const std::string& name, std::string* error) {
   for (const Target& target : kTargets) {
     if (name != target.name) continue;
     if (available(target)) return &target;
-    if (error != nullptr) *error = "target: this processor cannot run '" + name + "'; it can run " + choices();
+    if (error != nullptr)
+      *error = "target: this processor cannot run '" + name + "'; it can run " + choices();
     return nullptr;
   }
-  if (error != nullptr) *error = "target: '" + name + "' is not known; this processor can run " + choices();
+  if (error != nullptr)
+    *error = "target: '" + name + "' is not known; this processor can run " + choices();
   return nullptr;
 }
 
@@ -74,7 +79,9 @@ const Target* default_target() {
     if (const Target* target = find_target(forced, nullptr)) return target;
     forced_in_vain.store(true, std::memory_order_relaxed);
   }
-  return find_target(best_target(target_names(true), {std::begin(kExercisedTargets), std::end(kExercisedTargets)}), nullptr);
+  return find_target(
+      best_target(target_names(true), {std::begin(kExercisedTargets), std::end(kExercisedTargets)}),
+      nullptr);
 }
 
 std::atomic<const Target*> chosen{nullptr};
@@ -116,7 +123,8 @@ std::vector<std::string> target_names(bool only_available) {
   return names;
 }
 
-std::string best_target(const std::vector<std::string>& available, const std::vector<std::string>& exercised) {
+std::string best_target(const std::vector<std::string>& available,
+                        const std::vector<std::string>& exercised) {
   const auto has = [](const std::vector<std::string>& names, const char* name) {
     return std::find(names.begin(), names.end(), name) != names.end();
   };

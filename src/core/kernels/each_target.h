@@ -1,5 +1,6 @@
-// Chooses among the copies of a function that foreach_target.h has made, one per instruction set. Our own choice rather than Highway's
-// process-wide one, which other libraries in the process share.
+// Chooses among the copies of a function that foreach_target.h has made, one per instruction set.
+// Our own choice rather than Highway's process-wide one, which other libraries in the process
+// share.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,5 @@
-// Kernels that compute in float: float32 inputs, and bfloat16 and float16 widened while they are packed.
+// Kernels that compute in float: float32 inputs, and bfloat16 and float16 widened while they are
+// packed.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "core/kernels/float32.cc"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
@@ -9,7 +10,9 @@
 HWY_BEFORE_NAMESPACE();
 namespace regard::kernels {
 namespace HWY_NAMESPACE {
-const KernelSet* Float32Set() { return SetOf<DotScore<PlainOps<float>>, DotGradient<PlainOps<float>>>(); }
+const KernelSet* Float32Set() {
+  return SetOf<DotScore<PlainOps<float>>, DotGradient<PlainOps<float>>>();
+}
 }  // namespace HWY_NAMESPACE
 }  // namespace regard::kernels
 HWY_AFTER_NAMESPACE();

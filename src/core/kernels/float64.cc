@@ -9,7 +9,9 @@
 HWY_BEFORE_NAMESPACE();
 namespace regard::kernels {
 namespace HWY_NAMESPACE {
-const KernelSet* Float64Set() { return SetOf<DotScore<PlainOps<double>>, DotGradient<PlainOps<double>>>(); }
+const KernelSet* Float64Set() {
+  return SetOf<DotScore<PlainOps<double>>, DotGradient<PlainOps<double>>>();
+}
 }  // namespace HWY_NAMESPACE
 }  // namespace regard::kernels
 HWY_AFTER_NAMESPACE();

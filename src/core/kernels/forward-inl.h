@@ -1,7 +1,9 @@
-// The forward pass of one work item: a super-block of query rows over the chunks of keys that it sees.
+// The forward pass of one work item: a super-block of query rows over the chunks of keys that it
+// sees.
 //
-// The queries of the item are packed once and its outputs stay in scratch as float; keys and values are packed a chunk at a time, and every
-// group of rows passes over the chunk while it is in cache. Scratch is the same at any length.
+// The queries of the item are packed once and its outputs stay in scratch as float; keys and values
+// are packed a chunk at a time, and every group of rows passes over the chunk while it is in cache.
+// Scratch is the same at any length.
 
 #if defined(REGARD_KERNELS_FORWARD_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef REGARD_KERNELS_FORWARD_INL_H_
@@ -98,7 +100,8 @@ class Forward {
     far_ = rows_are_far(*sequence_, std::max(dim_, dim_v_));
     Clear(zeros_, copy_stride_);
     const std::int64_t batch = sequence_->batch;
-    const std::int32_t* key_order = task_.layout->key_rows(static_cast<std::size_t>(item.sequence), item.head_begin);
+    const std::int32_t* key_order =
+        task_.layout->key_rows(static_cast<std::size_t>(item.sequence), item.head_begin);
     k_ = Head::of(task_.inputs.k, batch, item.kv_head, sequence_->k_begin, key_order, far_);
     v_ = Head::of(task_.inputs.v, batch, item.kv_head, sequence_->k_begin, key_order, far_);
     key_source_ = score_.Start(*sequence_, k_, item.kv_head);
@@ -113,18 +116,22 @@ class Forward {
       started_[g] = false;
     }
     const auto size = static_cast<std::int64_t>(chunk_);
-    for (std::int64_t chunk = walk_.Next(0); chunk < sequence_->len_k; chunk = walk_.Next(chunk + size)) RunChunk(chunk);
+    for (std::int64_t chunk = walk_.Next(0); chunk < sequence_->len_k;
+         chunk = walk_.Next(chunk + size))
+      RunChunk(chunk);
     for (std::size_t g = 0; g < groups_count_; ++g) Finish(groups_[g]);
   }
 
-  // The item's groups of rows, kGroupsPerUnit for each unit of each head; the last of a sequence may have no rows.
+  // The item's groups of rows, kGroupsPerUnit for each unit of each head; the last of a sequence
+  // may have no rows.
   void FindGroups() {
     groups_count_ = 0;
     for (std::int32_t head = item_->head_begin; head < item_->head_end; ++head) {
       for (std::int64_t unit = item_->unit_begin; unit < item_->unit_end; ++unit) {
         for (std::size_t g = 0; g < kGroupsPerUnit; ++g) {
           const std::int64_t row = unit * plan::kRowUnit + static_cast<std::int64_t>(g * kRows);
-          const std::int64_t rows = std::clamp<std::int64_t>(sequence_->len_q - row, 0, static_cast<std::int64_t>(kRows));
+          const std::int64_t rows =
+              std::clamp<std::int64_t>(sequence_->len_q - row, 0, static_cast<std::int64_t>(kRows));
           groups_[groups_count_] = {groups_count_, head, unit, row, static_cast<std::size_t>(rows)};
           ++groups_count_;
         }
@@ -134,19 +141,23 @@ class Forward {
 
   void PackQueries(const RowGroup& group) {
     const Head q = QueryHead(task_.inputs.q, group);
-    const std::int64_t next = group.row + static_cast<std::int64_t>(kRows), left = sequence_->len_q - next;
+    const std::int64_t next = group.row + static_cast<std::int64_t>(kRows),
+                       left = sequence_->len_q - next;
     PrefetchRows(q, next, std::min<std::int64_t>(kRows, left), dim_);
-    queries_[group.index] = score_.PackQueries(q, group.row, group.rows, group.index * kRows, Scratch(),
-                                               query_memory_ + group.index * kRows * RowStride(inner_));
+    queries_[group.index] =
+        score_.PackQueries(q, group.row, group.rows, group.index * kRows, Scratch(),
+                           query_memory_ + group.index * kRows * RowStride(inner_));
   }
   template <class View>
   Head QueryHead(const View& view, const RowGroup& group) const {
-    const std::int32_t* order = task_.layout->query_rows(static_cast<std::size_t>(item_->sequence), group.head);
+    const std::int32_t* order =
+        task_.layout->query_rows(static_cast<std::size_t>(item_->sequence), group.head);
     return Head::of(view, sequence_->batch, group.head, sequence_->q_begin, order, far_);
   }
   RowScratch<T> Scratch() const { return {copies_, copy_stride_, zeros_}; }
 
-  // Packs the keys of a chunk that some row of the item sees, and lets every group of rows pass over them.
+  // Packs the keys of a chunk that some row of the item sees, and lets every group of rows pass
+  // over them.
   void RunChunk(std::int64_t chunk) {
     const std::int64_t chunk_end = walk_.End(chunk);
     const std::size_t panels = walk_.FindPanels(chunk, kWidth<T>, wanted_);
@@ -163,9 +174,10 @@ class Forward {
     bool all_pass = true;
     for (std::size_t g = 0; g < groups_count_; ++g) {
       const RowGroup& group = groups_[g];
-      // Where masks leave little to do for a chunk, asking for the next one costs more than waiting for it. Late: what has been asked for
-      // lies in L2 beside all that the passes use.
-      if (g == late && all_pass && far_ && chunk_end < sequence_->len_k) AskForChunk(chunk_end, late, panels);
+      // Where masks leave little to do for a chunk, asking for the next one costs more than waiting
+      // for it. Late: what has been asked for lies in L2 beside all that the passes use.
+      if (g == late && all_pass && far_ && chunk_end < sequence_->len_k)
+        AskForChunk(chunk_end, late, panels);
       const bool sees = walk_.Sees(g / kGroupsPerUnit, chunk);
       all_pass &= sees || group.rows == 0;
       if (sees && group.rows != 0) PassOver(group, chunk, chunk_end);
@@ -185,32 +197,38 @@ class Forward {
     const bool asked = soon_.HasAskedFor(chunk);
     for (std::size_t p = panel_begin; p < panel_end; ++p) {
       const std::int64_t key = chunk + static_cast<std::int64_t>(p * kWidth<T>);
-      const std::size_t n = static_cast<std::size_t>(std::min<std::int64_t>(kWidth<T>, sequence_->len_k - key));
+      const std::size_t n =
+          static_cast<std::size_t>(std::min<std::int64_t>(kWidth<T>, sequence_->len_k - key));
       const std::int64_t next = key + static_cast<std::int64_t>(kWidth<T>);
-      if (p + 1 < panel_end && !asked) PrefetchRows(key_source_, next, std::min<std::int64_t>(kWidth<T>, sequence_->len_k - next), dim_);
+      if (p + 1 < panel_end && !asked)
+        PrefetchRows(key_source_, next, std::min<std::int64_t>(kWidth<T>, sequence_->len_k - next),
+                     dim_);
       if (!asked) PrefetchRows(v_, key, static_cast<std::int64_t>(n), dim_v_);
       score_.PackKeys(k_, key, n, p * kWidth<T>, Scratch(), keys_ + p * inner_ * kWidth<T>);
     }
     const std::int64_t key = chunk + static_cast<std::int64_t>(panel_begin * kWidth<T>);
     const std::size_t padded = (panel_end - panel_begin) * kWidth<T>;
-    const std::size_t n = static_cast<std::size_t>(std::min<std::int64_t>(static_cast<std::int64_t>(padded), sequence_->len_k - key));
+    const std::size_t n = static_cast<std::size_t>(
+        std::min<std::int64_t>(static_cast<std::int64_t>(padded), sequence_->len_k - key));
     if (values_in_place_) {
       values_finite_ &= !SomeMayBeHidden() || Ops::FiniteInPlace(v_, key, n, dim_v_);
     } else {
-      values_finite_ &= Ops::PackPanelsOf(v_, key, n, padded, dim_v_, ValuePanelStride(), Scratch(),
-                                          value_memory_ + panel_begin * kWidth<T> / kPair * kWidth<T>);
+      values_finite_ &=
+          Ops::PackPanelsOf(v_, key, n, padded, dim_v_, ValuePanelStride(), Scratch(),
+                            value_memory_ + panel_begin * kWidth<T> / kPair * kWidth<T>);
     }
   }
 
-  // Whether a weight may be 0 because its pair is hidden or dropped, and not because its score is low.
+  // Whether a weight may be 0 because its pair is hidden or dropped, and not because its score is
+  // low.
   bool SomeMayBeHidden() const { return task_.layout->mask != nullptr || Staged(); }
   bool Staged() const { return !task_.stages.empty() || !task_.weight_stages.empty(); }
 
   std::size_t ValuePanelStride() const { return chunk_ / kPair * kWidth<T>; }
 
   void PassOver(const RowGroup& group, std::int64_t chunk, std::int64_t chunk_end) {
-    uses_count_ = UsePanels<T>(*task_.layout, static_cast<std::size_t>(item_->sequence), group.head, group.unit, group.row, group.rows,
-                               chunk, chunk_end, uses_, words_);
+    uses_count_ = UsePanels<T>(*task_.layout, static_cast<std::size_t>(item_->sequence), group.head,
+                               group.unit, group.row, group.rows, chunk, chunk_end, uses_, words_);
     if (uses_count_ == 0) return;
     Clear(chunk_sums_, kRows * kLanes<T>);
     chunk_begin_ = chunk;
@@ -222,8 +240,10 @@ class Forward {
       for (std::size_t r = 0; r < group.rows; ++r) {
         const T chunk_maximum = ChunkMaximum(r);
         const T maximum = maxima_[group.index * kRows + r];
-        // A row's first maximum, or one that has risen by more than 2^23: below that, weights stay well inside the range of float.
-        if (maximum == kMinusInfinity<T> || chunk_maximum > maximum + T{16}) Raise(group, r, chunk_maximum);
+        // A row's first maximum, or one that has risen by more than 2^23: below that, weights stay
+        // well inside the range of float.
+        if (maximum == kMinusInfinity<T> || chunk_maximum > maximum + T{16})
+          Raise(group, r, chunk_maximum);
       }
       WeighAll(group);
     }
@@ -249,7 +269,8 @@ class Forward {
       if constexpr (Ops::kMatrixUnit) {
         if (u + 1 < uses_count_) MultiplyPanel(group, u + 1);
       }
-      const bool starts = waiting && SomeRowStarts(group.rows, maxima, uses_[u].partial ? words_ + u * kRows : nullptr);
+      const bool starts = waiting && SomeRowStarts(group.rows, maxima,
+                                                   uses_[u].partial ? words_ + u * kRows : nullptr);
       if constexpr (Ops::kMatrixUnit) {
         for (std::size_t r = 0; starts && r < group.rows; ++r) {
           if (maxima[r] == kMinusInfinity<T>) maxima[r] = MaximumIn(u, r);
@@ -267,8 +288,9 @@ class Forward {
 
   // Products with the keys of panel u, into its tile of scores.
   HWY_INLINE void MultiplyPanel(const RowGroup& group, std::size_t u) {
-    SumPartsInto<Ops, kRows, 2>(1, OnePart<Packed>{{queries_[group.index], KeysAt(uses_[u]), inner_}}, nullptr,
-                                scores_ + u * kRows * kWidth<T>);
+    SumPartsInto<Ops, kRows, 2>(1,
+                                OnePart<Packed>{{queries_[group.index], KeysAt(uses_[u]), inner_}},
+                                nullptr, scores_ + u * kRows * kWidth<T>);
   }
   Columns<Packed> KeysAt(const PanelUse& use) const {
     return {keys_ + use.panel * inner_ * kWidth<T>, static_cast<std::int64_t>(kWidth<T>)};
@@ -276,20 +298,27 @@ class Forward {
 
   // The greatest score that row r sees in panel u, of products in its tile of scores.
   T MaximumIn(std::size_t u, std::size_t r) const {
-    return MaximumOfProducts<Ops>(scores_ + (u * kRows + r) * kWidth<T>, static_cast<T>(task_.scale),
+    return MaximumOfProducts<Ops>(scores_ + (u * kRows + r) * kWidth<T>,
+                                  static_cast<T>(task_.scale),
                                   uses_[u].partial ? words_ + u * kRows + r : nullptr);
   }
 
   Weighing<Ops> WeighingOf(const RowGroup& group, std::size_t u) const {
     Packed* weights = weights_ + u * kRows * kWidth<T> / kPair;
-    return {static_cast<T>(task_.scale), maxima_ + group.index * kRows, words_ + u * kRows, chunk_sums_, weights, uses_[u].lane<T>()};
+    return {static_cast<T>(task_.scale),
+            maxima_ + group.index * kRows,
+            words_ + u * kRows,
+            chunk_sums_,
+            weights,
+            uses_[u].lane<T>()};
   }
   HWY_INLINE void WeighUse(const RowGroup& group, const Rows<Packed>& q, std::size_t u) {
     const PanelUse use = uses_[u];
     const Weighing<Ops> to = WeighingOf(group, u);
     if constexpr (Ops::kMatrixUnit) {
       const T* products = scores_ + u * kRows * kWidth<T>;
-      use.partial ? WeighTile<Ops, true>(products, group.rows, to) : WeighTile<Ops, false>(products, group.rows, to);
+      use.partial ? WeighTile<Ops, true>(products, group.rows, to)
+                  : WeighTile<Ops, false>(products, group.rows, to);
     } else {
       const Packed* k = KeysAt(use).data;
       if (use.narrow<T>()) {
@@ -297,7 +326,8 @@ class Forward {
       } else if (use.partial) {
         REGARD_FOR_ROWS(group.rows, (WeighPanel<Ops, M, 2, true>(q.data, q.stride, k, inner_, to)));
       } else {
-        REGARD_FOR_ROWS(group.rows, (WeighPanel<Ops, M, 2, false>(q.data, q.stride, k, inner_, to)));
+        REGARD_FOR_ROWS(group.rows,
+                        (WeighPanel<Ops, M, 2, false>(q.data, q.stride, k, inner_, to)));
       }
     }
   }
@@ -308,9 +338,11 @@ class Forward {
     const Weighing<Ops> to = WeighingOf(group, u);
     T* maxima = maxima_ + group.index * kRows;
     if (use.narrow<T>()) {
-      REGARD_FOR_ROWS(group.rows, (WeighFirstPanel<Ops, M, 1>(q, k, inner_, to, use.partial, maxima)));
+      REGARD_FOR_ROWS(group.rows,
+                      (WeighFirstPanel<Ops, M, 1>(q, k, inner_, to, use.partial, maxima)));
     } else {
-      REGARD_FOR_ROWS(group.rows, (WeighFirstPanel<Ops, M, 2>(q, k, inner_, to, use.partial, maxima)));
+      REGARD_FOR_ROWS(group.rows,
+                      (WeighFirstPanel<Ops, M, 2>(q, k, inner_, to, use.partial, maxima)));
     }
   }
 
@@ -318,15 +350,16 @@ class Forward {
     return SumTooLarge(sums_ + (group.index * kRows + r) * kLanes<T>, chunk_sums_ + r * kLanes<T>);
   }
 
-  // Does the chunk again for rows whose sum has outgrown their maximum; the others get the same bits as before, but that a score of
-  // -infinity now weighs 0 and not next to nothing.
+  // Does the chunk again for rows whose sum has outgrown their maximum; the others get the same
+  // bits as before, but that a score of -infinity now weighs 0 and not next to nothing.
   void WeighAgain(const RowGroup& group) {
     bool outgrown[kRows];
     for (std::size_t r = 0; r < group.rows; ++r) outgrown[r] = Outgrown(group, r);
     Clear(chunk_sums_, kRows * kLanes<T>);
     if constexpr (!Ops::kMatrixUnit) ScoreAll(group);  // else products still lie there
     for (std::size_t u = 0; !Ops::kMatrixUnit && u < uses_count_; ++u) {
-      if (uses_[u].partial) HideScores(group.rows, words_ + u * kRows, scores_ + u * kRows * kWidth<T>);
+      if (uses_[u].partial)
+        HideScores(group.rows, words_ + u * kRows, scores_ + u * kRows * kWidth<T>);
     }
     for (std::size_t r = 0; r < group.rows; ++r) {
       if (!outgrown[r]) continue;
@@ -343,7 +376,8 @@ class Forward {
   void ScoreAll(const RowGroup& group) {
     for (std::size_t u = 0; u < uses_count_; ++u) {
       BetweenTiles();
-      score_.Tile(TileOf(group, u), group.index * kRows, uses_[u].panel * kWidth<T>, queries_[group.index], KeysAt(uses_[u]).data);
+      score_.Tile(TileOf(group, u), group.index * kRows, uses_[u].panel * kWidth<T>,
+                  queries_[group.index], KeysAt(uses_[u]).data);
     }
   }
 
@@ -362,7 +396,8 @@ class Forward {
     tile.rows = group.rows;
     tile.i = group.row;
     tile.j = chunk_begin_ + static_cast<std::int64_t>(uses_[u].panel * kWidth<T>);
-    tile.lanes = static_cast<std::size_t>(std::min<std::int64_t>(kWidth<T>, sequence_->len_k - tile.j));
+    tile.lanes =
+        static_cast<std::size_t>(std::min<std::int64_t>(kWidth<T>, sequence_->len_k - tile.j));
     tile.query = sequence_->q_begin + tile.i;
     tile.key = sequence_->k_begin + tile.j;
     tile.i += sequence_->i_begin;
@@ -377,7 +412,8 @@ class Forward {
   T ChunkMaximum(std::size_t r) const {
     T maximum = kMinusInfinity<T>;
     for (std::size_t u = 0; u < uses_count_; ++u) {
-      const T m = Ops::kMatrixUnit && !Staged() ? MaximumIn(u, r) : RowMaximum(scores_ + (u * kRows + r) * kWidth<T>);
+      const T m = Ops::kMatrixUnit && !Staged() ? MaximumIn(u, r)
+                                                : RowMaximum(scores_ + (u * kRows + r) * kWidth<T>);
       if (!(m <= maximum)) maximum = m;  // NaN stays
       if (maximum != maximum) break;
     }
@@ -406,16 +442,20 @@ class Forward {
   void WeighAll(const RowGroup& group) {
     const bool factored = !task_.weight_stages.empty();
     for (std::size_t u = 0; u < uses_count_; ++u) {
-      if (factored) WeightFactors(task_.weight_stages, task_.weight_stages.size(), TileOf(group, u), factors_);
+      if (factored)
+        WeightFactors(task_.weight_stages, task_.weight_stages.size(), TileOf(group, u), factors_);
       for (std::size_t r = 0; r < group.rows; ++r) {
         const std::size_t at = group.index * kRows + r;
-        WeighRow<Ops>(scores_ + (u * kRows + r) * kWidth<T>, maxima_[at], chunk_sums_ + r * kLanes<T>,
-                      weights_ + (u * kRows + r) * kWidth<T> / kPair, factored ? factors_ + r * kWidth<T> : nullptr);
+        WeighRow<Ops>(scores_ + (u * kRows + r) * kWidth<T>, maxima_[at],
+                      chunk_sums_ + r * kLanes<T>, weights_ + (u * kRows + r) * kWidth<T> / kPair,
+                      factored ? factors_ + r * kWidth<T> : nullptr);
       }
     }
   }
 
-  T* OutTile(std::size_t group, std::size_t panel) const { return out_ + (group * value_panels_ + panel) * kRows * kWidth<T>; }
+  T* OutTile(std::size_t group, std::size_t panel) const {
+    return out_ + (group * value_panels_ + panel) * kRows * kWidth<T>;
+  }
 
   void GatherValues(const RowGroup& group) {
     // Tails of a sequence count as partial too, but nothing is read there.
@@ -425,14 +465,17 @@ class Forward {
       T* out = OutTile(group.index, p);
       const Filled filled = FilledBy<Ops>(dim_v_ - p * kWidth<T>);
       if (HWY_UNLIKELY(select)) {
-        AddSelecting<Ops>(uses_count_, UsedPart<Ops>{weights_, values_.at(p), uses_}, group.rows, filled != Filled::kTwo,
-                          TileEnd<T>{out, started_[group.index]});
+        AddSelecting<Ops>(uses_count_, UsedPart<Ops>{weights_, values_.at(p), uses_}, group.rows,
+                          filled != Filled::kTwo, TileEnd<T>{out, started_[group.index]});
       } else if (filled == Filled::kHalf) {
-        REGARD_FOR_ROWS(group.rows, (GatherPanel<typename Ops::Half, M, 1>(values_.at(p), started_[group.index], out)));
+        REGARD_FOR_ROWS(group.rows, (GatherPanel<typename Ops::Half, M, 1>(
+                                        values_.at(p), started_[group.index], out)));
       } else if (filled == Filled::kOne) {
-        REGARD_FOR_ROWS(group.rows, (GatherPanel<Ops, M, 1>(values_.at(p), started_[group.index], out)));
+        REGARD_FOR_ROWS(group.rows,
+                        (GatherPanel<Ops, M, 1>(values_.at(p), started_[group.index], out)));
       } else {
-        REGARD_FOR_ROWS(group.rows, (GatherPanel<Ops, M, 2>(values_.at(p), started_[group.index], out)));
+        REGARD_FOR_ROWS(group.rows,
+                        (GatherPanel<Ops, M, 2>(values_.at(p), started_[group.index], out)));
       }
     }
   }
@@ -440,14 +483,16 @@ class Forward {
   // Chunk by chunk: a long sum rounds less in pieces.
   template <class TileOps, std::size_t M, std::size_t V>
   HWY_NOINLINE void GatherPanel(Columns<Packed> values, bool started, T* HWY_RESTRICT out) const {
-    SumPartsInto<TileOps, M, V>(uses_count_, UsedPart<Ops>{weights_, values, uses_}, started ? out : nullptr, out);
+    SumPartsInto<TileOps, M, V>(uses_count_, UsedPart<Ops>{weights_, values, uses_},
+                                started ? out : nullptr, out);
   }
 
   // Divides by the sum, and writes the rows and their statistics.
   void Finish(const RowGroup& group) {
     const Tag<T> d;
     const Head out = QueryHead(task_.outputs.out, group);
-    const std::int64_t next = group.row + static_cast<std::int64_t>(kRows), left = sequence_->len_q - next;
+    const std::int64_t next = group.row + static_cast<std::int64_t>(kRows),
+                       left = sequence_->len_q - next;
     PrefetchRows<true>(out, next, std::min<std::int64_t>(kRows, left), dim_v_);
     for (std::size_t r = 0; r < group.rows; ++r) {
       const std::size_t at = group.index * kRows + r;
@@ -460,16 +505,20 @@ class Forward {
       if (nothing) {
         WriteRow(zeros_, out, i, dim_v_);
       } else {
-        WritePanelRow<Ops>(OutTile(group.index, 0) + r * kWidth<T>, kRows * kWidth<T>, numerator / sum, out, i, dim_v_);
+        WritePanelRow<Ops>(OutTile(group.index, 0) + r * kWidth<T>, kRows * kWidth<T>,
+                           numerator / sum, out, i, dim_v_);
       }
       totals_[r] = maxima_[at] == kMinusInfinity<T> ? T{1} : sum;
     }
     const Outputs& to = task_.outputs;
     if (!to.maximum.given() && !to.log_sum.given() && !to.lse.given()) return;
-    const WrittenStatistics heads{StatisticsHead(to.maximum, group), StatisticsHead(to.log_sum, group), StatisticsHead(to.lse, group)};
+    const WrittenStatistics heads{StatisticsHead(to.maximum, group),
+                                  StatisticsHead(to.log_sum, group), StatisticsHead(to.lse, group)};
     WriteStatistics(heads, group.row, group.rows, maxima_ + group.index * kRows, totals_, logs_);
   }
-  Head StatisticsHead(const MutableTensorView& view, const RowGroup& group) const { return view.given() ? QueryHead(view, group) : Head{}; }
+  Head StatisticsHead(const MutableTensorView& view, const RowGroup& group) const {
+    return view.given() ? QueryHead(view, group) : Head{};
+  }
 
   const ForwardTask& task_;
   const std::size_t dim_, dim_v_, inner_, value_panels_, chunk_, copy_stride_;

@@ -23,15 +23,16 @@ struct FunctionScratch {
 
 // A tile with keys as rows, turned; or back.
 template <typename T>
-HWY_INLINE void Turn(const T* HWY_RESTRICT from, std::size_t from_stride, std::size_t rows, std::size_t columns, std::size_t to_stride,
-                     T* HWY_RESTRICT to) {
+HWY_INLINE void Turn(const T* HWY_RESTRICT from, std::size_t from_stride, std::size_t rows,
+                     std::size_t columns, std::size_t to_stride, T* HWY_RESTRICT to) {
   for (std::size_t r = 0; r < rows; ++r) {
     for (std::size_t c = 0; c < columns; ++c) to[c * to_stride + r] = from[r * from_stride + c];
   }
 }
 
 template <typename T>
-HWY_INLINE FunctionTile Described(const Stage& stage, const ScoreTile<T>& tile, T* data, const T* scores, std::size_t stride) {
+HWY_INLINE FunctionTile Described(const Stage& stage, const ScoreTile<T>& tile, T* data,
+                                  const T* scores, std::size_t stride) {
   return {data,
           scores,
           static_cast<std::int64_t>(tile.queries()),
@@ -59,9 +60,11 @@ HWY_NOINLINE void ApplyFunction(const Stage& stage, const ScoreTile<T>& tile) {
   Turn(scratch.turned, kRows, tile.lanes, tile.rows, kWidth<T>, tile.data);
 }
 
-// `input` holds the scores as the function met them. Gradients come in backward tiles, whose rows are keys.
+// `input` holds the scores as the function met them. Gradients come in backward tiles, whose rows
+// are keys.
 template <typename T>
-HWY_NOINLINE void DeriveFunction(const Stage& stage, const ScoreTile<T>& gradient, const T* HWY_RESTRICT input) {
+HWY_NOINLINE void DeriveFunction(const Stage& stage, const ScoreTile<T>& gradient,
+                                 const T* HWY_RESTRICT input) {
   FunctionScratch<T> turned, scores;
   Turn(gradient.data, kWidth<T>, gradient.rows, gradient.lanes, kRows, turned.turned);
   Turn(input, kWidth<T>, gradient.rows, gradient.lanes, kRows, scores.turned);

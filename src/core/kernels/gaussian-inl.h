@@ -16,7 +16,8 @@ HWY_BEFORE_NAMESPACE();
 namespace regard::kernels {
 namespace HWY_NAMESPACE {
 
-// Calls f(offset in the tile, exp(-(j - centre)^2 / (2 sigma^2)), j - centre) for every vector of a tile.
+// Calls f(offset in the tile, exp(-(j - centre)^2 / (2 sigma^2)), j - centre) for every vector of a
+// tile.
 template <typename T, class F>
 HWY_INLINE void EachGaussian(const Stage& stage, const ScoreTile<T>& place, F f) {
   const Tag<T> d;
@@ -25,16 +26,20 @@ HWY_INLINE void EachGaussian(const Stage& stage, const ScoreTile<T>& place, F f)
   const TileStrides s = StridesOf(stage.tensor, place);
   const std::int64_t query = place.rows_are_keys ? s.lane : s.row;
   for (std::size_t i = 0; i < place.queries(); ++i) {
-    centres[i] = ElementAs<T>(stage.tensor.dtype, stage.tensor.data, s.first + static_cast<std::int64_t>(i) * query);
+    centres[i] = ElementAs<T>(stage.tensor.dtype, stage.tensor.data,
+                              s.first + static_cast<std::int64_t>(i) * query);
   }
   const auto factor = hn::Set(d, static_cast<T>(-0.5 / (stage.value * stage.value)));
   const auto step = hn::Set(d, static_cast<T>(place.step));
   for (std::size_t r = 0; r < place.rows; ++r) {
     for (std::size_t c = 0; c < kWidth<T>; c += kLanes<T>) {
-      const std::int64_t key = place.j + static_cast<std::int64_t>(place.rows_are_keys ? r : c) * place.step;
+      const std::int64_t key =
+          place.j + static_cast<std::int64_t>(place.rows_are_keys ? r : c) * place.step;
       const auto first = hn::Set(d, static_cast<T>(key));
-      const auto distance = place.rows_are_keys ? hn::Sub(first, hn::Load(d, centres + c))
-                                                : hn::Sub(hn::MulAdd(hn::Iota(d, T{0}), step, first), hn::Set(d, centres[r]));
+      const auto distance =
+          place.rows_are_keys
+              ? hn::Sub(first, hn::Load(d, centres + c))
+              : hn::Sub(hn::MulAdd(hn::Iota(d, T{0}), step, first), hn::Set(d, centres[r]));
       f(r * kWidth<T> + c, SoftmaxExp<T>(hn::Mul(hn::Mul(distance, distance), factor)), distance);
     }
   }
@@ -50,7 +55,8 @@ struct TimesGaussian {
 };
 
 template <typename T>
-HWY_NOINLINE void ApplyGaussian(const Stage& stage, const ScoreTile<T>& place, T* HWY_RESTRICT factors) {
+HWY_NOINLINE void ApplyGaussian(const Stage& stage, const ScoreTile<T>& place,
+                                T* HWY_RESTRICT factors) {
   EachGaussian(stage, place, TimesGaussian<T>{factors});
 }
 
@@ -69,7 +75,8 @@ struct TimesSlope {
 // Turns the gradient of the Gaussian into that of its centre, in place, and adds it.
 template <typename T>
 HWY_NOINLINE void AddGaussianGradient(const Stage& stage, const ScoreTile<T>& gradient) {
-  EachGaussian(stage, gradient, TimesSlope<T>{gradient.data, static_cast<T>(1 / (stage.value * stage.value))});
+  EachGaussian(stage, gradient,
+               TimesSlope<T>{gradient.data, static_cast<T>(1 / (stage.value * stage.value))});
   AddToTensor(stage.gradient, gradient);
 }
 

@@ -36,8 +36,10 @@ void CopyView(const TensorView& from, const MutableTensorView& to) {
       for (std::int64_t c = 0; c < to.shape[3]; c += kColumns) {
         const std::size_t cols = static_cast<std::size_t>(std::min(kColumns, to.shape[3] - c));
         Head source = Head::of(from, b, h, 0), sink = Head::of(to, b, h, 0);
-        source.base = static_cast<const char*>(source.base) + c * from.strides[3] * static_cast<std::int64_t>(size_of(from.dtype));
-        sink.base = static_cast<const char*>(sink.base) + c * to.strides[3] * static_cast<std::int64_t>(size_of(to.dtype));
+        source.base = static_cast<const char*>(source.base) +
+                      c * from.strides[3] * static_cast<std::int64_t>(size_of(from.dtype));
+        sink.base = static_cast<const char*>(sink.base) +
+                    c * to.strides[3] * static_cast<std::int64_t>(size_of(to.dtype));
         for (std::int64_t i = 0; i < to.shape[2]; ++i) {
           CopyRow(source, i, cols, row);
           WriteRow(row, sink, i, cols);
@@ -48,23 +50,26 @@ void CopyView(const TensorView& from, const MutableTensorView& to) {
 }
 
 template <class Score>
-void PrepareKeys(const TensorView& k, const MutableTensorView& prepared, std::int64_t batch, std::int64_t head, std::byte* row) {
-  if constexpr (requires { &Score::PrepareKeys; }) Score::PrepareKeys(k, prepared, batch, head, reinterpret_cast<typename Score::T*>(row));
+void PrepareKeys(const TensorView& k, const MutableTensorView& prepared, std::int64_t batch,
+                 std::int64_t head, std::byte* row) {
+  if constexpr (requires { &Score::PrepareKeys; })
+    Score::PrepareKeys(k, prepared, batch, head, reinterpret_cast<typename Score::T*>(row));
 }
 
 template <class Score, class Gradient>
 const KernelSet* SetOf() {
   using Ops = typename Score::Ops;
-  static const KernelSet set = {&Forward<Score>::ScratchBytes,
-                                &Forward<Score>::Run,
-                                &Backward<Gradient>::ScratchBytes,
-                                &Backward<Gradient>::Run,
-                                &MapScratch<Score>,
-                                &RunMap<Score>,
-                                &SinkGradients<typename Ops::T>,
-                                &PrepareKeys<Score>,
-                                &CopyView<typename Ops::T>,
-                                Ops::kTarget != nullptr ? [] { return Ops::kTarget; } : &CompiledTarget};
+  static const KernelSet set = {
+      &Forward<Score>::ScratchBytes,
+      &Forward<Score>::Run,
+      &Backward<Gradient>::ScratchBytes,
+      &Backward<Gradient>::Run,
+      &MapScratch<Score>,
+      &RunMap<Score>,
+      &SinkGradients<typename Ops::T>,
+      &PrepareKeys<Score>,
+      &CopyView<typename Ops::T>,
+      Ops::kTarget != nullptr ? [] { return Ops::kTarget; } : &CompiledTarget};
   return &set;
 }
 

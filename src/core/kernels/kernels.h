@@ -1,4 +1,5 @@
-// The border between the kernels and the rest of the core: plain data in, a table of functions per instruction set. No SIMD here.
+// The border between the kernels and the rest of the core: plain data in, a table of functions per
+// instruction set. No SIMD here.
 #pragma once
 
 #include <algorithm>
@@ -11,37 +12,56 @@
 
 namespace regard::kernels {
 
-// What runs over a tile of scores between the product and the softmax, or over its weights after it, in the order of the list (see
-// stages-inl.h).
+// What runs over a tile of scores between the product and the softmax, or over its weights after
+// it, in the order of the list (see stages-inl.h).
 struct Stage {
-  enum class Kind : std::uint8_t { kTemperature, kBias, kSoftcap, kAlibi, kRelativeBias, kFunction, kDropout, kMultiplier, kGaussian } kind;
-  double value = 0;        // softcap: cap; dropout: p; Gaussian: sigma
-  TensorView tensor = {};  // full shape, stride 0 where it is broadcast; relative bias: see relative_bias-inl.h
-  MutableTensorView gradient =
-      {};  // backward: where the tensor's gradient is summed, of the kernel's own type and strides like it; or not given
-  double* partials = nullptr;  // backward, temperature and ALiBi: a sum for each (key block, sequence, query head); or null
-  std::uint64_t seed = 0;      // dropout
-  std::int64_t query_begin = 0, key_begin = 0;  // dropout, function: the tensors' first rows in the whole attention (regard/part.h)
+  enum class Kind : std::uint8_t {
+    kTemperature,
+    kBias,
+    kSoftcap,
+    kAlibi,
+    kRelativeBias,
+    kFunction,
+    kDropout,
+    kMultiplier,
+    kGaussian
+  } kind;
+  double value = 0;  // softcap: cap; dropout: p; Gaussian: sigma
+  TensorView tensor =
+      {};  // full shape, stride 0 where it is broadcast; relative bias: see relative_bias-inl.h
+  MutableTensorView gradient = {};  // backward: where the tensor's gradient is summed, of the
+                                    // kernel's own type and strides like it; or not given
+  double* partials = nullptr;       // backward, temperature and ALiBi: a sum for each (key block,
+                                    // sequence, query head); or null
+  std::uint64_t seed = 0;           // dropout
+  std::int64_t query_begin = 0, key_begin = 0;  // dropout, function: the tensors' first rows in the
+                                                // whole attention (regard/part.h)
   const std::int32_t *query_codes = nullptr, *key_codes = nullptr;  // relative bias, by tensor row
   std::int64_t shift = 0;
   const Function* function = nullptr;
 };
 
-// The learned vectors of additive scores times the scale, one for all or one for each batch entry, head or both. Each is divided by a power
-// of two, so that no element is above 1 and joined fractions do not overflow.
+// The learned vectors of additive scores times the scale, one for all or one for each batch entry,
+// head or both. Each is divided by a power of two, so that no element is above 1 and joined
+// fractions do not overflow.
 struct AdditiveVectors {
   struct Head {
     double sum, unit;  // of the elements; the power of two
   };
-  const void* v = nullptr;            // [vector][stride], of the kernel's own type, zeros behind dim; null: scores are dot products
+  const void* v = nullptr;  // [vector][stride], of the kernel's own type, zeros behind dim; null:
+                            // scores are dot products
   std::size_t inner = 0, stride = 0;  // dim in whole quads; in whole panels
-  std::int64_t batch_step = 0, head_step = 0;  // vectors between batch entries and heads, 0 where they share one
-  std::vector<Head> heads;                     // one entry a vector
-  TensorView prepared_keys = {};               // what prepare_keys() made of k, in its full shape; or not given
-  std::size_t index(std::int64_t batch, std::int64_t head) const { return static_cast<std::size_t>(batch * batch_step + head * head_step); }
+  std::int64_t batch_step = 0,
+               head_step = 0;     // vectors between batch entries and heads, 0 where they share one
+  std::vector<Head> heads;        // one entry a vector
+  TensorView prepared_keys = {};  // what prepare_keys() made of k, in its full shape; or not given
+  std::size_t index(std::int64_t batch, std::int64_t head) const {
+    return static_cast<std::size_t>(batch * batch_step + head * head_step);
+  }
 };
 
-// Query rows that one work item computes: units [unit_begin, unit_end) of heads [head_begin, head_end), which share one kv head.
+// Query rows that one work item computes: units [unit_begin, unit_end) of heads [head_begin,
+// head_end), which share one kv head.
 struct ForwardItem {
   std::int32_t sequence, kv_head, head_begin, head_end;
   std::int64_t unit_begin, unit_end;
@@ -63,8 +83,9 @@ struct ForwardTask {
   TensorView sinks;  // (1, heads, 1, m), or not given
 };
 
-// Keys that one work item owns: for each block in [block_begin, block_end), each sequence in [sequence_begin, sequence_end) and each kv
-// head in [kv_begin, kv_end), in this order, the dk and dv of that block. More than one of a kind where a bias gradient is summed over it.
+// Keys that one work item owns: for each block in [block_begin, block_end), each sequence in
+// [sequence_begin, sequence_end) and each kv head in [kv_begin, kv_end), in this order, the dk and
+// dv of that block. More than one of a kind where a bias gradient is summed over it.
 struct BackwardItem {
   std::int64_t block_begin, block_end;
   std::int32_t sequence_begin, sequence_end, kv_begin, kv_end;
@@ -78,31 +99,35 @@ struct BackwardTask {
   double scale = 1;
   std::int64_t group = 1;
   AdditiveVectors additive;
-  void* d_additive =
-      nullptr;  // [slot][additive.stride], see `sequences`: what each block adds to the gradient of v, without the scale; zeros at first
+  void* d_additive = nullptr;  // [slot][additive.stride], see `sequences`: what each block adds to
+                               // the gradient of v, without the scale; zeros at first
   std::vector<Stage> stages, weight_stages;
   std::vector<BackwardItem> items;
-  std::int64_t blocks = 0;     // key blocks of the longest sequence
-  std::int64_t sequences = 0;  // slots of partial sums: (block * sequences + sequence) * heads + head
+  std::int64_t blocks = 0;  // key blocks of the longest sequence
+  std::int64_t sequences =
+      0;  // slots of partial sums: (block * sequences + sequence) * heads + head
   TensorView sinks;
-  // Which blocks of keys the rows of each chunk of queries see: sorted runs that do not touch, chunk_runs[run_offsets[f + c] ..
-  // run_offsets[f + c + 1]) for chunk c of (sequence, mask head), f = first_chunk as first_unit in plan::Layout. And which chunks see each
-  // block: all lie in block_chunks[first_block + b]. Empty where nothing is hidden.
+  // Which blocks of keys the rows of each chunk of queries see: sorted runs that do not touch,
+  // chunk_runs[run_offsets[f + c] .. run_offsets[f + c + 1]) for chunk c of (sequence, mask head),
+  // f = first_chunk as first_unit in plan::Layout. And which chunks see each block: all lie in
+  // block_chunks[first_block + b]. Empty where nothing is hidden.
   struct Run {
     std::int32_t begin, end;
   };
   std::vector<Run> chunk_runs, block_chunks;
   std::vector<std::int64_t> run_offsets, first_chunk, first_block;
-  // Where dq is gathered when several key blocks meet in it: float or double, (batch, heads, len_q, dim). May be gradients.dq itself.
+  // Where dq is gathered when several key blocks meet in it: float or double, (batch, heads, len_q,
+  // dim). May be gradients.dq itself.
   MutableTensorView dq_sum;
-  // One per (sequence, query head, chunk of queries): 1 + the last key block that has added its dq. Blocks add in their order, so that the
-  // sum's bits do not depend on the workers. Null where one block is all there is.
+  // One per (sequence, query head, chunk of queries): 1 + the last key block that has added its dq.
+  // Blocks add in their order, so that the sum's bits do not depend on the workers. Null where one
+  // block is all there is.
   std::atomic<std::int32_t>* tickets = nullptr;
   std::vector<std::int64_t> first_ticket;  // of each sequence
 };
 
-// The functions of one dtype family on one instruction set. Items are numbered as in the task; scratch is at least scratch_bytes(),
-// aligned to 128 bytes, and needs no initial value.
+// The functions of one dtype family on one instruction set. Items are numbered as in the task;
+// scratch is at least scratch_bytes(), aligned to 128 bytes, and needs no initial value.
 struct KernelSet {
   std::size_t (*forward_scratch)(const ForwardTask&);
   void (*forward)(const ForwardTask&, std::size_t item, std::byte* scratch);
@@ -111,20 +136,25 @@ struct KernelSet {
   std::size_t (*map_scratch)(const MapTask&);
   void (*map)(const MapTask&, std::size_t item, std::byte* scratch);
   // What the rows of one (batch, head) add to sums[m], the gradient of the head's sinks.
-  void (*sink_gradients)(const BackwardTask&, std::int64_t batch, std::int64_t head, std::byte* scratch, double* sums);
-  // Of one (batch, kv head), for additive scores (the other sets do nothing). `row` has room for CopyStride(dim) elements.
-  void (*prepare_keys)(const TensorView& k, const MutableTensorView& prepared, std::int64_t batch, std::int64_t head, std::byte* row);
-  void (*copy)(const TensorView& from, const MutableTensorView& to);  // element by element; one of the two has the kernel's own type
-  const char* (*target)();                                            // the instruction set that this code was compiled for
+  void (*sink_gradients)(const BackwardTask&, std::int64_t batch, std::int64_t head,
+                         std::byte* scratch, double* sums);
+  // Of one (batch, kv head), for additive scores (the other sets do nothing). `row` has room for
+  // CopyStride(dim) elements.
+  void (*prepare_keys)(const TensorView& k, const MutableTensorView& prepared, std::int64_t batch,
+                       std::int64_t head, std::byte* row);
+  void (*copy)(
+      const TensorView& from,
+      const MutableTensorView& to);  // element by element; one of the two has the kernel's own type
+  const char* (*target)();           // the instruction set that this code was compiled for
 };
 
-// A sequence with at most so many queries is scored pair by pair where scores are additive: its keys are read about once, and putting them
-// in order for tiles would not pay.
+// A sequence with at most so many queries is scored pair by pair where scores are additive: its
+// keys are read about once, and putting them in order for tiles would not pay.
 inline constexpr std::int64_t kFewQueries = 4;
 inline bool few_queries(const plan::Sequence& sequence) { return sequence.len_q <= kFewQueries; }
 
-// Whether the rows of a sequence's head are more than what is likely to be in a cache: then they are asked for ahead. For rows that are
-// near, asking costs more than it brings.
+// Whether the rows of a sequence's head are more than what is likely to be in a cache: then they
+// are asked for ahead. For rows that are near, asking costs more than it brings.
 inline bool rows_are_far(const plan::Sequence& sequence, std::size_t dim) {
   constexpr std::size_t kNearElements = 65536;
   return static_cast<std::size_t>(std::max(sequence.len_q, sequence.len_k)) * dim > kNearElements;
@@ -138,42 +168,53 @@ inline constexpr std::int64_t most_block_keys(std::int64_t dim, std::int64_t dim
   const std::int64_t larger = dim > dim_v ? dim : dim_v;
   return larger <= 128 ? 768 : larger <= 256 ? 384 : 192;
 }
-// Keys of one block of a sequence that owns `keys`. Short sequences are one block; long ones are cut into an even number of blocks of one
-// size (by fours where there are more than six), so that a few workers end together.
+// Keys of one block of a sequence that owns `keys`. Short sequences are one block; long ones are
+// cut into an even number of blocks of one size (by fours where there are more than six), so that a
+// few workers end together.
 inline constexpr std::int64_t block_keys(std::int64_t dim, std::int64_t dim_v, std::int64_t keys) {
   const std::int64_t most = most_block_keys(dim, dim_v);
   if (keys <= most) return most;
-  const std::int64_t wanted = most * 3 / 4, blocks = (keys + wanted - 1) / wanted, step = blocks > 6 ? 4 : 2;
+  const std::int64_t wanted = most * 3 / 4, blocks = (keys + wanted - 1) / wanted,
+                     step = blocks > 6 ? 4 : 2;
   std::int64_t size = most;
-  // Whole row units may leave one block less than was meant: then larger blocks, as long as they fit.
+  // Whole row units may leave one block less than was meant: then larger blocks, as long as they
+  // fit.
   for (std::int64_t count = (blocks + step - 1) / step * step; count > 1; count -= 2) {
-    const std::int64_t even = ((keys + count - 1) / count + plan::kRowUnit - 1) / plan::kRowUnit * plan::kRowUnit;
+    const std::int64_t even =
+        ((keys + count - 1) / count + plan::kRowUnit - 1) / plan::kRowUnit * plan::kRowUnit;
     if (even > most) break;
     size = even;
     if ((keys + size - 1) / size % 2 == 0) break;
   }
   return size;
 }
-// The same for a sequence of a task: depends on its lengths and on nothing else, since the sums of dq are cut there.
+// The same for a sequence of a task: depends on its lengths and on nothing else, since the sums of
+// dq are cut there.
 inline std::int64_t block_keys(const BackwardTask& task, const plan::Sequence& sequence) {
-  const std::int64_t dim = task.inputs.q.shape[3], dim_v = task.inputs.v.shape[3], keys = sequence.k_rows;
+  const std::int64_t dim = task.inputs.q.shape[3], dim_v = task.inputs.v.shape[3],
+                     keys = sequence.k_rows;
   if (task.additive.v == nullptr || !few_queries(sequence)) return block_keys(dim, dim_v, keys);
-  // Where every key meets a few queries, a block's gradients are written soon after they begin: what lies between should fit into L2. But
-  // no more than sixteen such blocks: each has sums of its own.
+  // Where every key meets a few queries, a block's gradients are written soon after they begin:
+  // what lies between should fit into L2. But no more than sixteen such blocks: each has sums of
+  // its own.
   constexpr std::int64_t kLeast = 96, kBlocks = 16;
-  const std::int64_t size = ((keys + kBlocks - 1) / kBlocks + plan::kRowUnit - 1) / plan::kRowUnit * plan::kRowUnit;
+  const std::int64_t size =
+      ((keys + kBlocks - 1) / kBlocks + plan::kRowUnit - 1) / plan::kRowUnit * plan::kRowUnit;
   return std::clamp(size, kLeast, most_block_keys(dim, dim_v));
 }
 
 // The sets of one instruction set, by Highway's number for it.
 const KernelSet* float32_for(std::int64_t target);
 const KernelSet* float64_for(std::int64_t target);
-const KernelSet* bf16_pairs_for(std::int64_t target);  // multiplies pairs of bfloat16; null where there is no such code
-const KernelSet* amx_bf16_for(std::int64_t target);    // multiplies whole tiles of them in a matrix unit; null likewise
+const KernelSet* bf16_pairs_for(
+    std::int64_t target);  // multiplies pairs of bfloat16; null where there is no such code
+const KernelSet* amx_bf16_for(
+    std::int64_t target);  // multiplies whole tiles of them in a matrix unit; null likewise
 const KernelSet* additive_float32_for(std::int64_t target);
 const KernelSet* additive_float64_for(std::int64_t target);
 
-// The sets of the target that runs now (dispatch.cc). Where the processor does not multiply pairs of bfloat16, bfloat16 widens to float.
+// The sets of the target that runs now (dispatch.cc). Where the processor does not multiply pairs
+// of bfloat16, bfloat16 widens to float.
 const KernelSet& set_for(DType dtype);
 // The same for additive scores, which are computed in float whatever narrow dtype comes in.
 const KernelSet& additive_set_for(DType dtype);

@@ -16,7 +16,8 @@ namespace HWY_NAMESPACE {
 
 template <class Score>
 std::size_t MapScratch(const MapTask& task) {
-  return task.kind == MapTask::Kind::kColumnSums ? MapKeys<Score>::ScratchBytes(task) : MapRows<Score>::ScratchBytes(task);
+  return task.kind == MapTask::Kind::kColumnSums ? MapKeys<Score>::ScratchBytes(task)
+                                                 : MapRows<Score>::ScratchBytes(task);
 }
 
 template <class Score>

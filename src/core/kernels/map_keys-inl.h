@@ -1,5 +1,6 @@
-// Maps whose answer belongs to keys: sums of columns, each row times a number of its own. An item owns a chunk of keys and walks all rows
-// that see it, in order, so that the sums' bits do not depend on the workers.
+// Maps whose answer belongs to keys: sums of columns, each row times a number of its own. An item
+// owns a chunk of keys and walks all rows that see it, in order, so that the sums' bits do not
+// depend on the workers.
 
 #if defined(REGARD_KERNELS_MAP_KEYS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef REGARD_KERNELS_MAP_KEYS_INL_H_
@@ -35,7 +36,9 @@ class MapKeys {
 
  private:
   MapKeys(const MapTask& task, Carve& carve)
-      : task_(task), tiles_(task, Tiles::kGroupsPerUnit, carve), vectors_(static_cast<std::size_t>(task.vectors())) {
+      : task_(task),
+        tiles_(task, Tiles::kGroupsPerUnit, carve),
+        vectors_(static_cast<std::size_t>(task.vectors())) {
     parts_ = carve.Take<T>(vectors_ * tiles_.chunk());
     sums_ = carve.Take<double>(vectors_ * tiles_.chunk());
     factors_ = carve.Take<T>(vectors_ * kRows);
@@ -47,8 +50,10 @@ class MapKeys {
     const plan::Sequence& sequence = task_.pass.layout->sequences[item.sequence];
     const auto size = static_cast<std::int64_t>(tiles_.chunk());
     const std::int64_t first_key = std::max<std::int64_t>(region.key_begin - sequence.k_begin, 0);
-    chunk_ = std::max(item.begin * size, first_key - first_key % static_cast<std::int64_t>(kWidth<T>));
-    chunk_end_ = std::min({(item.begin + 1) * size, region.key_end - sequence.k_begin, sequence.len_k});
+    chunk_ =
+        std::max(item.begin * size, first_key - first_key % static_cast<std::int64_t>(kWidth<T>));
+    chunk_end_ =
+        std::min({(item.begin + 1) * size, region.key_end - sequence.k_begin, sequence.len_k});
     if (chunk_ >= chunk_end_) return;
     std::fill_n(sums_, vectors_ * tiles_.chunk(), 0.0);
     std::fill_n(parts_, vectors_ * tiles_.chunk(), T{0});
@@ -64,10 +69,13 @@ class MapKeys {
     std::fill_n(packed_, tiles_.Panels(), false);
     const std::int64_t first = std::max(region.row_begin - sequence.q_begin, std::int64_t{0});
     const std::int64_t end = std::min(region.row_end - sequence.q_begin, sequence.len_q);
-    std::int64_t unit = first / plan::kRowUnit, unit_end = (end + plan::kRowUnit - 1) / plan::kRowUnit;
+    std::int64_t unit = first / plan::kRowUnit,
+                 unit_end = (end + plan::kRowUnit - 1) / plan::kRowUnit;
     if (layout.mask != nullptr) {
-      const auto list = item.sequence * static_cast<std::size_t>(layout.mask_heads) + static_cast<std::size_t>(layout.mask_head(head));
-      const MapTask::Run seen_by = task_.chunk_units[task_.first_chunk[list] + static_cast<std::size_t>(item.begin)];
+      const auto list = item.sequence * static_cast<std::size_t>(layout.mask_heads) +
+                        static_cast<std::size_t>(layout.mask_head(head));
+      const MapTask::Run seen_by =
+          task_.chunk_units[task_.first_chunk[list] + static_cast<std::size_t>(item.begin)];
       unit = std::max(unit, seen_by.begin);
       unit_end = std::min(unit_end, seen_by.end);
     }
@@ -78,7 +86,8 @@ class MapKeys {
         if (group.rows == 0 || !LoadFactors(item, head, group, first, end)) continue;
         tiles_.PackQueries(group);
         const std::size_t count = tiles_.Weigh(group, chunk_, chunk_end_);
-        for (std::size_t u = 0; u < count; ++u) Add(tiles_.tile(u), tiles_.use(u).panel, group.rows);
+        for (std::size_t u = 0; u < count; ++u)
+          Add(tiles_.tile(u), tiles_.use(u).panel, group.rows);
       }
       if (++n % kBlock == 0) Flush();
     }
@@ -89,10 +98,15 @@ class MapKeys {
   bool PackKeys(std::int64_t unit) {
     const auto intervals = tiles_.Intervals(unit);
     bool some = false;
-    for (auto i = FirstBehind(intervals, chunk_); i != intervals.end() && i->begin < chunk_end_; ++i) {
+    for (auto i = FirstBehind(intervals, chunk_); i != intervals.end() && i->begin < chunk_end_;
+         ++i) {
       some = true;
-      const std::size_t begin = static_cast<std::size_t>(std::max<std::int64_t>(i->begin, chunk_) - chunk_) / kWidth<T>;
-      const std::size_t end = (static_cast<std::size_t>(std::min<std::int64_t>(i->end, chunk_end_) - chunk_) + kWidth<T> - 1) / kWidth<T>;
+      const std::size_t begin =
+          static_cast<std::size_t>(std::max<std::int64_t>(i->begin, chunk_) - chunk_) / kWidth<T>;
+      const std::size_t end =
+          (static_cast<std::size_t>(std::min<std::int64_t>(i->end, chunk_end_) - chunk_) +
+           kWidth<T> - 1) /
+          kWidth<T>;
       for (std::size_t p = begin; p < end; ++p) {
         if (!packed_[p]) tiles_.PackPanel(chunk_, p);
         packed_[p] = true;
@@ -102,7 +116,8 @@ class MapKeys {
   }
 
   // factors_[vector][row] of the group, 0 outside rows [first, end); false where all are 0.
-  bool LoadFactors(const MapItem& item, std::int32_t head, const MapGroup& group, std::int64_t first, std::int64_t end) {
+  bool LoadFactors(const MapItem& item, std::int32_t head, const MapGroup& group,
+                   std::int64_t first, std::int64_t end) {
     const TensorView& weights = task_.row_weights;
     const MapRegion& region = task_.region;
     bool some = false;
@@ -111,10 +126,11 @@ class MapKeys {
         const std::int64_t row = group.row + static_cast<std::int64_t>(r);
         T factor = row >= first && row < end ? T{1} : T{0};
         if (factor != T{0} && weights.given()) {
-          const std::int64_t at = (item.batch - region.batch_begin) * weights.strides[0] +
-                                  (weights.shape[1] == 1 ? 0 : head - region.head_begin) * weights.strides[1] +
-                                  static_cast<std::int64_t>(v) * weights.strides[2] +
-                                  (tiles_.sequence().q_begin + row - region.row_begin) * weights.strides[3];
+          const std::int64_t at =
+              (item.batch - region.batch_begin) * weights.strides[0] +
+              (weights.shape[1] == 1 ? 0 : head - region.head_begin) * weights.strides[1] +
+              static_cast<std::int64_t>(v) * weights.strides[2] +
+              (tiles_.sequence().q_begin + row - region.row_begin) * weights.strides[3];
           factor = static_cast<const T*>(weights.data)[at];
         }
         factors_[v * kRows + r] = factor;
@@ -141,7 +157,8 @@ class MapKeys {
   }
 
   void Flush() {
-    for (std::size_t at = 0; at < vectors_ * tiles_.chunk(); ++at) sums_[at] += static_cast<double>(parts_[at]);
+    for (std::size_t at = 0; at < vectors_ * tiles_.chunk(); ++at)
+      sums_[at] += static_cast<double>(parts_[at]);
     std::fill_n(parts_, vectors_ * tiles_.chunk(), T{0});
   }
 
@@ -151,10 +168,12 @@ class MapKeys {
     const double heads = task_.mean ? static_cast<double>(item.head_end - item.head_begin) : 1.0;
     for (std::size_t v = 0; v < vectors_; ++v) {
       T* to = static_cast<T*>(out.data) + (item.batch - region.batch_begin) * out.strides[0] +
-              (task_.mean ? 0 : item.head_begin - region.head_begin) * out.strides[1] + static_cast<std::int64_t>(v) * out.strides[2];
+              (task_.mean ? 0 : item.head_begin - region.head_begin) * out.strides[1] +
+              static_cast<std::int64_t>(v) * out.strides[2];
       for (std::int64_t key = first_key; key < chunk_end_; ++key) {
         const double sum = sums_[v * tiles_.chunk() + static_cast<std::size_t>(key - chunk_)];
-        to[(tiles_.sequence().k_begin + key - region.key_begin) * out.strides[3]] = static_cast<T>(sum / heads);
+        to[(tiles_.sequence().k_begin + key - region.key_begin) * out.strides[3]] =
+            static_cast<T>(sum / heads);
       }
     }
   }

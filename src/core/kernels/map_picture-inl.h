@@ -1,7 +1,8 @@
 // Weights pooled to the cells of a picture.
 //
-// Rows of one cell are pooled first, lane by lane, into a strip as long as a chunk; the strip is pooled into cells when the rows or the
-// chunk change. So a pair costs an addition or a maximum, whatever the size of the cells.
+// Rows of one cell are pooled first, lane by lane, into a strip as long as a chunk; the strip is
+// pooled into cells when the rows or the chunk change. So a pair costs an addition or a maximum,
+// whatever the size of the cells.
 
 #if defined(REGARD_KERNELS_MAP_PICTURE_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef REGARD_KERNELS_MAP_PICTURE_INL_H_
@@ -45,7 +46,8 @@ class PictureSink {
     for (std::size_t r = strip.begin; r < strip.end;) {
       const std::int64_t row = CellRow(strip.rows.At(static_cast<std::int64_t>(r)));
       std::size_t end = r + 1;
-      while (end < strip.end && CellRow(strip.rows.At(static_cast<std::int64_t>(end))) == row) ++end;
+      while (end < strip.end && CellRow(strip.rows.At(static_cast<std::int64_t>(end))) == row)
+        ++end;
       if (row != row_) Flush();
       if (row_ < 0) low_ = strip.panels[0], high_ = low_;
       row_ = row;
@@ -61,14 +63,16 @@ class PictureSink {
     if (row_ < 0) return;
     const std::int64_t end = std::min(keys_count_, static_cast<std::int64_t>(high_ * kWidth<T>));
     double* cells = cells_ + (row_ - first_) * Width();
-    for (std::int64_t place = static_cast<std::int64_t>(low_ * kWidth<T>), last; place < end; place = last) {
+    for (std::int64_t place = static_cast<std::int64_t>(low_ * kWidth<T>), last; place < end;
+         place = last) {
       const std::int64_t key = keys_.At(place) - task_.region.key_begin;
       last = place + 1;
       if (key < 0 || key >= Keys()) continue;
       const std::int64_t cell = key * Width() / Keys();
       last = SameCell(place, end, task_.region.key_begin + CeilDiv((cell + 1) * Keys(), Width()));
       const T* HWY_RESTRICT from = strip_ + place;
-      cells[cell] = task_.pooling == Pooling::kMax ? Largest(cells[cell], from, last - place) : cells[cell] + Sum(from, last - place);
+      cells[cell] = task_.pooling == Pooling::kMax ? Largest(cells[cell], from, last - place)
+                                                   : cells[cell] + Sum(from, last - place);
     }
     std::fill(strip_ + low_ * kWidth<T>, strip_ + high_ * kWidth<T>, T{0});
     row_ = -1;
@@ -80,32 +84,39 @@ class PictureSink {
       for (std::int64_t cell = 0; cell < Width(); ++cell) {
         double value = cells_[row * Width() + cell];
         if (task_.pooling == Pooling::kMean)
-          value /= static_cast<double>(Extent(first_ + row, Height(), Rows()) * Extent(cell, Width(), Keys()));
-        static_cast<T*>(const_cast<void*>(head.base))[(first_ + row) * head.row + cell * head.col] = static_cast<T>(value);
+          value /= static_cast<double>(Extent(first_ + row, Height(), Rows()) *
+                                       Extent(cell, Width(), Keys()));
+        static_cast<T*>(const_cast<void*>(head.base))[(first_ + row) * head.row + cell * head.col] =
+            static_cast<T>(value);
       }
     }
   }
 
  private:
   static std::int64_t CeilDiv(std::int64_t x, std::int64_t y) { return (x + y - 1) / y; }
-  // Where the keys from `place` on, up to `end`, reach key `bound` of the tensors or, in another order, begin again before it.
+  // Where the keys from `place` on, up to `end`, reach key `bound` of the tensors or, in another
+  // order, begin again before it.
   std::int64_t SameCell(std::int64_t place, std::int64_t end, std::int64_t bound) const {
     if (keys_.order == nullptr) return std::min(end, bound - keys_.first);
     std::int64_t last = place + 1;
-    while (last < end && keys_.order[last] > keys_.order[last - 1] && keys_.At(last) < bound) ++last;
+    while (last < end && keys_.order[last] > keys_.order[last - 1] && keys_.At(last) < bound)
+      ++last;
     return last;
   }
   std::int64_t Height() const { return task_.out.shape[2]; }
   std::int64_t Width() const { return task_.out.shape[3]; }
   std::int64_t Rows() const { return task_.region.row_end - task_.region.row_begin; }
   std::int64_t Keys() const { return task_.region.key_end - task_.region.key_begin; }
-  std::int64_t CellRow(std::int64_t row) const { return (row - task_.region.row_begin) * Height() / Rows(); }
+  std::int64_t CellRow(std::int64_t row) const {
+    return (row - task_.region.row_begin) * Height() / Rows();
+  }
   // Rows (or keys) of one cell.
   static std::int64_t Extent(std::int64_t cell, std::int64_t cells, std::int64_t of) {
     return CeilDiv((cell + 1) * of, cells) - CeilDiv(cell * of, cells);
   }
 
-  // Rows [begin, end) of a strip of tiles, lane by lane. A maximum forgets NaN; a sum beside it does not.
+  // Rows [begin, end) of a strip of tiles, lane by lane. A maximum forgets NaN; a sum beside it
+  // does not.
   template <bool kMax>
   HWY_NOINLINE void Pool(const MapStrip<T>& strip, std::size_t begin, std::size_t end) {
     const Tag<T> d;

@@ -1,5 +1,5 @@
-// Maps whose answer belongs to query rows: exact weights, pictures, entropies, the keys that count most. An item walks the keys of its rows
-// once and hands the weights to a sink, group by group.
+// Maps whose answer belongs to query rows: exact weights, pictures, entropies, the keys that count
+// most. An item walks the keys of its rows once and hands the weights to a sink, group by group.
 
 #if defined(REGARD_KERNELS_MAP_ROWS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef REGARD_KERNELS_MAP_ROWS_INL_H_
@@ -35,7 +35,8 @@ class MapRows {
   }
 
  private:
-  MapRows(const MapTask& task, Carve& carve) : task_(task), tiles_(task, kMostGroups, carve), sink_(task, tiles_.chunk(), carve) {
+  MapRows(const MapTask& task, Carve& carve)
+      : task_(task), tiles_(task, kMostGroups, carve), sink_(task, tiles_.chunk(), carve) {
     wanted_ = carve.Take<bool>(tiles_.Panels());
     at_ = carve.Take<const T*>(tiles_.Panels());
     panels_ = carve.Take<std::uint16_t>(tiles_.Panels());
@@ -47,11 +48,14 @@ class MapRows {
   void RunItem(const MapItem& item) {
     item_ = &item;
     sink_.Begin(item);
-    for (std::size_t s = task_.first_sequence[item.batch]; s < task_.first_sequence[item.batch + 1]; ++s) {
+    for (std::size_t s = task_.first_sequence[item.batch]; s < task_.first_sequence[item.batch + 1];
+         ++s) {
       const plan::Sequence& sequence = task_.pass.layout->sequences[s];
       const std::int64_t first = std::max(item.begin, sequence.q_begin) - sequence.q_begin;
-      const std::int64_t end = std::min(item.end, sequence.q_begin + sequence.len_q) - sequence.q_begin;
-      const std::int64_t key_end = std::min(task_.region.key_end - sequence.k_begin, sequence.len_k);
+      const std::int64_t end =
+          std::min(item.end, sequence.q_begin + sequence.len_q) - sequence.q_begin;
+      const std::int64_t key_end =
+          std::min(task_.region.key_end - sequence.k_begin, sequence.len_k);
       std::int64_t key = std::max<std::int64_t>(task_.region.key_begin - sequence.k_begin, 0);
       key -= key % static_cast<std::int64_t>(kWidth<T>);
       if (first >= end || key >= key_end) continue;
@@ -65,15 +69,19 @@ class MapRows {
     sink_.End(item);
   }
 
-  // Rows [first, end) of a sequence in another order: those in front, and those of each class. The sink knows which keys it wants.
-  void RunPlaces(std::size_t s, const plan::AxisOrder& order, std::int64_t first, std::int64_t end) {
+  // Rows [first, end) of a sequence in another order: those in front, and those of each class. The
+  // sink knows which keys it wants.
+  void RunPlaces(std::size_t s, const plan::AxisOrder& order, std::int64_t first,
+                 std::int64_t end) {
     const std::int64_t keys = task_.pass.layout->sequences[s].len_k;
     RunRows(s, order.front_place(first), order.front_place(end), 0, keys);
-    for (std::int64_t c = 0; c < order.classes(); ++c) RunRows(s, order.place(c, first), order.place(c, end), 0, keys);
+    for (std::int64_t c = 0; c < order.classes(); ++c)
+      RunRows(s, order.place(c, first), order.place(c, end), 0, keys);
   }
 
   // Rows [first, end) of a sequence, as the layout counts them, and keys [key, key_end).
-  void RunRows(std::size_t s, std::int64_t first, std::int64_t end, std::int64_t key, std::int64_t key_end) {
+  void RunRows(std::size_t s, std::int64_t first, std::int64_t end, std::int64_t key,
+               std::int64_t key_end) {
     constexpr auto kStep = static_cast<std::int64_t>(kMaxUnits);
     if (first >= end) return;
     const std::int64_t unit_end = (end + plan::kRowUnit - 1) / plan::kRowUnit;
@@ -83,20 +91,24 @@ class MapRows {
   }
 
   // Rows [first, end) of units [unit, unit_end) and keys [key, key_end).
-  void RunBlock(std::size_t s, std::int64_t unit, std::int64_t unit_end, std::int64_t first, std::int64_t end, std::int64_t key,
-                std::int64_t key_end) {
+  void RunBlock(std::size_t s, std::int64_t unit, std::int64_t unit_end, std::int64_t first,
+                std::int64_t end, std::int64_t key, std::int64_t key_end) {
     groups_ = 0;
     first_ = first;
     end_ = end;
     tiles_.Enter(s, item_->head_begin);
-    for (std::size_t g = 0; g < static_cast<std::size_t>(unit_end - unit) * Tiles::kGroupsPerUnit; ++g) {
+    for (std::size_t g = 0; g < static_cast<std::size_t>(unit_end - unit) * Tiles::kGroupsPerUnit;
+         ++g) {
       const MapGroup group = tiles_.GroupAt(g, unit);
-      if (group.rows == 0 || group.row >= end || group.row + static_cast<std::int64_t>(group.rows) <= first) continue;
+      if (group.rows == 0 || group.row >= end ||
+          group.row + static_cast<std::int64_t>(group.rows) <= first)
+        continue;
       group_[groups_++] = group;
     }
     if (!task_.mean) PackAll();
     for (std::int64_t chunk = NextChunk(s, key, key_end); chunk < key_end;) {
-      const std::int64_t chunk_end = std::min(chunk + static_cast<std::int64_t>(tiles_.chunk()), key_end);
+      const std::int64_t chunk_end =
+          std::min(chunk + static_cast<std::int64_t>(tiles_.chunk()), key_end);
       sink_.BeginChunk(tiles_.KeysFrom(chunk), chunk_end - chunk);
       task_.mean ? RunMean(s, chunk, chunk_end) : RunHead(chunk, chunk_end);
       sink_.EndChunk();
@@ -108,26 +120,32 @@ class MapRows {
     for (std::size_t g = 0; g < groups_; ++g) tiles_.PackQueries(group_[g]);
   }
 
-  // The first chunk, from key `key` on, that holds something that some row of the block sees in some head of the item.
+  // The first chunk, from key `key` on, that holds something that some row of the block sees in
+  // some head of the item.
   std::int64_t NextChunk(std::size_t s, std::int64_t key, std::int64_t key_end) const {
     std::int64_t next = key_end;
-    const std::int32_t heads = task_.pass.layout->mask_heads == 1 ? item_->head_begin + 1 : item_->head_end;
+    const std::int32_t heads =
+        task_.pass.layout->mask_heads == 1 ? item_->head_begin + 1 : item_->head_end;
     for (std::int32_t head = item_->head_begin; head < heads; ++head) {
       for (std::size_t g = 0; g < groups_; ++g) {
         const auto intervals = task_.pass.layout->unit(s, head, group_[g].unit);
         const auto interval = FirstBehind(intervals, key);
-        if (interval != intervals.end()) next = std::min(next, std::max<std::int64_t>(interval->begin, key));
+        if (interval != intervals.end())
+          next = std::min(next, std::max<std::int64_t>(interval->begin, key));
         if (next == key) return key;
       }
     }
-    return next >= key_end ? key_end : std::max(key, next / static_cast<std::int64_t>(kWidth<T>) * static_cast<std::int64_t>(kWidth<T>));
+    return next >= key_end ? key_end
+                           : std::max(key, next / static_cast<std::int64_t>(kWidth<T>) *
+                                               static_cast<std::int64_t>(kWidth<T>));
   }
 
   void PackKeys(std::int64_t chunk, std::int64_t chunk_end) {
     std::fill_n(wanted_, tiles_.Panels(), false);
     for (std::size_t g = 0; g < groups_; ++g) {
       const auto intervals = tiles_.Intervals(group_[g].unit);
-      mark_panels({FirstBehind(intervals, chunk), intervals.end()}, chunk, chunk_end, kWidth<T>, wanted_);
+      mark_panels({FirstBehind(intervals, chunk), intervals.end()}, chunk, chunk_end, kWidth<T>,
+                  wanted_);
     }
     for (std::size_t p = 0; p < tiles_.Panels(); ++p) {
       if (wanted_[p]) tiles_.PackPanel(chunk, p);
@@ -138,7 +156,8 @@ class MapRows {
   void HandOn(const MapGroup& group, std::size_t count) {
     if (count == 0) return;
     const auto begin = static_cast<std::size_t>(std::max<std::int64_t>(0, first_ - group.row));
-    const auto end = static_cast<std::size_t>(std::min<std::int64_t>(static_cast<std::int64_t>(group.rows), end_ - group.row));
+    const auto end = static_cast<std::size_t>(
+        std::min<std::int64_t>(static_cast<std::int64_t>(group.rows), end_ - group.row));
     sink_.Take({tiles_.RowsOf(group), begin, end, at_, panels_, count});
   }
 
@@ -164,7 +183,8 @@ class MapRows {
       PackKeys(chunk, chunk_end);
       for (std::size_t g = 0; g < groups_; ++g) {
         const std::size_t count = tiles_.Weigh(group_[g], chunk, chunk_end);
-        for (std::size_t u = 0; u < count; ++u) AddToMean(tiles_.tile(u), g * panels + tiles_.use(u).panel);
+        for (std::size_t u = 0; u < count; ++u)
+          AddToMean(tiles_.tile(u), g * panels + tiles_.use(u).panel);
       }
     }
     for (std::size_t g = 0; g < groups_; ++g) {

@@ -31,18 +31,21 @@ class TileSink {
     const MapRegion& region = task_.region;
     for (std::size_t u = 0; u < strip.count; ++u) {
       const std::int64_t key = chunk_key + static_cast<std::int64_t>(strip.panels[u] * kWidth<T>);
-      const std::int64_t from = std::max(key, region.key_begin), to = std::min(key + static_cast<std::int64_t>(kWidth<T>), region.key_end);
+      const std::int64_t from = std::max(key, region.key_begin),
+                         to = std::min(key + static_cast<std::int64_t>(kWidth<T>), region.key_end);
       for (std::size_t r = strip.begin; r < strip.end && from < to; ++r) {
         Head place = head_;
         place.base = &At(strip.rows.At(static_cast<std::int64_t>(r)), from - region.key_begin);
-        WriteRow(strip.tiles[u] + r * kWidth<T> + (from - key), place, 0, static_cast<std::size_t>(to - from));
+        WriteRow(strip.tiles[u] + r * kWidth<T> + (from - key), place, 0,
+                 static_cast<std::size_t>(to - from));
       }
     }
   }
 
  private:
   T& At(std::int64_t row, std::int64_t column) const {
-    return static_cast<T*>(const_cast<void*>(head_.base))[(row - task_.region.row_begin) * head_.row + column * head_.col];
+    return static_cast<T*>(const_cast<void*>(
+        head_.base))[(row - task_.region.row_begin) * head_.row + column * head_.col];
   }
   const MapTask& task_;
   Head head_;
@@ -68,7 +71,8 @@ class EntropySink {
           sum = hn::Add(sum, hn::IfThenZeroElse(hn::Eq(p, hn::Zero(d)), hn::Mul(p, Logarithm(p))));
         }
       }
-      sums_[strip.rows.At(static_cast<std::int64_t>(r)) - begin_] -= static_cast<double>(hn::GetLane(hn::SumOfLanes(d, sum)));
+      sums_[strip.rows.At(static_cast<std::int64_t>(r)) - begin_] -=
+          static_cast<double>(hn::GetLane(hn::SumOfLanes(d, sum)));
     }
   }
   void End(const MapItem& item) {
@@ -97,7 +101,11 @@ template <typename T>
 class MapSink {
  public:
   MapSink(const MapTask& task, std::size_t chunk, Carve& carve)
-      : task_(task), tiles_(task), entropy_(task), picture_(task, chunk, carve), top_(task, carve) {}
+      : task_(task),
+        tiles_(task),
+        entropy_(task),
+        picture_(task, chunk, carve),
+        top_(task, carve) {}
 
   void Begin(const MapItem& item) {
     switch (task_.kind) {
@@ -107,7 +115,8 @@ class MapSink {
       default: return tiles_.Begin(item);
     }
   }
-  // Strips up to EndChunk() count their panels from this chunk's first key. Only pictures are made of keys in another order.
+  // Strips up to EndChunk() count their panels from this chunk's first key. Only pictures are made
+  // of keys in another order.
   void BeginChunk(const MapAxis& keys, std::int64_t count) {
     chunk_key_ = keys.first;
     if (task_.kind == MapTask::Kind::kPicture) picture_.BeginChunk(keys, count);

@@ -20,11 +20,14 @@ HWY_BEFORE_NAMESPACE();
 namespace regard::kernels {
 namespace HWY_NAMESPACE {
 
-// The rows or keys of a group or chunk, as tensors number them: one after another, or, where a sequence is taken in another order, by it.
+// The rows or keys of a group or chunk, as tensors number them: one after another, or, where a
+// sequence is taken in another order, by it.
 struct MapAxis {
   std::int64_t first;                   // that of place 0, or what the order counts from
   const std::int32_t* order = nullptr;  // from place 0 on
-  std::int64_t At(std::int64_t place) const { return first + (order == nullptr ? place : order[place]); }
+  std::int64_t At(std::int64_t place) const {
+    return first + (order == nullptr ? place : order[place]);
+  }
 };
 
 template <typename T>
@@ -38,7 +41,8 @@ struct MapStrip {
 
 // The head of an answer that an item writes: rows count from the region's first.
 inline Head HeadOfAnswer(const MapTask& task, const MutableTensorView& view, const MapItem& item) {
-  return Head::of(view, item.batch - task.region.batch_begin, task.mean ? 0 : item.head_begin - task.region.head_begin, 0);
+  return Head::of(view, item.batch - task.region.batch_begin,
+                  task.mean ? 0 : item.head_begin - task.region.head_begin, 0);
 }
 
 }  // namespace HWY_NAMESPACE

@@ -9,8 +9,9 @@
 
 namespace regard::kernels {
 
-// What one work item owns: query rows [begin, end) of the tensors in one batch entry and head, or in all heads of a mean, in their order.
-// Of column sums: chunk `begin` of the keys of sequence `sequence`.
+// What one work item owns: query rows [begin, end) of the tensors in one batch entry and head, or
+// in all heads of a mean, in their order. Of column sums: chunk `begin` of the keys of sequence
+// `sequence`.
 struct MapItem {
   std::int64_t batch;
   std::int32_t head_begin, head_end;
@@ -22,21 +23,22 @@ struct MapTask {
   enum class Kind : std::uint8_t { kTiles, kPicture, kEntropy, kTop, kColumnSums };
 
   Kind kind = Kind::kTiles;
-  // The forward pass whose weights these are: its inputs (values have no columns), options and statistics, and the items that compute the
-  // latter.
+  // The forward pass whose weights these are: its inputs (values have no columns), options and
+  // statistics, and the items that compute the latter.
   ForwardTask pass;
   MapRegion region;   // its ends are sizes of axes, never -1
   bool mean = false;  // over the region's heads
   Pooling pooling = Pooling::kMax;
   MutableTensorView out;
   MutableTensorView keys;      // kTop
-  TensorView row_weights;      // kColumnSums: (batch, 1 or heads, vectors, rows), or not given: one vector of ones
+  TensorView row_weights;      // kColumnSums: (batch, 1 or heads, vectors, rows), or not given: one
+                               // vector of ones
   std::int64_t most_rows = 0;  // of a picture, in one item
   std::vector<MapItem> items;
   std::vector<std::size_t> first_sequence;  // of each batch entry of the layout, and the end
 
-  // kColumnSums: which units of rows see each chunk of keys: all lie in chunk_units[first_chunk[sequence * mask_heads + mask head] +
-  // chunk].
+  // kColumnSums: which units of rows see each chunk of keys: all lie in
+  // chunk_units[first_chunk[sequence * mask_heads + mask head] + chunk].
   struct Run {
     std::int64_t begin, end;
   };

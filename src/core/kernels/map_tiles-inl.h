@@ -1,5 +1,5 @@
-// Weights again from queries, keys and the statistics of the rows: P = exp((s - maximum) - log_sum) * factors, a group of rows and a chunk
-// of keys at a time.
+// Weights again from queries, keys and the statistics of the rows: P = exp((s - maximum) - log_sum)
+// * factors, a group of rows and a chunk of keys at a time.
 
 #if defined(REGARD_KERNELS_MAP_TILES_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef REGARD_KERNELS_MAP_TILES_INL_H_
@@ -22,7 +22,8 @@ HWY_BEFORE_NAMESPACE();
 namespace regard::kernels {
 namespace HWY_NAMESPACE {
 
-// Both are subtracted from a score: with the sum in the exponent, weights that are next to nothing stay normal numbers.
+// Both are subtracted from a score: with the sum in the exponent, weights that are next to nothing
+// stay normal numbers.
 template <typename T>
 struct RowStatistics {
   const T *maximum, *log_sum;
@@ -30,8 +31,10 @@ struct RowStatistics {
 
 // Weights of M rows and one panel of keys, straight from the accumulators.
 template <class Ops, std::size_t M, bool kPartial>
-HWY_NOINLINE void WeightsPanel(Rows<typename Ops::Packed> q, const typename Ops::Packed* HWY_RESTRICT k, std::size_t inner,
-                               typename Ops::T score_factor, RowStatistics<typename Ops::T> rows, const std::uint64_t* HWY_RESTRICT words,
+HWY_NOINLINE void WeightsPanel(Rows<typename Ops::Packed> q,
+                               const typename Ops::Packed* HWY_RESTRICT k, std::size_t inner,
+                               typename Ops::T score_factor, RowStatistics<typename Ops::T> rows,
+                               const std::uint64_t* HWY_RESTRICT words,
                                typename Ops::T* HWY_RESTRICT weights) {
   using T = typename Ops::T;
   const Tag<T> d;
@@ -51,7 +54,8 @@ HWY_NOINLINE void WeightsPanel(Rows<typename Ops::Packed> q, const typename Ops:
 
 // Scores of one row of one panel -> weights; -infinity gives 0. `factors` may be null.
 template <typename T>
-HWY_INLINE void RowWeights(const T* HWY_RESTRICT scores, T maximum, T log_sum, const T* HWY_RESTRICT factors, T* HWY_RESTRICT weights) {
+HWY_INLINE void RowWeights(const T* HWY_RESTRICT scores, T maximum, T log_sum,
+                           const T* HWY_RESTRICT factors, T* HWY_RESTRICT weights) {
   const Tag<T> d;
   for (std::size_t lane = 0; lane < kWidth<T>; lane += kLanes<T>) {
     const auto s = hn::Load(d, scores + lane);
@@ -61,14 +65,16 @@ HWY_INLINE void RowWeights(const T* HWY_RESTRICT scores, T maximum, T log_sum, c
   }
 }
 
-// A group of rows of a map: its place among the packed queries, its row unit, its first row in the sequence.
+// A group of rows of a map: its place among the packed queries, its row unit, its first row in the
+// sequence.
 struct MapGroup {
   std::size_t index;
   std::int64_t unit, row;
   std::size_t rows;
 };
 
-// Queries are packed into `groups` places, keys a chunk at a time; Weigh() makes the weights of one group and the chunk.
+// Queries are packed into `groups` places, keys a chunk at a time; Weigh() makes the weights of one
+// group and the chunk.
 template <class Score>
 class MapTiles {
   using Ops = typename Score::Ops;
@@ -111,25 +117,34 @@ class MapTiles {
     head_ = head;
     std::fill_n(zeros_, copy_stride_, T{0});
     far_ = rows_are_far(*sequence_, static_cast<std::size_t>(task_.inputs.q.shape[3]));
-    k_ = Head::of(task_.inputs.k, sequence_->batch, head / task_.group, sequence_->k_begin, task_.layout->key_rows(sequence, head), far_);
+    k_ = Head::of(task_.inputs.k, sequence_->batch, head / task_.group, sequence_->k_begin,
+                  task_.layout->key_rows(sequence, head), far_);
     score_.Start(*sequence_, k_, head / task_.group);
   }
 
-  std::span<const plan::Interval> Intervals(std::int64_t unit) const { return task_.layout->unit(sequence_index_, head_, unit); }
+  std::span<const plan::Interval> Intervals(std::int64_t unit) const {
+    return task_.layout->unit(sequence_index_, head_, unit);
+  }
 
-  // Group g of those that begin with unit `first_unit`; without rows where the sequence has none there.
+  // Group g of those that begin with unit `first_unit`; without rows where the sequence has none
+  // there.
   MapGroup GroupAt(std::size_t g, std::int64_t first_unit) const {
     const std::int64_t unit = first_unit + static_cast<std::int64_t>(g / kGroupsPerUnit);
-    const std::int64_t row = unit * plan::kRowUnit + static_cast<std::int64_t>(g % kGroupsPerUnit * kRows);
-    return {g, unit, row, static_cast<std::size_t>(std::clamp<std::int64_t>(sequence_->len_q - row, 0, static_cast<std::int64_t>(kRows)))};
+    const std::int64_t row =
+        unit * plan::kRowUnit + static_cast<std::int64_t>(g % kGroupsPerUnit * kRows);
+    return {g, unit, row,
+            static_cast<std::size_t>(std::clamp<std::int64_t>(sequence_->len_q - row, 0,
+                                                              static_cast<std::int64_t>(kRows)))};
   }
 
   // The group's queries and statistics.
   void PackQueries(const MapGroup& group) {
     const Head q = QueryHead(task_.inputs.q);
-    queries_[group.index] = score_.PackQueries(q, group.row, group.rows, group.index * kRows, Scratch(),
-                                               query_memory_ + group.index * kRows * RowStride(inner_));
-    const Head maximum = QueryHead(task_.outputs.maximum), log_sum = QueryHead(task_.outputs.log_sum);
+    queries_[group.index] =
+        score_.PackQueries(q, group.row, group.rows, group.index * kRows, Scratch(),
+                           query_memory_ + group.index * kRows * RowStride(inner_));
+    const Head maximum = QueryHead(task_.outputs.maximum),
+               log_sum = QueryHead(task_.outputs.log_sum);
     for (std::size_t r = 0; r < kRows; ++r) {
       const std::size_t at = group.index * kRows + r;
       maxima_[at] = log_sums_[at] = T{0};
@@ -146,18 +161,20 @@ class MapTiles {
   // Panel p of the chunk that begins with key `chunk`, a multiple of kWidth.
   void PackPanel(std::int64_t chunk, std::size_t p) {
     const std::int64_t key = chunk + static_cast<std::int64_t>(p * kWidth<T>);
-    const auto n = static_cast<std::size_t>(std::min<std::int64_t>(kWidth<T>, sequence_->len_k - key));
+    const auto n =
+        static_cast<std::size_t>(std::min<std::int64_t>(kWidth<T>, sequence_->len_k - key));
     score_.PackKeys(k_, key, n, p * kWidth<T>, Scratch(), keys_ + p * inner_ * kWidth<T>);
   }
 
-  // The weights of the group and keys [chunk, chunk_end): returns how many panels have some; use(u) says which, tile(u) is [kRows][kWidth],
-  // 0 where hidden. Rows past the group's hold anything.
+  // The weights of the group and keys [chunk, chunk_end): returns how many panels have some; use(u)
+  // says which, tile(u) is [kRows][kWidth], 0 where hidden. Rows past the group's hold anything.
   std::size_t Weigh(const MapGroup& group, std::int64_t chunk, std::int64_t chunk_end) {
-    const std::size_t count =
-        UsePanels<T>(*task_.layout, sequence_index_, head_, group.unit, group.row, group.rows, chunk, chunk_end, uses_, words_);
+    const std::size_t count = UsePanels<T>(*task_.layout, sequence_index_, head_, group.unit,
+                                           group.row, group.rows, chunk, chunk_end, uses_, words_);
     const bool plain = Score::kInRegisters && task_.stages.empty() && task_.weight_stages.empty();
     const std::size_t at = group.index * kRows;
-    const bool some_dead = std::any_of(dead_ + at, dead_ + at + group.rows, [](bool dead) { return dead; });
+    const bool some_dead =
+        std::any_of(dead_ + at, dead_ + at + group.rows, [](bool dead) { return dead; });
     for (std::size_t u = 0; u < count; ++u) {
       if constexpr (Score::kInRegisters) {
         if (plain) WeighPlain(group, u);
@@ -175,18 +192,21 @@ class MapTiles {
   // The rows of a group and the keys from `chunk` on, as the tensors number them.
   MapAxis RowsOf(const MapGroup& group) const {
     const std::int32_t* order = task_.layout->query_rows(sequence_index_, head_);
-    return order == nullptr ? MapAxis{sequence_->q_begin + group.row} : MapAxis{sequence_->q_begin, order + group.row};
+    return order == nullptr ? MapAxis{sequence_->q_begin + group.row}
+                            : MapAxis{sequence_->q_begin, order + group.row};
   }
   MapAxis KeysFrom(std::int64_t chunk) const {
     const std::int32_t* order = task_.layout->key_rows(sequence_index_, head_);
-    return order == nullptr ? MapAxis{sequence_->k_begin + chunk} : MapAxis{sequence_->k_begin, order + chunk};
+    return order == nullptr ? MapAxis{sequence_->k_begin + chunk}
+                            : MapAxis{sequence_->k_begin, order + chunk};
   }
 
  private:
   RowScratch<T> Scratch() const { return {copies_, copy_stride_, zeros_}; }
   template <class View>
   Head QueryHead(const View& view) const {
-    return Head::of(view, sequence_->batch, head_, sequence_->q_begin, task_.layout->query_rows(sequence_index_, head_), far_);
+    return Head::of(view, sequence_->batch, head_, sequence_->q_begin,
+                    task_.layout->query_rows(sequence_index_, head_), far_);
   }
 
   void WeighPlain(const MapGroup& group, std::size_t u) {
@@ -198,16 +218,20 @@ class MapTiles {
     const std::uint64_t* words = words_ + u * kRows;
     T* weights = weights_ + u * kTile;
     if (use.partial) {
-      REGARD_FOR_ROWS(group.rows, (WeightsPanel<Ops, M, true>(q, k, inner_, factor, rows, words, weights)));
+      REGARD_FOR_ROWS(group.rows,
+                      (WeightsPanel<Ops, M, true>(q, k, inner_, factor, rows, words, weights)));
     } else {
-      REGARD_FOR_ROWS(group.rows, (WeightsPanel<Ops, M, false>(q, k, inner_, factor, rows, words, weights)));
+      REGARD_FOR_ROWS(group.rows,
+                      (WeightsPanel<Ops, M, false>(q, k, inner_, factor, rows, words, weights)));
     }
   }
 
   void WeighStaged(const MapGroup& group, std::size_t u, std::int64_t chunk) {
     const PanelUse use = uses_[u];
-    const ScoreTile<T> tile = TileAt(group, chunk + static_cast<std::int64_t>(use.panel * kWidth<T>));
-    score_.Tile(tile, group.index * kRows, use.panel * kWidth<T>, queries_[group.index], keys_ + use.panel * inner_ * kWidth<T>);
+    const ScoreTile<T> tile =
+        TileAt(group, chunk + static_cast<std::int64_t>(use.panel * kWidth<T>));
+    score_.Tile(tile, group.index * kRows, use.panel * kWidth<T>, queries_[group.index],
+                keys_ + use.panel * inner_ * kWidth<T>);
     for (const Stage& stage : task_.stages) ApplyStage(stage, tile);
     ResumeSession<Ops>(task_.stages);
     if (use.partial) HideScores(group.rows, words_ + u * kRows, tile.data);
@@ -215,7 +239,8 @@ class MapTiles {
     if (factored) WeightFactors(task_.weight_stages, task_.weight_stages.size(), tile, factors_);
     for (std::size_t r = 0; r < group.rows; ++r) {
       const std::size_t at = group.index * kRows + r;
-      RowWeights(scores_ + r * kWidth<T>, maxima_[at], log_sums_[at], factored ? factors_ + r * kWidth<T> : nullptr,
+      RowWeights(scores_ + r * kWidth<T>, maxima_[at], log_sums_[at],
+                 factored ? factors_ + r * kWidth<T> : nullptr,
                  weights_ + u * kTile + r * kWidth<T>);
     }
   }
@@ -224,7 +249,8 @@ class MapTiles {
     ScoreTile<T> tile{};
     tile.data = scores_;
     tile.rows = group.rows;
-    tile.lanes = static_cast<std::size_t>(std::min<std::int64_t>(kWidth<T>, sequence_->len_k - key));
+    tile.lanes =
+        static_cast<std::size_t>(std::min<std::int64_t>(kWidth<T>, sequence_->len_k - key));
     tile.i = group.row;
     tile.j = key;
     tile.query = sequence_->q_begin + tile.i;

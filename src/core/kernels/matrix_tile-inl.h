@@ -1,5 +1,5 @@
-// One tile of the backward pass where a matrix unit makes the products, in memory: while it makes those of the next tile, the vector units
-// are at this one's.
+// One tile of the backward pass where a matrix unit makes the products, in memory: while it makes
+// those of the next tile, the vector units are at this one's.
 
 #if defined(REGARD_KERNELS_MATRIX_TILE_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef REGARD_KERNELS_MATRIX_TILE_INL_H_
@@ -17,16 +17,20 @@ namespace HWY_NAMESPACE {
 
 // K Q^T and V dO^T, [2][kRows][kWidth].
 template <class Ops>
-HWY_INLINE void MultiplyBackwardTile(const BackwardTile<Ops>& tile, typename Ops::T* HWY_RESTRICT products) {
+HWY_INLINE void MultiplyBackwardTile(const BackwardTile<Ops>& tile,
+                                     typename Ops::T* HWY_RESTRICT products) {
   using Part = OnePart<typename Ops::Packed>;
   constexpr auto kStride = static_cast<std::int64_t>(kWidth<typename Ops::T>);
-  SumPartsInto<Ops, kRows, 2>(1, Part{{tile.keys, {tile.queries, kStride}, tile.inner}}, nullptr, products);
-  SumPartsInto<Ops, kRows, 2>(1, Part{{tile.values, {tile.d_outs, kStride}, tile.inner_v}}, nullptr, products + kRows * kStride);
+  SumPartsInto<Ops, kRows, 2>(1, Part{{tile.keys, {tile.queries, kStride}, tile.inner}}, nullptr,
+                              products);
+  SumPartsInto<Ops, kRows, 2>(1, Part{{tile.values, {tile.d_outs, kStride}, tile.inner_v}}, nullptr,
+                              products + kRows * kStride);
 }
 
 // What PlainBackwardTile does with products.
 template <class Ops, bool kPartial>
-HWY_NOINLINE void WeighBackwardTile(const BackwardTile<Ops>& tile, const typename Ops::T* HWY_RESTRICT products) {
+HWY_NOINLINE void WeighBackwardTile(const BackwardTile<Ops>& tile,
+                                    const typename Ops::T* HWY_RESTRICT products) {
   using T = typename Ops::T;
   const Tag<T> d;
   constexpr std::size_t kRow = kQueryChunk / Ops::kPair;
@@ -57,11 +61,13 @@ HWY_NOINLINE void WeighBackwardTile(const BackwardTile<Ops>& tile, const typenam
       rounded[k] = Ops::Round(ds[0], ds[1]);
       hn::Store(rounded[k], Tag<typename Ops::Packed>(), tile.d_scores + (r + k) * kRow);
     }
-    Ops::StorePairs(rounded[0], rounded[1], tile.d_scores_by_query + r / 2 * static_cast<std::size_t>(kQueryChunk));
+    Ops::StorePairs(rounded[0], rounded[1],
+                    tile.d_scores_by_query + r / 2 * static_cast<std::size_t>(kQueryChunk));
   }
 }
 
-// Tiles one after another: products of the one that comes, then what follows those of the one before.
+// Tiles one after another: products of the one that comes, then what follows those of the one
+// before.
 template <class Ops>
 class TilesAhead {
   using T = typename Ops::T;

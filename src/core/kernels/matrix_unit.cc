@@ -11,7 +11,8 @@ namespace regard::kernels {
 #if defined(__x86_64__) && defined(__linux__)
 namespace {
 
-// Intel's Software Developer's Manual, CPUID leaf 7: bits of EDX, and bit 5 of EAX in its subleaf 1.
+// Intel's Software Developer's Manual, CPUID leaf 7: bits of EDX, and bit 5 of EAX in its
+// subleaf 1.
 bool processor_has_it() {
   unsigned a = 0, b = 0, c = 0, d = 0;
   if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return false;

@@ -22,7 +22,9 @@ namespace regard::kernels {
 namespace HWY_NAMESPACE {
 
 template <typename T>
-inline constexpr std::size_t kBlock = kLanes<T> < 16 / sizeof(T) ? kLanes<T> : 16 / sizeof(T);  // elements of 128 bits (1 where portable)
+inline constexpr std::size_t kBlock =
+    kLanes<T> < 16 / sizeof(T) ? kLanes<T>
+                               : 16 / sizeof(T);  // elements of 128 bits (1 where portable)
 
 // Whole numbers are bit patterns (pairs of bfloat16): they are moved, never multiplied.
 template <class V, typename T>
@@ -54,8 +56,10 @@ HWY_INLINE Vec<T> LoadBlocks(const T* const* rows, std::size_t c) {
   } else {
     const hn::Half<Tag<T>> d2;
     const hn::Half<hn::Half<Tag<T>>> d1;
-    const auto low = hn::Combine(d2, hn::LoadU(d1, rows[kBlock<T>] + c), hn::LoadU(d1, rows[0] + c));
-    const auto high = hn::Combine(d2, hn::LoadU(d1, rows[3 * kBlock<T>] + c), hn::LoadU(d1, rows[2 * kBlock<T>] + c));
+    const auto low =
+        hn::Combine(d2, hn::LoadU(d1, rows[kBlock<T>] + c), hn::LoadU(d1, rows[0] + c));
+    const auto high = hn::Combine(d2, hn::LoadU(d1, rows[3 * kBlock<T>] + c),
+                                  hn::LoadU(d1, rows[2 * kBlock<T>] + c));
     return hn::Combine(Tag<T>(), high, low);
   }
 }
@@ -82,10 +86,11 @@ HWY_INLINE void TransposeBlocks(D d, V* v) {
 
 #endif  // HWY_TARGET != HWY_SCALAR
 
-// to[c * kWidth + r] = rows[r][c], scaled, for the first `n` of kWidth rows, and zeros for the others, which point at zeros. Returns, where
-// kCheck, whether all that was stored is finite.
+// to[c * kWidth + r] = rows[r][c], scaled, for the first `n` of kWidth rows, and zeros for the
+// others, which point at zeros. Returns, where kCheck, whether all that was stored is finite.
 template <bool kCheck = false, typename T>
-HWY_NOINLINE bool PackLanes(const T* const* rows, [[maybe_unused]] std::size_t n, std::size_t cols, T scale, T* HWY_RESTRICT to) {
+HWY_NOINLINE bool PackLanes(const T* const* rows, [[maybe_unused]] std::size_t n, std::size_t cols,
+                            T scale, T* HWY_RESTRICT to) {
   std::size_t c = 0;
   [[maybe_unused]] auto seen = hn::Zero(Tag<T>());
 #if HWY_TARGET != HWY_SCALAR
@@ -94,11 +99,13 @@ HWY_NOINLINE bool PackLanes(const T* const* rows, [[maybe_unused]] std::size_t n
     const auto factor = hn::Set(d, scale);
     const std::size_t halves = n <= kLanes<T> ? 1 : 2;
     for (; c + kBlock<T> <= cols; c += kBlock<T>) {
-      for (std::size_t i = 0; halves == 1 && i < kBlock<T>; ++i) hn::Store(hn::Zero(d), d, to + (c + i) * kWidth<T> + kLanes<T>);
+      for (std::size_t i = 0; halves == 1 && i < kBlock<T>; ++i)
+        hn::Store(hn::Zero(d), d, to + (c + i) * kWidth<T> + kLanes<T>);
       for (std::size_t half = 0; half < halves; ++half) {
         Vec<T> v[kBlock<T>];
 #pragma GCC unroll 4
-        for (std::size_t i = 0; i < kBlock<T>; ++i) v[i] = LoadBlocks<T>(rows + half * kLanes<T> + i, c);
+        for (std::size_t i = 0; i < kBlock<T>; ++i)
+          v[i] = LoadBlocks<T>(rows + half * kLanes<T> + i, c);
         TransposeBlocks(d, v);
 #pragma GCC unroll 4
         for (std::size_t i = 0; i < kBlock<T>; ++i) {
@@ -112,15 +119,18 @@ HWY_NOINLINE bool PackLanes(const T* const* rows, [[maybe_unused]] std::size_t n
 #endif
   for (; c < cols; ++c) {
     for (std::size_t r = 0; r < kWidth<T>; ++r)
-      to[c * kWidth<T> + r] = std::is_floating_point_v<T> ? Element(rows[r] + c) * scale : Element(rows[r] + c);
+      to[c * kWidth<T> + r] =
+          std::is_floating_point_v<T> ? Element(rows[r] + c) * scale : Element(rows[r] + c);
     if constexpr (kCheck)
-      seen = See<T>(See<T>(seen, hn::Load(Tag<T>(), to + c * kWidth<T>)), hn::Load(Tag<T>(), to + c * kWidth<T> + kLanes<T>));
+      seen = See<T>(See<T>(seen, hn::Load(Tag<T>(), to + c * kWidth<T>)),
+                    hn::Load(Tag<T>(), to + c * kWidth<T> + kLanes<T>));
   }
   if constexpr (kCheck) return AllFinite<T>(seen);
   return true;
 }
 
-// to[c * kRows + r] = rows[r][c] for kRows rows; up to three elements behind the end are overwritten.
+// to[c * kRows + r] = rows[r][c] for kRows rows; up to three elements behind the end are
+// overwritten.
 template <typename T>
 HWY_NOINLINE void PackRows(const T* const* rows, std::size_t cols, T* HWY_RESTRICT to) {
   std::size_t c = 0;
@@ -129,14 +139,17 @@ HWY_NOINLINE void PackRows(const T* const* rows, std::size_t cols, T* HWY_RESTRI
     const hn::CappedTag<T, kBlock<T>> d;
     constexpr std::size_t kLast = (kRows - 1) / kBlock<T> * kBlock<T>;
     for (; c + kBlock<T> <= cols; c += kBlock<T>) {
-      // From the last rows to the first: a block that reaches past kRows spills into the next column, which is written after it.
+      // From the last rows to the first: a block that reaches past kRows spills into the next
+      // column, which is written after it.
       for (std::size_t r = kLast + kBlock<T>; r > 0; r -= kBlock<T>) {
         hn::Vec<decltype(d)> v[kBlock<T>];
 #pragma GCC unroll 4
-        for (std::size_t i = 0; i < kBlock<T>; ++i) v[i] = hn::LoadU(d, rows[std::min(r - kBlock<T> + i, kRows - 1)] + c);
+        for (std::size_t i = 0; i < kBlock<T>; ++i)
+          v[i] = hn::LoadU(d, rows[std::min(r - kBlock<T> + i, kRows - 1)] + c);
         TransposeBlocks(d, v);
 #pragma GCC unroll 4
-        for (std::size_t i = 0; i < kBlock<T>; ++i) hn::StoreU(v[i], d, to + (c + i) * kRows + r - kBlock<T>);
+        for (std::size_t i = 0; i < kBlock<T>; ++i)
+          hn::StoreU(v[i], d, to + (c + i) * kRows + r - kBlock<T>);
       }
     }
   }
@@ -146,10 +159,11 @@ HWY_NOINLINE void PackRows(const T* const* rows, std::size_t cols, T* HWY_RESTRI
   }
 }
 
-// to[p][r][kWidth] = columns p * kWidth ... of row r, for `panels` panels that are `panel_stride` apart; columns past `cols` are 0. Returns
-// whether all that was read is finite.
+// to[p][r][kWidth] = columns p * kWidth ... of row r, for `panels` panels that are `panel_stride`
+// apart; columns past `cols` are 0. Returns whether all that was read is finite.
 template <typename T>
-HWY_NOINLINE bool PackPanels(const T* const* rows, std::size_t n, std::size_t cols, std::size_t panel_stride, T* HWY_RESTRICT to) {
+HWY_NOINLINE bool PackPanels(const T* const* rows, std::size_t n, std::size_t cols,
+                             std::size_t panel_stride, T* HWY_RESTRICT to) {
   const Tag<T> d;
   auto seen = hn::Zero(d);
   const std::size_t full = cols / kWidth<T>, tail = cols % kWidth<T>;

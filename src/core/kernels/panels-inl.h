@@ -19,11 +19,14 @@ namespace regard::kernels {
 namespace HWY_NAMESPACE {
 
 // The first interval that ends behind key `key`.
-inline std::span<const plan::Interval>::iterator FirstBehind(std::span<const plan::Interval> intervals, std::int64_t key) {
-  return std::partition_point(intervals.begin(), intervals.end(), [key](const plan::Interval& i) { return i.end <= key; });
+inline std::span<const plan::Interval>::iterator FirstBehind(
+    std::span<const plan::Interval> intervals, std::int64_t key) {
+  return std::partition_point(intervals.begin(), intervals.end(),
+                              [key](const plan::Interval& i) { return i.end <= key; });
 }
 
-// Lanes [begin, end) of a panel, of which there is one at least: those that hold all that somebody sees.
+// Lanes [begin, end) of a panel, of which there is one at least: those that hold all that somebody
+// sees.
 struct UsedLanes {
   std::uint8_t begin, end;
 
@@ -44,26 +47,33 @@ struct PanelUse : UsedLanes {
   bool partial;
 };
 
-// Fills `uses` with the panels of keys [chunk, chunk_end) that rows [row, row + rows) see, in order, and for each partial one kRows words
-// of visible lanes (bit b: lane b). Returns how many there are.
+// Fills `uses` with the panels of keys [chunk, chunk_end) that rows [row, row + rows) see, in
+// order, and for each partial one kRows words of visible lanes (bit b: lane b). Returns how many
+// there are.
 template <typename T>
-HWY_NOINLINE std::size_t UsePanels(const plan::Layout& layout, std::size_t sequence, std::int32_t head, std::int64_t unit, std::int64_t row,
-                                   std::size_t rows, std::int64_t chunk, std::int64_t chunk_end, PanelUse* uses, std::uint64_t* words) {
+HWY_NOINLINE std::size_t UsePanels(const plan::Layout& layout, std::size_t sequence,
+                                   std::int32_t head, std::int64_t unit, std::int64_t row,
+                                   std::size_t rows, std::int64_t chunk, std::int64_t chunk_end,
+                                   PanelUse* uses, std::uint64_t* words) {
   const auto intervals = layout.unit(sequence, head, unit);
   auto interval = FirstBehind(intervals, chunk);
   std::size_t count = 0;
   for (; interval != intervals.end() && interval->begin < chunk_end; ++interval) {
-    const std::size_t begin = static_cast<std::size_t>(std::max<std::int64_t>(interval->begin, chunk) - chunk);
-    const std::size_t end = static_cast<std::size_t>(std::min<std::int64_t>(interval->end, chunk_end) - chunk);
+    const std::size_t begin =
+        static_cast<std::size_t>(std::max<std::int64_t>(interval->begin, chunk) - chunk);
+    const std::size_t end =
+        static_cast<std::size_t>(std::min<std::int64_t>(interval->end, chunk_end) - chunk);
     for (std::size_t p = begin / kWidth<T>; p * kWidth<T> < end; ++p) {
       const std::size_t first = p * kWidth<T>;
       const std::uint8_t from = static_cast<std::uint8_t>(std::max(begin, first) - first);
       const std::uint8_t to = static_cast<std::uint8_t>(std::min(end, first + kWidth<T>) - first);
       if (count != 0 && uses[count - 1].panel == p) {
         uses[count - 1].end = to;
-        uses[count - 1].partial |= !interval->full;  // two intervals that do not meet leave a gap: partial already, as neither is whole
+        uses[count - 1].partial |= !interval->full;  // two intervals that do not meet leave a gap:
+                                                     // partial already, as neither is whole
       } else {
-        uses[count++] = {{from, to}, static_cast<std::uint16_t>(p), !interval->full || to - from != kWidth<T>};
+        uses[count++] = {
+            {from, to}, static_cast<std::uint16_t>(p), !interval->full || to - from != kWidth<T>};
       }
     }
   }
@@ -76,9 +86,11 @@ HWY_NOINLINE std::size_t UsePanels(const plan::Layout& layout, std::size_t seque
       const std::size_t at = use.panel * kWidth<T>;
       if (read_end < at + kWidth<T>) {
         read_end = at + 64;
-        layout.bits(sequence, head, row, static_cast<int>(rows), chunk + static_cast<std::int64_t>(at), read);
+        layout.bits(sequence, head, row, static_cast<int>(rows),
+                    chunk + static_cast<std::int64_t>(at), read);
       }
-      constexpr std::uint64_t kLow = kWidth<T> == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << kWidth<T>)-1;
+      constexpr std::uint64_t kLow =
+          kWidth<T> == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << kWidth<T>)-1;
       std::uint64_t any = 0, all = kLow;
       for (std::size_t r = 0; r < rows; ++r) {
         out[r] = read[r] >> (at + 64 - read_end) & kLow;
@@ -95,15 +107,19 @@ HWY_NOINLINE std::size_t UsePanels(const plan::Layout& layout, std::size_t seque
   return kept;
 }
 
-// Where a product finds the panels of rows from `first` on: in the tensor itself, or in `memory`, where they are to be packed.
+// Where a product finds the panels of rows from `first` on: in the tensor itself, or in `memory`,
+// where they are to be packed.
 template <class Ops>
-HWY_INLINE Panels<typename Ops::Packed> PanelsAt(bool in_place, const Head& head, std::int64_t first, const typename Ops::Packed* memory,
+HWY_INLINE Panels<typename Ops::Packed> PanelsAt(bool in_place, const Head& head,
+                                                 std::int64_t first,
+                                                 const typename Ops::Packed* memory,
                                                  std::size_t panel_stride) {
   if (in_place) return Ops::PanelsInPlace(head, first);
   return {memory, kWidth<typename Ops::T>, static_cast<std::int64_t>(panel_stride)};
 }
 
-// The weights and values of the keys of panel u that some row sees; of all its keys where a matrix unit multiplies whole panels.
+// The weights and values of the keys of panel u that some row sees; of all its keys where a matrix
+// unit multiplies whole panels.
 template <class Ops>
 struct UsedPart {
   using Packed = typename Ops::Packed;
@@ -114,8 +130,9 @@ struct UsedPart {
     constexpr std::size_t kPanel = kWidth<typename Ops::T> / Ops::kPair;
     const std::size_t from = Ops::kMatrixUnit ? 0 : uses[u].begin / Ops::kPair;
     const std::size_t to = Ops::kMatrixUnit ? kPanel : (uses[u].end + Ops::kPair - 1) / Ops::kPair;
-    return {
-        {weights + u * kRows * kPanel + from, static_cast<std::int64_t>(kPanel), 1}, values.from(uses[u].panel * kPanel + from), to - from};
+    return {{weights + u * kRows * kPanel + from, static_cast<std::int64_t>(kPanel), 1},
+            values.from(uses[u].panel * kPanel + from),
+            to - from};
   }
 };
 

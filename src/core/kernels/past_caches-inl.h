@@ -1,4 +1,5 @@
-// Rows of results that are more than caches are likely to keep, written past them: else each line would be fetched only to be written over.
+// Rows of results that are more than caches are likely to keep, written past them: else each line
+// would be fetched only to be written over.
 
 #if defined(REGARD_KERNELS_PAST_CACHES_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef REGARD_KERNELS_PAST_CACHES_INL_H_
@@ -18,19 +19,22 @@ namespace HWY_NAMESPACE {
 // Where rows that are written once, vector by vector, go.
 enum class Through { kCaches, kPastCaches };
 
-// Whether the gradients of keys and values together are more than what is likely to lie in a cache still when somebody reads them.
+// Whether the gradients of keys and values together are more than what is likely to lie in a cache
+// still when somebody reads them.
 inline bool KeyGradientsAreFar(const BackwardTask& task) {
   constexpr std::int64_t kNearBytes = std::int64_t{8} << 20;
   const TensorView &k = task.inputs.k, &v = task.inputs.v;
-  return k.shape[0] * k.shape[1] * k.shape[2] * (k.shape[3] + v.shape[3]) * static_cast<std::int64_t>(size_of(k.dtype)) >= kNearBytes;
+  return k.shape[0] * k.shape[1] * k.shape[2] * (k.shape[3] + v.shape[3]) *
+             static_cast<std::int64_t>(size_of(k.dtype)) >=
+         kNearBytes;
 }
 
 // Of a head whose rows lie in whole vectors: only what is aligned can pass the caches.
 template <typename T>
 HWY_INLINE Through ThroughFor(const Head& to, bool far) {
   constexpr std::size_t kBytes = kLanes<T> * sizeof(T);
-  const bool aligned =
-      reinterpret_cast<std::uintptr_t>(to.base) % kBytes == 0 && static_cast<std::size_t>(to.row) * sizeof(T) % kBytes == 0;
+  const bool aligned = reinterpret_cast<std::uintptr_t>(to.base) % kBytes == 0 &&
+                       static_cast<std::size_t>(to.row) * sizeof(T) % kBytes == 0;
   return far && aligned ? Through::kPastCaches : Through::kCaches;
 }
 

@@ -1,5 +1,6 @@
-// Asks for what comes next while tiles are computed: for what the next item reads and writes, as short heads are over before the processor
-// sees a pattern, and for the rows that an item will pack next, which it would otherwise wait for one after another.
+// Asks for what comes next while tiles are computed: for what the next item reads and writes, as
+// short heads are over before the processor sees a pattern, and for the rows that an item will pack
+// next, which it would otherwise wait for one after another.
 
 #if defined(REGARD_KERNELS_PREFETCH_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef REGARD_KERNELS_PREFETCH_INL_H_
@@ -17,8 +18,8 @@ HWY_BEFORE_NAMESPACE();
 namespace regard::kernels {
 namespace HWY_NAMESPACE {
 
-// A few lines at a time, between this item's tiles: a processor keeps some tens of them waiting, and stands still when it is asked for
-// more. One object for each item.
+// A few lines at a time, between this item's tiles: a processor keeps some tens of them waiting,
+// and stands still when it is asked for more. One object for each item.
 class NextItem {
  public:
   // Item `item` begins.
@@ -26,9 +27,12 @@ class NextItem {
     if (item + 1 == task.items.size()) return;
     const ForwardItem &now = task.items[item], &next = task.items[item + 1];
     const plan::Sequence& s = SequenceOf(task, next.sequence);
-    const std::int64_t first = next.unit_begin * plan::kRowUnit, rows = std::min(s.len_q, next.unit_end * plan::kRowUnit) - first;
+    const std::int64_t first = next.unit_begin * plan::kRowUnit,
+                       rows = std::min(s.len_q, next.unit_end * plan::kRowUnit) - first;
     if (LieNear(task, s.len_k + rows * (next.head_end - next.head_begin))) return;
-    if (task.layout->query_rows(static_cast<std::size_t>(next.sequence), next.head_begin) != nullptr) return;  // they lie scattered
+    if (task.layout->query_rows(static_cast<std::size_t>(next.sequence), next.head_begin) !=
+        nullptr)
+      return;  // they lie scattered
     if (next.sequence != now.sequence || next.kv_head != now.kv_head) {
       Add<false>(KeysOf(task), s.batch, next.kv_head, s.k_begin, s.len_k);
       Add<false>(task.inputs.v, s.batch, next.kv_head, s.k_begin, s.len_k);
@@ -38,8 +42,10 @@ class NextItem {
       Add<true>(task.outputs.out, s.batch, head, s.q_begin + first, rows);
     }
     // A step for each panel of keys and of values, and each group of rows.
-    const std::int64_t panels = (SequenceOf(task, now.sequence).len_k + task.inputs.v.shape[3]) / kPanel;
-    Share(panels * (now.unit_end - now.unit_begin) * (plan::kRowUnit / kGroup) * (now.head_end - now.head_begin));
+    const std::int64_t panels =
+        (SequenceOf(task, now.sequence).len_k + task.inputs.v.shape[3]) / kPanel;
+    Share(panels * (now.unit_end - now.unit_begin) * (plan::kRowUnit / kGroup) *
+          (now.head_end - now.head_begin));
   }
   void Start(const BackwardTask& task, std::size_t item) {
     if (item + 1 == task.items.size()) return;
@@ -48,7 +54,9 @@ class NextItem {
     const std::int64_t first = next.block_begin * block_keys(task, s), keys = KeysIn(task, s, next);
     if (LieNear(task, 2 * (keys + s.len_q * task.group))) return;
     const std::int64_t first_head = next.kv_begin * task.group;
-    if (task.layout->query_rows(static_cast<std::size_t>(next.sequence_begin), static_cast<std::int32_t>(first_head)) != nullptr) return;
+    if (task.layout->query_rows(static_cast<std::size_t>(next.sequence_begin),
+                                static_cast<std::int32_t>(first_head)) != nullptr)
+      return;
     Add<false>(KeysOf(task), s.batch, next.kv_begin, s.k_begin + first, keys);
     Add<false>(task.inputs.v, s.batch, next.kv_begin, s.k_begin + first, keys);
     for (std::int64_t head = first_head; head < first_head + task.group; ++head) {
@@ -61,7 +69,8 @@ class NextItem {
     Add<true>(task.gradients.dv, s.batch, next.kv_begin, s.k_begin + first, keys);
     // A step for each panel of queries and of the three gradients, and each group of keys.
     const plan::Sequence& mine = SequenceOf(task, now.sequence_begin);
-    const std::int64_t panels = (mine.len_q + task.inputs.q.shape[3] * 2 + task.inputs.v.shape[3]) / kPanel;
+    const std::int64_t panels =
+        (mine.len_q + task.inputs.q.shape[3] * 2 + task.inputs.v.shape[3]) / kPanel;
     Share(panels * ((KeysIn(task, mine, now) + kGroup - 1) / kGroup) * task.group);
   }
 
@@ -71,13 +80,16 @@ class NextItem {
   }
 
  private:
-  // Bytes of one head of a tensor: more would not lie in L2 beside the others, and drive out what this item needs. (Processors with AVX-512
-  // have an L2 of 1 MiB or more.) Few that are written wait in the processor's queue of stores, and hold nothing up.
-  static constexpr std::int64_t kMostBytes = HWY_TARGET <= HWY_AVX3 ? 65536 : 32768, kFewBytes = 2048;
+  // Bytes of one head of a tensor: more would not lie in L2 beside the others, and drive out what
+  // this item needs. (Processors with AVX-512 have an L2 of 1 MiB or more.) Few that are written
+  // wait in the processor's queue of stores, and hold nothing up.
+  static constexpr std::int64_t kMostBytes = HWY_TARGET <= HWY_AVX3 ? 65536 : 32768,
+                                kFewBytes = 2048;
   // Of all items together: less is near already, if it was used lately.
   static constexpr std::int64_t kNearBytes = 1048576;
   static constexpr std::int64_t kLine = 64, kRun = 8;  // lines of a run are asked for together
-  static constexpr auto kPanel = static_cast<std::int64_t>(kWidth<float>), kGroup = static_cast<std::int64_t>(kRows);
+  static constexpr auto kPanel = static_cast<std::int64_t>(kWidth<float>),
+                        kGroup = static_cast<std::int64_t>(kRows);
   static constexpr std::size_t kMostTensors = 16;
 
   // Rows, or runs of lines where there are no gaps between rows.
@@ -96,13 +108,15 @@ class NextItem {
     return task.additive.prepared_keys.given() ? task.additive.prepared_keys : task.inputs.k;
   }
   // Keys of an item's blocks.
-  static std::int64_t KeysIn(const BackwardTask& task, const plan::Sequence& s, const BackwardItem& item) {
+  static std::int64_t KeysIn(const BackwardTask& task, const plan::Sequence& s,
+                             const BackwardItem& item) {
     const std::int64_t size = block_keys(task, s);
     return std::min(s.len_k, item.block_end * size) - item.block_begin * size;
   }
 
   template <bool kWritten, class View>
-  void Add(const View& view, std::int64_t batch, std::int64_t head, std::int64_t first_row, std::int64_t rows) {
+  void Add(const View& view, std::int64_t batch, std::int64_t head, std::int64_t first_row,
+           std::int64_t rows) {
     if (!view.given() || view.strides[3] != 1 || rows <= 0 || count_ == kMostTensors) return;
     const auto size = static_cast<std::int64_t>(size_of(view.dtype));
     Lines some{nullptr, view.strides[2] * size, rows, (view.shape[3] * size + kLine - 1) / kLine};
@@ -118,16 +132,21 @@ class NextItem {
     tensors_[count_++] = some;
     lines_ += lines;
   }
-  // Whether items like one that meets so many rows of dim, and as many of dim_v, are so few that all is near.
+  // Whether items like one that meets so many rows of dim, and as many of dim_v, are so few that
+  // all is near.
   template <class Task>
   static bool LieNear(const Task& task, std::int64_t rows) {
     const TensorView& v = task.inputs.v;
-    const std::int64_t bytes = rows * (task.inputs.q.shape[3] + v.shape[3]) * static_cast<std::int64_t>(size_of(v.dtype));
+    const std::int64_t bytes =
+        rows * (task.inputs.q.shape[3] + v.shape[3]) * static_cast<std::int64_t>(size_of(v.dtype));
     return bytes * static_cast<std::int64_t>(task.items.size()) <= kNearBytes;
   }
   // Among about `steps` calls of Step().
-  void Share(std::int64_t steps) { lines_in_step_ = (lines_ + steps - 1) / std::max<std::int64_t>(1, steps); }
-  // It changes the object, or GCC would leave out its calls: a function that only asks for memory does nothing to it.
+  void Share(std::int64_t steps) {
+    lines_in_step_ = (lines_ + steps - 1) / std::max<std::int64_t>(1, steps);
+  }
+  // It changes the object, or GCC would leave out its calls: a function that only asks for memory
+  // does nothing to it.
   HWY_NOINLINE void Ask() {
     for (std::int64_t lines = 0; lines < lines_in_step_;) {
       Lines& some = tensors_[at_];
@@ -155,9 +174,12 @@ class ChunkAhead {
   void Add(const Head& head, std::size_t dim) {
     if (head.col == 1) heads_[heads_count_++] = {head, dim};
   }
-  // Rows [first, end), among about `steps` calls of Step(). Where `wanted` is given, it says which panels of `panel` rows.
-  void Start(std::int64_t first, std::int64_t end, std::size_t steps, const bool* wanted = nullptr, std::size_t panel = 1) {
-    rows_in_step_ = (end - first + static_cast<std::int64_t>(steps) - 1) / static_cast<std::int64_t>(steps);
+  // Rows [first, end), among about `steps` calls of Step(). Where `wanted` is given, it says which
+  // panels of `panel` rows.
+  void Start(std::int64_t first, std::int64_t end, std::size_t steps, const bool* wanted = nullptr,
+             std::size_t panel = 1) {
+    rows_in_step_ =
+        (end - first + static_cast<std::int64_t>(steps) - 1) / static_cast<std::int64_t>(steps);
     if (rows_in_step_ > kMostRows) return Forget();
     first_ = row_ = first;
     end_ = end;
@@ -181,7 +203,8 @@ class ChunkAhead {
   HWY_NOINLINE void Ask() {
     for (std::int64_t i = 0; i < rows_in_step_ && row_ < end_; ++i, ++row_) {
       if (wanted_ != nullptr && !wanted_[(row_ - first_) / panel_]) continue;
-      for (std::size_t h = 0; h < heads_count_; ++h) PrefetchRow<false>(heads_[h].head, row_, heads_[h].dim);
+      for (std::size_t h = 0; h < heads_count_; ++h)
+        PrefetchRow<false>(heads_[h].head, row_, heads_[h].dim);
     }
   }
 

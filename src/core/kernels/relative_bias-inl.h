@@ -14,22 +14,24 @@ HWY_BEFORE_NAMESPACE();
 namespace regard::kernels {
 namespace HWY_NAMESPACE {
 
-// The table spread out over all differences of codes, in the kernel's own type: stage.tensor (., heads or 1, 1, differences), its gradient
-// likewise.
+// The table spread out over all differences of codes, in the kernel's own type: stage.tensor (.,
+// heads or 1, 1, differences), its gradient likewise.
 template <typename T>
 struct RelativeLookup {
   const std::int32_t *rows, *lanes;  // codes of the tile's rows and lanes, `step` apart
   std::int64_t step, sign;           // difference = first + sign * (lane's code - row's code)
   std::int64_t first;
 
-  RelativeLookup(const Stage& stage, const ScoreTile<T>& tile) : step(tile.step), sign(tile.rows_are_keys ? -1 : 1), first(stage.shift) {
-    const std::int32_t *queries = stage.query_codes + tile.query, *keys = stage.key_codes + tile.key;
+  RelativeLookup(const Stage& stage, const ScoreTile<T>& tile)
+      : step(tile.step), sign(tile.rows_are_keys ? -1 : 1), first(stage.shift) {
+    const std::int32_t *queries = stage.query_codes + tile.query,
+                       *keys = stage.key_codes + tile.key;
     rows = tile.rows_are_keys ? keys : queries;
     lanes = tile.rows_are_keys ? queries : keys;
   }
   std::int64_t at(std::size_t r, std::size_t c) const {
-    return first +
-           sign * (static_cast<std::int64_t>(lanes[static_cast<std::int64_t>(c) * step]) - rows[static_cast<std::int64_t>(r) * step]);
+    return first + sign * (static_cast<std::int64_t>(lanes[static_cast<std::int64_t>(c) * step]) -
+                           rows[static_cast<std::int64_t>(r) * step]);
   }
 };
 
@@ -38,7 +40,8 @@ HWY_NOINLINE void ApplyRelativeBias(const Stage& stage, const ScoreTile<T>& tile
   const T* table = static_cast<const T*>(stage.tensor.data) + tile.head * stage.tensor.strides[1];
   const RelativeLookup<T> lookup(stage, tile);
   for (std::size_t r = 0; r < tile.rows; ++r) {
-    for (std::size_t c = 0; c < tile.lanes; ++c) tile.data[r * kWidth<T> + c] += table[lookup.at(r, c)];
+    for (std::size_t c = 0; c < tile.lanes; ++c)
+      tile.data[r * kWidth<T> + c] += table[lookup.at(r, c)];
   }
 }
 
@@ -48,7 +51,8 @@ HWY_NOINLINE void AddRelativeBiasGradient(const Stage& stage, const ScoreTile<T>
   T* sums = static_cast<T*>(stage.gradient.data) + gradient.head * stage.gradient.strides[1];
   const RelativeLookup<T> lookup(stage, gradient);
   for (std::size_t r = 0; r < gradient.rows; ++r) {
-    for (std::size_t c = 0; c < gradient.lanes; ++c) sums[lookup.at(r, c)] += gradient.data[r * kWidth<T> + c];
+    for (std::size_t c = 0; c < gradient.lanes; ++c)
+      sums[lookup.at(r, c)] += gradient.data[r * kWidth<T> + c];
   }
 }
 

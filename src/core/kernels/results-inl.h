@@ -22,7 +22,8 @@ template <typename T>
 struct TileEnd {
   T* sums;   // [row][kWidth]: memory for the tile in any case
   bool add;  // to the sums that are there
-  // Where there is more than none, rows of the tile that then go on to their place in a tensor, times `factor`.
+  // Where there is more than none, rows of the tile that then go on to their place in a tensor,
+  // times `factor`.
   std::size_t rows = 0;
   T factor = 1;
   DType dtype = OwnDType<T>();
@@ -46,13 +47,15 @@ HWY_NOINLINE void WriteTile(const TileEnd<typename Ops::T>& end) {
     const std::int64_t place = end.place + static_cast<std::int64_t>(r) * end.stride;
     hn::Vec<typename Ops::D> x[V];
 #pragma GCC unroll 2
-    for (std::size_t v = 0; v < V; ++v) x[v] = Finished(d, hn::Load(d, tile + v * kLanes<T>), end.factor);
+    for (std::size_t v = 0; v < V; ++v)
+      x[v] = Finished(d, hn::Load(d, tile + v * kLanes<T>), end.factor);
     if (end.dtype == Ops::kElement) {
       Ops::template StoreElements<V>(x, static_cast<typename Ops::Element*>(end.tensor) + place);
       continue;
     }
 #pragma GCC unroll 2
-    for (std::size_t v = 0; v < V; ++v) StoreAs(d, x[v], end.dtype, end.tensor, place + static_cast<std::int64_t>(v * kLanes<T>));
+    for (std::size_t v = 0; v < V; ++v)
+      StoreAs(d, x[v], end.dtype, end.tensor, place + static_cast<std::int64_t>(v * kLanes<T>));
   }
 }
 
@@ -77,7 +80,8 @@ HWY_INLINE void EndTile(const Acc<Ops, M, V>& acc, const TileEnd<typename Ops::T
 
 // The same for `n` rows of a tile in memory.
 template <class Ops>
-HWY_NOINLINE void EndRows(const typename Ops::T* HWY_RESTRICT tile, std::size_t n, bool narrow, const TileEnd<typename Ops::T>& end) {
+HWY_NOINLINE void EndRows(const typename Ops::T* HWY_RESTRICT tile, std::size_t n, bool narrow,
+                          const TileEnd<typename Ops::T>& end) {
   using T = typename Ops::T;
   const Tag<T> d;
   for (std::size_t r = 0; r < n; ++r) {
@@ -90,9 +94,11 @@ HWY_NOINLINE void EndRows(const typename Ops::T* HWY_RESTRICT tile, std::size_t 
   if (end.rows != 0) narrow ? WriteTile<Ops, 1>(end) : WriteTile<Ops, 2>(end);
 }
 
-// Columns [column, column + n) of row i of a view's head, at most a panel of them, with zeros behind.
+// Columns [column, column + n) of row i of a view's head, at most a panel of them, with zeros
+// behind.
 template <typename T>
-HWY_INLINE void LoadPanel(const Head& head, std::int64_t i, std::size_t column, std::size_t n, Vec<T>* x) {
+HWY_INLINE void LoadPanel(const Head& head, std::int64_t i, std::size_t column, std::size_t n,
+                          Vec<T>* x) {
   const Tag<T> d;
   const std::int64_t at = head.At(i);
   if (HWY_LIKELY(head.col == 1 && head.dtype == OwnDType<T>() && n == kWidth<T>)) {
@@ -102,32 +108,39 @@ HWY_INLINE void LoadPanel(const Head& head, std::int64_t i, std::size_t column, 
     return;
   }
   HWY_ALIGN T some[kWidth<T>] = {};
-  for (std::size_t k = 0; k < n; ++k) some[k] = ElementAs<T>(head.dtype, head.base, at + static_cast<std::int64_t>(column + k) * head.col);
+  for (std::size_t k = 0; k < n; ++k)
+    some[k] =
+        ElementAs<T>(head.dtype, head.base, at + static_cast<std::int64_t>(column + k) * head.col);
   x[0] = hn::Load(d, some);
   x[1] = hn::Load(d, some + kLanes<T>);
 }
 
-// `n` elements, side by side where `col` is 1, of two vectors, to element `at` of a tensor of Ops' own elements.
+// `n` elements, side by side where `col` is 1, of two vectors, to element `at` of a tensor of Ops'
+// own elements.
 template <class Ops>
-HWY_INLINE void StoreSome(const Vec<typename Ops::T>* x, std::size_t n, void* tensor, std::int64_t at, std::int64_t col) {
+HWY_INLINE void StoreSome(const Vec<typename Ops::T>* x, std::size_t n, void* tensor,
+                          std::int64_t at, std::int64_t col) {
   auto* to = static_cast<typename Ops::Element*>(tensor) + at;
-  if (HWY_LIKELY(n == kWidth<typename Ops::T> && col == 1)) return Ops::template StoreElements<2>(x, to);
+  if (HWY_LIKELY(n == kWidth<typename Ops::T> && col == 1))
+    return Ops::template StoreElements<2>(x, to);
   HWY_ALIGN typename Ops::Element some[kWidth<typename Ops::T>];
   Ops::template StoreElements<2>(x, some);
   for (std::size_t k = 0; k < n; ++k) to[static_cast<std::int64_t>(k) * col] = some[k];
 }
 
-// Writes `cols` elements of a row that lies in panels of kWidth columns, `panel` apart, times `factor`, to row i of a view's head; where
-// kAdd, plus row i of `before`. Of sums of 0, as above.
+// Writes `cols` elements of a row that lies in panels of kWidth columns, `panel` apart, times
+// `factor`, to row i of a view's head; where kAdd, plus row i of `before`. Of sums of 0, as above.
 template <class Ops, bool kAdd = false>
-HWY_NOINLINE void WritePanelRow(const typename Ops::T* HWY_RESTRICT from, std::size_t panel, typename Ops::T factor, const Head& head,
-                                std::int64_t i, std::size_t cols, [[maybe_unused]] const Head* before = nullptr) {
+HWY_NOINLINE void WritePanelRow(const typename Ops::T* HWY_RESTRICT from, std::size_t panel,
+                                typename Ops::T factor, const Head& head, std::int64_t i,
+                                std::size_t cols, [[maybe_unused]] const Head* before = nullptr) {
   using T = typename Ops::T;
   const Tag<T> d;
   const auto times = hn::Set(d, factor);
   void* base = const_cast<void*>(head.base);
   const std::int64_t at = head.At(i);
-  const bool own = head.dtype == Ops::kElement, whole = head.col == 1 && InKernelWidth<T>(head.dtype);
+  const bool own = head.dtype == Ops::kElement,
+             whole = head.col == 1 && InKernelWidth<T>(head.dtype);
   for (std::size_t c = 0; c < cols; c += kWidth<T>, from += panel) {
     const std::size_t n = std::min(kWidth<T>, cols - c);
     const std::int64_t to = at + static_cast<std::int64_t>(c) * head.col;
@@ -144,7 +157,8 @@ HWY_NOINLINE void WritePanelRow(const typename Ops::T* HWY_RESTRICT from, std::s
       HWY_ALIGN T some[kWidth<T>];
       hn::Store(x[0], d, some);
       hn::Store(x[1], d, some + kLanes<T>);
-      for (std::size_t k = 0; k < n; ++k) StoreElement(some[k], head.dtype, base, to + static_cast<std::int64_t>(k) * head.col);
+      for (std::size_t k = 0; k < n; ++k)
+        StoreElement(some[k], head.dtype, base, to + static_cast<std::int64_t>(k) * head.col);
     }
   }
 }

@@ -18,7 +18,8 @@ HWY_BEFORE_NAMESPACE();
 namespace regard::kernels {
 namespace HWY_NAMESPACE {
 
-// float16 -> float. Highway 1.0.3 knows no NaN or infinity where the processor has no instruction for it (SSE4, portable).
+// float16 -> float. Highway 1.0.3 knows no NaN or infinity where the processor has no instruction
+// for it (SSE4, portable).
 HWY_INLINE float WidenFloat16(std::uint16_t x) {
   const std::uint32_t sign = static_cast<std::uint32_t>(x & 0x8000u) << 16, rest = x & 0x7FFFu;
   std::uint32_t bits;
@@ -60,7 +61,8 @@ HWY_INLINE hn::Vec<D> LoadAs(D d, [[maybe_unused]] DType dtype, const void* base
   } else {
     switch (dtype) {
       case DType::kBFloat16:
-        return hn::PromoteTo(d, hn::LoadU(hn::Rebind<hwy::bfloat16_t, D>(), static_cast<const hwy::bfloat16_t*>(base) + at));
+        return hn::PromoteTo(d, hn::LoadU(hn::Rebind<hwy::bfloat16_t, D>(),
+                                          static_cast<const hwy::bfloat16_t*>(base) + at));
       case DType::kFloat16: return LoadFloat16(d, static_cast<const hwy::float16_t*>(base) + at);
       default: return hn::LoadU(d, static_cast<const float*>(base) + at);
     }
@@ -75,12 +77,15 @@ HWY_INLINE void StoreBFloat16(D /*d*/, hn::Vec<D> x, std::uint16_t* to) {
   const auto bits = hn::BitCast(du, x);
   const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(du, 1u));
   const auto rounded = hn::Add(bits, hn::Add(odd, hn::Set(du, 0x7FFFu)));
-  const auto kept = hn::IfThenElse(hn::RebindMask(du, hn::IsNaN(x)), hn::Or(bits, hn::Set(du, 0x400000u)), rounded);
+  const auto kept = hn::IfThenElse(hn::RebindMask(du, hn::IsNaN(x)),
+                                   hn::Or(bits, hn::Set(du, 0x400000u)), rounded);
   const auto upper = hn::BitCast(di, hn::ShiftRight<16>(kept));
-  hn::StoreU(hn::DemoteTo(hn::Rebind<std::uint16_t, D>(), upper), hn::Rebind<std::uint16_t, D>(), to);
+  hn::StoreU(hn::DemoteTo(hn::Rebind<std::uint16_t, D>(), upper), hn::Rebind<std::uint16_t, D>(),
+             to);
 }
 
-// float -> float16, rounded to nearest even. Highway 1.0.3 cuts bits off where the processor has no instruction for it (SSE4, portable).
+// float -> float16, rounded to nearest even. Highway 1.0.3 cuts bits off where the processor has no
+// instruction for it (SSE4, portable).
 HWY_INLINE std::uint16_t RoundToFloat16(float x) {
   std::uint32_t bits;
   std::memcpy(&bits, &x, 4);
@@ -112,7 +117,8 @@ HWY_INLINE void StoreFloat16([[maybe_unused]] D d, hn::Vec<D> x, hwy::float16_t*
 }
 
 template <class D>
-HWY_INLINE void StoreAs(D d, hn::Vec<D> x, [[maybe_unused]] DType dtype, void* base, std::int64_t at) {
+HWY_INLINE void StoreAs(D d, hn::Vec<D> x, [[maybe_unused]] DType dtype, void* base,
+                        std::int64_t at) {
   using T = hn::TFromD<D>;
   if constexpr (std::is_same_v<T, double>) {
     hn::StoreU(x, d, static_cast<double*>(base) + at);
@@ -130,7 +136,8 @@ constexpr DType OwnDType() {
   return std::is_same_v<T, double> ? DType::kFloat64 : DType::kFloat32;
 }
 
-// Whether whole vectors of this dtype convert to T: a float kernel meets float64, and a double kernel the others, only in biases.
+// Whether whole vectors of this dtype convert to T: a float kernel meets float64, and a double
+// kernel the others, only in biases.
 template <typename T>
 constexpr bool InKernelWidth(DType dtype) {
   return (sizeof(T) == 8) == (dtype == DType::kFloat64);
@@ -158,13 +165,16 @@ struct Head {
   DType dtype = DType::kFloat32;
   bool far = false;  // its rows come from memory, and are asked for ahead
   std::int64_t row = 0, col = 0;
-  const std::int32_t* order = nullptr;  // where rows are counted in another order than they lie: which one the i-th is
+  const std::int32_t* order =
+      nullptr;  // where rows are counted in another order than they lie: which one the i-th is
 
   template <class View>
-  static Head of(const View& view, std::int64_t batch, std::int64_t head, std::int64_t first_row, const std::int32_t* order = nullptr,
-                 bool far = false) {
-    const std::int64_t at = batch * view.strides[0] + head * view.strides[1] + first_row * view.strides[2];
-    const char* base = static_cast<const char*>(static_cast<const void*>(view.data)) + at * static_cast<std::int64_t>(size_of(view.dtype));
+  static Head of(const View& view, std::int64_t batch, std::int64_t head, std::int64_t first_row,
+                 const std::int32_t* order = nullptr, bool far = false) {
+    const std::int64_t at =
+        batch * view.strides[0] + head * view.strides[1] + first_row * view.strides[2];
+    const char* base = static_cast<const char*>(static_cast<const void*>(view.data)) +
+                       at * static_cast<std::int64_t>(size_of(view.dtype));
     return {base, view.dtype, far, view.strides[2], view.strides[3], order};
   }
   std::int64_t At(std::int64_t i) const { return (order == nullptr ? i : order[i]) * row; }
@@ -178,7 +188,8 @@ struct Head {
   }
 };
 
-// Memory for rows that are copied out of a tensor: [kWidth or kRows, the larger][stride], and one row of zeros.
+// Memory for rows that are copied out of a tensor: [kWidth or kRows, the larger][stride], and one
+// row of zeros.
 template <typename T>
 struct RowScratch {
   T* copies;
@@ -192,14 +203,17 @@ inline constexpr std::size_t kRowsAhead = 8;
 // Asks for a row that will be read, or written, soon.
 template <bool kWrite>
 HWY_INLINE void PrefetchRow(const Head& head, std::int64_t i, std::size_t cols) {
-  const char* row = static_cast<const char*>(head.base) + head.At(i) * static_cast<std::int64_t>(size_of(head.dtype));
+  const char* row = static_cast<const char*>(head.base) +
+                    head.At(i) * static_cast<std::int64_t>(size_of(head.dtype));
   const std::size_t bytes = cols * size_of(head.dtype);
   for (std::size_t at = 0; at < bytes; at += 64) __builtin_prefetch(row + at, kWrite ? 1 : 0, 3);
 }
 
-// The same for rows of a small group that may be far: the processor sees no pattern in such groups. `n` may be below 0.
+// The same for rows of a small group that may be far: the processor sees no pattern in such groups.
+// `n` may be below 0.
 template <bool kWrite = false>
-HWY_INLINE void PrefetchRows(const Head& head, std::int64_t first, std::int64_t n, std::size_t cols) {
+HWY_INLINE void PrefetchRows(const Head& head, std::int64_t first, std::int64_t n,
+                             std::size_t cols) {
   if (!head.far || head.col != 1) return;
   for (std::int64_t i = first; i < first + n; ++i) PrefetchRow<kWrite>(head, i, cols);
 }
@@ -214,14 +228,15 @@ HWY_NOINLINE void CopyRow(const Head& head, std::int64_t i, std::size_t cols, T*
     for (; c + kLanes<T> <= cols; c += kLanes<T>)
       hn::StoreU(LoadAs(d, head.dtype, head.base, at + static_cast<std::int64_t>(c)), d, to + c);
   }
-  for (; c < cols; ++c) to[c] = ElementAs<T>(head.dtype, head.base, at + static_cast<std::int64_t>(c) * head.col);
+  for (; c < cols; ++c)
+    to[c] = ElementAs<T>(head.dtype, head.base, at + static_cast<std::int64_t>(c) * head.col);
 }
 
-// Rows [first, first + n), times a factor, and zeros for the rest of kRows rows, `stride` apart, which has room for whole vectors. Returns
-// whether all is finite.
+// Rows [first, first + n), times a factor, and zeros for the rest of kRows rows, `stride` apart,
+// which has room for whole vectors. Returns whether all is finite.
 template <typename T>
-HWY_NOINLINE bool CopyScaledRows(const Head& head, std::int64_t first, std::size_t n, std::size_t cols, T factor, T* to,
-                                 std::size_t stride) {
+HWY_NOINLINE bool CopyScaledRows(const Head& head, std::int64_t first, std::size_t n,
+                                 std::size_t cols, T factor, T* to, std::size_t stride) {
   const Tag<T> d;
   const auto times = hn::Set(d, factor);
   const bool whole = head.col == 1 && InKernelWidth<T>(head.dtype);  // vectors can be read
@@ -232,13 +247,16 @@ HWY_NOINLINE bool CopyScaledRows(const Head& head, std::int64_t first, std::size
     if (!whole) CopyRow(head, i, cols, to);
     std::size_t c = 0;
     for (; c + kLanes<T> <= cols; c += kLanes<T>) {
-      const auto read = whole ? LoadAs(d, head.dtype, head.base, at + static_cast<std::int64_t>(c)) : hn::LoadU(d, to + c);
+      const auto read = whole ? LoadAs(d, head.dtype, head.base, at + static_cast<std::int64_t>(c))
+                              : hn::LoadU(d, to + c);
       const auto x = hn::Mul(read, times);
       seen = See<T>(seen, x);
       hn::StoreU(x, d, to + c);
     }
     for (; c < cols; ++c) {
-      to[c] = (whole ? ElementAs<T>(head.dtype, head.base, at + static_cast<std::int64_t>(c)) : to[c]) * factor;
+      to[c] =
+          (whole ? ElementAs<T>(head.dtype, head.base, at + static_cast<std::int64_t>(c)) : to[c]) *
+          factor;
       tails_finite &= to[c] - to[c] == T{0};
     }
   }
@@ -254,21 +272,24 @@ HWY_INLINE bool InVectors(const Head& head, std::size_t cols) {
   return head.dtype == OwnDType<T>() && head.col == 1 && cols % kLanes<T> == 0;
 }
 
-// Row i of a head in whole vectors, with zeros behind its last column: in the tensor itself, or in `copy`, which has room for it.
+// Row i of a head in whole vectors, with zeros behind its last column: in the tensor itself, or in
+// `copy`, which has room for it.
 template <typename T>
-HWY_INLINE const T* RowInVectors(const Head& head, std::int64_t i, std::size_t cols, T* HWY_RESTRICT copy) {
+HWY_INLINE const T* RowInVectors(const Head& head, std::int64_t i, std::size_t cols,
+                                 T* HWY_RESTRICT copy) {
   if (InVectors<T>(head, cols)) return static_cast<const T*>(head.base) + head.At(i);
   CopyRow(head, i, cols, copy);
   for (std::size_t c = cols; c % kLanes<T> != 0; ++c) copy[c] = T{0};
   return copy;
 }
 
-// Rows [first, first + n) of a head in whole vectors, with zeros behind their last column: in the tensor itself, or copied to `to`,
-// `stride` apart.
+// Rows [first, first + n) of a head in whole vectors, with zeros behind their last column: in the
+// tensor itself, or copied to `to`, `stride` apart.
 template <typename T>
-HWY_INLINE Rows<T> RowsInVectors(const Head& head, std::int64_t first, std::size_t n, std::size_t cols, T* HWY_RESTRICT to,
-                                 std::size_t stride) {
-  if (InVectors<T>(head, cols) && head.order == nullptr) return {static_cast<const T*>(head.base) + head.At(first), head.row};
+HWY_INLINE Rows<T> RowsInVectors(const Head& head, std::int64_t first, std::size_t n,
+                                 std::size_t cols, T* HWY_RESTRICT to, std::size_t stride) {
+  if (InVectors<T>(head, cols) && head.order == nullptr)
+    return {static_cast<const T*>(head.base) + head.At(first), head.row};
   for (std::size_t r = 0; r < n; ++r) {
     T* HWY_RESTRICT copy = to + r * stride;
     CopyRow(head, first + static_cast<std::int64_t>(r), cols, copy);
@@ -277,46 +298,56 @@ HWY_INLINE Rows<T> RowsInVectors(const Head& head, std::int64_t first, std::size
   return {to, static_cast<std::int64_t>(stride)};
 }
 
-// to[r * kWidth + lane] = the inner product of row r of `rows` with row `lane` of `lanes`: `cols` columns, and zeros up to whole vectors.
-// Zeros in the lanes behind.
+// to[r * kWidth + lane] = the inner product of row r of `rows` with row `lane` of `lanes`: `cols`
+// columns, and zeros up to whole vectors. Zeros in the lanes behind.
 template <typename T>
-HWY_NOINLINE void RowProducts(Rows<T> rows, std::size_t n, Rows<T> lanes, std::size_t count, std::size_t cols, T* HWY_RESTRICT to) {
+HWY_NOINLINE void RowProducts(Rows<T> rows, std::size_t n, Rows<T> lanes, std::size_t count,
+                              std::size_t cols, T* HWY_RESTRICT to) {
   const Tag<T> d;
   for (std::size_t r = 0; r < n; ++r) {
     const T* HWY_RESTRICT a = rows.row(static_cast<std::int64_t>(r)).data;
-    for (std::size_t lane = 0; lane < kWidth<T>; lane += kLanes<T>) hn::Store(hn::Zero(d), d, to + r * kWidth<T> + lane);
+    for (std::size_t lane = 0; lane < kWidth<T>; lane += kLanes<T>)
+      hn::Store(hn::Zero(d), d, to + r * kWidth<T> + lane);
     for (std::size_t lane = 0; lane < count; ++lane) {
       const T* HWY_RESTRICT b = lanes.row(static_cast<std::int64_t>(lane)).data;
       auto sum = hn::Zero(d), other = hn::Zero(d);
       for (std::size_t c = 0; c < cols; c += 2 * kLanes<T>) {
         sum = hn::MulAdd(hn::LoadU(d, a + c), hn::LoadU(d, b + c), sum);
-        if (c + kLanes<T> < cols) other = hn::MulAdd(hn::LoadU(d, a + c + kLanes<T>), hn::LoadU(d, b + c + kLanes<T>), other);
+        if (c + kLanes<T> < cols)
+          other =
+              hn::MulAdd(hn::LoadU(d, a + c + kLanes<T>), hn::LoadU(d, b + c + kLanes<T>), other);
       }
       to[r * kWidth<T> + lane] = hn::GetLane(hn::SumOfLanes(d, hn::Add(sum, other)));
     }
   }
 }
 
-// Writes `cols` elements to row i of a view's head (the data behind it is mutable where this is called).
+// Writes `cols` elements to row i of a view's head (the data behind it is mutable where this is
+// called).
 template <typename T>
-HWY_NOINLINE void WriteRow(const T* HWY_RESTRICT from, const Head& head, std::int64_t i, std::size_t cols) {
+HWY_NOINLINE void WriteRow(const T* HWY_RESTRICT from, const Head& head, std::int64_t i,
+                           std::size_t cols) {
   const Tag<T> d;
   void* base = const_cast<void*>(head.base);
   const std::int64_t at = head.At(i);
   std::size_t c = 0;
   if (head.col == 1 && InKernelWidth<T>(head.dtype)) {
-    for (; c + kLanes<T> <= cols; c += kLanes<T>) StoreAs(d, hn::LoadU(d, from + c), head.dtype, base, at + static_cast<std::int64_t>(c));
+    for (; c + kLanes<T> <= cols; c += kLanes<T>)
+      StoreAs(d, hn::LoadU(d, from + c), head.dtype, base, at + static_cast<std::int64_t>(c));
   }
-  for (; c < cols; ++c) StoreElement(from[c], head.dtype, base, at + static_cast<std::int64_t>(c) * head.col);
+  for (; c < cols; ++c)
+    StoreElement(from[c], head.dtype, base, at + static_cast<std::int64_t>(c) * head.col);
 }
 
-// Rows as pointers to T: into the tensor itself where it already holds T side by side, else into `copies` ([n][stride]).
+// Rows as pointers to T: into the tensor itself where it already holds T side by side, else into
+// `copies` ([n][stride]).
 template <typename T>
-HWY_INLINE void PointAtRows(const Head& head, std::int64_t first, std::size_t n, std::size_t cols, T* HWY_RESTRICT copies,
-                            std::size_t stride, const T** rows) {
+HWY_INLINE void PointAtRows(const Head& head, std::int64_t first, std::size_t n, std::size_t cols,
+                            T* HWY_RESTRICT copies, std::size_t stride, const T** rows) {
   PrefetchRows(head, first, static_cast<std::int64_t>(n), cols);
   if (head.dtype == OwnDType<T>() && head.col == 1) {
-    for (std::size_t r = 0; r < n; ++r) rows[r] = static_cast<const T*>(head.base) + head.At(first + static_cast<std::int64_t>(r));
+    for (std::size_t r = 0; r < n; ++r)
+      rows[r] = static_cast<const T*>(head.base) + head.At(first + static_cast<std::int64_t>(r));
     return;
   }
   for (std::size_t r = 0; r < n; ++r) {

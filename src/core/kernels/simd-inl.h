@@ -27,14 +27,14 @@ using MaskOf = hn::Mask<Tag<T>>;
 // Lanes of one vector.
 template <typename T>
 inline constexpr std::size_t kLanes = hn::MaxLanes(Tag<T>());
-// A tile is kRows rows by two vectors: 24 accumulators of 32 registers, or 12 of 16, which hides the latency of the multiply-add and keeps
-// loads below multiply-adds.
+// A tile is kRows rows by two vectors: 24 accumulators of 32 registers, or 12 of 16, which hides
+// the latency of the multiply-add and keeps loads below multiply-adds.
 inline constexpr std::size_t kRows = (HWY_TARGET <= HWY_AVX3) ? 12 : 6;
 template <typename T>
 inline constexpr std::size_t kWidth = 2 * kLanes<T>;
 
-// Whether all of many vectors are finite: `seen` starts as zeros, and takes x - x of each, which is 0 or NaN. (A sum would wait for itself
-// at every step.)
+// Whether all of many vectors are finite: `seen` starts as zeros, and takes x - x of each, which is
+// 0 or NaN. (A sum would wait for itself at every step.)
 template <typename T>
 HWY_INLINE Vec<T> See(Vec<T> seen, Vec<T> x) {
   return hn::Or(seen, hn::Sub(x, x));
@@ -44,13 +44,16 @@ HWY_INLINE bool AllFinite(Vec<T> seen) {
   return hn::AllTrue(Tag<T>(), hn::Eq(seen, hn::Zero(Tag<T>())));
 }
 
-// Writes zeros over whole vectors. (For a size that it knows, a compiler may choose an instruction that takes long to start.)
+// Writes zeros over whole vectors. (For a size that it knows, a compiler may choose an instruction
+// that takes long to start.)
 template <typename T>
 HWY_INLINE void Clear(T* HWY_RESTRICT to, std::size_t count) {
-  for (std::size_t i = 0; i < count; i += kLanes<T>) hn::Store(hn::Zero(Tag<T>()), Tag<T>(), to + i);
+  for (std::size_t i = 0; i < count; i += kLanes<T>)
+    hn::Store(hn::Zero(Tag<T>()), Tag<T>(), to + i);
 }
 
-// Calls a tile function templated on its row count for the smallest count that holds `rows`. A row's arithmetic is the same in all.
+// Calls a tile function templated on its row count for the smallest count that holds `rows`. A
+// row's arithmetic is the same in all.
 #define REGARD_FOR_ROWS(rows, call)            \
   do {                                         \
     if ((rows)*3 > kRows * 2) {                \

@@ -38,7 +38,8 @@ HWY_NOINLINE void ApplySoftcap(const Stage& stage, const ScoreTile<T>& tile) {
 
 // d tanh = 1 - tanh^2, from the capped score.
 template <typename T>
-HWY_NOINLINE void DeriveSoftcap(const Stage& stage, const ScoreTile<T>& gradient, const T* HWY_RESTRICT output) {
+HWY_NOINLINE void DeriveSoftcap(const Stage& stage, const ScoreTile<T>& gradient,
+                                const T* HWY_RESTRICT output) {
   const Tag<T> d;
   const auto inverse = hn::Set(d, static_cast<T>(1 / stage.value));
   for (std::size_t r = 0; r < gradient.rows; ++r) {

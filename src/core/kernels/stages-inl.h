@@ -1,4 +1,5 @@
-// What happens to a tile of scores before the softmax, to weights after it, and the derivatives: one entry per kind of modifier.
+// What happens to a tile of scores before the softmax, to weights after it, and the derivatives:
+// one entry per kind of modifier.
 
 #if defined(REGARD_KERNELS_STAGES_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef REGARD_KERNELS_STAGES_INL_H_
@@ -38,12 +39,15 @@ HWY_INLINE void ApplyStage(const Stage& stage, const ScoreTile<T>& tile) {
 
 // What a stage's derivative needs.
 inline bool KeepsInput(const Stage& stage) { return stage.kind == Stage::Kind::kFunction; }
-inline bool KeepsOutput(const Stage& stage) { return stage.kind == Stage::Kind::kSoftcap || stage.kind == Stage::Kind::kTemperature; }
+inline bool KeepsOutput(const Stage& stage) {
+  return stage.kind == Stage::Kind::kSoftcap || stage.kind == Stage::Kind::kTemperature;
+}
 
-// Gradient of the modified scores -> gradient of the scores, in place; `kept` is what ApplyStage met or left. Parameters' gradients are
-// added where they belong.
+// Gradient of the modified scores -> gradient of the scores, in place; `kept` is what ApplyStage
+// met or left. Parameters' gradients are added where they belong.
 template <typename T>
-HWY_INLINE void DeriveStage(const Stage& stage, const ScoreTile<T>& gradient, const T* HWY_RESTRICT kept) {
+HWY_INLINE void DeriveStage(const Stage& stage, const ScoreTile<T>& gradient,
+                            const T* HWY_RESTRICT kept) {
   switch (stage.kind) {
     case Stage::Kind::kTemperature: return DeriveTemperature(stage, gradient, kept);
     case Stage::Kind::kSoftcap: return DeriveSoftcap(stage, gradient, kept);
@@ -67,7 +71,8 @@ HWY_INLINE void ResumeSession([[maybe_unused]] const std::vector<Stage>& stages)
 
 // Multiplies the factors of a tile's weights, laid out as its scores.
 template <typename T>
-HWY_INLINE void ApplyWeightStage(const Stage& stage, const ScoreTile<T>& place, T* HWY_RESTRICT factors) {
+HWY_INLINE void ApplyWeightStage(const Stage& stage, const ScoreTile<T>& place,
+                                 T* HWY_RESTRICT factors) {
   switch (stage.kind) {
     case Stage::Kind::kDropout: return ApplyDropout(stage, place, factors);
     case Stage::Kind::kMultiplier: return TakeTensor<Times>(stage.tensor, place, factors);
@@ -83,10 +88,13 @@ HWY_INLINE void AddWeightStageGradient(const Stage& stage, const ScoreTile<T>& g
   return AddToTensor(stage.gradient, gradient);
 }
 
-// The factors of a tile's weights: the product of all stages but one (or of all, with `but` behind the end).
+// The factors of a tile's weights: the product of all stages but one (or of all, with `but` behind
+// the end).
 template <typename T>
-HWY_NOINLINE void WeightFactors(const std::vector<Stage>& stages, std::size_t but, const ScoreTile<T>& place, T* HWY_RESTRICT factors) {
-  for (std::size_t at = 0; at < kRows * kWidth<T>; at += kLanes<T>) hn::Store(hn::Set(Tag<T>(), T{1}), Tag<T>(), factors + at);
+HWY_NOINLINE void WeightFactors(const std::vector<Stage>& stages, std::size_t but,
+                                const ScoreTile<T>& place, T* HWY_RESTRICT factors) {
+  for (std::size_t at = 0; at < kRows * kWidth<T>; at += kLanes<T>)
+    hn::Store(hn::Set(Tag<T>(), T{1}), Tag<T>(), factors + at);
   for (std::size_t s = 0; s < stages.size(); ++s) {
     if (s != but) ApplyWeightStage(stages[s], place, factors);
   }

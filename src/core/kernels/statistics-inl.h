@@ -1,4 +1,5 @@
-// Statistics of rows: their maxima and the logarithms of their sums, which the forward pass writes and the backward pass reads.
+// Statistics of rows: their maxima and the logarithms of their sums, which the forward pass writes
+// and the backward pass reads.
 
 #if defined(REGARD_KERNELS_STATISTICS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef REGARD_KERNELS_STATISTICS_INL_H_
@@ -27,8 +28,9 @@ struct WrittenStatistics {
 
 // Of `n` rows from row of the sequence `first` on. `sums` and `logs` have room for whole vectors.
 template <typename T>
-HWY_INLINE void WriteStatistics(const WrittenStatistics& to, std::int64_t first, std::size_t n, const T* HWY_RESTRICT maxima,
-                                const T* HWY_RESTRICT sums, T* HWY_RESTRICT logs) {
+HWY_INLINE void WriteStatistics(const WrittenStatistics& to, std::int64_t first, std::size_t n,
+                                const T* HWY_RESTRICT maxima, const T* HWY_RESTRICT sums,
+                                T* HWY_RESTRICT logs) {
   const Tag<T> d;
   for (std::size_t r = 0; r < n; r += kLanes<T>) {
     const auto sum = hn::Load(d, sums + r);
@@ -64,7 +66,8 @@ class BackwardStatistics {
   }
 
   // Asks for those of rows [first, end), which mostly lie side by side.
-  static void AskFor(const Head& maximum, const Head& log_sum, std::int64_t first, std::int64_t end) {
+  static void AskFor(const Head& maximum, const Head& log_sum, std::int64_t first,
+                     std::int64_t end) {
     for (std::int64_t i = first; i < end; i += 64 / sizeof(T)) {
       PrefetchRow<false>(maximum, i, 1);
       PrefetchRow<false>(log_sum, i, 1);
@@ -75,30 +78,35 @@ class BackwardStatistics {
     some_row_is_dead_ = false;
     Clear(maximum_, queries_);
     for (std::size_t i = 0; i < n; ++i) {
-      maximum_[i] = static_cast<const T*>(maximum.base)[maximum.At(first + static_cast<std::int64_t>(i))];
+      maximum_[i] =
+          static_cast<const T*>(maximum.base)[maximum.At(first + static_cast<std::int64_t>(i))];
       some_row_is_dead_ |= maximum_[i] == -std::numeric_limits<T>::infinity();
     }
   }
-  // A row that sees no key has no maximum and no gradient. The maxima, where there are such rows; else null.
+  // A row that sees no key has no maximum and no gradient. The maxima, where there are such rows;
+  // else null.
   const T* dead_rows() const { return some_row_is_dead_ ? maximum_ : nullptr; }
 
   // The rest, of rows [at, at + n) of the chunk; `first` is the chunk's first row of the sequence.
-  void Read(const ReadStatistics& heads, std::int64_t first, std::size_t at, std::size_t n, std::size_t dim_v,
-            const RowScratch<T>& scratch) {
+  void Read(const ReadStatistics& heads, std::int64_t first, std::size_t at, std::size_t n,
+            std::size_t dim_v, const RowScratch<T>& scratch) {
     Clear(inverse_sum_ + at, kWidth<T>);
     Clear(shift_ + at, kWidth<T>);
     first += static_cast<std::int64_t>(at);
     for (std::size_t i = 0; i < n; ++i) {
       const std::int64_t r = first + static_cast<std::int64_t>(i);
       inverse_sum_[at + i] = static_cast<const T*>(heads.log_sum.base)[heads.log_sum.At(r)];
-      if (heads.d_lse.base != nullptr) shift_[at + i] = static_cast<const T*>(heads.d_lse.base)[heads.d_lse.At(r)];
+      if (heads.d_lse.base != nullptr)
+        shift_[at + i] = static_cast<const T*>(heads.d_lse.base)[heads.d_lse.At(r)];
     }
     ExpOfNegated(inverse_sum_ + at, n);  // the forward pass divided by the sum itself
     PrefetchRows(heads.out, first, static_cast<std::int64_t>(n), dim_v);
     Ops::SubtractRowProducts(heads.out, heads.d_out, first, n, dim_v, scratch, shift_ + at);
   }
 
-  QueryLanes<T> lanes(std::size_t first) const { return {maximum_ + first, inverse_sum_ + first, shift_ + first}; }
+  QueryLanes<T> lanes(std::size_t first) const {
+    return {maximum_ + first, inverse_sum_ + first, shift_ + first};
+  }
 
  private:
   std::size_t queries_ = 0;

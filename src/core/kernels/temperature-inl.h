@@ -24,18 +24,22 @@ HWY_NOINLINE void ApplyTemperature(const Stage& stage, const ScoreTile<T>& tile)
 
 // d (s / t) / dt = -(s / t) / t, from the divided score.
 template <typename T>
-HWY_NOINLINE void DeriveTemperature(const Stage& stage, const ScoreTile<T>& gradient, const T* HWY_RESTRICT output) {
+HWY_NOINLINE void DeriveTemperature(const Stage& stage, const ScoreTile<T>& gradient,
+                                    const T* HWY_RESTRICT output) {
   const Tag<T> d;
   const T inverse = T{1} / HeadElement(stage.tensor, gradient);
   double sum = 0;
   for (std::size_t r = 0; r < gradient.rows; ++r) {
     T* HWY_RESTRICT row = gradient.data + r * kWidth<T>;
     if (stage.partials != nullptr) {
-      for (std::size_t c = 0; c < gradient.lanes; ++c) sum += static_cast<double>(row[c]) * static_cast<double>(output[r * kWidth<T> + c]);
+      for (std::size_t c = 0; c < gradient.lanes; ++c)
+        sum += static_cast<double>(row[c]) * static_cast<double>(output[r * kWidth<T> + c]);
     }
-    for (std::size_t c = 0; c < kWidth<T>; c += kLanes<T>) hn::Store(hn::Mul(hn::Load(d, row + c), hn::Set(d, inverse)), d, row + c);
+    for (std::size_t c = 0; c < kWidth<T>; c += kLanes<T>)
+      hn::Store(hn::Mul(hn::Load(d, row + c), hn::Set(d, inverse)), d, row + c);
   }
-  if (stage.partials != nullptr) stage.partials[gradient.slot] -= sum * static_cast<double>(inverse);
+  if (stage.partials != nullptr)
+    stage.partials[gradient.slot] -= sum * static_cast<double>(inverse);
 }
 
 }  // namespace HWY_NAMESPACE

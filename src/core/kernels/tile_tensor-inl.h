@@ -1,5 +1,5 @@
-// A tensor's elements under a tile, from any strided view: taken into the tile (biases, multipliers), or gathered from it (their
-// gradients).
+// A tensor's elements under a tile, from any strided view: taken into the tile (biases,
+// multipliers), or gathered from it (their gradients).
 
 #if defined(REGARD_KERNELS_TILE_TENSOR_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef REGARD_KERNELS_TILE_TENSOR_INL_H_
@@ -31,13 +31,17 @@ struct Times {
   }
 };
 
-// Whether a tile's rows lie side by side in the tensor and its lanes apart: keys and queries of the backward pass, in a tensor as users
-// have them. Element by element would take as long as all products of the tile, so the tile is turned.
-HWY_INLINE bool LiesTurned(const TileStrides& s) { return s.row == 1 && s.lane != 0 && s.lane != 1; }
+// Whether a tile's rows lie side by side in the tensor and its lanes apart: keys and queries of the
+// backward pass, in a tensor as users have them. Element by element would take as long as all
+// products of the tile, so the tile is turned.
+HWY_INLINE bool LiesTurned(const TileStrides& s) {
+  return s.row == 1 && s.lane != 0 && s.lane != 1;
+}
 
 // The tensor's elements under a tile that lies turned, in the tile's orientation.
 template <typename T>
-HWY_NOINLINE void ReadTurned(const TensorView& view, const TileStrides& s, const ScoreTile<T>& tile, T* HWY_RESTRICT to) {
+HWY_NOINLINE void ReadTurned(const TensorView& view, const TileStrides& s, const ScoreTile<T>& tile,
+                             T* HWY_RESTRICT to) {
   const hn::CappedTag<T, kBlock<T>> d;
   HWY_ALIGN T copies[kWidth<T> * kRows], zeros[kRows] = {};
   const T* lanes[kWidth<T>];
@@ -48,9 +52,12 @@ HWY_NOINLINE void ReadTurned(const TensorView& view, const TileStrides& s, const
     lanes[c] = own ? static_cast<const T*>(view.data) + at : copies + c * kRows;
     std::size_t r = 0;
     for (; !own && in_blocks && r + kBlock<T> <= tile.rows; r += kBlock<T>) {
-      hn::StoreU(LoadAs(d, view.dtype, view.data, at + static_cast<std::int64_t>(r)), d, copies + c * kRows + r);
+      hn::StoreU(LoadAs(d, view.dtype, view.data, at + static_cast<std::int64_t>(r)), d,
+                 copies + c * kRows + r);
     }
-    for (; !own && r < tile.rows; ++r) copies[c * kRows + r] = ElementAs<T>(view.dtype, view.data, at + static_cast<std::int64_t>(r));
+    for (; !own && r < tile.rows; ++r)
+      copies[c * kRows + r] =
+          ElementAs<T>(view.dtype, view.data, at + static_cast<std::int64_t>(r));
   }
   PackLanes(lanes, tile.lanes, tile.rows, T{1}, to);
 }
@@ -70,15 +77,20 @@ HWY_NOINLINE void TakeTensor(const TensorView& view, const ScoreTile<T>& tile, T
     if (turned || s.lane == 0) {
       const auto value = hn::Set(d, turned ? T{0} : ElementAs<T>(view.dtype, view.data, at));
       for (; c < kWidth<T>; c += kLanes<T>) {
-        hn::Store(Op()(hn::Load(d, to + c), turned ? hn::Load(d, elements + r * kWidth<T> + c) : value), d, to + c);
+        hn::Store(
+            Op()(hn::Load(d, to + c), turned ? hn::Load(d, elements + r * kWidth<T> + c) : value),
+            d, to + c);
       }
       continue;
     }
     for (; side_by_side && c + kLanes<T> <= tile.lanes; c += kLanes<T>) {
-      hn::Store(Op()(hn::Load(d, to + c), LoadAs(d, view.dtype, view.data, at + static_cast<std::int64_t>(c))), d, to + c);
+      hn::Store(Op()(hn::Load(d, to + c),
+                     LoadAs(d, view.dtype, view.data, at + static_cast<std::int64_t>(c))),
+                d, to + c);
     }
     for (; c < tile.lanes; ++c) {
-      const T element = ElementAs<T>(view.dtype, view.data, at + static_cast<std::int64_t>(c) * s.lane);
+      const T element =
+          ElementAs<T>(view.dtype, view.data, at + static_cast<std::int64_t>(c) * s.lane);
       to[c] = hn::GetLane(Op()(hn::Set(d1, to[c]), hn::Set(d1, element)));
     }
   }
@@ -89,7 +101,8 @@ template <typename T>
 HWY_INLINE void AddRun(const T* HWY_RESTRICT from, std::size_t count, T* HWY_RESTRICT to) {
   const hn::CappedTag<T, kBlock<T>> d;
   std::size_t i = 0;
-  for (; i + kBlock<T> <= count; i += kBlock<T>) hn::StoreU(hn::Add(hn::LoadU(d, to + i), hn::LoadU(d, from + i)), d, to + i);
+  for (; i + kBlock<T> <= count; i += kBlock<T>)
+    hn::StoreU(hn::Add(hn::LoadU(d, to + i), hn::LoadU(d, from + i)), d, to + i);
   for (; i < count; ++i) to[i] += from[i];
 }
 
@@ -99,13 +112,15 @@ HWY_INLINE void SumRows(const ScoreTile<T>& tile, T* HWY_RESTRICT to) {
   const Tag<T> d;
   for (std::size_t c = 0; c < kWidth<T>; c += kLanes<T>) {
     auto sum = hn::Load(d, tile.data + c);
-    for (std::size_t r = 1; r < tile.rows; ++r) sum = hn::Add(sum, hn::Load(d, tile.data + r * kWidth<T> + c));
+    for (std::size_t r = 1; r < tile.rows; ++r)
+      sum = hn::Add(sum, hn::Load(d, tile.data + r * kWidth<T> + c));
     hn::Store(sum, d, to + c);
   }
 }
 
-// Adds a tile to a tensor of the kernel's own type. What a broadcast axis gathers is summed within the tile first: the total then has two
-// short sums behind it instead of one long one, and rounds less.
+// Adds a tile to a tensor of the kernel's own type. What a broadcast axis gathers is summed within
+// the tile first: the total then has two short sums behind it instead of one long one, and rounds
+// less.
 template <typename T>
 HWY_NOINLINE void AddToTensor(const MutableTensorView& view, const ScoreTile<T>& tile) {
   if (!view.given()) return;
@@ -116,7 +131,8 @@ HWY_NOINLINE void AddToTensor(const MutableTensorView& view, const ScoreTile<T>&
     const T* rows[kRows];
     for (std::size_t r = 0; r < kRows; ++r) rows[r] = tile.data + r * kWidth<T>;
     PackRows(rows, kWidth<T>, turned);
-    for (std::size_t c = 0; c < tile.lanes; ++c) AddRun(turned + c * kRows, tile.rows, base + static_cast<std::int64_t>(c) * s.lane);
+    for (std::size_t c = 0; c < tile.lanes; ++c)
+      AddRun(turned + c * kRows, tile.rows, base + static_cast<std::int64_t>(c) * s.lane);
     return;
   }
   HWY_ALIGN T row_sum[kWidth<T>];
@@ -132,7 +148,8 @@ HWY_NOINLINE void AddToTensor(const MutableTensorView& view, const ScoreTile<T>&
     } else if (s.lane == 1) {
       AddRun(from, tile.lanes, to);
     } else {
-      for (std::size_t c = 0; c < tile.lanes; ++c) to[static_cast<std::int64_t>(c) * s.lane] += from[c];
+      for (std::size_t c = 0; c < tile.lanes; ++c)
+        to[static_cast<std::int64_t>(c) * s.lane] += from[c];
     }
   }
 }

@@ -1,5 +1,6 @@
-// dq where a matrix unit multiplies: the unit wants dS as it lies, a step of keys a column, so that the keys are what is turned, and dq^T =
-// K^T dS^T gathers turned. It is turned back once, when all keys of a block have come.
+// dq where a matrix unit multiplies: the unit wants dS as it lies, a step of keys a column, so that
+// the keys are what is turned, and dq^T = K^T dS^T gathers turned. It is turned back once, when all
+// keys of a block have come.
 
 #if defined(REGARD_KERNELS_TURNED_QUERIES_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef REGARD_KERNELS_TURNED_QUERIES_INL_H_
@@ -32,16 +33,18 @@ class TurnedQueries {
     sums_ = carve.Take<T>(kQueries * RoundUp(dim, kStep));
   }
 
-  // What the keys of a sub-block of `groups`, turned, add to the chunk's queries, by the tiles that are there. dS lies as [pair of
-  // keys][query].
-  void Add(const Packed* turned_keys, Packed* d_scores, const BackwardTiles<T>& tiles, std::size_t groups, bool select,
-           QuerySums<Ops>* dq) {
+  // What the keys of a sub-block of `groups`, turned, add to the chunk's queries, by the tiles that
+  // are there. dS lies as [pair of keys][query].
+  void Add(const Packed* turned_keys, Packed* d_scores, const BackwardTiles<T>& tiles,
+           std::size_t groups, bool select, QuerySums<Ops>* dq) {
     for (std::size_t p = 0; p * kWidth<T> < kQueries; ++p, d_scores += kWidth<T>) {
       const TileState* states = tiles.states[p];
-      if (std::all_of(states, states + groups, [](TileState s) { return s == TileState::kAbsent; })) continue;
+      if (std::all_of(states, states + groups, [](TileState s) { return s == TileState::kAbsent; }))
+        continue;
       ClearAbsent(states, groups, d_scores);
-      AddPanel(turned_keys, {d_scores, static_cast<std::int64_t>(kQueries)}, RoundUp(groups * kGroupPairs, kStep) / kStep, p,
-               dq->state(p) == SumState::kSummed, select);
+      AddPanel(turned_keys, {d_scores, static_cast<std::int64_t>(kQueries)},
+               RoundUp(groups * kGroupPairs, kStep) / kStep, p, dq->state(p) == SumState::kSummed,
+               select);
       dq->MarkAdded(p);
     }
   }
@@ -53,9 +56,11 @@ class TurnedQueries {
       if (dq.state(p) != SumState::kSummed) continue;
       for (std::size_t c = 0; c < rows; c += kWidth<T>) {
         const T* pointers[kWidth<T>];
-        for (std::size_t r = 0; r < kWidth<T>; ++r) pointers[r] = c + r < rows ? sums_ + (p * rows + c + r) * kWidth<T> : zeros;
+        for (std::size_t r = 0; r < kWidth<T>; ++r)
+          pointers[r] = c + r < rows ? sums_ + (p * rows + c + r) * kWidth<T> : zeros;
         for (std::size_t run = 0; run * Ops::kRun < kWidth<T>; ++run) {
-          PackLanes(pointers, kWidth<T>, Ops::kRun, T{1}, dq.Row(p * kWidth<T> + Ops::QueryOfRun(run)) + c / kWidth<T> * dq.panel_step());
+          PackLanes(pointers, kWidth<T>, Ops::kRun, T{1},
+                    dq.Row(p * kWidth<T> + Ops::QueryOfRun(run)) + c / kWidth<T> * dq.panel_step());
           for (std::size_t r = 0; r < kWidth<T> && c + r < rows; ++r) pointers[r] += Ops::kRun;
         }
       }
@@ -63,7 +68,8 @@ class TurnedQueries {
   }
 
  private:
-  void AddPanel(const Packed* keys, Columns<Packed> d_scores, std::size_t steps, std::size_t p, bool add, bool select) {
+  void AddPanel(const Packed* keys, Columns<Packed> d_scores, std::size_t steps, std::size_t p,
+                bool add, bool select) {
     const std::size_t rows = RoundUp(dim_, kStep), step = rows * kStep;
     for (std::size_t at = 0; at < rows; at += kStep, keys += kStep * kStep) {
       T* sums = sums_ + (p * rows + at) * kWidth<T>;
@@ -79,7 +85,8 @@ class TurnedQueries {
   }
 
   // Zeros where a query panel has no tile.
-  static void ClearAbsent(const TileState* states, std::size_t groups, Packed* HWY_RESTRICT d_scores) {
+  static void ClearAbsent(const TileState* states, std::size_t groups,
+                          Packed* HWY_RESTRICT d_scores) {
     const std::size_t padded = RoundUp(groups * kGroupPairs, kStep);
     for (std::size_t pair = 0; pair < padded; ++pair) {
       if (pair / kGroupPairs < groups && states[pair / kGroupPairs] != TileState::kAbsent) continue;
@@ -87,23 +94,30 @@ class TurnedQueries {
     }
   }
 
-  // Query by query, where keys may hold NaN or infinity in what a query does not see. Rare, so it is small and not fast.
-  static HWY_NOINLINE void AddSelecting(const Packed* keys, std::size_t row_step, Columns<Packed> columns, std::size_t steps, bool add,
+  // Query by query, where keys may hold NaN or infinity in what a query does not see. Rare, so it
+  // is small and not fast.
+  static HWY_NOINLINE void AddSelecting(const Packed* keys, std::size_t row_step,
+                                        Columns<Packed> columns, std::size_t steps, bool add,
                                         T* HWY_RESTRICT sums) {
     HWY_ALIGN Packed selected[kStep * kStep], column[kStep];
     HWY_ALIGN T tile[kStep * kWidth<T>], result[kStep * kStep];
     for (std::size_t query = 0; query < kStep; ++query) {
       for (std::size_t r = 0; r < kStep; ++r) {
-        for (std::size_t i = 0; i < kStep; ++i) tile[r * kWidth<T> + i] = add ? sums[r * kWidth<T> + i] : T{0};
+        for (std::size_t i = 0; i < kStep; ++i)
+          tile[r * kWidth<T> + i] = add ? sums[r * kWidth<T> + i] : T{0};
       }
       for (std::size_t s = 0; s < steps; ++s) {
-        for (std::size_t i = 0; i < kStep; ++i) column[i] = Ops::NotZero(columns.from(s * kStep + i).data[query]);
-        for (std::size_t at = 0; at < kStep * kStep; ++at) selected[at] = keys[s * row_step + at] & column[at % kStep];
+        for (std::size_t i = 0; i < kStep; ++i)
+          column[i] = Ops::NotZero(columns.from(s * kStep + i).data[query]);
+        for (std::size_t at = 0; at < kStep * kStep; ++at)
+          selected[at] = keys[s * row_step + at] & column[at % kStep];
         Ops::MultiplySquare(selected, 0, columns.from(s * kStep), 1, true, tile);
       }
-      for (std::size_t r = 0; r < kStep; ++r) result[r * kStep + query] = tile[r * kWidth<T> + query];
+      for (std::size_t r = 0; r < kStep; ++r)
+        result[r * kStep + query] = tile[r * kWidth<T> + query];
     }
-    for (std::size_t at = 0; at < kStep * kStep; ++at) sums[at / kStep * kWidth<T> + at % kStep] = result[at];
+    for (std::size_t at = 0; at < kStep * kStep; ++at)
+      sums[at / kStep * kWidth<T> + at % kStep] = result[at];
   }
 
   std::size_t dim_ = 0;

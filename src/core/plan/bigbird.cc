@@ -19,16 +19,20 @@ class BigBirdMask final : public MaskNode {
                                              {"global", pattern_.global, 0},
                                              {"random", pattern_.random, 0}}) {
       if (value < least || value > kMaxSize) {
-        return Status::invalid(std::string("bigbird: ") + name + " is " + std::to_string(value) + "; expected " + std::to_string(least) +
-                               " to " + std::to_string(kMaxSize));
+        return Status::invalid(std::string("bigbird: ") + name + " is " + std::to_string(value) +
+                               "; expected " + std::to_string(least) + " to " +
+                               std::to_string(kMaxSize));
       }
     }
     return {};
   }
 
   std::shared_ptr<const MaskNode> bind(const PlanShape& shape) const override {
-    const auto blocks = [this](std::int64_t length) { return (length + pattern_.block - 1) / pattern_.block; };
-    BlockBits bits({1, pattern_.random > 0 ? shape.heads : 1, blocks(shape.len_q), blocks(shape.len_k)});
+    const auto blocks = [this](std::int64_t length) {
+      return (length + pattern_.block - 1) / pattern_.block;
+    };
+    BlockBits bits(
+        {1, pattern_.random > 0 ? shape.heads : 1, blocks(shape.len_q), blocks(shape.len_k)});
     for (std::int64_t head = 0; head < bits.shape()[1]; ++head) {
       for (std::int64_t row = 0; row < bits.shape()[2]; ++row) fill_row(head, row, bits);
     }
@@ -45,7 +49,8 @@ class BigBirdMask final : public MaskNode {
     std::int64_t value, least;
   };
 
-  // Half of the global blocks, rounded up, stand at the front, the others at the back: neither is in [front, back).
+  // Half of the global blocks, rounded up, stand at the front, the others at the back: neither is
+  // in [front, back).
   struct Middle {
     std::int64_t front, back;
   };
@@ -65,13 +70,16 @@ class BigBirdMask final : public MaskNode {
     set(seen.back, columns);
     // Bottom-right aligned, as causal is.
     const std::int64_t centre = row + columns - rows, first = centre - pattern_.window / 2;
-    const std::int64_t begin = std::clamp(first, seen.front, seen.back), end = std::clamp(first + pattern_.window, begin, seen.back);
+    const std::int64_t begin = std::clamp(first, seen.front, seen.back),
+                       end = std::clamp(first + pattern_.window, begin, seen.back);
     set(begin, end);
-    // `random` of the blocks that are left, each choice as likely as any (Floyd's way: Bentley and Floyd 1987).
+    // `random` of the blocks that are left, each choice as likely as any (Floyd's way: Bentley and
+    // Floyd 1987).
     const std::int64_t left = (begin - seen.front) + (seen.back - end);
     thread_local std::vector<std::int64_t> chosen;
     chosen.clear();
-    std::uint64_t state = mix(pattern_.seed ^ mix(static_cast<std::uint64_t>(head) << 32 | static_cast<std::uint64_t>(row)));
+    std::uint64_t state = mix(pattern_.seed ^ mix(static_cast<std::uint64_t>(head) << 32 |
+                                                  static_cast<std::uint64_t>(row)));
     for (std::int64_t n = std::max<std::int64_t>(0, left - pattern_.random); n < left; ++n) {
       state = mix(state);
       const auto drawn = static_cast<std::int64_t>(state % static_cast<std::uint64_t>(n + 1));

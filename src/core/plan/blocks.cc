@@ -10,16 +10,22 @@ namespace regard {
 namespace plan {
 namespace {
 
-std::int64_t blocks_of(std::int64_t length, std::int64_t block) { return (length + block - 1) / block; }
+std::int64_t blocks_of(std::int64_t length, std::int64_t block) {
+  return (length + block - 1) / block;
+}
 
-bool bit(const std::uint64_t* line, std::int64_t column) { return (line[column / 64] >> (column % 64) & 1) != 0; }
+bool bit(const std::uint64_t* line, std::int64_t column) {
+  return (line[column / 64] >> (column % 64) & 1) != 0;
+}
 
 enum Kind { kAbsent, kPartial, kFull };
 
-// Lines of blocks read together: a column is absent, partial or full where none, some or all of them have it.
+// Lines of blocks read together: a column is absent, partial or full where none, some or all of
+// them have it.
 class Columns {
  public:
-  Columns(const std::vector<const std::uint64_t*>& lines, std::int64_t count) : lines_(lines), count_(count) {}
+  Columns(const std::vector<const std::uint64_t*>& lines, std::int64_t count)
+      : lines_(lines), count_(count) {}
 
   // The end of the run of columns of one kind that starts at `column`.
   std::int64_t end_of_run(std::int64_t column, Kind* kind) const {
@@ -31,7 +37,8 @@ class Columns {
         all &= line[column / 64];
       }
       const auto shift = static_cast<int>(column % 64);
-      if (first) *kind = (all >> shift & 1) != 0 ? kFull : (some >> shift & 1) != 0 ? kPartial : kAbsent;
+      if (first)
+        *kind = (all >> shift & 1) != 0 ? kFull : (some >> shift & 1) != 0 ? kPartial : kAbsent;
       first = false;
       const std::uint64_t same = *kind == kFull ? all : *kind == kPartial ? some & ~all : ~some;
       const int run = std::min(std::countr_one(same >> shift), 64 - shift);
@@ -51,24 +58,29 @@ class Columns {
 Status Blocks::check(const PlanShape& shape) const {
   if (!fault_.ok()) return fault_;
   if (block_q_ < 1 || block_k_ < 1) {
-    return Status::invalid("blocks: blocks of " + std::to_string(block_q_) + " queries by " + std::to_string(block_k_) +
-                           " keys; expected at least 1 of each");
+    return Status::invalid("blocks: blocks of " + std::to_string(block_q_) + " queries by " +
+                           std::to_string(block_k_) + " keys; expected at least 1 of each");
   }
-  const Shape full{shape.batch, shape.heads, blocks_of(shape.len_q, block_q_), blocks_of(shape.len_k, block_k_)};
+  const Shape full{shape.batch, shape.heads, blocks_of(shape.len_q, block_q_),
+                   blocks_of(shape.len_k, block_k_)};
   const Shape& own = bits_.shape();
   if (broadcasts({own[0], own[1], 1, 1}, full) && own[2] == full[2] && own[3] == full[3]) return {};
-  return Status::invalid("blocks: layout of shape " + text(own) + "; expected " + text(full) +
-                         " (batch, heads, blocks of queries, blocks of keys), the first two may be 1");
+  return Status::invalid(
+      "blocks: layout of shape " + text(own) + "; expected " + text(full) +
+      " (batch, heads, blocks of queries, blocks of keys), the first two may be 1");
 }
 
-void Blocks::intervals(const Place& place, std::int64_t i0, std::int64_t i1, std::vector<Interval>& out) const {
+void Blocks::intervals(const Place& place, std::int64_t i0, std::int64_t i1,
+                       std::vector<Interval>& out) const {
   const Sequence& sequence = *place.sequence;
   thread_local std::vector<const std::uint64_t*> lines;
   lines.clear();
-  for (std::int64_t row = (sequence.q_begin + i0) / block_q_; row <= (sequence.q_begin + i1 - 1) / block_q_; ++row) {
+  for (std::int64_t row = (sequence.q_begin + i0) / block_q_;
+       row <= (sequence.q_begin + i1 - 1) / block_q_; ++row) {
     lines.push_back(line(place, row));
   }
-  const std::int64_t first = sequence.k_begin / block_k_, last = blocks_of(sequence.k_begin + sequence.len_k, block_k_);
+  const std::int64_t first = sequence.k_begin / block_k_,
+                     last = blocks_of(sequence.k_begin + sequence.len_k, block_k_);
   const Columns columns(lines, last);
   for (std::int64_t column = first, end; column < last; column = end) {
     Kind kind = kAbsent;
@@ -83,7 +95,9 @@ std::uint64_t Blocks::bits(const Place& place, std::int64_t i, std::int64_t j0) 
   const Sequence& sequence = *place.sequence;
   const std::uint64_t* columns = line(place, (sequence.q_begin + i) / block_q_);
   const std::int64_t key = sequence.k_begin + j0,
-                     end = std::min(key + 64, blocks_of(sequence.k_begin + sequence.len_k, block_k_) * block_k_);
+                     end =
+                         std::min(key + 64, blocks_of(sequence.k_begin + sequence.len_k, block_k_) *
+                                                block_k_);
   std::uint64_t word = 0;
   for (std::int64_t column = key / block_k_; column * block_k_ < end; ++column) {
     if (bit(columns, column)) word |= range_bits(column * block_k_, (column + 1) * block_k_, key);
@@ -91,9 +105,11 @@ std::uint64_t Blocks::bits(const Place& place, std::int64_t i, std::int64_t j0) 
   return word;
 }
 
-void Blocks::words(const Place& place, std::int64_t i, int rows, std::int64_t j0, std::uint64_t* words) const {
+void Blocks::words(const Place& place, std::int64_t i, int rows, std::int64_t j0,
+                   std::uint64_t* words) const {
   const std::int64_t first = place.sequence->q_begin + i;
-  for (int r = 0; r < rows; ++r) words[r] = r == 0 || (first + r) % block_q_ == 0 ? bits(place, i + r, j0) : words[r - 1];
+  for (int r = 0; r < rows; ++r)
+    words[r] = r == 0 || (first + r) % block_q_ == 0 ? bits(place, i + r, j0) : words[r - 1];
 }
 
 }  // namespace plan
@@ -101,16 +117,20 @@ void Blocks::words(const Place& place, std::int64_t i, int rows, std::int64_t j0
 Mask blocks(TensorView layout, std::int64_t block_q, std::int64_t block_k) {
   Status fault = check_view("blocks: layout", layout);
   if (fault.ok() && layout.dtype != DType::kBool) {
-    fault = Status::invalid(std::string("blocks: the layout has dtype ") + name_of(layout.dtype) + "; expected bool, true where attended");
+    fault = Status::invalid(std::string("blocks: the layout has dtype ") + name_of(layout.dtype) +
+                            "; expected bool, true where attended");
   }
-  if (!fault.ok()) return Mask(std::make_shared<plan::Blocks>(plan::BlockBits(), block_q, block_k, std::move(fault)));
+  if (!fault.ok())
+    return Mask(
+        std::make_shared<plan::Blocks>(plan::BlockBits(), block_q, block_k, std::move(fault)));
   plan::BlockBits bits(layout.shape);
   const auto* bytes = static_cast<const unsigned char*>(layout.data);
   const auto& [batch, heads, rows, columns] = layout.shape;
   for (std::int64_t b = 0; b < batch; ++b) {
     for (std::int64_t h = 0; h < heads; ++h) {
       for (std::int64_t row = 0; row < rows; ++row) {
-        const unsigned char* line = bytes + b * layout.strides[0] + h * layout.strides[1] + row * layout.strides[2];
+        const unsigned char* line =
+            bytes + b * layout.strides[0] + h * layout.strides[1] + row * layout.strides[2];
         for (std::int64_t column = 0; column < columns; ++column) {
           if (line[column * layout.strides[3]] != 0) bits.set(b, h, row, column);
         }

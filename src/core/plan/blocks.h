@@ -8,18 +8,21 @@
 
 namespace regard::plan {
 
-// A bit for each block of keys, (batch, heads, rows of blocks, columns of blocks); batch and heads may be 1 for all.
+// A bit for each block of keys, (batch, heads, rows of blocks, columns of blocks); batch and heads
+// may be 1 for all.
 class BlockBits {
  public:
   BlockBits() = default;
   explicit BlockBits(const Shape& shape)
       : shape_(shape),
-        line_words_((shape[3] + 63) / 64 + 1),  // one more, so that whole words may be read from any column
+        line_words_((shape[3] + 63) / 64 +
+                    1),  // one more, so that whole words may be read from any column
         words_(static_cast<std::size_t>(shape[0] * shape[1] * shape[2] * line_words_)) {}
 
   const Shape& shape() const { return shape_; }
   void set(std::int64_t b, std::int64_t h, std::int64_t row, std::int64_t column) {
-    words_[index(b, h, row) + static_cast<std::size_t>(column / 64)] |= std::uint64_t{1} << (column % 64);
+    words_[index(b, h, row) + static_cast<std::size_t>(column / 64)] |= std::uint64_t{1}
+                                                                        << (column % 64);
   }
   // The words of one row of blocks; b and h may be those of an axis that is 1 here.
   const std::uint64_t* line(std::int64_t b, std::int64_t h, std::int64_t row) const {
@@ -43,9 +46,11 @@ class Blocks final : public MaskNode {
       : bits_(std::move(bits)), block_q_(block_q), block_k_(block_k), fault_(std::move(fault)) {}
 
   Status check(const PlanShape& shape) const override;
-  void intervals(const Place& place, std::int64_t i0, std::int64_t i1, std::vector<Interval>& out) const override;
+  void intervals(const Place& place, std::int64_t i0, std::int64_t i1,
+                 std::vector<Interval>& out) const override;
   std::uint64_t bits(const Place& place, std::int64_t i, std::int64_t j0) const override;
-  void words(const Place& place, std::int64_t i, int rows, std::int64_t j0, std::uint64_t* words) const override;
+  void words(const Place& place, std::int64_t i, int rows, std::int64_t j0,
+             std::uint64_t* words) const override;
   bool varies_by_head() const override { return bits_.shape()[1] > 1; }
   bool varies_by_batch() const override { return bits_.shape()[0] > 1; }
   bool varies_by_position() const override { return true; }

@@ -10,7 +10,8 @@ namespace regard::plan {
 // How much of a stretch of keys is seen: the order makes & the smaller and | the larger of two.
 enum Seen { kAbsent = 0, kPartial = 1, kFull = 2 };
 
-// Interval lists for intermediate results, kept by the thread: planning allocates nothing once they have their capacity.
+// Interval lists for intermediate results, kept by the thread: planning allocates nothing once they
+// have their capacity.
 class Scratch {
  public:
   Scratch() : list_(take()) { list_.clear(); }
@@ -36,9 +37,11 @@ class Scratch {
 // Reads an interval list from left to right, gaps included.
 class Cursor {
  public:
-  Cursor(const std::vector<Interval>& list, std::int64_t len_k) : next_(list.data()), last_(list.data() + list.size()), len_k_(len_k) {}
+  Cursor(const std::vector<Interval>& list, std::int64_t len_k)
+      : next_(list.data()), last_(list.data() + list.size()), len_k_(len_k) {}
 
-  // What is seen at `key`, which never falls from one call to the next, and the key where that ends.
+  // What is seen at `key`, which never falls from one call to the next, and the key where that
+  // ends.
   Seen at(std::int64_t key, std::int64_t* end) {
     while (next_ != last_ && next_->end <= key) ++next_;
     if (next_ == last_ || key < next_->begin) {
@@ -56,8 +59,8 @@ class Cursor {
 
 // The intervals of keys [0, len_k) where choose(what a sees, what b sees) is not kAbsent.
 template <typename Choose>
-void combine(const std::vector<Interval>& a, const std::vector<Interval>& b, std::int64_t len_k, Choose choose,
-             std::vector<Interval>& out) {
+void combine(const std::vector<Interval>& a, const std::vector<Interval>& b, std::int64_t len_k,
+             Choose choose, std::vector<Interval>& out) {
   Cursor left(a, len_k), right(b, len_k);
   for (std::int64_t key = 0, end; key < len_k; key = end) {
     std::int64_t left_end, right_end;

@@ -8,7 +8,8 @@ namespace regard {
 namespace plan {
 namespace {
 
-// An expression is walked recursively, and a mask that occurs twice is asked twice: beyond this size it is refused.
+// An expression is walked recursively, and a mask that occurs twice is asked twice: beyond this
+// size it is refused.
 constexpr int kMaxSize = 1024;
 
 // The node made anew over what its operands become when bound, or null when neither changes.
@@ -16,11 +17,13 @@ template <typename Node>
 NodePointer bind_operands(const Node& node, const PlanShape& shape) {
   NodePointer a = node.a()->bind(shape), b = node.b()->bind(shape);
   if (a == nullptr && b == nullptr) return nullptr;
-  return std::make_shared<Node>(a == nullptr ? node.a() : std::move(a), b == nullptr ? node.b() : std::move(b));
+  return std::make_shared<Node>(a == nullptr ? node.a() : std::move(a),
+                                b == nullptr ? node.b() : std::move(b));
 }
 
 template <typename Node>
-NodePointer over_operands(const Node& node, const NodePointer& self, const MaskNode::Replace& replace) {
+NodePointer over_operands(const Node& node, const NodePointer& self,
+                          const MaskNode::Replace& replace) {
   NodePointer a = replace_masks(node.a(), replace), b = replace_masks(node.b(), replace);
   return a == node.a() && b == node.b() ? self : std::make_shared<Node>(std::move(a), std::move(b));
 }
@@ -28,10 +31,13 @@ NodePointer over_operands(const Node& node, const NodePointer& self, const MaskN
 class Or final : public Binary {
  public:
   using Binary::Binary;
-  NodePointer over(const NodePointer& self, const Replace& replace) const override { return over_operands(*this, self, replace); }
+  NodePointer over(const NodePointer& self, const Replace& replace) const override {
+    return over_operands(*this, self, replace);
+  }
   NodePointer bind(const PlanShape& shape) const override { return bind_operands(*this, shape); }
 
-  void intervals(const Place& place, std::int64_t i0, std::int64_t i1, std::vector<Interval>& out) const override {
+  void intervals(const Place& place, std::int64_t i0, std::int64_t i1,
+                 std::vector<Interval>& out) const override {
     Scratch in_a, in_b;
     a()->intervals(place, i0, i1, *in_a);
     b()->intervals(place, i0, i1, *in_b);
@@ -43,7 +49,8 @@ class Or final : public Binary {
     return a()->bits(place, i, j0) | b()->bits(place, i, j0);
   }
 
-  void words(const Place& place, std::int64_t i, int rows, std::int64_t j0, std::uint64_t* words) const override {
+  void words(const Place& place, std::int64_t i, int rows, std::int64_t j0,
+             std::uint64_t* words) const override {
     std::uint64_t others[kMostRows];
     a()->words(place, i, rows, j0, words);
     b()->words(place, i, rows, j0, others);
@@ -66,7 +73,8 @@ class Not final : public MaskNode {
     return a == nullptr ? nullptr : std::make_shared<Not>(std::move(a));
   }
 
-  void intervals(const Place& place, std::int64_t i0, std::int64_t i1, std::vector<Interval>& out) const override {
+  void intervals(const Place& place, std::int64_t i0, std::int64_t i1,
+                 std::vector<Interval>& out) const override {
     Scratch seen;
     a_->intervals(place, i0, i1, *seen);
     std::int64_t key = 0;
@@ -78,9 +86,12 @@ class Not final : public MaskNode {
     append(out, key, place.sequence->len_k, true);
   }
 
-  std::uint64_t bits(const Place& place, std::int64_t i, std::int64_t j0) const override { return ~a_->bits(place, i, j0); }
+  std::uint64_t bits(const Place& place, std::int64_t i, std::int64_t j0) const override {
+    return ~a_->bits(place, i, j0);
+  }
 
-  void words(const Place& place, std::int64_t i, int rows, std::int64_t j0, std::uint64_t* words) const override {
+  void words(const Place& place, std::int64_t i, int rows, std::int64_t j0,
+             std::uint64_t* words) const override {
     a_->words(place, i, rows, j0, words);
     for (int r = 0; r < rows; ++r) words[r] = ~words[r];
   }
@@ -99,7 +110,9 @@ class Not final : public MaskNode {
 class Nothing final : public MaskNode {
  public:
   explicit Nothing(std::string complaint = {}) : complaint_(std::move(complaint)) {}
-  Status check(const PlanShape&) const override { return complaint_.empty() ? Status() : Status::invalid(complaint_); }
+  Status check(const PlanShape&) const override {
+    return complaint_.empty() ? Status() : Status::invalid(complaint_);
+  }
   void intervals(const Place&, std::int64_t, std::int64_t, std::vector<Interval>&) const override {}
   std::uint64_t bits(const Place&, std::int64_t, std::int64_t) const override { return 0; }
 
@@ -111,7 +124,8 @@ template <typename Node, typename... Operand>
 Mask compose(const Operand&... operands) {
   // The operands of an expression that is too large are let go, so that no later one grows on them.
   if ((operands.node()->size() + ...) >= kMaxSize) {
-    return Mask(std::make_shared<Nothing>("mask: an expression of more than " + std::to_string(kMaxSize) + " masks and operators"));
+    return Mask(std::make_shared<Nothing>("mask: an expression of more than " +
+                                          std::to_string(kMaxSize) + " masks and operators"));
   }
   return Mask(std::make_shared<Node>(operands.node()...));
 }
@@ -129,9 +143,12 @@ NodePointer replace_masks(const NodePointer& node, const MaskNode::Replace& repl
 }
 
 NodePointer And::bind(const PlanShape& shape) const { return bind_operands(*this, shape); }
-NodePointer And::over(const NodePointer& self, const Replace& replace) const { return over_operands(*this, self, replace); }
+NodePointer And::over(const NodePointer& self, const Replace& replace) const {
+  return over_operands(*this, self, replace);
+}
 
-void And::intervals(const Place& place, std::int64_t i0, std::int64_t i1, std::vector<Interval>& out) const {
+void And::intervals(const Place& place, std::int64_t i0, std::int64_t i1,
+                    std::vector<Interval>& out) const {
   Scratch in_a, in_b;
   a()->intervals(place, i0, i1, *in_a);
   if ((*in_a).empty()) return;
@@ -140,7 +157,8 @@ void And::intervals(const Place& place, std::int64_t i0, std::int64_t i1, std::v
       *in_a, *in_b, place.sequence->len_k, [](Seen x, Seen y) { return std::min(x, y); }, out);
 }
 
-void And::words(const Place& place, std::int64_t i, int rows, std::int64_t j0, std::uint64_t* words) const {
+void And::words(const Place& place, std::int64_t i, int rows, std::int64_t j0,
+                std::uint64_t* words) const {
   std::uint64_t others[kMostRows];
   a()->words(place, i, rows, j0, words);
   b()->words(place, i, rows, j0, others);

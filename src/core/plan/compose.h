@@ -14,7 +14,8 @@ NodePointer replace_masks(const NodePointer& node, const MaskNode::Replace& repl
 
 class Binary : public MaskNode {
  public:
-  Binary(NodePointer a, NodePointer b) : a_(std::move(a)), b_(std::move(b)), size_(1 + a_->size() + b_->size()) {}
+  Binary(NodePointer a, NodePointer b)
+      : a_(std::move(a)), b_(std::move(b)), size_(1 + a_->size() + b_->size()) {}
 
   const NodePointer& a() const { return a_; }
   const NodePointer& b() const { return b_; }
@@ -22,7 +23,9 @@ class Binary : public MaskNode {
   Status check(const PlanShape& shape) const override;
   bool varies_by_head() const override { return a_->varies_by_head() || b_->varies_by_head(); }
   bool varies_by_batch() const override { return a_->varies_by_batch() || b_->varies_by_batch(); }
-  bool varies_by_position() const override { return a_->varies_by_position() || b_->varies_by_position(); }
+  bool varies_by_position() const override {
+    return a_->varies_by_position() || b_->varies_by_position();
+  }
   int size() const override { return size_; }
 
  private:
@@ -35,11 +38,13 @@ class And final : public Binary {
   using Binary::Binary;
   NodePointer bind(const PlanShape& shape) const override;
   NodePointer over(const NodePointer& self, const Replace& replace) const override;
-  void intervals(const Place& place, std::int64_t i0, std::int64_t i1, std::vector<Interval>& out) const override;
+  void intervals(const Place& place, std::int64_t i0, std::int64_t i1,
+                 std::vector<Interval>& out) const override;
   std::uint64_t bits(const Place& place, std::int64_t i, std::int64_t j0) const override {
     return a()->bits(place, i, j0) & b()->bits(place, i, j0);
   }
-  void words(const Place& place, std::int64_t i, int rows, std::int64_t j0, std::uint64_t* words) const override;
+  void words(const Place& place, std::int64_t i, int rows, std::int64_t j0,
+             std::uint64_t* words) const override;
 };
 
 }  // namespace regard::plan

@@ -11,16 +11,19 @@ namespace plan {
 
 Status Dilated::check(const PlanShape& shape) const {
   if (left_ < -1 || right_ < -1) {
-    return Status::invalid("dilated: left " + std::to_string(left_) + ", right " + std::to_string(right_) +
+    return Status::invalid("dilated: left " + std::to_string(left_) + ", right " +
+                           std::to_string(right_) +
                            "; expected counts of keys, or -1 for no bound");
   }
   if (dilations_.size() != 1 && static_cast<std::int64_t>(dilations_.size()) != shape.heads) {
-    return Status::invalid("dilated: " + std::to_string(dilations_.size()) + " dilations; expected one, or one for each of " +
+    return Status::invalid("dilated: " + std::to_string(dilations_.size()) +
+                           " dilations; expected one, or one for each of " +
                            std::to_string(shape.heads) + " query heads");
   }
   for (const std::int64_t dilation : dilations_) {
     if (dilation < 1 || dilation > kMaxSize) {
-      return Status::invalid("dilated: a dilation of " + std::to_string(dilation) + "; expected 1 to " + std::to_string(kMaxSize));
+      return Status::invalid("dilated: a dilation of " + std::to_string(dilation) +
+                             "; expected 1 to " + std::to_string(kMaxSize));
     }
   }
   return {};
@@ -29,14 +32,17 @@ Status Dilated::check(const PlanShape& shape) const {
 Dilated::Comb Dilated::comb(const Place& place) const {
   const std::int64_t offset = offset_.value_or(place.sequence->offset);
   const std::int64_t step = dilation(place.head);
-  return {left_ < 0 ? -kFar : near_sum(offset, -left_, step), right_ < 0 ? kFar : near_sum(offset, right_, step) + 1, modulo(offset, step),
-          step};
+  return {left_ < 0 ? -kFar : near_sum(offset, -left_, step),
+          right_ < 0 ? kFar : near_sum(offset, right_, step) + 1, modulo(offset, step), step};
 }
 
-void Dilated::intervals(const Place& place, std::int64_t i0, std::int64_t i1, std::vector<Interval>& out) const {
+void Dilated::intervals(const Place& place, std::int64_t i0, std::int64_t i1,
+                        std::vector<Interval>& out) const {
   const Comb row = comb(place);
-  const std::int64_t last = i1 - 1, begin = std::max<std::int64_t>(i0 + row.low, 0), end = std::min(last + row.high, place.sequence->len_k);
-  const std::int64_t all_begin = std::max(last + row.low, begin), all_end = std::min(i0 + row.high, end);
+  const std::int64_t last = i1 - 1, begin = std::max<std::int64_t>(i0 + row.low, 0),
+                     end = std::min(last + row.high, place.sequence->len_k);
+  const std::int64_t all_begin = std::max(last + row.low, begin),
+                     all_end = std::min(i0 + row.high, end);
   if (row.step > 1 || all_begin >= all_end) {
     append(out, begin, end, false);
     return;
@@ -48,7 +54,8 @@ void Dilated::intervals(const Place& place, std::int64_t i0, std::int64_t i1, st
 
 std::uint64_t Dilated::bits(const Place& place, std::int64_t i, std::int64_t j0) const {
   const Comb row = comb(place);
-  const std::int64_t first = modulo(row.residue + i - j0, row.step);  // of the keys from j0 on that lie on the comb
+  const std::int64_t first =
+      modulo(row.residue + i - j0, row.step);  // of the keys from j0 on that lie on the comb
   if (first >= 64) return 0;
   std::uint64_t teeth = 1;
   for (std::int64_t step = row.step; step < 64; step *= 2) teeth |= teeth << step;
@@ -57,11 +64,13 @@ std::uint64_t Dilated::bits(const Place& place, std::int64_t i, std::int64_t j0)
 
 }  // namespace plan
 
-Mask dilated(std::int64_t left, std::int64_t right, std::vector<std::int64_t> dilations, std::optional<std::int64_t> offset) {
+Mask dilated(std::int64_t left, std::int64_t right, std::vector<std::int64_t> dilations,
+             std::optional<std::int64_t> offset) {
   return Mask(std::make_shared<plan::Dilated>(left, right, std::move(dilations), offset));
 }
 
-Mask dilated(std::int64_t left, std::int64_t right, std::int64_t dilation, std::optional<std::int64_t> offset) {
+Mask dilated(std::int64_t left, std::int64_t right, std::int64_t dilation,
+             std::optional<std::int64_t> offset) {
   return dilated(left, right, std::vector<std::int64_t>{dilation}, offset);
 }
 

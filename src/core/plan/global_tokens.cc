@@ -10,7 +10,8 @@
 namespace regard {
 namespace plan {
 
-GlobalTokens::GlobalTokens(std::vector<std::vector<std::int64_t>> tokens, bool by_batch, std::optional<std::int64_t> offset)
+GlobalTokens::GlobalTokens(std::vector<std::vector<std::int64_t>> tokens, bool by_batch,
+                           std::optional<std::int64_t> offset)
     : tokens_(std::move(tokens)), by_batch_(by_batch), offset_(offset) {
   for (std::vector<std::int64_t>& list : tokens_) {
     std::sort(list.begin(), list.end());
@@ -20,14 +21,17 @@ GlobalTokens::GlobalTokens(std::vector<std::vector<std::int64_t>> tokens, bool b
 
 Status GlobalTokens::check(const PlanShape& shape) const {
   if (by_batch_ && static_cast<std::int64_t>(tokens_.size()) != shape.batch) {
-    return Status::invalid("global_tokens: " + std::to_string(tokens_.size()) + " lists; expected one for each of " +
-                           std::to_string(shape.batch) + " batch entries");
+    return Status::invalid("global_tokens: " + std::to_string(tokens_.size()) +
+                           " lists; expected one for each of " + std::to_string(shape.batch) +
+                           " batch entries");
   }
-  const std::int64_t end = std::max(shape.len_k, near_sum(shape.len_q, offset_.value_or(shape.len_k - shape.len_q)));
+  const std::int64_t end =
+      std::max(shape.len_k, near_sum(shape.len_q, offset_.value_or(shape.len_k - shape.len_q)));
   for (const std::vector<std::int64_t>& list : tokens_) {
     if (list.empty() || (list.front() >= 0 && list.back() < end)) continue;
-    return Status::invalid("global_tokens: token " + std::to_string(list.front() < 0 ? list.front() : list.back()) + "; expected 0 to " +
-                           std::to_string(end - 1) + ", the tokens there are");
+    return Status::invalid("global_tokens: token " +
+                           std::to_string(list.front() < 0 ? list.front() : list.back()) +
+                           "; expected 0 to " + std::to_string(end - 1) + ", the tokens there are");
   }
   return {};
 }
@@ -41,11 +45,14 @@ bool GlobalTokens::is_global(const Place& place, std::int64_t i) const {
   return std::binary_search(list.begin(), list.end(), near_sum(i, offset(place)));
 }
 
-void GlobalTokens::intervals(const Place& place, std::int64_t i0, std::int64_t i1, std::vector<Interval>& out) const {
+void GlobalTokens::intervals(const Place& place, std::int64_t i0, std::int64_t i1,
+                             std::vector<Interval>& out) const {
   const std::vector<std::int64_t>& list = tokens(place);
-  const std::int64_t len_k = place.sequence->len_k, first = near_sum(i0, offset(place)), last = near_sum(i1, offset(place));
+  const std::int64_t len_k = place.sequence->len_k, first = near_sum(i0, offset(place)),
+                     last = near_sum(i1, offset(place));
   std::int64_t global_rows = 0;
-  for (auto token = std::lower_bound(list.begin(), list.end(), first); token != list.end() && *token < last; ++token) {
+  for (auto token = std::lower_bound(list.begin(), list.end(), first);
+       token != list.end() && *token < last; ++token) {
     global_rows += (*token - first) % place.step == 0 ? 1 : 0;
   }
   if (global_rows == (i1 - 1 - i0) / place.step + 1) {
@@ -68,15 +75,18 @@ std::uint64_t GlobalTokens::bits(const Place& place, std::int64_t i, std::int64_
   return word;
 }
 
-void GlobalTokens::words(const Place& place, std::int64_t i, int rows, std::int64_t j0, std::uint64_t* words) const {
+void GlobalTokens::words(const Place& place, std::int64_t i, int rows, std::int64_t j0,
+                         std::uint64_t* words) const {
   const std::vector<std::int64_t>& list = tokens(place);
   std::uint64_t keys = 0;
-  for (auto token = std::lower_bound(list.begin(), list.end(), j0); token != list.end() && *token < j0 + 64; ++token) {
+  for (auto token = std::lower_bound(list.begin(), list.end(), j0);
+       token != list.end() && *token < j0 + 64; ++token) {
     keys |= std::uint64_t{1} << (*token - j0);
   }
   std::fill_n(words, rows, keys);
   const std::int64_t first = near_sum(i, offset(place));
-  for (auto token = std::lower_bound(list.begin(), list.end(), first); token != list.end() && *token < first + rows; ++token) {
+  for (auto token = std::lower_bound(list.begin(), list.end(), first);
+       token != list.end() && *token < first + rows; ++token) {
     words[*token - first] = ~std::uint64_t{0};
   }
 }
@@ -89,7 +99,8 @@ Mask global_tokens(std::vector<std::int64_t> tokens, std::optional<std::int64_t>
   return Mask(std::make_shared<plan::GlobalTokens>(std::move(for_all_batches), false, offset));
 }
 
-Mask global_tokens_by_batch(std::vector<std::vector<std::int64_t>> tokens, std::optional<std::int64_t> offset) {
+Mask global_tokens_by_batch(std::vector<std::vector<std::int64_t>> tokens,
+                            std::optional<std::int64_t> offset) {
   return Mask(std::make_shared<plan::GlobalTokens>(std::move(tokens), true, offset));
 }
 

@@ -9,12 +9,15 @@ namespace regard::plan {
 
 class GlobalTokens final : public MaskNode {
  public:
-  GlobalTokens(std::vector<std::vector<std::int64_t>> tokens, bool by_batch, std::optional<std::int64_t> offset);
+  GlobalTokens(std::vector<std::vector<std::int64_t>> tokens, bool by_batch,
+               std::optional<std::int64_t> offset);
 
   Status check(const PlanShape& shape) const override;
-  void intervals(const Place& place, std::int64_t i0, std::int64_t i1, std::vector<Interval>& out) const override;
+  void intervals(const Place& place, std::int64_t i0, std::int64_t i1,
+                 std::vector<Interval>& out) const override;
   std::uint64_t bits(const Place& place, std::int64_t i, std::int64_t j0) const override;
-  void words(const Place& place, std::int64_t i, int rows, std::int64_t j0, std::uint64_t* words) const override;
+  void words(const Place& place, std::int64_t i, int rows, std::int64_t j0,
+             std::uint64_t* words) const override;
   bool varies_by_batch() const override { return tokens_.size() > 1; }
 
   // Sorted, each once.

@@ -9,7 +9,8 @@
 
 namespace regard::plan {
 
-// Appends [begin, end), joined to the last interval where the two touch and are of one kind. Nothing when it is empty.
+// Appends [begin, end), joined to the last interval where the two touch and are of one kind.
+// Nothing when it is empty.
 inline void append(std::vector<Interval>& out, std::int64_t begin, std::int64_t end, bool full) {
   if (begin >= end) return;
   if (!out.empty() && out.back().end == begin && out.back().full == full) {
@@ -21,7 +22,8 @@ inline void append(std::vector<Interval>& out, std::int64_t begin, std::int64_t 
 
 // The bits of keys [begin, end) in the word that starts at key j0.
 inline std::uint64_t range_bits(std::int64_t begin, std::int64_t end, std::int64_t j0) {
-  const std::int64_t low = std::clamp<std::int64_t>(begin - j0, 0, 64), high = std::clamp<std::int64_t>(end - j0, 0, 64);
+  const std::int64_t low = std::clamp<std::int64_t>(begin - j0, 0, 64),
+                     high = std::clamp<std::int64_t>(end - j0, 0, 64);
   if (low >= high) return 0;
   return (~std::uint64_t{0} >> (64 - (high - low))) << low;
 }

@@ -7,15 +7,18 @@
 
 namespace regard::plan {
 
-// At the top of an expression Layout::build clips Sequence::len_k with it, and nothing is left to ask.
+// At the top of an expression Layout::build clips Sequence::len_k with it, and nothing is left to
+// ask.
 class KeyLengths final : public MaskNode {
  public:
   explicit KeyLengths(std::vector<std::int64_t> lengths) : lengths_(std::move(lengths)) {}
 
   Status check(const PlanShape& shape) const override;
-  void intervals(const Place& place, std::int64_t i0, std::int64_t i1, std::vector<Interval>& out) const override;
+  void intervals(const Place& place, std::int64_t i0, std::int64_t i1,
+                 std::vector<Interval>& out) const override;
   std::uint64_t bits(const Place& place, std::int64_t i, std::int64_t j0) const override;
-  bool stretch(const Place& place, std::int64_t, std::int64_t* begin, std::int64_t* end) const override {
+  bool stretch(const Place& place, std::int64_t, std::int64_t* begin,
+               std::int64_t* end) const override {
     *begin = 0;
     *end = visible(*place.sequence);
     return true;
@@ -23,7 +26,8 @@ class KeyLengths final : public MaskNode {
   bool varies_by_batch() const override { return true; }
   bool varies_by_position() const override { return true; }
 
-  // Keys of the sequence that remain. Lengths count in the tensor's rows, also where documents cut them into sequences.
+  // Keys of the sequence that remain. Lengths count in the tensor's rows, also where documents cut
+  // them into sequences.
   std::int64_t visible(const Sequence& sequence) const;
 
  private:

@@ -25,7 +25,8 @@ struct Conjuncts {
     if (const auto* both = dynamic_cast<const And*>(node.get())) {
       collect(both->a());
       collect(both->b());
-    } else if (const auto* cut = dynamic_cast<const Documents*>(node.get()); cut != nullptr && documents == nullptr) {
+    } else if (const auto* cut = dynamic_cast<const Documents*>(node.get());
+               cut != nullptr && documents == nullptr) {
       documents = cut;
     } else if (const auto* clip = dynamic_cast<const KeyLengths*>(node.get())) {
       lengths.push_back(clip);
@@ -38,7 +39,8 @@ struct Conjuncts {
   NodePointer rest(const NodePointer& whole) const {
     if (documents == nullptr && lengths.empty()) return whole;
     NodePointer node;
-    for (const NodePointer* other : others) node = node == nullptr ? *other : std::make_shared<And>(node, *other);
+    for (const NodePointer* other : others)
+      node = node == nullptr ? *other : std::make_shared<And>(node, *other);
     return node;
   }
 };
@@ -46,7 +48,8 @@ struct Conjuncts {
 Status check_shape(const PlanShape& shape) {
   for (const std::int64_t size : {shape.batch, shape.heads, shape.len_q, shape.len_k}) {
     if (size < 0 || size > kMaxSize) {
-      return Status::invalid("plan: (batch, heads, len_q, len_k) is " + text({shape.batch, shape.heads, shape.len_q, shape.len_k}) +
+      return Status::invalid("plan: (batch, heads, len_q, len_k) is " +
+                             text({shape.batch, shape.heads, shape.len_q, shape.len_k}) +
                              "; expected sizes from 0 to " + std::to_string(kMaxSize));
     }
   }
@@ -56,20 +59,24 @@ Status check_shape(const PlanShape& shape) {
 // Whether a mask answers alike for both, so that one list of intervals serves them.
 bool alike(const MaskNode& mask, const Sequence& x, const Sequence& y) {
   if (x.whole != nullptr) {
-    return x.len_q == y.len_q && x.len_k == y.len_k && x.i_begin == y.i_begin && x.j_begin == y.j_begin && alike(mask, *x.whole, *y.whole);
+    return x.len_q == y.len_q && x.len_k == y.len_k && x.i_begin == y.i_begin &&
+           x.j_begin == y.j_begin && alike(mask, *x.whole, *y.whole);
   }
-  return x.len_q == y.len_q && x.len_k == y.len_k && x.offset == y.offset && (x.batch == y.batch || !mask.varies_by_batch()) &&
+  return x.len_q == y.len_q && x.len_k == y.len_k && x.offset == y.offset &&
+         (x.batch == y.batch || !mask.varies_by_batch()) &&
          ((x.q_begin == y.q_begin && x.k_begin == y.k_begin) || !mask.varies_by_position());
 }
 
-void make_sequences(const Conjuncts& conjuncts, const PlanShape& shape, std::vector<Sequence>& sequences) {
+void make_sequences(const Conjuncts& conjuncts, const PlanShape& shape,
+                    std::vector<Sequence>& sequences) {
   sequences.clear();
   for (std::int64_t b = 0; b < shape.batch; ++b) {
     const auto batch = static_cast<std::int32_t>(b);
     if (conjuncts.documents != nullptr) {
       conjuncts.documents->split(batch, shape, sequences);
     } else {
-      sequences.push_back({batch, 0, 0, shape.len_q, shape.len_k, shape.len_k, shape.len_k - shape.len_q});
+      sequences.push_back(
+          {batch, 0, 0, shape.len_q, shape.len_k, shape.len_k, shape.len_k - shape.len_q});
     }
   }
   for (const KeyLengths* lengths : conjuncts.lengths) {
@@ -96,7 +103,8 @@ void make_intervals(Layout& layout) {
       first_unit[h] = static_cast<std::int64_t>(layout.offsets.size()) - 1;
       for (std::int64_t i = 0; i < sequence.len_q; i += kRowUnit) {
         found.clear();
-        if (sequence.len_k > 0) mask.intervals(place, i, std::min(i + kRowUnit, sequence.len_q), found);
+        if (sequence.len_k > 0)
+          mask.intervals(place, i, std::min(i + kRowUnit, sequence.len_q), found);
         layout.intervals.insert(layout.intervals.end(), found.begin(), found.end());
         layout.offsets.push_back(static_cast<std::int64_t>(layout.intervals.size()));
       }
@@ -106,8 +114,10 @@ void make_intervals(Layout& layout) {
 
 }  // namespace
 
-Status Layout::build(const Mask& wanted, const PlanShape& for_shape, const std::optional<Part>& part) {
-  const PlanShape of_mask = part ? PlanShape{for_shape.batch, for_shape.heads, part->len_q, part->len_k} : for_shape;
+Status Layout::build(const Mask& wanted, const PlanShape& for_shape,
+                     const std::optional<Part>& part) {
+  const PlanShape of_mask =
+      part ? PlanShape{for_shape.batch, for_shape.heads, part->len_q, part->len_k} : for_shape;
   Status status = check_shape(for_shape);
   if (status.ok() && part) status = check_part(*part, for_shape.len_q, for_shape.len_k);
   if (status.ok() && !wanted.hides_nothing()) status = wanted.node()->check(of_mask);
@@ -126,7 +136,8 @@ Status Layout::build(const Mask& wanted, const PlanShape& for_shape, const std::
       if (NodePointer bound = mask->bind(of_mask)) mask = std::move(bound);
       if (part) mask = mask_of_part(std::move(mask));
     }
-    mask_heads = mask != nullptr && mask->varies_by_head() ? static_cast<std::int32_t>(shape.heads) : 1;
+    mask_heads =
+        mask != nullptr && mask->varies_by_head() ? static_cast<std::int32_t>(shape.heads) : 1;
 
     make_sequences(conjuncts, of_mask, part ? whole_sequences : sequences);
     if (part) {
@@ -140,7 +151,8 @@ Status Layout::build(const Mask& wanted, const PlanShape& for_shape, const std::
     if (mask != nullptr) {
       make_intervals(*this);
     } else {
-      for (const Sequence& sequence : sequences) whole.push_back({0, static_cast<std::int32_t>(sequence.len_k), true});
+      for (const Sequence& sequence : sequences)
+        whole.push_back({0, static_cast<std::int32_t>(sequence.len_k), true});
     }
     has_ordered_ = false;
     if (!part) build_ordered();  // an order of rows is that of a whole mask
@@ -201,15 +213,18 @@ bool Layout::one_order_for_each(std::int64_t group) const {
   return true;
 }
 
-void Layout::bits(std::size_t s, std::int32_t head, std::int64_t i0, int rows, std::int64_t j0, std::uint64_t* words) const {
+void Layout::bits(std::size_t s, std::int32_t head, std::int64_t i0, int rows, std::int64_t j0,
+                  std::uint64_t* words) const {
   const Sequence& sequence = sequences[s];
   const Place place{&sequence, mask_head(head), 1, order(s, head)};
   const std::uint64_t inside = range_bits(0, sequence.len_k, j0);
-  const int real = inside == 0 ? 0 : static_cast<int>(std::clamp<std::int64_t>(sequence.len_q - i0, 0, rows));
+  const int real =
+      inside == 0 ? 0 : static_cast<int>(std::clamp<std::int64_t>(sequence.len_q - i0, 0, rows));
   for (int r = 0; mask != nullptr && r < real; r += MaskNode::kMostRows) {
     mask->words(place, i0 + r, std::min(MaskNode::kMostRows, real - r), j0, words + r);
   }
-  for (int r = 0; r < rows; ++r) words[r] = r >= real ? 0 : mask == nullptr ? inside : words[r] & inside;
+  for (int r = 0; r < rows; ++r)
+    words[r] = r >= real ? 0 : mask == nullptr ? inside : words[r] & inside;
 }
 
 }  // namespace regard::plan

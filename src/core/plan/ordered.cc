@@ -8,16 +8,18 @@
 namespace regard::plan {
 namespace {
 
-// Steps beyond this leave rows as they are: a class of rows would be short, and each interval of another mask would be cut in so many.
+// Steps beyond this leave rows as they are: a class of rows would be short, and each interval of
+// another mask would be cut in so many.
 constexpr std::int64_t kMostSteps = 256;
 
-// A mask, asked by places. Rows of one class are an even progression: the mask is asked about them, and its keys are looked up in each
-// class.
+// A mask, asked by places. Rows of one class are an even progression: the mask is asked about them,
+// and its keys are looked up in each class.
 class Ordered : public MaskNode {
  public:
   explicit Ordered(NodePointer mask) : mask_(std::move(mask)) {}
 
-  void intervals(const Place& place, std::int64_t p0, std::int64_t p1, std::vector<Interval>& out) const override {
+  void intervals(const Place& place, std::int64_t p0, std::int64_t p1,
+                 std::vector<Interval>& out) const override {
     if (place.order == nullptr) return mask_->intervals(place, p0, p1, out);
     const AxisOrder& queries = place.order->queries;
     Scratch joined, piece, sum;
@@ -25,14 +27,16 @@ class Ordered : public MaskNode {
       const bool in_front = p < queries.front();
       end = in_front ? p + 1 : std::min(p1, queries.class_begin(queries.class_at(p) + 1));
       (*piece).clear();
-      see({place.sequence, place.head, queries.classes(), place.order}, queries.row(p), queries.row(end - 1) + 1, *piece);
+      see({place.sequence, place.head, queries.classes(), place.order}, queries.row(p),
+          queries.row(end - 1) + 1, *piece);
       if (p == p0) {
         std::swap(*joined, *piece);
         continue;
       }
       (*sum).clear();
       combine(
-          *joined, *piece, place.sequence->len_k, [](Seen x, Seen y) { return x == y ? x : kPartial; }, *sum);
+          *joined, *piece, place.sequence->len_k,
+          [](Seen x, Seen y) { return x == y ? x : kPartial; }, *sum);
       std::swap(*joined, *sum);
     }
     out.insert(out.end(), (*joined).begin(), (*joined).end());
@@ -44,8 +48,11 @@ class Ordered : public MaskNode {
     const std::int64_t i = place.order->queries.row(p);
     std::int64_t begin, end;
     if (mask_->stretch(place, i, &begin, &end)) {
-      const std::uint64_t word = class_bits(keys, begin, end, q0, [](std::int64_t) { return true; });
-      return q0 >= keys.front() ? word : word | range_bits(keys.front_place(begin), keys.front_place(end), q0);
+      const std::uint64_t word =
+          class_bits(keys, begin, end, q0, [](std::int64_t) { return true; });
+      return q0 >= keys.front()
+                 ? word
+                 : word | range_bits(keys.front_place(begin), keys.front_place(end), q0);
     }
     // Key by key; the mask's words serve neighbours.
     const std::int64_t last = std::min(q0 + 64, place.sequence->len_k);
@@ -63,16 +70,21 @@ class Ordered : public MaskNode {
   }
 
   // Where the word's keys are one class without gaps, its places are counted instead of looked up.
-  void words(const Place& place, std::int64_t p, int rows, std::int64_t q0, std::uint64_t* words) const override {
+  void words(const Place& place, std::int64_t p, int rows, std::int64_t q0,
+             std::uint64_t* words) const override {
     if (place.order == nullptr) return mask_->words(place, p, rows, q0, words);
     const AxisOrder& keys = place.order->keys;
     const std::int64_t last = std::min(q0 + 64, place.sequence->len_k) - 1, step = keys.classes();
     const std::int64_t first_key = keys.row(q0), end_key = keys.row(last) + 1;
-    if (q0 < keys.front() || end_key - first_key != (last - q0) * step + 1) return MaskNode::words(place, p, rows, q0, words);
+    if (q0 < keys.front() || end_key - first_key != (last - q0) * step + 1)
+      return MaskNode::words(place, p, rows, q0, words);
     for (int r = 0; r < rows; ++r) {
       std::int64_t begin, end;
-      if (!mask_->stretch(place, place.order->queries.row(p + r), &begin, &end)) return MaskNode::words(place, p, rows, q0, words);
-      const auto places_before = [&](std::int64_t key) { return steps_up(std::clamp(key, first_key, end_key) - first_key, step); };
+      if (!mask_->stretch(place, place.order->queries.row(p + r), &begin, &end))
+        return MaskNode::words(place, p, rows, q0, words);
+      const auto places_before = [&](std::int64_t key) {
+        return steps_up(std::clamp(key, first_key, end_key) - first_key, step);
+      };
       words[r] = range_bits(q0 + places_before(begin), q0 + places_before(end), q0);
     }
   }
@@ -83,13 +95,16 @@ class Ordered : public MaskNode {
 
  protected:
   // Adds what rows i0, i0 + place.step, ... before i1 see, as intervals of places.
-  virtual void see(const Place& place, std::int64_t i0, std::int64_t i1, std::vector<Interval>& out) const {
+  virtual void see(const Place& place, std::int64_t i0, std::int64_t i1,
+                   std::vector<Interval>& out) const {
     Scratch found;
     mask_->intervals(place, i0, i1, *found);
     const AxisOrder& keys = place.order->keys;
-    for (const Interval& interval : *found) append(out, keys.front_place(interval.begin), keys.front_place(interval.end), interval.full);
+    for (const Interval& interval : *found)
+      append(out, keys.front_place(interval.begin), keys.front_place(interval.end), interval.full);
     for (std::int64_t c = 0; c < keys.classes(); ++c) {
-      for (const Interval& interval : *found) append(out, keys.place(c, interval.begin), keys.place(c, interval.end), interval.full);
+      for (const Interval& interval : *found)
+        append(out, keys.place(c, interval.begin), keys.place(c, interval.end), interval.full);
     }
   }
 
@@ -97,11 +112,14 @@ class Ordered : public MaskNode {
   static std::int64_t steps_up(std::int64_t distance, std::int64_t step) {
     return distance > 0 ? (distance + step - 1) / step : -(-distance / step);
   }
-  // The bits of keys [begin, end) of the classes that `wanted` names, in the word that starts at place q0.
+  // The bits of keys [begin, end) of the classes that `wanted` names, in the word that starts at
+  // place q0.
   template <typename Wanted>
-  static std::uint64_t class_bits(const AxisOrder& keys, std::int64_t begin, std::int64_t end, std::int64_t q0, Wanted wanted) {
+  static std::uint64_t class_bits(const AxisOrder& keys, std::int64_t begin, std::int64_t end,
+                                  std::int64_t q0, Wanted wanted) {
     std::uint64_t word = 0;
-    for (std::int64_t c = keys.class_at(q0); c < keys.classes() && keys.class_begin(c) < q0 + 64; ++c) {
+    for (std::int64_t c = keys.class_at(q0); c < keys.classes() && keys.class_begin(c) < q0 + 64;
+         ++c) {
       if (wanted(c)) word |= range_bits(keys.place(c, begin), keys.place(c, end), q0);
     }
     return word;
@@ -111,7 +129,8 @@ class Ordered : public MaskNode {
   template <typename Wanted>
   static std::uint64_t front_bits(const AxisOrder& keys, std::int64_t q0, Wanted wanted) {
     std::uint64_t word = 0;
-    for (std::int64_t q = q0; q < std::min(q0 + 64, keys.front()); ++q) word |= std::uint64_t{wanted(keys.row(q))} << (q - q0);
+    for (std::int64_t q = q0; q < std::min(q0 + 64, keys.front()); ++q)
+      word |= std::uint64_t{wanted(keys.row(q))} << (q - q0);
     return word;
   }
 
@@ -128,33 +147,42 @@ class OrderedDilated final : public Ordered {
     const AxisOrder& keys = place.order->keys;
     const std::int64_t i = place.order->queries.row(p);
     const Dilated::Comb comb = dilated().comb(place);
-    const std::int64_t begin = i + comb.low, end = i + comb.high, residue = modulo(comb.residue + i, comb.step);
+    const std::int64_t begin = i + comb.low, end = i + comb.high,
+                       residue = modulo(comb.residue + i, comb.step);
     const auto meets = [&](std::int64_t key) { return key % comb.step == residue; };
-    return front_bits(keys, q0, [&](std::int64_t key) { return key >= begin && key < end && meets(key); }) |
+    return front_bits(keys, q0,
+                      [&](std::int64_t key) { return key >= begin && key < end && meets(key); }) |
            class_bits(keys, begin, end, q0, meets);
   }
 
   // A row of the same class sees the same stretch, a place later; rows in front leave gaps in this.
-  void words(const Place& place, std::int64_t p, int rows, std::int64_t q0, std::uint64_t* words) const override {
-    if (place.order == nullptr || place.order->queries.front() != 0 || place.order->keys.front() != 0)
+  void words(const Place& place, std::int64_t p, int rows, std::int64_t q0,
+             std::uint64_t* words) const override {
+    if (place.order == nullptr || place.order->queries.front() != 0 ||
+        place.order->keys.front() != 0)
       return MaskNode::words(place, p, rows, q0, words);
     const AxisOrder &queries = place.order->queries, &keys = place.order->keys;
     const Dilated::Comb comb = dilated().comb(place);
     if (comb.step != keys.classes()) return MaskNode::words(place, p, rows, q0, words);
     for (int r = 0, end; r < rows; r = end) {
-      end = static_cast<int>(std::min<std::int64_t>(rows, queries.class_begin(queries.class_at(p + r) + 1) - p));
+      end = static_cast<int>(
+          std::min<std::int64_t>(rows, queries.class_begin(queries.class_at(p + r) + 1) - p));
       const std::int64_t i = queries.row(p + r), c = modulo(comb.residue + i, comb.step);
       const std::int64_t first = keys.class_begin(c), last = keys.class_begin(c + 1);
-      const std::int64_t low = first + steps_up(i + comb.low - c, comb.step), high = first + steps_up(i + comb.high - c, comb.step);
-      for (int k = 0; k < end - r; ++k) words[r + k] = range_bits(std::max(low + k, first), std::min(high + k, last), q0);
+      const std::int64_t low = first + steps_up(i + comb.low - c, comb.step),
+                         high = first + steps_up(i + comb.high - c, comb.step);
+      for (int k = 0; k < end - r; ++k)
+        words[r + k] = range_bits(std::max(low + k, first), std::min(high + k, last), q0);
     }
   }
 
  protected:
-  void see(const Place& place, std::int64_t i0, std::int64_t i1, std::vector<Interval>& out) const override {
+  void see(const Place& place, std::int64_t i0, std::int64_t i1,
+           std::vector<Interval>& out) const override {
     if (!fits(place)) return Ordered::see(place, i0, i1, out);
     const Dilated::Comb comb = dilated().comb(place);
-    const std::int64_t last = i1 - 1, begin = i0 + comb.low, end = last + comb.high, residue = modulo(comb.residue + i0, comb.step);
+    const std::int64_t last = i1 - 1, begin = i0 + comb.low, end = last + comb.high,
+                       residue = modulo(comb.residue + i0, comb.step);
     const std::int64_t all_end = i0 + comb.high, all_begin = std::min(last + comb.low, all_end);
     const AxisOrder& keys = place.order->keys;
     for (std::int64_t q = keys.front_place(begin); q < keys.front_place(end); ++q) {
@@ -170,7 +198,9 @@ class OrderedDilated final : public Ordered {
 
  private:
   const Dilated& dilated() const { return static_cast<const Dilated&>(*mask_); }
-  bool fits(const Place& place) const { return place.order->keys.classes() % dilated().dilation(place.head) == 0; }
+  bool fits(const Place& place) const {
+    return place.order->keys.classes() % dilated().dilation(place.head) == 0;
+  }
 };
 
 // All global tokens stand in front.
@@ -181,26 +211,34 @@ class OrderedGlobalTokens final : public Ordered {
   std::uint64_t bits(const Place& place, std::int64_t p, std::int64_t q0) const override {
     if (place.order == nullptr) return mask_->bits(place, p, q0);
     const auto& global = static_cast<const GlobalTokens&>(*mask_);
-    if (p < place.order->queries.front() && global.is_global(place, place.order->queries.row(p))) return ~std::uint64_t{0};
+    if (p < place.order->queries.front() && global.is_global(place, place.order->queries.row(p)))
+      return ~std::uint64_t{0};
     const std::vector<std::int64_t>& tokens = global.tokens(place);
-    return front_bits(place.order->keys, q0, [&](std::int64_t key) { return std::binary_search(tokens.begin(), tokens.end(), key); });
+    return front_bits(place.order->keys, q0, [&](std::int64_t key) {
+      return std::binary_search(tokens.begin(), tokens.end(), key);
+    });
   }
 
   // Rows behind the front see one and the same.
-  void words(const Place& place, std::int64_t p, int rows, std::int64_t q0, std::uint64_t* words) const override {
-    if (place.order == nullptr || p < place.order->queries.front()) return MaskNode::words(place, p, rows, q0, words);
+  void words(const Place& place, std::int64_t p, int rows, std::int64_t q0,
+             std::uint64_t* words) const override {
+    if (place.order == nullptr || p < place.order->queries.front())
+      return MaskNode::words(place, p, rows, q0, words);
     std::fill_n(words, rows, bits(place, p, q0));
   }
 
  protected:
   // Rows of a class are not global, though those they stand between may be.
-  void see(const Place& place, std::int64_t i0, std::int64_t i1, std::vector<Interval>& out) const override {
+  void see(const Place& place, std::int64_t i0, std::int64_t i1,
+           std::vector<Interval>& out) const override {
     const auto& global = static_cast<const GlobalTokens&>(*mask_);
-    if (i1 - i0 == 1 && global.is_global(place, i0)) return append(out, 0, place.sequence->len_k, true);
+    if (i1 - i0 == 1 && global.is_global(place, i0))
+      return append(out, 0, place.sequence->len_k, true);
     const std::vector<std::int64_t>& tokens = global.tokens(place);
     const AxisOrder& keys = place.order->keys;
     for (std::int64_t q = 0; q < keys.front(); ++q) {
-      if (std::binary_search(tokens.begin(), tokens.end(), keys.row(q))) append(out, q, q + 1, true);
+      if (std::binary_search(tokens.begin(), tokens.end(), keys.row(q)))
+        append(out, q, q + 1, true);
     }
   }
 };
@@ -249,8 +287,10 @@ bool OrderWish::order(const Place& place, RowOrder* order) const {
 
 NodePointer ordered(const NodePointer& mask) {
   return replace_masks(mask, [](const NodePointer& leaf) -> NodePointer {
-    if (dynamic_cast<const Dilated*>(leaf.get()) != nullptr) return std::make_shared<OrderedDilated>(leaf);
-    if (dynamic_cast<const GlobalTokens*>(leaf.get()) != nullptr) return std::make_shared<OrderedGlobalTokens>(leaf);
+    if (dynamic_cast<const Dilated*>(leaf.get()) != nullptr)
+      return std::make_shared<OrderedDilated>(leaf);
+    if (dynamic_cast<const GlobalTokens*>(leaf.get()) != nullptr)
+      return std::make_shared<OrderedGlobalTokens>(leaf);
     return std::make_shared<Ordered>(leaf);
   });
 }

@@ -19,7 +19,8 @@ class OrderWish {
   std::vector<NodePointer> dilated_, global_;
 };
 
-// The same mask, asked by places: intervals and bits of keys in the place's order, for rows in it. Where a place has no order, by rows.
+// The same mask, asked by places: intervals and bits of keys in the place's order, for rows in it.
+// Where a place has no order, by rows.
 NodePointer ordered(const NodePointer& mask);
 
 }  // namespace regard::plan

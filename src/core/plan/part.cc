@@ -13,9 +13,12 @@ struct Stretch {
   std::int64_t begin, size, at;
 };
 
-Stretch overlap(std::int64_t sequence_begin, std::int64_t sequence_size, std::int64_t part_begin, std::int64_t part_size) {
-  const std::int64_t begin = std::clamp<std::int64_t>(part_begin - sequence_begin, 0, sequence_size);
-  const std::int64_t end = std::clamp(part_begin + part_size - sequence_begin, begin, sequence_size);
+Stretch overlap(std::int64_t sequence_begin, std::int64_t sequence_size, std::int64_t part_begin,
+                std::int64_t part_size) {
+  const std::int64_t begin =
+      std::clamp<std::int64_t>(part_begin - sequence_begin, 0, sequence_size);
+  const std::int64_t end =
+      std::clamp(part_begin + part_size - sequence_begin, begin, sequence_size);
   return {begin, end - begin, end > begin ? sequence_begin + begin - part_begin : 0};
 }
 
@@ -23,13 +26,15 @@ class MaskOfPart final : public MaskNode {
  public:
   explicit MaskOfPart(std::shared_ptr<const MaskNode> whole) : whole_(std::move(whole)) {}
 
-  void intervals(const Place& place, std::int64_t i0, std::int64_t i1, std::vector<Interval>& out) const override {
+  void intervals(const Place& place, std::int64_t i0, std::int64_t i1,
+                 std::vector<Interval>& out) const override {
     const Sequence& own = *place.sequence;
     thread_local std::vector<Interval> found;
     found.clear();
     whole_->intervals({own.whole, place.head}, i0 + own.i_begin, i1 + own.i_begin, found);
     for (const Interval& interval : found) {
-      append(out, std::max<std::int64_t>(interval.begin - own.j_begin, 0), std::min(interval.end - own.j_begin, own.len_k), interval.full);
+      append(out, std::max<std::int64_t>(interval.begin - own.j_begin, 0),
+             std::min(interval.end - own.j_begin, own.len_k), interval.full);
     }
   }
 
@@ -38,7 +43,8 @@ class MaskOfPart final : public MaskNode {
     return whole_->bits({own.whole, place.head}, i + own.i_begin, j0 + own.j_begin);
   }
 
-  void words(const Place& place, std::int64_t i, int rows, std::int64_t j0, std::uint64_t* words) const override {
+  void words(const Place& place, std::int64_t i, int rows, std::int64_t j0,
+             std::uint64_t* words) const override {
     const Sequence& own = *place.sequence;
     whole_->words({own.whole, place.head}, i + own.i_begin, rows, j0 + own.j_begin, words);
   }
@@ -55,27 +61,32 @@ class MaskOfPart final : public MaskNode {
 }  // namespace
 
 Status check_part(const Part& part, std::int64_t len_q, std::int64_t len_k) {
-  const auto check = [](const char* rows, std::int64_t begin, std::int64_t size, std::int64_t whole) -> Status {
+  const auto check = [](const char* rows, std::int64_t begin, std::int64_t size,
+                        std::int64_t whole) -> Status {
     if (whole < 0 || whole > kMaxSize) {
-      return Status::invalid(std::string("part: a whole of ") + std::to_string(whole) + " " + rows + "; expected 0 to " +
-                             std::to_string(kMaxSize));
+      return Status::invalid(std::string("part: a whole of ") + std::to_string(whole) + " " + rows +
+                             "; expected 0 to " + std::to_string(kMaxSize));
     }
     if (begin >= 0 && size <= whole && begin <= whole - size) return {};
-    return Status::invalid(std::string("part: ") + std::to_string(size) + " " + rows + " from " + std::to_string(begin) +
-                           " on; expected them inside the whole's " + std::to_string(whole));
+    return Status::invalid(std::string("part: ") + std::to_string(size) + " " + rows + " from " +
+                           std::to_string(begin) + " on; expected them inside the whole's " +
+                           std::to_string(whole));
   };
   Status status = check("queries", part.query_begin, len_q, part.len_q);
   return status.ok() ? check("keys", part.key_begin, len_k, part.len_k) : status;
 }
 
-void cut(const Part& part, const PlanShape& shape, const std::vector<Sequence>& whole, std::vector<Sequence>& sequences) {
+void cut(const Part& part, const PlanShape& shape, const std::vector<Sequence>& whole,
+         std::vector<Sequence>& sequences) {
   for (const Sequence& sequence : whole) {
-    const Stretch queries = overlap(sequence.q_begin, sequence.len_q, part.query_begin, shape.len_q);
+    const Stretch queries =
+        overlap(sequence.q_begin, sequence.len_q, part.query_begin, shape.len_q);
     const Stretch keys = overlap(sequence.k_begin, sequence.k_rows, part.key_begin, shape.len_k);
     if (queries.size == 0 && keys.size == 0) continue;
-    const std::int64_t visible = std::clamp<std::int64_t>(sequence.len_k - keys.begin, 0, keys.size);
-    sequences.push_back(
-        {sequence.batch, queries.at, keys.at, queries.size, visible, keys.size, sequence.offset, queries.begin, keys.begin, &sequence});
+    const std::int64_t visible =
+        std::clamp<std::int64_t>(sequence.len_k - keys.begin, 0, keys.size);
+    sequences.push_back({sequence.batch, queries.at, keys.at, queries.size, visible, keys.size,
+                         sequence.offset, queries.begin, keys.begin, &sequence});
   }
 }
 

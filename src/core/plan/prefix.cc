@@ -11,31 +11,38 @@ namespace {
 
 class Prefix final : public MaskNode {
  public:
-  Prefix(std::vector<std::int64_t> lengths, std::optional<std::int64_t> offset) : lengths_(std::move(lengths)), offset_(offset) {}
+  Prefix(std::vector<std::int64_t> lengths, std::optional<std::int64_t> offset)
+      : lengths_(std::move(lengths)), offset_(offset) {}
 
   Status check(const PlanShape& shape) const override {
     if (static_cast<std::int64_t>(lengths_.size()) != shape.batch) {
-      return Status::invalid("prefix: " + std::to_string(lengths_.size()) + " lengths; expected one for each of " +
-                             std::to_string(shape.batch) + " batch entries");
+      return Status::invalid("prefix: " + std::to_string(lengths_.size()) +
+                             " lengths; expected one for each of " + std::to_string(shape.batch) +
+                             " batch entries");
     }
     for (std::size_t b = 0; b < lengths_.size(); ++b) {
       if (lengths_[b] < 0 || lengths_[b] > shape.len_k) {
-        return Status::invalid("prefix: length " + std::to_string(lengths_[b]) + " of batch entry " + std::to_string(b) +
-                               "; expected 0 to " + std::to_string(shape.len_k) + ", the keys there are");
+        return Status::invalid("prefix: length " + std::to_string(lengths_[b]) +
+                               " of batch entry " + std::to_string(b) + "; expected 0 to " +
+                               std::to_string(shape.len_k) + ", the keys there are");
       }
     }
     return {};
   }
 
-  void intervals(const Place& place, std::int64_t i0, std::int64_t i1, std::vector<Interval>& out) const override {
+  void intervals(const Place& place, std::int64_t i0, std::int64_t i1,
+                 std::vector<Interval>& out) const override {
     const std::int64_t len_k = place.sequence->len_k, all = std::min(end_of(place, i0), len_k);
     append(out, 0, all, true);
     append(out, all, std::min(end_of(place, i1 - 1), len_k), false);
   }
 
-  std::uint64_t bits(const Place& place, std::int64_t i, std::int64_t j0) const override { return range_bits(0, end_of(place, i), j0); }
+  std::uint64_t bits(const Place& place, std::int64_t i, std::int64_t j0) const override {
+    return range_bits(0, end_of(place, i), j0);
+  }
 
-  bool stretch(const Place& place, std::int64_t i, std::int64_t* begin, std::int64_t* end) const override {
+  bool stretch(const Place& place, std::int64_t i, std::int64_t* begin,
+               std::int64_t* end) const override {
     *begin = 0;
     *end = end_of(place, i);
     return true;

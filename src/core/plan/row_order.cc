@@ -2,7 +2,8 @@
 
 namespace regard::plan {
 
-void AxisOrder::make(std::int64_t rows, std::int64_t all, std::int64_t step, const std::vector<std::int64_t>& front) {
+void AxisOrder::make(std::int64_t rows, std::int64_t all, std::int64_t step,
+                     const std::vector<std::int64_t>& front) {
   rows_.clear();
   rows_.reserve(static_cast<std::size_t>(all));
   front_of_.assign(static_cast<std::size_t>(step), {});
@@ -37,8 +38,11 @@ std::int64_t AxisOrder::place(std::int64_t c, std::int64_t row) const {
   const std::int64_t begin = class_begin(c), end = class_begin(c + 1), step = classes();
   if (row <= c) return begin;
   const std::vector<std::int64_t>& front = front_of_[static_cast<std::size_t>(c)];
-  const std::int64_t steps = step == 1 ? row - c : (row - c + step - 1) / step;  // a division takes longer than all the rest
-  const std::int64_t before = steps - (std::lower_bound(front.begin(), front.end(), row) - front.begin());
+  const std::int64_t steps =
+      step == 1 ? row - c
+                : (row - c + step - 1) / step;  // a division takes longer than all the rest
+  const std::int64_t before =
+      steps - (std::lower_bound(front.begin(), front.end(), row) - front.begin());
   return std::min(begin + before, end);
 }
 

@@ -43,11 +43,13 @@ class TensorMask final : public MaskNode {
     Status status = check_view("mask tensor", view_);
     if (!status.ok()) return status;
     if (view_.dtype != DType::kBool) {
-      return Status::invalid(std::string("mask tensor: dtype ") + name_of(view_.dtype) + "; expected bool, true where attended");
+      return Status::invalid(std::string("mask tensor: dtype ") + name_of(view_.dtype) +
+                             "; expected bool, true where attended");
     }
     const Shape full{shape.batch, shape.heads, shape.len_q, shape.len_k};
     if (broadcasts(view_.shape, full)) return status;
-    return Status::invalid("mask tensor: shape " + text(view_.shape) + " does not broadcast to (batch, heads, len_q, len_k) " + text(full));
+    return Status::invalid("mask tensor: shape " + text(view_.shape) +
+                           " does not broadcast to (batch, heads, len_q, len_k) " + text(full));
   }
 
   std::shared_ptr<const MaskNode> bind(const PlanShape&) const override {
@@ -56,7 +58,8 @@ class TensorMask final : public MaskNode {
     return bound;
   }
 
-  void intervals(const Place& place, std::int64_t i0, std::int64_t i1, std::vector<Interval>& out) const override {
+  void intervals(const Place& place, std::int64_t i0, std::int64_t i1,
+                 std::vector<Interval>& out) const override {
     const std::int64_t len_k = place.sequence->len_k;
     const std::uint64_t* first = row(place, i0);
     const std::int64_t rows = row_step_ == 0 ? 1 : i1 - i0;
@@ -86,7 +89,8 @@ class TensorMask final : public MaskNode {
  private:
   // Entries along an axis that differ in memory: an expanded axis has one.
   std::int64_t extent(std::size_t axis) const {
-    return view_.strides[axis] == 0 ? std::min<std::int64_t>(view_.shape[axis], 1) : view_.shape[axis];
+    return view_.strides[axis] == 0 ? std::min<std::int64_t>(view_.shape[axis], 1)
+                                    : view_.shape[axis];
   }
 
   void pack() {
@@ -103,9 +107,11 @@ class TensorMask final : public MaskNode {
     for (std::int64_t b = 0; b < sizes[0]; ++b) {
       for (std::int64_t h = 0; h < sizes[1]; ++h) {
         for (std::int64_t i = 0; i < sizes[2]; ++i, out += words) {
-          const unsigned char* line = bytes + b * view_.strides[0] + h * view_.strides[1] + i * view_.strides[2];
+          const unsigned char* line =
+              bytes + b * view_.strides[0] + h * view_.strides[1] + i * view_.strides[2];
           for (std::int64_t j = 0; j < sizes[3]; j += 64) {
-            out[j / 64] = pack_64(line + j * view_.strides[3], view_.strides[3], std::min<std::int64_t>(sizes[3] - j, 64));
+            out[j / 64] = pack_64(line + j * view_.strides[3], view_.strides[3],
+                                  std::min<std::int64_t>(sizes[3] - j, 64));
           }
         }
       }
@@ -113,7 +119,8 @@ class TensorMask final : public MaskNode {
   }
 
   const std::uint64_t* row(const Place& place, std::int64_t i) const {
-    return words_.data() + place.sequence->batch * batch_step_ + place.head * head_step_ + (place.sequence->q_begin + i) * row_step_;
+    return words_.data() + place.sequence->batch * batch_step_ + place.head * head_step_ +
+           (place.sequence->q_begin + i) * row_step_;
   }
 
   // The bits of 64 keys from `key` on, a key of the tensor.
@@ -127,7 +134,8 @@ class TensorMask final : public MaskNode {
   TensorView view_;
   // Below: only in the copy that bind() makes.
   std::vector<std::uint64_t> words_;
-  std::int64_t batch_step_ = 0, head_step_ = 0, row_step_ = 0;  // in words, 0 on axes that broadcast
+  std::int64_t batch_step_ = 0, head_step_ = 0,
+               row_step_ = 0;  // in words, 0 on axes that broadcast
   bool one_key_ = false;
 };
 

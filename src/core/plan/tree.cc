@@ -20,9 +20,11 @@ class Branches {
     run_begin_.resize(parents_.size());
     for (std::int64_t n = 0; n < count; ++n) {
       const std::int64_t parent = parents_[at(n)];
-      // A jump goes as far up as two equal jumps of the parent do together (Myers 1983): any ancestor is O(log depth) steps away.
+      // A jump goes as far up as two equal jumps of the parent do together (Myers 1983): any
+      // ancestor is O(log depth) steps away.
       const std::int64_t once = parent < 0 ? -1 : jump_[at(parent)];
-      const bool equal = once >= 0 && depth_[at(parent)] - depth_[at(once)] == depth_[at(once)] - depth_of(jump_[at(once)]);
+      const bool equal = once >= 0 && depth_[at(parent)] - depth_[at(once)] ==
+                                          depth_[at(once)] - depth_of(jump_[at(once)]);
       depth_[at(n)] = parent < 0 ? 0 : depth_[at(parent)] + 1;
       jump_[at(n)] = equal ? jump_[at(once)] : parent;
       run_begin_[at(n)] = parent >= 0 && parent == n - 1 ? run_begin_[at(parent)] : n;
@@ -64,33 +66,41 @@ class Tree final : public MaskNode {
 
   Status check(const PlanShape& shape) const override {
     if (by_batch_ && static_cast<std::int64_t>(trees_.size()) != shape.batch) {
-      return Status::invalid("tree: " + std::to_string(trees_.size()) + " lists of parents; expected one for each of " +
+      return Status::invalid("tree: " + std::to_string(trees_.size()) +
+                             " lists of parents; expected one for each of " +
                              std::to_string(shape.batch) + " batch entries");
     }
     for (const Branches& tree : trees_) {
       if (tree.size() > shape.len_k) {
-        return Status::invalid("tree: " + std::to_string(tree.size()) + " nodes; expected at most " + std::to_string(shape.len_k) +
+        return Status::invalid("tree: " + std::to_string(tree.size()) +
+                               " nodes; expected at most " + std::to_string(shape.len_k) +
                                ", the keys there are");
       }
       if (const std::int64_t node = tree.first_fault(); node >= 0) {
-        return Status::invalid("tree: the parent of node " + std::to_string(node) + " is " + std::to_string(tree.parent(node)) +
+        return Status::invalid("tree: the parent of node " + std::to_string(node) + " is " +
+                               std::to_string(tree.parent(node)) +
                                "; expected an earlier node, or -1");
       }
     }
     return {};
   }
 
-  void intervals(const Place& place, std::int64_t i0, std::int64_t i1, std::vector<Interval>& out) const override {
+  void intervals(const Place& place, std::int64_t i0, std::int64_t i1,
+                 std::vector<Interval>& out) const override {
     const Branches& tree = of(place);
-    const std::int64_t len_k = place.sequence->len_k, past = past_of(place), first = token_of(place, i0), last = token_of(place, i1 - 1);
+    const std::int64_t len_k = place.sequence->len_k, past = past_of(place),
+                       first = token_of(place, i0), last = token_of(place, i1 - 1);
     // What rows of the past see ends at the row itself; nodes see all of the past.
-    const std::int64_t all = std::min(std::min(first + 1, past), len_k), some = std::min(std::min(last + 1, past), len_k);
+    const std::int64_t all = std::min(std::min(first + 1, past), len_k),
+                       some = std::min(std::min(last + 1, past), len_k);
     append(out, 0, all, true);
     append(out, std::max<std::int64_t>(all, 0), some, false);
     if (last < past) return;
-    // From the last node up to the roots; where all rows have met in one node, a run of parents at a time.
+    // From the last node up to the roots; where all rows have met in one node, a run of parents at
+    // a time.
     std::priority_queue<std::int64_t> open;
-    for (std::int64_t token = std::max(first, past); token <= last; ++token) open.push(token - past);
+    for (std::int64_t token = std::max(first, past); token <= last; ++token)
+      open.push(token - past);
     const auto rows = i1 - i0;
     thread_local std::vector<Interval> found;
     found.clear();
@@ -101,11 +111,14 @@ class Tree final : public MaskNode {
       for (; !open.empty() && open.top() == node; open.pop()) ++met;
       const bool alone = open.empty();
       const std::int64_t begin = alone ? tree.run_begin(node) : node;
-      found.push_back({static_cast<std::int32_t>(past + begin), static_cast<std::int32_t>(past + node + 1), met == rows});
-      for (std::int64_t n = 0; n < met && tree.parent(begin) >= 0; ++n) open.push(tree.parent(begin));
+      found.push_back({static_cast<std::int32_t>(past + begin),
+                       static_cast<std::int32_t>(past + node + 1), met == rows});
+      for (std::int64_t n = 0; n < met && tree.parent(begin) >= 0; ++n)
+        open.push(tree.parent(begin));
     }
     for (auto interval = found.rbegin(); interval != found.rend(); ++interval) {
-      append(out, std::max<std::int64_t>(interval->begin, 0), std::min<std::int64_t>(interval->end, len_k), interval->full);
+      append(out, std::max<std::int64_t>(interval->begin, 0),
+             std::min<std::int64_t>(interval->end, len_k), interval->full);
     }
   }
 
@@ -115,7 +128,8 @@ class Tree final : public MaskNode {
     std::uint64_t word = range_bits(0, std::min(token + 1, past), j0);
     if (token < past || j0 + 64 <= past) return word;
     const std::int64_t first = j0 - past;
-    for (std::int64_t node = tree.ancestor_before(token - past, first + 64); node >= 0 && node >= first; node = tree.parent(node)) {
+    for (std::int64_t node = tree.ancestor_before(token - past, first + 64);
+         node >= 0 && node >= first; node = tree.parent(node)) {
       word |= std::uint64_t{1} << (node - first);
     }
     return word;
@@ -124,11 +138,18 @@ class Tree final : public MaskNode {
   bool varies_by_batch() const override { return trees_.size() > 1; }
 
  private:
-  const Branches& of(const Place& place) const { return by_batch_ ? trees_[static_cast<std::size_t>(place.sequence->batch)] : trees_[0]; }
-  // Keys before the first node, and the key that row i itself stands for: the last row is the last key.
-  static std::int64_t keys_of(const Place& place) { return place.sequence->len_q + place.sequence->offset; }
+  const Branches& of(const Place& place) const {
+    return by_batch_ ? trees_[static_cast<std::size_t>(place.sequence->batch)] : trees_[0];
+  }
+  // Keys before the first node, and the key that row i itself stands for: the last row is the last
+  // key.
+  static std::int64_t keys_of(const Place& place) {
+    return place.sequence->len_q + place.sequence->offset;
+  }
   std::int64_t past_of(const Place& place) const { return keys_of(place) - of(place).size(); }
-  static std::int64_t token_of(const Place& place, std::int64_t i) { return i + place.sequence->offset; }
+  static std::int64_t token_of(const Place& place, std::int64_t i) {
+    return i + place.sequence->offset;
+  }
 
   std::vector<Branches> trees_;
   bool by_batch_;
@@ -143,6 +164,8 @@ Mask tree(std::vector<std::int64_t> parents) {
   return Mask(std::make_shared<plan::Tree>(std::move(for_all_batches), false));
 }
 
-Mask tree_by_batch(std::vector<std::vector<std::int64_t>> parents) { return Mask(std::make_shared<plan::Tree>(std::move(parents), true)); }
+Mask tree_by_batch(std::vector<std::vector<std::int64_t>> parents) {
+  return Mask(std::make_shared<plan::Tree>(std::move(parents), true));
+}
 
 }  // namespace regard

@@ -9,11 +9,13 @@ namespace {
 
 class Window final : public MaskNode {
  public:
-  Window(std::int64_t left, std::int64_t right, std::optional<std::int64_t> offset) : left_(left), right_(right), offset_(offset) {}
+  Window(std::int64_t left, std::int64_t right, std::optional<std::int64_t> offset)
+      : left_(left), right_(right), offset_(offset) {}
 
   Status check(const PlanShape&) const override {
     if (left_ >= -1 && right_ >= -1) return {};
-    return Status::invalid("window: left " + std::to_string(left_) + ", right " + std::to_string(right_) +
+    return Status::invalid("window: left " + std::to_string(left_) + ", right " +
+                           std::to_string(right_) +
                            "; expected counts of keys, or -1 for no bound");
   }
 
@@ -23,12 +25,15 @@ class Window final : public MaskNode {
     return shape.len_q - 1 + low <= 0 && high >= shape.len_k;
   }
 
-  void intervals(const Place& place, std::int64_t i0, std::int64_t i1, std::vector<Interval>& out) const override {
+  void intervals(const Place& place, std::int64_t i0, std::int64_t i1,
+                 std::vector<Interval>& out) const override {
     const Sequence& sequence = *place.sequence;
     const auto [low, high] = bounds(sequence.offset);
     const std::int64_t last = i1 - 1;
-    // Row i sees [i + low, i + high). Rows step by one key, so that what any row sees is one stretch, and what all see another.
-    const std::int64_t begin = std::max<std::int64_t>(i0 + low, 0), end = std::min(last + high, sequence.len_k);
+    // Row i sees [i + low, i + high). Rows step by one key, so that what any row sees is one
+    // stretch, and what all see another.
+    const std::int64_t begin = std::max<std::int64_t>(i0 + low, 0),
+                       end = std::min(last + high, sequence.len_k);
     const std::int64_t all_begin = std::max(last + low, begin), all_end = std::min(i0 + high, end);
     if (all_begin >= all_end) {
       append(out, begin, end, false);
@@ -44,12 +49,14 @@ class Window final : public MaskNode {
     return range_bits(i + low, i + high, j0);
   }
 
-  void words(const Place& place, std::int64_t i, int rows, std::int64_t j0, std::uint64_t* words) const override {
+  void words(const Place& place, std::int64_t i, int rows, std::int64_t j0,
+             std::uint64_t* words) const override {
     const auto [low, high] = bounds(place.sequence->offset);
     for (int r = 0; r < rows; ++r) words[r] = range_bits(i + r + low, i + r + high, j0);
   }
 
-  bool stretch(const Place& place, std::int64_t i, std::int64_t* begin, std::int64_t* end) const override {
+  bool stretch(const Place& place, std::int64_t i, std::int64_t* begin,
+               std::int64_t* end) const override {
     const auto [low, high] = bounds(place.sequence->offset);
     *begin = i + low;
     *end = i + high;
@@ -63,7 +70,8 @@ class Window final : public MaskNode {
 
   Bounds bounds(std::int64_t own_offset) const {
     const std::int64_t offset = offset_.value_or(own_offset);
-    return {left_ < 0 ? -kFar : near_sum(offset, -left_), right_ < 0 ? kFar : near_sum(offset, right_) + 1};
+    return {left_ < 0 ? -kFar : near_sum(offset, -left_),
+            right_ < 0 ? kFar : near_sum(offset, right_) + 1};
   }
 
   std::int64_t left_, right_;

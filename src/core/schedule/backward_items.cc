@@ -10,16 +10,18 @@ namespace {
 using Run = kernels::BackwardTask::Run;
 
 // The runs of key blocks that the rows of units [first, last) see.
-void find_runs(const plan::Layout& layout, std::size_t s, std::int32_t head, std::int64_t first, std::int64_t last, std::int64_t size,
-               std::vector<Run>& runs) {
+void find_runs(const plan::Layout& layout, std::size_t s, std::int32_t head, std::int64_t first,
+               std::int64_t last, std::int64_t size, std::vector<Run>& runs) {
   thread_local std::vector<Run> found;
   found.clear();
   for (std::int64_t u = first; u < last; ++u) {
     for (const plan::Interval& interval : layout.unit(s, head, u)) {
-      found.push_back({static_cast<std::int32_t>(interval.begin / size), static_cast<std::int32_t>((interval.end - 1) / size + 1)});
+      found.push_back({static_cast<std::int32_t>(interval.begin / size),
+                       static_cast<std::int32_t>((interval.end - 1) / size + 1)});
     }
   }
-  std::sort(found.begin(), found.end(), [](const Run& a, const Run& b) { return a.begin < b.begin; });
+  std::sort(found.begin(), found.end(),
+            [](const Run& a, const Run& b) { return a.begin < b.begin; });
   const std::size_t before = runs.size();
   for (const Run& run : found) {
     if (runs.size() > before && run.begin <= runs.back().end) {
@@ -41,7 +43,8 @@ void find_chunk_runs(kernels::BackwardTask& task) {
   constexpr std::int64_t kUnits = kernels::kQueryChunk / plan::kRowUnit;
   task.run_offsets.push_back(0);
   for (std::size_t s = 0; s < layout.sequences.size(); ++s) {
-    const std::int64_t units = layout.units(s), size = kernels::block_keys(task, layout.sequences[s]);
+    const std::int64_t units = layout.units(s),
+                       size = kernels::block_keys(task, layout.sequences[s]);
     const std::int64_t blocks = (layout.sequences[s].len_k + size - 1) / size;
     for (std::int32_t h = 0; h < layout.mask_heads; ++h) {
       task.first_chunk.push_back(static_cast<std::int64_t>(task.run_offsets.size()) - 1);
@@ -74,7 +77,9 @@ Summed summed_axes(const kernels::BackwardTask& task) {
   const Shape& q = task.inputs.q.shape;
   const auto add = [&](const kernels::Stage& stage) {
     if (!stage.gradient.given()) return;
-    const auto spread = [&stage](std::size_t axis, std::int64_t size) { return stage.gradient.strides[axis] == 0 && size > 1; };
+    const auto spread = [&stage](std::size_t axis, std::int64_t size) {
+      return stage.gradient.strides[axis] == 0 && size > 1;
+    };
     summed.batch |= spread(0, q[0]);
     summed.heads |= spread(1, q[1]);
     summed.keys |= spread(3, task.inputs.k.shape[2]);
@@ -95,7 +100,8 @@ std::int64_t key_blocks(const kernels::BackwardTask& task, const plan::Sequence&
 void count_blocks(kernels::BackwardTask& task) {
   task.sequences = static_cast<std::int64_t>(task.layout->sequences.size());
   task.blocks = 0;
-  for (const plan::Sequence& sequence : task.layout->sequences) task.blocks = std::max(task.blocks, key_blocks(task, sequence));
+  for (const plan::Sequence& sequence : task.layout->sequences)
+    task.blocks = std::max(task.blocks, key_blocks(task, sequence));
 }
 
 std::int64_t cut_backward(kernels::BackwardTask& task) {
@@ -114,15 +120,18 @@ std::int64_t cut_backward(kernels::BackwardTask& task) {
     task.first_ticket.push_back(tickets);
     tickets += heads * ((sequence.len_q + kernels::kQueryChunk - 1) / kernels::kQueryChunk);
   }
-  // An item owns its keys' gradients; where a bias gradient is summed over an axis, one item walks that whole axis, in order.
+  // An item owns its keys' gradients; where a bias gradient is summed over an axis, one item walks
+  // that whole axis, in order.
   const Summed summed = summed_axes(task);
   const bool all_sequences = summed.batch || summed.everything;
   const std::int64_t block_step = summed.keys ? blocks : 1;
-  const std::int32_t sequence_step = all_sequences ? sequences : 1, kv_step = summed.heads ? kv_heads : 1;
+  const std::int32_t sequence_step = all_sequences ? sequences : 1,
+                     kv_step = summed.heads ? kv_heads : 1;
   for (std::int64_t b = 0; b < blocks; b += std::max<std::int64_t>(1, block_step)) {
     for (std::int32_t s = 0; s < sequences; s += std::max(1, sequence_step)) {
       for (std::int32_t kv = 0; kv < kv_heads; kv += std::max(1, kv_step)) {
-        task.items.push_back({b, std::min(blocks, b + block_step), s, s + sequence_step, kv, kv + kv_step});
+        task.items.push_back(
+            {b, std::min(blocks, b + block_step), s, s + sequence_step, kv, kv + kv_step});
       }
     }
   }

@@ -7,8 +7,8 @@
 
 namespace regard::schedule {
 
-// An object of type State, taken from a list of free ones and given back at the end of its scope. Not thread_local: a pool's thread that
-// waits inside one call may start another.
+// An object of type State, taken from a list of free ones and given back at the end of its scope.
+// Not thread_local: a pool's thread that waits inside one call may start another.
 template <typename State>
 class Borrow {
  public:

@@ -8,7 +8,8 @@
 
 namespace regard::schedule {
 
-// Fills task.items from task.layout and task.group. A row's bits do not depend on the cuts, only the balance between workers does.
+// Fills task.items from task.layout and task.group. A row's bits do not depend on the cuts, only
+// the balance between workers does.
 void cut_forward(kernels::ForwardTask& task);
 
 }  // namespace regard::schedule

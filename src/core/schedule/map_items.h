@@ -5,7 +5,8 @@
 
 namespace regard::schedule {
 
-// Fills items and what kernels look up by sequence; the region is valid and not empty. Cuts depend on the shapes and the region alone.
+// Fills items and what kernels look up by sequence; the region is valid and not empty. Cuts depend
+// on the shapes and the region alone.
 void cut_map(kernels::MapTask& task);
 
 // Makes task.pass.items those of a forward pass over the region's rows and heads.

@@ -9,7 +9,8 @@ namespace regard::schedule {
 namespace {
 
 constexpr std::align_val_t kAlign{128};
-// Blocks above this size are the gradients' float copies of very long sequences: one of them is kept, unless it is huge.
+// Blocks above this size are the gradients' float copies of very long sequences: one of them is
+// kept, unless it is huge.
 constexpr std::size_t kLargeBlock = std::size_t{32} << 20, kHugeBlock = std::size_t{1} << 30;
 
 struct Block {
@@ -17,7 +18,8 @@ struct Block {
   std::size_t bytes = 0;
 };
 
-// A few free blocks. Taking and giving back is a scan of a short array: far below the cost of the smallest call.
+// A few free blocks. Taking and giving back is a scan of a short array: far below the cost of the
+// smallest call.
 class Pool {
  public:
   Block take(std::size_t bytes) {
@@ -25,7 +27,9 @@ class Pool {
       const std::lock_guard lock(mutex_);
       Block* best = nullptr;
       for (Block& block : free_) {
-        if (block.data != nullptr && block.bytes >= bytes && (best == nullptr || block.bytes < best->bytes)) best = &block;
+        if (block.data != nullptr && block.bytes >= bytes &&
+            (best == nullptr || block.bytes < best->bytes))
+          best = &block;
       }
       if (best == nullptr && large_.bytes >= bytes) best = &large_;
       if (best != nullptr && best->bytes <= 4 * bytes + (std::size_t{1} << 20)) {

@@ -5,7 +5,8 @@
 
 namespace regard::schedule {
 
-// A block of at least the asked size, aligned to 128 bytes, for as long as this lives; null where memory is short.
+// A block of at least the asked size, aligned to 128 bytes, for as long as this lives; null where
+// memory is short.
 class Scratch {
  public:
   explicit Scratch(std::size_t bytes);

@@ -17,7 +17,9 @@ std::string any_leaf(bool packed) {
   const auto offset = [&] {
     if (*rc::gen::arbitrary<bool>()) text << "@" << *rc::gen::inRange(-80, 200);
   };
-  const auto side = [] { return *rc::gen::weightedOneOf<int>({{1, rc::gen::just(-1)}, {3, in(0, 12)}, {2, in(0, 150)}}); };
+  const auto side = [] {
+    return *rc::gen::weightedOneOf<int>({{1, rc::gen::just(-1)}, {3, in(0, 12)}, {2, in(0, 150)}});
+  };
   const auto seed = [] { return *rc::gen::inRange(0, 1000); };
   const auto axes = [] { return *rc::gen::inRange(0, 16); };
   switch (*rc::gen::inRange(0, packed ? 11 : 12)) {

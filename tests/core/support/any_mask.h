@@ -1,4 +1,5 @@
-// Random mask expressions, as the text that parse_rule() reads. For use inside rapidcheck properties.
+// Random mask expressions, as the text that parse_rule() reads. For use inside rapidcheck
+// properties.
 #pragma once
 
 #include <string>

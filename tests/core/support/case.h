@@ -1,5 +1,6 @@
 // A random attention in one line of text, so that whatever fails can be run again:
-//   REGARD_CASE='seed=5 dtype=1 lq=40 ...' build/release/tests/core/core_tests --gtest_filter=Property.OneCase
+//   REGARD_CASE='seed=5 dtype=1 lq=40 ...' build/release/tests/core/core_tests
+//   --gtest_filter=Property.OneCase
 #pragma once
 
 #include <cstdint>
@@ -29,15 +30,16 @@ struct Case {
   int workers = 1;
   int extras = 0;  // a sum of Extra
   int score = 0,
-      d_score_v =
-          1;  // 0: dot products; 1: additive, one v for all; 2: a v per head; 3: per batch entry and head. Whether v's gradient is wanted
-  int shape = 0;  // of the scores: 0 random, 1 rising along the keys, 2 falling, 3 in steps
+      d_score_v = 1;  // 0: dot products; 1: additive, one v for all; 2: a v per head; 3: per batch
+                      // entry and head. Whether v's gradient is wanted
+  int shape = 0;      // of the scores: 0 random, 1 rising along the keys, 2 falling, 3 in steps
 };
 
 std::ostream& operator<<(std::ostream& stream, const Case& c);
 Case parse_case(const std::string& text);
 
-// The same case with heads, batch or lengths made smaller until its cost (pairs times dims) is within a bound.
+// The same case with heads, batch or lengths made smaller until its cost (pairs times dims) is
+// within a bound.
 Case bounded(Case c, double most);
 
 Problem make_problem(const Case& c);

@@ -42,13 +42,18 @@ std::vector<double> doubles(const std::vector<Real>& values) {
   return {values.begin(), values.end()};
 }
 
-// One (batch, query head): rows of q against all keys. `Round` is applied wherever the plain attention of a dtype would store
-// a tensor of that dtype.
+// One (batch, query head): rows of q against all keys. `Round` is applied wherever the plain
+// attention of a dtype would store a tensor of that dtype.
 template <typename Real, typename Round>
 class Head {
  public:
-  Head(const DenseProblem& p, DenseResults& r, std::int64_t b, std::int64_t h, std::vector<Real>& dk, std::vector<Real>& dv)
-      : p_(p), r_(r), n_(p.len_k), head_(b * p.heads + h), kv_((b * (p.heads / p.group) + h / p.group) * p.len_k) {
+  Head(const DenseProblem& p, DenseResults& r, std::int64_t b, std::int64_t h,
+       std::vector<Real>& dk, std::vector<Real>& dv)
+      : p_(p),
+        r_(r),
+        n_(p.len_k),
+        head_(b * p.heads + h),
+        kv_((b * (p.heads / p.group) + h / p.group) * p.len_k) {
     k_.assign(p.k.begin() + kv_ * p.dim, p.k.begin() + (kv_ + n_) * p.dim);
     v_.assign(p.v.begin() + kv_ * p.dim_v, p.v.begin() + (kv_ + n_) * p.dim_v);
     kt_ = transposed(k_.data(), n_, p.dim);
@@ -83,7 +88,8 @@ class Head {
       for (std::int64_t j = 0; j < n_; ++j) {
         if (!allowed(j)) continue;
         prob_[j] = round_(prob_[j] / sum);
-        for (std::int64_t d = 0; d < p_.dim_v; ++d) out_[d] += round_(prob_[j] * factor(j)) * v_[j * p_.dim_v + d];
+        for (std::int64_t d = 0; d < p_.dim_v; ++d)
+          out_[d] += round_(prob_[j] * factor(j)) * v_[j * p_.dim_v + d];
       }
     }
     for (std::int64_t d = 0; d < p_.dim_v; ++d) r_.out[row_ * p_.dim_v + d] = round_(out_[d]);
@@ -103,7 +109,8 @@ class Head {
     Real delta = 0, delta_size = 0;
     for (std::int64_t j = 0; j < n_; ++j)
       if (allowed(j)) delta += prob_[j] * factor(j) * (dp_[j] = round_(dp_[j]));
-    for (std::int64_t d = 0; d < p_.dim_v; ++d) delta_size += std::abs(static_cast<Real>(d_out[d]) * out_[d]);
+    for (std::int64_t d = 0; d < p_.dim_v; ++d)
+      delta_size += std::abs(static_cast<Real>(d_out[d]) * out_[d]);
 
     const Real scale = static_cast<Real>(p_.scale) / temperature();
     const double* q = &p_.q[row_ * p_.dim];
@@ -122,14 +129,16 @@ class Head {
       const Real last = round_(prob_[j] * (dp_[j] * factor(j) - delta + d_lse));
       const Real ds = p_.bend == 0 ? last : round_(last * bent_[j] * bent_[j]);
       const Real before = p_.softcap == 0 ? ds : round_(ds * (1 - squash_[j] * squash_[j]));
-      const double term = std::abs(prob_[j]) * (std::abs(dp_[j] * factor(j)) + std::abs(delta) + std::abs(d_lse));
+      const double term =
+          std::abs(prob_[j]) * (std::abs(dp_[j] * factor(j)) + std::abs(delta) + std::abs(d_lse));
       if (!p_.bias_after.empty()) r_.d_bias_after[row_ * n_ + j] = ds;
       if (!p_.bias_before.empty()) r_.d_bias_before[row_ * n_ + j] = before;
       r_.d_bias_terms[row_ * n_ + j] = term;
       if (!p_.factors.empty()) {
         r_.d_factors[row_ * n_ + j] = prob_[j] * dp_[j];
         double size = 0;
-        for (std::int64_t d = 0; d < p_.dim_v; ++d) size += std::abs(d_out[d] * static_cast<double>(v_[j * p_.dim_v + d]));
+        for (std::int64_t d = 0; d < p_.dim_v; ++d)
+          size += std::abs(d_out[d] * static_cast<double>(v_[j * p_.dim_v + d]));
         r_.d_factor_terms[row_ * n_ + j] = prob_[j] * size;
       }
       if (!p_.temperature.empty()) {
@@ -150,7 +159,8 @@ class Head {
         dk_[j * p_.dim + d] += before * static_cast<Real>(q[d]) * scale;
         mean_key[d] += prob_[j] * k_[j * p_.dim + d];
       }
-      for (std::int64_t d = 0; d < p_.dim_v; ++d) dv_[j * p_.dim_v + d] += round_(prob_[j] * factor(j)) * static_cast<Real>(d_out[d]);
+      for (std::int64_t d = 0; d < p_.dim_v; ++d)
+        dv_[j * p_.dim_v + d] += round_(prob_[j] * factor(j)) * static_cast<Real>(d_out[d]);
       terms += term;
       k_terms_[j] += term * q_size * std::abs(scale);
       k_delta_[j] += prob_[j] * delta_size * q_size * std::abs(scale);
@@ -166,7 +176,8 @@ class Head {
     for (std::int64_t m = 0; m < p_.sinks_of_head; ++m) {
       const Real weight = std::exp(sink(m) - static_cast<Real>(r_.lse[row_]));
       r_.d_sinks[head_ % p_.heads * p_.sinks_of_head + m] += weight * (d_lse - delta);
-      r_.d_sink_terms[head_ % p_.heads * p_.sinks_of_head + m] += weight * (std::abs(d_lse) + delta_size);
+      r_.d_sink_terms[head_ % p_.heads * p_.sinks_of_head + m] +=
+          weight * (std::abs(d_lse) + delta_size);
     }
   }
 
@@ -176,14 +187,17 @@ class Head {
       r_.dk_delta = std::max(r_.dk_delta, k_delta_[j] * static_cast<double>(p_.group));
       r_.dv_terms = std::max(r_.dv_terms, v_terms_[j] * static_cast<double>(p_.group));
     }
-    for (std::size_t d = 0; d < d_score_v_.size(); ++d) r_.d_score_v[head_ * p_.dim + d] += static_cast<double>(d_score_v_[d]);
+    for (std::size_t d = 0; d < d_score_v_.size(); ++d)
+      r_.d_score_v[head_ * p_.dim + d] += static_cast<double>(d_score_v_[d]);
     // One v may serve all heads of all batch entries.
     r_.d_score_v_terms += score_v_terms_;
     r_.d_score_v_delta += score_v_delta_;
   }
 
  private:
-  bool allowed(std::int64_t j) const { return p_.allowed.empty() || p_.allowed[row_ * n_ + j] != 0; }
+  bool allowed(std::int64_t j) const {
+    return p_.allowed.empty() || p_.allowed[row_ * n_ + j] != 0;
+  }
 
   bool any_nan() const {
     for (std::int64_t j = 0; j < n_; ++j)
@@ -191,9 +205,15 @@ class Head {
     return false;
   }
 
-  Real sink(std::int64_t m) const { return static_cast<Real>(p_.sinks[head_ % p_.heads * p_.sinks_of_head + m]); }
-  Real factor(std::int64_t j) const { return p_.factors.empty() ? 1 : static_cast<Real>(p_.factors[row_ * n_ + j]); }
-  Real temperature() const { return p_.temperature.empty() ? 1 : static_cast<Real>(p_.temperature[head_ % p_.heads]); }
+  Real sink(std::int64_t m) const {
+    return static_cast<Real>(p_.sinks[head_ % p_.heads * p_.sinks_of_head + m]);
+  }
+  Real factor(std::int64_t j) const {
+    return p_.factors.empty() ? 1 : static_cast<Real>(p_.factors[row_ * n_ + j]);
+  }
+  Real temperature() const {
+    return p_.temperature.empty() ? 1 : static_cast<Real>(p_.temperature[head_ % p_.heads]);
+  }
 
   const double* score_v() const { return &p_.score_v[head_ * p_.dim]; }
 
@@ -206,7 +226,8 @@ class Head {
       const Real q = static_cast<Real>(p_.q[row_ * p_.dim + d]);
       if (!p_.score_v.empty()) {
         const Real w = static_cast<Real>(score_v()[d]);
-        for (std::int64_t j = 0; j < n_; ++j) s_[j] += w * round_(std::tanh(round_(q + kt_[d * n_ + j])));
+        for (std::int64_t j = 0; j < n_; ++j)
+          s_[j] += w * round_(std::tanh(round_(q + kt_[d * n_ + j])));
         continue;
       }
       for (std::int64_t j = 0; j < n_; ++j) s_[j] += q * kt_[d * n_ + j];
@@ -214,12 +235,14 @@ class Head {
     for (std::int64_t j = 0; j < n_; ++j) {
       s_[j] = round_(round_(s_[j]) * static_cast<Real>(p_.scale));
       if (!p_.temperature.empty()) s_[j] = cooled_[j] = round_(s_[j] / temperature());
-      if (!p_.bias_before.empty()) s_[j] = round_(s_[j] + static_cast<Real>(p_.bias_before[row_ * n_ + j]));
+      if (!p_.bias_before.empty())
+        s_[j] = round_(s_[j] + static_cast<Real>(p_.bias_before[row_ * n_ + j]));
       if (p_.softcap != 0) {
         squash_[j] = std::tanh(s_[j] / static_cast<Real>(p_.softcap));
         s_[j] = round_(static_cast<Real>(p_.softcap) * squash_[j]);
       }
-      if (!p_.bias_after.empty()) s_[j] = round_(s_[j] + static_cast<Real>(p_.bias_after[row_ * n_ + j]));
+      if (!p_.bias_after.empty())
+        s_[j] = round_(s_[j] + static_cast<Real>(p_.bias_after[row_ * n_ + j]));
       if (p_.bend != 0) {
         const Real bend = static_cast<Real>(p_.bend);
         bent_[j] = bend / (bend + std::abs(s_[j]));
@@ -245,7 +268,8 @@ class Head {
 
 template <typename Real, typename Round>
 DenseResults attend_in(const DenseProblem& p) {
-  const std::int64_t rows = p.batch * p.heads * p.len_q, keys = p.batch * (p.heads / p.group) * p.len_k;
+  const std::int64_t rows = p.batch * p.heads * p.len_q,
+                     keys = p.batch * (p.heads / p.group) * p.len_k;
   const bool backward = !p.d_out.empty();
   DenseResults r;
   r.out.assign(rows * p.dim_v, 0);
@@ -292,12 +316,14 @@ DenseResults attend_in(const DenseProblem& p) {
 
 // Each row of `cols` elements back to front.
 std::vector<double> backwards(std::vector<double> rows, std::int64_t cols) {
-  for (std::size_t at = 0; at < rows.size(); at += cols) std::reverse(rows.begin() + at, rows.begin() + at + cols);
+  for (std::size_t at = 0; at < rows.size(); at += cols)
+    std::reverse(rows.begin() + at, rows.begin() + at + cols);
   return rows;
 }
 
 // The keys of each head back to front, their elements in order.
-std::vector<double> keys_backwards(std::vector<double> heads, std::int64_t len_k, std::int64_t dim) {
+std::vector<double> keys_backwards(std::vector<double> heads, std::int64_t len_k,
+                                   std::int64_t dim) {
   for (std::size_t at = 0; at < heads.size(); at += len_k * dim) {
     for (std::int64_t j = 0; j < len_k / 2; ++j) {
       const auto row = heads.begin() + at + j * dim;
@@ -317,7 +343,8 @@ DenseProblem reversed(const DenseProblem& p) {
   for (double& x : p.score_v.empty() ? r.q : r.score_v) x *= p.scale;
   r.k = keys_backwards(backwards(p.k, p.dim), p.len_k, p.dim);
   r.v = keys_backwards(p.v, p.len_k, p.dim_v);
-  for (std::size_t at = 0; at < r.allowed.size(); at += p.len_k) std::reverse(r.allowed.begin() + at, r.allowed.begin() + at + p.len_k);
+  for (std::size_t at = 0; at < r.allowed.size(); at += p.len_k)
+    std::reverse(r.allowed.begin() + at, r.allowed.begin() + at + p.len_k);
   r.bias_before = backwards(p.bias_before, p.len_k);
   r.bias_after = backwards(p.bias_after, p.len_k);
   r.bias_last = backwards(p.bias_last, p.len_k);
@@ -358,6 +385,8 @@ Arithmetic arithmetic_of(DType dtype) {
   }
 }
 
-Arithmetic oracle_of(DType dtype) { return dtype == kF64 ? Arithmetic::kLongDouble : Arithmetic::kDouble; }
+Arithmetic oracle_of(DType dtype) {
+  return dtype == kF64 ? Arithmetic::kLongDouble : Arithmetic::kDouble;
+}
 
 }  // namespace regard::testing

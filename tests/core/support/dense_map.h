@@ -1,4 +1,5 @@
-// The weights of an attention as a dense matrix, from the formulas of the score and the modifiers, in long double.
+// The weights of an attention as a dense matrix, from the formulas of the score and the modifiers,
+// in long double.
 #pragma once
 
 #include <cmath>
@@ -14,7 +15,8 @@ namespace regard::testing {
 
 inline MapInputs map_inputs(const Problem& p) { return {p.q.view(), p.k.view(), {}, {}}; }
 
-// How far a weight may be off, relatively: what the rounding of a score as large as the largest does to its exponential.
+// How far a weight may be off, relatively: what the rounding of a score as large as the largest
+// does to its exponential.
 double map_bar(const Problem& p);
 
 // P, (batch, heads, len_q, len_k).
@@ -40,13 +42,15 @@ std::string off(const Tensor& actual, double relative, F expected) {
     const double error = std::abs(a - e) / (relative * std::abs(e) + 1e-30);
     if (error <= most) return;
     if (!std::isnan(error)) most = error;
-    worst = "(" + std::to_string(b) + ", " + std::to_string(h) + ", " + std::to_string(i) + ", " + std::to_string(j) + ") is " +
-            std::to_string(a) + ", should be " + std::to_string(e) + ": " + std::to_string(error) + " bars off";
+    worst = "(" + std::to_string(b) + ", " + std::to_string(h) + ", " + std::to_string(i) + ", " +
+            std::to_string(j) + ") is " + std::to_string(a) + ", should be " + std::to_string(e) +
+            ": " + std::to_string(error) + " bars off";
   });
   return worst;
 }
 
-// Looks at all of the case's weights and compares them with the formula's. Empty where all is within map_bar().
+// Looks at all of the case's weights and compares them with the formula's. Empty where all is
+// within map_bar().
 std::string check_map(const Case& c);
 
 }  // namespace regard::testing

@@ -26,22 +26,30 @@ std::uint16_t bf16_bits(float value) {
   return static_cast<std::uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
 }
 
-float bf16_value(std::uint16_t bits) { return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16); }
+float bf16_value(std::uint16_t bits) {
+  return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
+}
 
 double f16_value(std::uint16_t bits) {
   const double sign = (bits & 0x8000) ? -1.0 : 1.0;
   const int exponent = (bits >> 10) & 31, mantissa = bits & 1023;
-  if (exponent == 31) return mantissa ? std::numeric_limits<double>::quiet_NaN() : sign * std::numeric_limits<double>::infinity();
-  return exponent ? sign * std::ldexp(1024 + mantissa, exponent - 25) : sign * std::ldexp(mantissa, -24);
+  if (exponent == 31)
+    return mantissa ? std::numeric_limits<double>::quiet_NaN()
+                    : sign * std::numeric_limits<double>::infinity();
+  return exponent ? sign * std::ldexp(1024 + mantissa, exponent - 25)
+                  : sign * std::ldexp(mantissa, -24);
 }
 
 std::uint16_t f16_bits(double value) {
   const std::uint16_t sign = std::signbit(value) ? 0x8000 : 0;
   if (std::isnan(value)) return sign | 0x7e00;
   const double size = std::abs(value);
-  if (size >= 65520) return sign | 0x7c00;  // halfway from the largest number to what would come next: away to infinity
+  if (size >= 65520)
+    return sign |
+           0x7c00;  // halfway from the largest number to what would come next: away to infinity
   const int exponent = size < 0x1p-14 ? -14 : std::ilogb(size);
-  const double units = std::nearbyint(std::ldexp(size, 10 - exponent));  // 1024 to 2048 for normal numbers, less for denormals
+  const double units = std::nearbyint(
+      std::ldexp(size, 10 - exponent));  // 1024 to 2048 for normal numbers, less for denormals
   // A carry into the next exponent, and from denormal to normal, falls out of the addition.
   return static_cast<std::uint16_t>(sign + ((exponent + 14) << 10) + static_cast<int>(units));
 }

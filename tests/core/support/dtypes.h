@@ -1,11 +1,13 @@
-// Element types as the tests read and write them: one element at a time, through double, rounding to nearest even.
+// Element types as the tests read and write them: one element at a time, through double, rounding
+// to nearest even.
 #pragma once
 
 #include "regard/tensor_view.h"
 
 namespace regard::testing {
 
-inline constexpr DType kF32 = DType::kFloat32, kBf16 = DType::kBFloat16, kF16 = DType::kFloat16, kF64 = DType::kFloat64;
+inline constexpr DType kF32 = DType::kFloat32, kBf16 = DType::kBFloat16, kF16 = DType::kFloat16,
+                       kF64 = DType::kFloat64;
 
 // The distance from 1 to the next number, as torch.finfo(dtype).eps.
 double eps(DType dtype);

@@ -13,11 +13,13 @@
 
 namespace regard::testing {
 
-// Runs each worker on a thread of its own and counts the threads that were alive at once: no worker starts before all threads
-// have. Later workers start a little later if asked, so that they meet work that is already under way.
+// Runs each worker on a thread of its own and counts the threads that were alive at once: no worker
+// starts before all threads have. Later workers start a little later if asked, so that they meet
+// work that is already under way.
 class CountingExecutor final : public Executor {
  public:
-  explicit CountingExecutor(int workers, std::chrono::microseconds stagger = {}) : threads_(workers), stagger_(stagger) {}
+  explicit CountingExecutor(int workers, std::chrono::microseconds stagger = {})
+      : threads_(workers), stagger_(stagger) {}
 
   int max_workers() const override { return threads_.max_workers(); }
 
@@ -59,7 +61,8 @@ class CountingExecutor final : public Executor {
   mutable std::vector<int> runs_;
 };
 
-// Offers several workers but runs them one after another on the calling thread, lowest first, as the contract allows.
+// Offers several workers but runs them one after another on the calling thread, lowest first, as
+// the contract allows.
 class OneByOneExecutor final : public Executor {
  public:
   explicit OneByOneExecutor(int workers) : workers_(workers) {}

@@ -1,4 +1,5 @@
-// The modifiers of an attention beside its biases and softcap: as the library's values, and as what they do to a dense problem.
+// The modifiers of an attention beside its biases and softcap: as the library's values, and as what
+// they do to a dense problem.
 #pragma once
 
 #include <cstdint>
@@ -39,12 +40,14 @@ struct Extras {
 
   // Adds what they do to p, whose shape is set, from their formulas.
   void apply(const Rule& rule, DenseProblem& p) const;
-  // The gradient of tensors()[n], from the dense gradients in `r`: a sum of them, or of the sizes of their terms.
-  std::vector<double> gradient(std::size_t n, const Rule& rule, const DenseProblem& p, const DenseResults& r, bool sizes) const;
+  // The gradient of tensors()[n], from the dense gradients in `r`: a sum of them, or of the sizes
+  // of their terms.
+  std::vector<double> gradient(std::size_t n, const Rule& rule, const DenseProblem& p,
+                               const DenseResults& r, bool sizes) const;
 };
 
 // Tensors of dtype `dtype` and random broadcast shapes for a problem of this shape.
-Extras random_extras(Random& random, int which, DType dtype, std::int64_t batch, std::int64_t heads, std::int64_t len_q,
-                     std::int64_t len_k);
+Extras random_extras(Random& random, int which, DType dtype, std::int64_t batch, std::int64_t heads,
+                     std::int64_t len_q, std::int64_t len_k);
 
 }  // namespace regard::testing

@@ -17,8 +17,9 @@ struct Piece {
 
 // to <- to + from, from row `row` of `to` on.
 void add(const Tensor& from, std::int64_t row, Tensor& to) {
-  for_each_index(from.shape(),
-                 [&](auto b, auto h, auto i, auto d) { to.set(b, h, row + i, d, to.at(b, h, row + i, d) + from.at(b, h, i, d)); });
+  for_each_index(from.shape(), [&](auto b, auto h, auto i, auto d) {
+    to.set(b, h, row + i, d, to.at(b, h, row + i, d) + from.at(b, h, i, d));
+  });
 }
 
 Tensor zeros(DType dtype, const Shape& shape) {
@@ -36,7 +37,8 @@ Piece state_of_sinks(const Tensor& sinks, const Piece& like) {
   for_each_index(like.maximum.shape(), [&](auto b, auto h, auto i, auto) {
     double most = -INFINITY, sum = 0;
     for (std::int64_t m = 0; m < sinks.shape()[3]; ++m) most = std::max(most, sinks.at(0, h, 0, m));
-    for (std::int64_t m = 0; m < sinks.shape()[3]; ++m) sum += std::exp(sinks.at(0, h, 0, m) - most);
+    for (std::int64_t m = 0; m < sinks.shape()[3]; ++m)
+      sum += std::exp(sinks.at(0, h, 0, m) - most);
     piece.maximum.set(b, h, i, 0, most);
     piece.log_sum.set(b, h, i, 0, std::log(sum));
   });
@@ -81,13 +83,16 @@ class Run {
       attend(piece);
     }
     Piece whole = pieces[0];
-    for (std::size_t n = 1; n < pieces.size(); ++n) expect(merge(pieces[n].state(), whole.state()), "merge()");
+    for (std::size_t n = 1; n < pieces.size(); ++n)
+      expect(merge(pieces[n].state(), whole.state()), "merge()");
     Piece sinks;
     if (request_.sinks.given()) {
       sinks = state_of_sinks(request_.sinks, whole);
       expect(merge(sinks.state(), whole.state()), "merge() of the sinks");
     }
-    for_each_index(whole.out.shape(), [&](auto b, auto h, auto i, auto d) { r_.out.set(b, h, begin + i, d, whole.out.at(b, h, i, d)); });
+    for_each_index(whole.out.shape(), [&](auto b, auto h, auto i, auto d) {
+      r_.out.set(b, h, begin + i, d, whole.out.at(b, h, i, d));
+    });
     for_each_index(whole.maximum.shape(), [&](auto b, auto h, auto i, auto) {
       r_.maximum.set(b, h, begin + i, 0, whole.maximum.at(b, h, i, 0));
       r_.log_sum.set(b, h, begin + i, 0, whole.log_sum.at(b, h, i, 0));
@@ -103,18 +108,19 @@ class Run {
     piece.maximum = Tensor(wide_, {p.batch(), p.heads(), p.len_q(), 1});
     piece.log_sum = Tensor(wide_, piece.maximum.shape());
     const State state = piece.state();
-    expect(forward({p.q.view(), p.k.view(), p.v.view()}, hooks_.options(p, piece.place), {state.out, state.maximum, state.log_sum, {}},
-                   ThreadExecutor(2)),
+    expect(forward({p.q.view(), p.k.view(), p.v.view()}, hooks_.options(p, piece.place),
+                   {state.out, state.maximum, state.log_sum, {}}, ThreadExecutor(2)),
            "forward()");
   }
 
   // What arrives at a piece, or at the sinks, through the merge.
-  void share(Piece& piece, Piece& whole, const Tensor& d_out, const Tensor& d_lse, Tensor& own_out, Tensor& own_lse) {
+  void share(Piece& piece, Piece& whole, const Tensor& d_out, const Tensor& d_lse, Tensor& own_out,
+             Tensor& own_lse) {
     own_out = Tensor(wide_, d_out.shape());
     own_lse = Tensor(wide_, piece.maximum.shape());
-    expect(
-        merge_backward(piece.state(), whole.state(), d_out.view(), d_lse.optional_view(), {own_out.mutable_view(), own_lse.mutable_view()}),
-        "merge_backward()");
+    expect(merge_backward(piece.state(), whole.state(), d_out.view(), d_lse.optional_view(),
+                          {own_out.mutable_view(), own_lse.mutable_view()}),
+           "merge_backward()");
   }
 
   void backward_of(Piece& piece, Piece& whole) {
@@ -127,8 +133,8 @@ class Run {
     std::vector<Tensor> own = hooks_.gradients(p);
     Gradients gradients{dq.mutable_view(), dk.mutable_view(), dv.mutable_view(), {}, {}};
     for (Tensor& gradient : own) gradients.d_modifiers.push_back(gradient.mutable_view());
-    expect(backward({p.q.view(), p.k.view(), p.v.view(), from.out.view(), from.maximum.view(), from.log_sum.view(), d_out.view(),
-                     d_lse.optional_view()},
+    expect(backward({p.q.view(), p.k.view(), p.v.view(), from.out.view(), from.maximum.view(),
+                     from.log_sum.view(), d_out.view(), d_lse.optional_view()},
                     hooks_.options(p, piece.place), gradients, ThreadExecutor(2)),
            "backward()");
     add(dq, piece.place.query_begin, r_.dq);
@@ -140,12 +146,13 @@ class Run {
   void sink_gradients(Piece& sinks, Piece& whole) {
     const std::int64_t begin = whole.place.query_begin, size = whole.out.shape()[2];
     Tensor ignored, d_lse;
-    share(sinks, whole, p_.d_out.slice(2, begin, size).as(wide_), p_.d_lse.given() ? p_.d_lse.slice(2, begin, size) : Tensor(), ignored,
-          d_lse);
+    share(sinks, whole, p_.d_out.slice(2, begin, size).as(wide_),
+          p_.d_lse.given() ? p_.d_lse.slice(2, begin, size) : Tensor(), ignored, d_lse);
     const std::int64_t count = request_.sinks.shape()[3];
     for_each_index({p_.batch(), p_.heads(), size, count}, [&](auto b, auto h, auto i, auto m) {
       const double lse = sinks.maximum.at(b, h, i, 0) + sinks.log_sum.at(b, h, i, 0);
-      (*request_.d_sinks)[static_cast<std::size_t>(h * count + m)] += d_lse.at(b, h, i, 0) * std::exp(request_.sinks.at(0, h, 0, m) - lse);
+      (*request_.d_sinks)[static_cast<std::size_t>(h * count + m)] +=
+          d_lse.at(b, h, i, 0) * std::exp(request_.sinks.at(0, h, 0, m) - lse);
     });
   }
 
@@ -167,7 +174,9 @@ std::vector<std::int64_t> random_edges(Random& random, std::int64_t length, int 
   return {edges.begin(), edges.end()};
 }
 
-Results run_in_parts(const Problem& problem, const PartsRequest& request, const PartHooks& hooks) { return Run(problem, request, hooks)(); }
+Results run_in_parts(const Problem& problem, const PartsRequest& request, const PartHooks& hooks) {
+  return Run(problem, request, hooks)();
+}
 
 Options options_of_part(const Problem& part, const Part& place) {
   Options options = part.options();

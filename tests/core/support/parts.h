@@ -14,9 +14,11 @@ std::vector<std::int64_t> random_edges(Random& random, std::int64_t length, int 
 
 // What is asked of one part. `part` holds its tensors and the whole's rule.
 struct PartHooks {
-  std::function<Options(const Problem& part, const Part& place)> options;            // Options::part included
-  std::function<std::vector<Tensor>(const Problem& part)> gradients;                 // for the modifiers', to be written
-  std::function<void(const Part& place, const std::vector<Tensor>& gradients)> add;  // to those of the whole
+  std::function<Options(const Problem& part, const Part& place)> options;  // Options::part included
+  std::function<std::vector<Tensor>(const Problem& part)>
+      gradients;  // for the modifiers', to be written
+  std::function<void(const Part& place, const std::vector<Tensor>& gradients)>
+      add;  // to those of the whole
 };
 
 // The ways in which gradients reach a part (regard/state.h).
@@ -25,7 +27,7 @@ enum class PartBackward { kMerged, kOfTheWhole };
 struct PartsRequest {
   std::vector<std::int64_t> query_edges, key_edges;
   PartBackward way = PartBackward::kMerged;
-  Tensor sinks;                            // (1, heads, 1, m), or not given: they join each finished row
+  Tensor sinks;  // (1, heads, 1, m), or not given: they join each finished row
   std::vector<double>* d_sinks = nullptr;  // heads * m, added to; kMerged only
 };
 

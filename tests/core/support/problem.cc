@@ -22,11 +22,13 @@ Options Problem::options() const {
 
 DenseProblem Problem::dense() const {
   DenseProblem p;
-  p.batch = batch(), p.heads = heads(), p.group = group(), p.len_q = len_q(), p.len_k = len_k(), p.dim = dim(), p.dim_v = dim_v();
+  p.batch = batch(), p.heads = heads(), p.group = group(), p.len_q = len_q(), p.len_k = len_k(),
+  p.dim = dim(), p.dim_v = dim_v();
   p.scale = scale.value_or(score_v.given() ? 1 : 1 / std::sqrt(static_cast<double>(p.dim)));
   if (score_v.given()) {
-    for_each_index({p.batch, p.heads, 1, p.dim},
-                   [&](auto b, auto h, auto, auto d) { p.score_v.push_back(score_v.broadcast_at(b, h, 0, d)); });
+    for_each_index({p.batch, p.heads, 1, p.dim}, [&](auto b, auto h, auto, auto d) {
+      p.score_v.push_back(score_v.broadcast_at(b, h, 0, d));
+    });
   }
   p.softcap = softcap;
   p.q = q.values(), p.k = k.values(), p.v = v.values();
@@ -36,8 +38,9 @@ DenseProblem Problem::dense() const {
     std::vector<double>& sum = bias.before_softcap && softcap != 0 ? p.bias_before : p.bias_after;
     sum.resize(static_cast<std::size_t>(p.batch * p.heads * p.len_q * p.len_k));
     std::size_t at = 0;
-    for_each_index({p.batch, p.heads, p.len_q, p.len_k},
-                   [&](auto b, auto h, auto i, auto j) { sum[at++] += bias.values.broadcast_at(b, h, i, j); });
+    for_each_index({p.batch, p.heads, p.len_q, p.len_k}, [&](auto b, auto h, auto i, auto j) {
+      sum[at++] += bias.values.broadcast_at(b, h, i, j);
+    });
   }
   extras.apply(rule, p);
   if (d_out.given()) p.d_out = d_out.values();
@@ -56,7 +59,8 @@ Problem Problem::rows(std::int64_t begin, std::int64_t size) const {
 
 Problem Problem::batch_entry(std::int64_t b) const {
   Problem part = *this;
-  for (Tensor* tensor : {&part.q, &part.k, &part.v, &part.score_v, &part.prepared_keys, &part.d_out, &part.d_lse})
+  for (Tensor* tensor :
+       {&part.q, &part.k, &part.v, &part.score_v, &part.prepared_keys, &part.d_out, &part.d_lse})
     if (tensor->given()) *tensor = tensor->slice(0, b, 1);
   for (BiasTensor& bias : part.biases) bias.values = bias.values.slice(0, b, 1);
   return part;
@@ -104,7 +108,8 @@ Results attempt(const Problem& p, const Executor& executor, const Request& reque
   r.maximum = Tensor(wide, rows);
   r.log_sum = Tensor(wide, rows);
   if (request.lse) r.lse = Tensor(wide, rows);
-  const Outputs outputs{r.out.mutable_view(), r.maximum.mutable_view(), r.log_sum.mutable_view(), r.lse.optional_mutable_view()};
+  const Outputs outputs{r.out.mutable_view(), r.maximum.mutable_view(), r.log_sum.mutable_view(),
+                        r.lse.optional_mutable_view()};
   const Status status = forward({p.q.view(), p.k.view(), p.v.view()}, options, outputs, executor);
   if (!status.ok()) r.error = "forward(): " + status.message();
   if (!r.out.gaps_untouched()) r.error = "forward() wrote between the elements of out";
@@ -118,7 +123,8 @@ Results attempt(const Problem& p, const Executor& executor, const Request& reque
   r.dq = wanted(request.dq, p.q);
   r.dk = wanted(request.dk, p.k);
   r.dv = wanted(request.dv, p.v);
-  Gradients gradients{r.dq.optional_mutable_view(), r.dk.optional_mutable_view(), r.dv.optional_mutable_view(), {}};
+  Gradients gradients{
+      r.dq.optional_mutable_view(), r.dk.optional_mutable_view(), r.dv.optional_mutable_view(), {}};
   for (std::size_t n = 0; n < p.biases.size(); ++n)
     r.d_bias.push_back(wanted(n >= request.d_bias.size() || request.d_bias[n], p.biases[n].values));
   for (Tensor& d_bias : r.d_bias) gradients.d_modifiers.push_back(d_bias.optional_mutable_view());
@@ -127,12 +133,14 @@ Results attempt(const Problem& p, const Executor& executor, const Request& reque
   r.d_score_v = wanted(request.d_score_v && p.score_v.given(), p.score_v);
   gradients.d_score_v = r.d_score_v.optional_mutable_view();
   const Tensor d_out = p.d_out.dtype() == out_dtype ? p.d_out : p.d_out.as(out_dtype);
-  const BackwardInputs inputs{p.q.view(),       p.k.view(),       p.v.view(),   r.out.view(),
-                              r.maximum.view(), r.log_sum.view(), d_out.view(), p.d_lse.optional_view()};
+  const BackwardInputs inputs{
+      p.q.view(),       p.k.view(),       p.v.view(),   r.out.view(),
+      r.maximum.view(), r.log_sum.view(), d_out.view(), p.d_lse.optional_view()};
   const Status backward_status = backward(inputs, options, gradients, executor);
   if (!backward_status.ok()) r.error = "backward(): " + backward_status.message();
   const auto check_gaps = [&](const char* name, const Tensor& gradient) {
-    if (gradient.given() && !gradient.gaps_untouched()) r.error = std::string("backward() wrote between the elements of ") + name;
+    if (gradient.given() && !gradient.gaps_untouched())
+      r.error = std::string("backward() wrote between the elements of ") + name;
   };
   check_gaps("dq", r.dq);
   check_gaps("dk", r.dk);
@@ -177,21 +185,24 @@ namespace {
 }  // namespace
 
 ::testing::AssertionResult same_forward_bits(const Results& a, const Results& b) {
-  for (const auto& result : {same_bits("out", a.out, b.out), same_bits("maximum", a.maximum, b.maximum),
-                             same_bits("log_sum", a.log_sum, b.log_sum), same_bits("lse", a.lse, b.lse)})
+  for (const auto& result :
+       {same_bits("out", a.out, b.out), same_bits("maximum", a.maximum, b.maximum),
+        same_bits("log_sum", a.log_sum, b.log_sum), same_bits("lse", a.lse, b.lse)})
     if (!result) return result;
   return ::testing::AssertionSuccess();
 }
 
 ::testing::AssertionResult same_bits(const Results& a, const Results& b) {
   if (const auto result = same_forward_bits(a, b); !result) return result;
-  for (const auto& result : {same_bits("dq", a.dq, b.dq), same_bits("dk", a.dk, b.dk), same_bits("dv", a.dv, b.dv),
-                             same_bits("d_score_v", a.d_score_v, b.d_score_v)})
+  for (const auto& result :
+       {same_bits("dq", a.dq, b.dq), same_bits("dk", a.dk, b.dk), same_bits("dv", a.dv, b.dv),
+        same_bits("d_score_v", a.d_score_v, b.d_score_v)})
     if (!result) return result;
   for (std::size_t n = 0; n < a.d_bias.size() && n < b.d_bias.size(); ++n)
     if (const auto result = same_bits("d_bias", a.d_bias[n], b.d_bias[n]); !result) return result;
   for (std::size_t n = 0; n < a.d_extras.size() && n < b.d_extras.size(); ++n)
-    if (const auto result = same_bits("d_extras", a.d_extras[n], b.d_extras[n]); !result) return result;
+    if (const auto result = same_bits("d_extras", a.d_extras[n], b.d_extras[n]); !result)
+      return result;
   return ::testing::AssertionSuccess();
 }
 

@@ -41,8 +41,8 @@ struct Problem {
   Options options() const;
   DenseProblem dense() const;
 
-  // The same attention for some of its query rows, one batch entry, one query head (without its group), some of its keys. The
-  // rule is the caller's to mend.
+  // The same attention for some of its query rows, one batch entry, one query head (without its
+  // group), some of its keys. The rule is the caller's to mend.
   Problem rows(std::int64_t begin, std::int64_t size) const;
   Problem batch_entry(std::int64_t b) const;
   Problem head(std::int64_t h) const;
@@ -71,17 +71,20 @@ struct Results {
   Tensor out, maximum, log_sum, lse;
   Tensor dq, dk, dv, d_score_v;  // not given: not asked for
   std::vector<Tensor> d_bias, d_extras;
-  std::string error;  // a Status that was not ok, or a write outside the elements of what was asked for
+  std::string
+      error;  // a Status that was not ok, or a write outside the elements of what was asked for
 
-  // What belongs to indices [begin, begin + size) of the batch (0), heads (1) or query rows (2) alone: sums over that axis (dk and dv of
-  // heads and rows, gradients of biases that are broadcast along it) are left out.
+  // What belongs to indices [begin, begin + size) of the batch (0), heads (1) or query rows (2)
+  // alone: sums over that axis (dk and dv of heads and rows, gradients of biases that are broadcast
+  // along it) are left out.
   Results slice(int axis, std::int64_t begin, std::int64_t size) const;
 };
 
 // Runs forward(), and backward() where the problem has d_out.
 Results attempt(const Problem& problem, const Executor& executor, const Request& request);
 // The same; an error is a test failure.
-Results run(const Problem& problem, const Executor& executor = serial_executor(), const Request& request = {});
+Results run(const Problem& problem, const Executor& executor = serial_executor(),
+            const Request& request = {});
 
 // Both results have the same bits in everything that both were asked for.
 ::testing::AssertionResult same_bits(const Results& a, const Results& b);

@@ -27,7 +27,8 @@ struct Numbers {
     const auto at = token.find('@');
     if (at != std::string::npos) offset = std::atoll(token.c_str() + at + 1);
     std::istringstream rest(token.substr(1, at == std::string::npos ? at : at - 1));
-    for (std::string number; std::getline(rest, number, ':');) list.push_back(std::atoll(number.c_str()));
+    for (std::string number; std::getline(rest, number, ':');)
+      list.push_back(std::atoll(number.c_str()));
     list.resize(3);
   }
 };
@@ -35,12 +36,16 @@ struct Numbers {
 class Leaves {
  public:
   Leaves(const PlanShape& shape, const Numbers& numbers, std::size_t seed_at)
-      : shape_(shape), numbers_(numbers), random_(static_cast<std::uint64_t>(numbers.list[seed_at])), axes_(numbers.list[1]) {}
+      : shape_(shape),
+        numbers_(numbers),
+        random_(static_cast<std::uint64_t>(numbers.list[seed_at])),
+        axes_(numbers.list[1]) {}
 
   Rule lengths() { return see_lengths(up_to(shape_.len_k, shape_.batch)); }
 
   Rule tensor() {
-    Tensor allowed(DType::kBool, broadcast({shape_.batch, shape_.heads, shape_.len_q, shape_.len_k}), any_lie());
+    Tensor allowed(DType::kBool,
+                   broadcast({shape_.batch, shape_.heads, shape_.len_q, shape_.len_k}), any_lie());
     fill(allowed);
     return see_tensor(std::move(allowed));
   }
@@ -53,12 +58,14 @@ class Leaves {
 
   Rule dilated() {
     std::vector<std::int64_t> dilations(random_() % 2 ? shape_.heads : 1);
-    for (auto& dilation : dilations) dilation = 1 + static_cast<std::int64_t>(random_() % (random_() % 4 ? 6 : 70));
+    for (auto& dilation : dilations)
+      dilation = 1 + static_cast<std::int64_t>(random_() % (random_() % 4 ? 6 : 70));
     return see_dilated(numbers_.list[0], numbers_.list[1], std::move(dilations), numbers_.offset);
   }
 
   Rule global_tokens() {
-    const std::int64_t end = std::max(shape_.len_k, shape_.len_q + numbers_.offset.value_or(shape_.len_k - shape_.len_q));
+    const std::int64_t end = std::max(
+        shape_.len_k, shape_.len_q + numbers_.offset.value_or(shape_.len_k - shape_.len_q));
     std::vector<std::vector<std::int64_t>> tokens(random_() % 2 ? shape_.batch : 1);
     for (auto& list : tokens) {
       if (end > 0) list = up_to(end - 1, static_cast<std::int64_t>(random_() % 8));
@@ -72,7 +79,8 @@ class Leaves {
     // Only batch and heads broadcast.
     axes_ &= 3;
     Tensor layout(DType::kBool,
-                  broadcast({shape_.batch, shape_.heads, (shape_.len_q + block_q - 1) / block_q, (shape_.len_k + block_k - 1) / block_k}),
+                  broadcast({shape_.batch, shape_.heads, (shape_.len_q + block_q - 1) / block_q,
+                             (shape_.len_k + block_k - 1) / block_k}),
                   any_lie());
     fill(layout);
     return see_blocks(std::move(layout), block_q, block_k);
@@ -87,7 +95,8 @@ class Leaves {
       // Bushy, or mostly a chain.
       const bool chain = random_() % 2;
       for (std::int64_t n = 0; n < nodes; ++n) {
-        list.push_back(chain && random_() % 8 ? n - 1 : static_cast<std::int64_t>(random_() % (n + 1)) - 1);
+        list.push_back(chain && random_() % 8 ? n - 1
+                                              : static_cast<std::int64_t>(random_() % (n + 1)) - 1);
       }
     }
     return see_tree(std::move(parents));
@@ -95,17 +104,22 @@ class Leaves {
 
   Rule around() {
     axes_ &= 7;
-    Tensor centres(random_() % 2 ? kF32 : kF64, broadcast({shape_.batch, shape_.heads, shape_.len_q, 1}), any_lie());
+    Tensor centres(random_() % 2 ? kF32 : kF64,
+                   broadcast({shape_.batch, shape_.heads, shape_.len_q, 1}), any_lie());
     const bool drifting = random_() % 2;
     for_each_index(centres.shape(), [&](auto b, auto h, auto i, auto) {
-      const double anywhere = static_cast<double>(random_() % 1000) / 1000 * static_cast<double>(shape_.len_k + 20) - 10;
+      const double anywhere =
+          static_cast<double>(random_() % 1000) / 1000 * static_cast<double>(shape_.len_k + 20) -
+          10;
       centres.set(b, h, i, 0, drifting ? static_cast<double>(i) * 0.75 + anywhere / 50 : anywhere);
     });
     return see_around(std::move(centres), static_cast<std::int64_t>(random_() % 30));
   }
 
   Rule bigbird() {
-    const auto count = [this](std::uint64_t most) { return static_cast<std::int64_t>(random_() % most); };
+    const auto count = [this](std::uint64_t most) {
+      return static_cast<std::int64_t>(random_() % most);
+    };
     const std::int64_t block = 1 + count(30), window = count(5), global = count(5);
     return see_bigbird(block, window, global, random_() % 5 == 0, shape_.len_q, shape_.len_k);
   }
@@ -119,7 +133,9 @@ class Leaves {
   Lie any_lie() { return static_cast<Lie>(random_() % kInputLies); }
   void fill(Tensor& allowed) {
     const std::uint64_t density = 1 + random_() % 9;
-    for_each_index(allowed.shape(), [&](auto b, auto h, auto i, auto j) { allowed.set(b, h, i, j, random_() % 10 < density); });
+    for_each_index(allowed.shape(), [&](auto b, auto h, auto i, auto j) {
+      allowed.set(b, h, i, j, random_() % 10 < density);
+    });
   }
   std::vector<std::int64_t> up_to(std::int64_t most, std::int64_t count) {
     std::vector<std::int64_t> list(static_cast<std::size_t>(count));
@@ -156,7 +172,8 @@ Rule parse_leaf(const std::string& token, const PlanShape& shape) {
 
 }  // namespace
 
-Rule parse_rule(const std::string& text, std::int64_t batch, std::int64_t heads, std::int64_t len_q, std::int64_t len_k) {
+Rule parse_rule(const std::string& text, std::int64_t batch, std::int64_t heads, std::int64_t len_q,
+                std::int64_t len_k) {
   std::vector<Rule> stack;
   std::optional<Random> packed;
   std::istringstream tokens(text);

@@ -55,18 +55,20 @@ Tensor::Tensor(DType dtype, const Shape& shape, Lie lie) : dtype_(dtype), shape_
     run = run * std::max<std::int64_t>(shape[axis], 1) + axes.gap[axis];
   }
   offset_ = first;
-  // Exactly as long as the elements reach, so that an address sanitizer sees a read past the end. An empty tensor keeps one
-  // element: a null pointer would mean "not given".
+  // Exactly as long as the elements reach, so that an address sanitizer sees a read past the end.
+  // An empty tensor keeps one element: a null pointer would mean "not given".
   storage_.assign(static_cast<std::size_t>(last + 1) * size_of(dtype), 0xff);
 }
 
 const void* Tensor::element(std::int64_t b, std::int64_t h, std::int64_t s, std::int64_t d) const {
-  const std::int64_t at = offset_ + b * strides_[0] + h * strides_[1] + s * strides_[2] + d * strides_[3];
+  const std::int64_t at =
+      offset_ + b * strides_[0] + h * strides_[1] + s * strides_[2] + d * strides_[3];
   return storage_.data() + at * static_cast<std::int64_t>(size_of(dtype_));
 }
 
 double Tensor::broadcast_at(std::int64_t b, std::int64_t h, std::int64_t s, std::int64_t d) const {
-  return at(shape_[0] == 1 ? 0 : b, shape_[1] == 1 ? 0 : h, shape_[2] == 1 ? 0 : s, shape_[3] == 1 ? 0 : d);
+  return at(shape_[0] == 1 ? 0 : b, shape_[1] == 1 ? 0 : h, shape_[2] == 1 ? 0 : s,
+            shape_[3] == 1 ? 0 : d);
 }
 
 void Tensor::fill(double value) {
@@ -87,14 +89,16 @@ Tensor Tensor::slice(int axis, std::int64_t begin, std::int64_t size) const {
   }
   Tensor part(dtype_, shape);
   for_each_index(shape, [&](auto b, auto h, auto s, auto d) {
-    std::memcpy(const_cast<void*>(part.element(b, h, s, d)), element(b + from[0], h + from[1], s + from[2], d + from[3]), size_of(dtype_));
+    std::memcpy(const_cast<void*>(part.element(b, h, s, d)),
+                element(b + from[0], h + from[1], s + from[2], d + from[3]), size_of(dtype_));
   });
   return part;
 }
 
 Tensor Tensor::as(DType dtype) const {
   Tensor copy(dtype, shape_);
-  for_each_index(shape_, [&](auto b, auto h, auto s, auto d) { copy.set(b, h, s, d, at(b, h, s, d)); });
+  for_each_index(shape_,
+                 [&](auto b, auto h, auto s, auto d) { copy.set(b, h, s, d, at(b, h, s, d)); });
   return copy;
 }
 
@@ -115,14 +119,16 @@ bool Tensor::gaps_untouched() const {
 }
 
 ::testing::AssertionResult same_bits(const Tensor& a, const Tensor& b) {
-  if (a.dtype() != b.dtype()) return ::testing::AssertionFailure() << name_of(a.dtype()) << " against " << name_of(b.dtype());
+  if (a.dtype() != b.dtype())
+    return ::testing::AssertionFailure() << name_of(a.dtype()) << " against " << name_of(b.dtype());
   if (a.shape() != b.shape()) return ::testing::AssertionFailure() << "the shapes differ";
   std::int64_t different = 0;
   ::testing::AssertionResult result = ::testing::AssertionFailure();
   for_each_index(a.shape(), [&](auto i, auto h, auto s, auto d) {
     if (std::memcmp(a.element(i, h, s, d), b.element(i, h, s, d), size_of(a.dtype())) == 0) return;
     if (different++ == 0) {
-      result << "at (" << i << ", " << h << ", " << s << ", " << d << "): " << ::testing::PrintToString(a.at(i, h, s, d)) << " against "
+      result << "at (" << i << ", " << h << ", " << s << ", " << d
+             << "): " << ::testing::PrintToString(a.at(i, h, s, d)) << " against "
              << ::testing::PrintToString(b.at(i, h, s, d));
     }
   });

@@ -15,7 +15,8 @@ namespace regard::testing {
 
 using Random = std::mt19937_64;
 
-// How a tensor lies in memory. The last three are for inputs only: several logical elements share one in memory.
+// How a tensor lies in memory. The last three are for inputs only: several logical elements share
+// one in memory.
 enum class Lie {
   kBhsd,         // contiguous (batch, heads, seq, dim)
   kBshd,         // contiguous (batch, seq, heads, dim)
@@ -30,14 +31,17 @@ enum class Lie {
 };
 inline constexpr int kOutputLies = 7, kInputLies = 10;
 
-// Memory that begins where a cache line does, as PyTorch's does: some kernels write only such rows in their fastest way.
+// Memory that begins where a cache line does, as PyTorch's does: some kernels write only such rows
+// in their fastest way.
 template <typename T>
 struct LineAllocator {
   using value_type = T;
   LineAllocator() = default;
   template <typename U>
   explicit LineAllocator(const LineAllocator<U>&) {}
-  T* allocate(std::size_t n) { return static_cast<T*>(::operator new (n * sizeof(T), std::align_val_t{64})); }
+  T* allocate(std::size_t n) {
+    return static_cast<T*>(::operator new (n * sizeof(T), std::align_val_t{64}));
+  }
   void deallocate(T* memory, std::size_t) { ::operator delete (memory, std::align_val_t{64}); }
   friend bool operator==(const LineAllocator&, const LineAllocator&) { return true; }
 };
@@ -45,8 +49,8 @@ struct LineAllocator {
 class Tensor {
  public:
   Tensor() = default;
-  // Every byte of the storage, gaps included, is 0xff: NaN in all float types, so that what should have been written, or
-  // should not have been read, shows.
+  // Every byte of the storage, gaps included, is 0xff: NaN in all float types, so that what should
+  // have been written, or should not have been read, shows.
   Tensor(DType dtype, const Shape& shape, Lie lie = Lie::kBhsd);
 
   bool given() const { return !storage_.empty(); }
@@ -57,9 +61,13 @@ class Tensor {
   MutableTensorView mutable_view() { return {const_cast<void*>(data()), dtype_, shape_, strides_}; }
   // The same, or a view that was never given.
   TensorView optional_view() const { return given() ? view() : TensorView{}; }
-  MutableTensorView optional_mutable_view() { return given() ? mutable_view() : MutableTensorView{}; }
+  MutableTensorView optional_mutable_view() {
+    return given() ? mutable_view() : MutableTensorView{};
+  }
 
-  double at(std::int64_t b, std::int64_t h, std::int64_t s, std::int64_t d) const { return load(element(b, h, s, d), dtype_); }
+  double at(std::int64_t b, std::int64_t h, std::int64_t s, std::int64_t d) const {
+    return load(element(b, h, s, d), dtype_);
+  }
   void set(std::int64_t b, std::int64_t h, std::int64_t s, std::int64_t d, double value) {
     store(value, const_cast<void*>(element(b, h, s, d)), dtype_);
   }
@@ -69,7 +77,8 @@ class Tensor {
 
   void fill(double value);
   void fill_normal(Random& random, double deviation = 1);
-  // Copies of indices [begin, begin + size) along one axis, contiguous; an axis of size 1 is kept as it is (broadcast).
+  // Copies of indices [begin, begin + size) along one axis, contiguous; an axis of size 1 is kept
+  // as it is (broadcast).
   Tensor slice(int axis, std::int64_t begin, std::int64_t size) const;
   // A contiguous copy in another dtype.
   Tensor as(DType dtype) const;
@@ -79,7 +88,9 @@ class Tensor {
   bool gaps_untouched() const;
 
  private:
-  const void* data() const { return storage_.data() + offset_ * static_cast<std::int64_t>(size_of(dtype_)); }
+  const void* data() const {
+    return storage_.data() + offset_ * static_cast<std::int64_t>(size_of(dtype_));
+  }
 
   DType dtype_ = DType::kFloat32;
   Shape shape_{0, 0, 0, 0};
@@ -97,8 +108,8 @@ void for_each_index(const Shape& shape, F f) {
         for (std::int64_t d = 0; d < shape[3]; ++d) f(b, h, s, d);
 }
 
-// Succeeds where both have the same dtype, shape and elements, bit by bit (so two NaNs of the same bits are equal, and 0 and -0
-// are not). The layouts may differ.
+// Succeeds where both have the same dtype, shape and elements, bit by bit (so two NaNs of the same
+// bits are equal, and 0 and -0 are not). The layouts may differ.
 ::testing::AssertionResult same_bits(const Tensor& a, const Tensor& b);
 
 }  // namespace regard::testing
