@@ -5,7 +5,7 @@
 #include <map>
 #include <vector>
 
-#include "core/kernels/backward_visits.h"
+#include "core/kernels/backward/backward_visits.h"
 #include "core/plan/layout.h"
 #include "core/schedule/backward_items.h"
 #include "core/schedule/forward_items.h"

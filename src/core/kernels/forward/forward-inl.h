@@ -1,0 +1,549 @@
+// The forward pass of one work item: a super-block of query rows over the chunks of keys that it
+// sees.
+//
+// The queries of the item are packed once and its outputs stay in scratch as float; keys and values
+// are packed a chunk at a time, and every group of rows passes over the chunk while it is in cache.
+// Scratch is the same at any length.
+
+#if defined(REGARD_KERNELS_FORWARD_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef REGARD_KERNELS_FORWARD_INL_H_
+#undef REGARD_KERNELS_FORWARD_INL_H_
+#else
+#define REGARD_KERNELS_FORWARD_INL_H_
+#endif
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/kernels/backward/statistics-inl.h"
+#include "core/kernels/carve.h"
+#include "core/kernels/chunk_walk.h"
+#include "core/kernels/kernels.h"
+#include "core/kernels/stages/sinks-inl.h"
+#include "core/kernels/stages/stages-inl.h"
+#include "core/kernels/tile/ops-inl.h"
+#include "core/kernels/tile/panels-inl.h"
+#include "core/kernels/tile/prefetch-inl.h"
+#include "core/kernels/tile/softmax-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace regard::kernels {
+namespace HWY_NAMESPACE {
+
+// Where a group's outputs, sums and maxima are, and which rows it holds.
+struct RowGroup {
+  std::size_t index;
+  std::int32_t head;
+  std::int64_t unit, row;  // its row unit; its first query row, in the sequence
+  std::size_t rows;
+};
+
+template <class Score>
+class Forward {
+  using Ops = typename Score::Ops;
+  using T = typename Ops::T;
+  using Packed = typename Ops::Packed;
+  static constexpr std::size_t kPair = Ops::kPair;
+  static constexpr std::size_t kGroupsPerUnit = static_cast<std::size_t>(plan::kRowUnit) / kRows;
+
+ public:
+  static std::size_t ScratchBytes(const ForwardTask& task) { return Forward(task, nullptr).bytes_; }
+  static void Run(const ForwardTask& task, std::size_t item, std::byte* scratch) {
+    [[maybe_unused]] const typename Ops::Session session{};
+    Forward pass(task, scratch);
+    pass.next_.Start(task, item);
+    pass.RunItem(task.items[item]);
+  }
+
+ private:
+  Forward(const ForwardTask& task, std::byte* scratch) : Forward(task, Carve(scratch)) {}
+
+  Forward(const ForwardTask& task, Carve carve)
+      : task_(task),
+        dim_(static_cast<std::size_t>(task.inputs.q.shape[3])),
+        dim_v_(static_cast<std::size_t>(task.inputs.v.shape[3])),
+        inner_(Score::Inner(dim_)),
+        value_panels_((dim_v_ + kWidth<T> - 1) / kWidth<T>),
+        chunk_(ChunkKeys(dim_, dim_v_)),
+        copy_stride_(CopyStride(std::max(dim_, dim_v_))),
+        score_(task, carve) {
+    const std::size_t groups = kMaxUnits * kGroupsPerUnit;
+    const std::size_t panels = chunk_ / kWidth<T>;
+    groups_ = carve.Take<RowGroup>(groups);
+    queries_ = carve.Take<Rows<Packed>>(groups);
+    query_memory_ = carve.Take<Packed>(groups * kRows * RowStride(inner_));
+    out_ = carve.Take<T>(groups * value_panels_ * kRows * kWidth<T>);
+    sums_ = carve.Take<T>(groups * kRows * kLanes<T>);
+    maxima_ = carve.Take<T>(groups * kRows);
+    started_ = carve.Take<bool>(groups);
+    keys_ = carve.Take<Packed>(panels * inner_ * kWidth<T>);
+    value_memory_ = carve.Take<Packed>(value_panels_ * (chunk_ / kPair) * kWidth<T>);
+    weights_ = carve.Take<Packed>(panels * kRows * kWidth<T> / kPair);
+    scores_ = carve.Take<T>(panels * kRows * kWidth<T>);
+    factors_ = carve.Take<T>(kRows * kWidth<T>);
+    words_ = carve.Take<std::uint64_t>(panels * kRows);
+    chunk_sums_ = carve.Take<T>(kRows * kLanes<T>);
+    totals_ = carve.Take<T>(RoundUp(kRows, kLanes<T>));
+    logs_ = carve.Take<T>(RoundUp(kRows, kLanes<T>));
+    uses_ = carve.Take<PanelUse>(panels + 1);
+    wanted_ = carve.Take<bool>(panels);
+    wanted_next_ = carve.Take<bool>(panels);
+    walk_.Take(carve);
+    copies_ = carve.Take<T>(std::max(kWidth<T>, kRows) * copy_stride_);
+    zeros_ = carve.Take<T>(copy_stride_);
+    bytes_ = carve.bytes();
+  }
+
+  void RunItem(const ForwardItem& item) {
+    item_ = &item;
+    sequence_ = &task_.layout->sequences[static_cast<std::size_t>(item.sequence)];
+    far_ = rows_are_far(*sequence_, std::max(dim_, dim_v_));
+    Clear(zeros_, copy_stride_);
+    const std::int64_t batch = sequence_->batch;
+    const std::int32_t* key_order =
+        task_.layout->key_rows(static_cast<std::size_t>(item.sequence), item.head_begin);
+    k_ = Head::of(task_.inputs.k, batch, item.kv_head, sequence_->k_begin, key_order, far_);
+    v_ = Head::of(task_.inputs.v, batch, item.kv_head, sequence_->k_begin, key_order, far_);
+    key_source_ = score_.Start(*sequence_, k_, item.kv_head);
+    walk_.Start(*task_.layout, item, chunk_);
+    FindGroups();
+    for (std::size_t g = 0; g < groups_count_; ++g) {
+      const RowGroup& group = groups_[g];
+      if (group.rows == 0) continue;
+      PackQueries(group);
+      Clear(sums_ + g * kRows * kLanes<T>, kRows * kLanes<T>);
+      std::fill_n(maxima_ + g * kRows, kRows, kMinusInfinity<T>);
+      started_[g] = false;
+    }
+    const auto size = static_cast<std::int64_t>(chunk_);
+    for (std::int64_t chunk = walk_.Next(0); chunk < sequence_->len_k;
+         chunk = walk_.Next(chunk + size))
+      RunChunk(chunk);
+    for (std::size_t g = 0; g < groups_count_; ++g) Finish(groups_[g]);
+  }
+
+  // The item's groups of rows, kGroupsPerUnit for each unit of each head; the last of a sequence
+  // may have no rows.
+  void FindGroups() {
+    groups_count_ = 0;
+    for (std::int32_t head = item_->head_begin; head < item_->head_end; ++head) {
+      for (std::int64_t unit = item_->unit_begin; unit < item_->unit_end; ++unit) {
+        for (std::size_t g = 0; g < kGroupsPerUnit; ++g) {
+          const std::int64_t row = unit * plan::kRowUnit + static_cast<std::int64_t>(g * kRows);
+          const std::int64_t rows =
+              std::clamp<std::int64_t>(sequence_->len_q - row, 0, static_cast<std::int64_t>(kRows));
+          groups_[groups_count_] = {groups_count_, head, unit, row, static_cast<std::size_t>(rows)};
+          ++groups_count_;
+        }
+      }
+    }
+  }
+
+  void PackQueries(const RowGroup& group) {
+    const Head q = QueryHead(task_.inputs.q, group);
+    const std::int64_t next = group.row + static_cast<std::int64_t>(kRows),
+                       left = sequence_->len_q - next;
+    PrefetchRows(q, next, std::min<std::int64_t>(kRows, left), dim_);
+    queries_[group.index] =
+        score_.PackQueries(q, group.row, group.rows, group.index * kRows, Scratch(),
+                           query_memory_ + group.index * kRows * RowStride(inner_));
+  }
+  template <class View>
+  Head QueryHead(const View& view, const RowGroup& group) const {
+    const std::int32_t* order =
+        task_.layout->query_rows(static_cast<std::size_t>(item_->sequence), group.head);
+    return Head::of(view, sequence_->batch, group.head, sequence_->q_begin, order, far_);
+  }
+  RowScratch<T> Scratch() const { return {copies_, copy_stride_, zeros_}; }
+
+  // Packs the keys of a chunk that some row of the item sees, and lets every group of rows pass
+  // over them.
+  void RunChunk(std::int64_t chunk) {
+    const std::int64_t chunk_end = walk_.End(chunk);
+    const std::size_t panels = walk_.FindPanels(chunk, kWidth<T>, wanted_);
+    values_finite_ = true;
+    values_in_place_ = Ops::InPlace(v_, chunk, static_cast<std::size_t>(chunk_end - chunk), dim_v_);
+    values_ = PanelsAt<Ops>(values_in_place_, v_, chunk, value_memory_, ValuePanelStride());
+    for (std::size_t begin = 0, end; begin < panels; begin = end + 1) {
+      while (begin < panels && !wanted_[begin]) ++begin;
+      for (end = begin; end < panels && wanted_[end];) ++end;
+      if (begin < end) PackKeys(chunk, begin, end);
+    }
+    soon_.Forget();
+    const std::size_t late = groups_count_ - groups_count_ / 4;
+    bool all_pass = true;
+    for (std::size_t g = 0; g < groups_count_; ++g) {
+      const RowGroup& group = groups_[g];
+      // Where masks leave little to do for a chunk, asking for the next one costs more than waiting
+      // for it. Late: what has been asked for lies in L2 beside all that the passes use.
+      if (g == late && all_pass && far_ && chunk_end < sequence_->len_k)
+        AskForChunk(chunk_end, late, panels);
+      const bool sees = walk_.Sees(g / kGroupsPerUnit, chunk);
+      all_pass &= sees || group.rows == 0;
+      if (sees && group.rows != 0) PassOver(group, chunk, chunk_end);
+    }
+  }
+
+  // While groups from `first` on pass over a chunk of so many panels.
+  void AskForChunk(std::int64_t chunk, std::size_t first, std::size_t panels) {
+    const std::size_t tiles = (groups_count_ - first) * (panels + value_panels_);
+    walk_.FindPanels(chunk, kWidth<T>, wanted_next_);
+    soon_.Add(key_source_, dim_);
+    soon_.Add(v_, dim_v_);
+    soon_.Start(chunk, walk_.End(chunk), tiles, wanted_next_, kWidth<T>);
+  }
+
+  void PackKeys(std::int64_t chunk, std::size_t panel_begin, std::size_t panel_end) {
+    const bool asked = soon_.HasAskedFor(chunk);
+    for (std::size_t p = panel_begin; p < panel_end; ++p) {
+      const std::int64_t key = chunk + static_cast<std::int64_t>(p * kWidth<T>);
+      const std::size_t n =
+          static_cast<std::size_t>(std::min<std::int64_t>(kWidth<T>, sequence_->len_k - key));
+      const std::int64_t next = key + static_cast<std::int64_t>(kWidth<T>);
+      if (p + 1 < panel_end && !asked)
+        PrefetchRows(key_source_, next, std::min<std::int64_t>(kWidth<T>, sequence_->len_k - next),
+                     dim_);
+      if (!asked) PrefetchRows(v_, key, static_cast<std::int64_t>(n), dim_v_);
+      score_.PackKeys(k_, key, n, p * kWidth<T>, Scratch(), keys_ + p * inner_ * kWidth<T>);
+    }
+    const std::int64_t key = chunk + static_cast<std::int64_t>(panel_begin * kWidth<T>);
+    const std::size_t padded = (panel_end - panel_begin) * kWidth<T>;
+    const std::size_t n = static_cast<std::size_t>(
+        std::min<std::int64_t>(static_cast<std::int64_t>(padded), sequence_->len_k - key));
+    if (values_in_place_) {
+      values_finite_ &= !SomeMayBeHidden() || Ops::FiniteInPlace(v_, key, n, dim_v_);
+    } else {
+      values_finite_ &=
+          Ops::PackPanelsOf(v_, key, n, padded, dim_v_, ValuePanelStride(), Scratch(),
+                            value_memory_ + panel_begin * kWidth<T> / kPair * kWidth<T>);
+    }
+  }
+
+  // Whether a weight may be 0 because its pair is hidden or dropped, and not because its score is
+  // low.
+  bool SomeMayBeHidden() const { return task_.layout->mask != nullptr || Staged(); }
+  bool Staged() const { return !task_.stages.empty() || !task_.weight_stages.empty(); }
+
+  std::size_t ValuePanelStride() const { return chunk_ / kPair * kWidth<T>; }
+
+  void PassOver(const RowGroup& group, std::int64_t chunk, std::int64_t chunk_end) {
+    uses_count_ = UsePanels<T>(*task_.layout, static_cast<std::size_t>(item_->sequence), group.head,
+                               group.unit, group.row, group.rows, chunk, chunk_end, uses_, words_);
+    if (uses_count_ == 0) return;
+    Clear(chunk_sums_, kRows * kLanes<T>);
+    chunk_begin_ = chunk;
+    if (Score::kInRegisters && !Staged()) {
+      if constexpr (Score::kInRegisters) Weigh(group);
+    } else {
+      ScoreAll(group);
+      RunStages(group);
+      for (std::size_t r = 0; r < group.rows; ++r) {
+        const T chunk_maximum = ChunkMaximum(r);
+        const T maximum = maxima_[group.index * kRows + r];
+        // A row's first maximum, or one that has risen by more than 2^23: below that, weights stay
+        // well inside the range of float.
+        if (maximum == kMinusInfinity<T> || chunk_maximum > maximum + T{16})
+          Raise(group, r, chunk_maximum);
+      }
+      WeighAll(group);
+    }
+    AddSums(chunk_sums_, group.rows, sums_ + group.index * kRows * kLanes<T>);
+    GatherValues(group);
+    started_[group.index] = true;
+  }
+
+  HWY_INLINE void BetweenTiles() {
+    next_.Step();
+    soon_.Step();
+  }
+
+  // The plain way: weights straight from the accumulators, with the maxima that the rows have.
+  void Weigh(const RowGroup& group) {
+    T* maxima = maxima_ + group.index * kRows;
+    const Rows<Packed> q = queries_[group.index];
+    bool waiting = SomeRowStarts<T>(group.rows, maxima, nullptr);
+    if constexpr (Ops::kMatrixUnit) MultiplyPanel(group, 0);
+    for (std::size_t u = 0; u < uses_count_; ++u) {
+      BetweenTiles();
+      // A matrix unit multiplies one panel while the vector units weigh the one before.
+      if constexpr (Ops::kMatrixUnit) {
+        if (u + 1 < uses_count_) MultiplyPanel(group, u + 1);
+      }
+      const bool starts = waiting && SomeRowStarts(group.rows, maxima,
+                                                   uses_[u].partial ? words_ + u * kRows : nullptr);
+      if constexpr (Ops::kMatrixUnit) {
+        for (std::size_t r = 0; starts && r < group.rows; ++r) {
+          if (maxima[r] == kMinusInfinity<T>) maxima[r] = MaximumIn(u, r);
+        }
+        WeighUse(group, q, u);
+      } else {
+        starts ? WeighFirst(group, q, u) : WeighUse(group, q, u);
+      }
+      if (starts) waiting = SomeRowStarts<T>(group.rows, maxima, nullptr);
+    }
+    bool again = false;
+    for (std::size_t r = 0; r < group.rows; ++r) again |= Outgrown(group, r);
+    if (HWY_UNLIKELY(again)) WeighAgain(group);
+  }
+
+  // Products with the keys of panel u, into its tile of scores.
+  HWY_INLINE void MultiplyPanel(const RowGroup& group, std::size_t u) {
+    SumPartsInto<Ops, kRows, 2>(1,
+                                OnePart<Packed>{{queries_[group.index], KeysAt(uses_[u]), inner_}},
+                                nullptr, scores_ + u * kRows * kWidth<T>);
+  }
+  Columns<Packed> KeysAt(const PanelUse& use) const {
+    return {keys_ + use.panel * inner_ * kWidth<T>, static_cast<std::int64_t>(kWidth<T>)};
+  }
+
+  // The greatest score that row r sees in panel u, of products in its tile of scores.
+  T MaximumIn(std::size_t u, std::size_t r) const {
+    return MaximumOfProducts<Ops>(scores_ + (u * kRows + r) * kWidth<T>,
+                                  static_cast<T>(task_.scale),
+                                  uses_[u].partial ? words_ + u * kRows + r : nullptr);
+  }
+
+  Weighing<Ops> WeighingOf(const RowGroup& group, std::size_t u) const {
+    Packed* weights = weights_ + u * kRows * kWidth<T> / kPair;
+    return {static_cast<T>(task_.scale),
+            maxima_ + group.index * kRows,
+            words_ + u * kRows,
+            chunk_sums_,
+            weights,
+            uses_[u].lane<T>()};
+  }
+  HWY_INLINE void WeighUse(const RowGroup& group, const Rows<Packed>& q, std::size_t u) {
+    const PanelUse use = uses_[u];
+    const Weighing<Ops> to = WeighingOf(group, u);
+    if constexpr (Ops::kMatrixUnit) {
+      const T* products = scores_ + u * kRows * kWidth<T>;
+      use.partial ? WeighTile<Ops, true>(products, group.rows, to)
+                  : WeighTile<Ops, false>(products, group.rows, to);
+    } else {
+      const Packed* k = KeysAt(use).data;
+      if (use.narrow<T>()) {
+        REGARD_FOR_ROWS(group.rows, (WeighPanel<Ops, M, 1, true>(q.data, q.stride, k, inner_, to)));
+      } else if (use.partial) {
+        REGARD_FOR_ROWS(group.rows, (WeighPanel<Ops, M, 2, true>(q.data, q.stride, k, inner_, to)));
+      } else {
+        REGARD_FOR_ROWS(group.rows,
+                        (WeighPanel<Ops, M, 2, false>(q.data, q.stride, k, inner_, to)));
+      }
+    }
+  }
+  // The same where rows find their maximum.
+  HWY_INLINE void WeighFirst(const RowGroup& group, const Rows<Packed>& q, std::size_t u) {
+    const PanelUse use = uses_[u];
+    const Packed* k = KeysAt(use).data;
+    const Weighing<Ops> to = WeighingOf(group, u);
+    T* maxima = maxima_ + group.index * kRows;
+    if (use.narrow<T>()) {
+      REGARD_FOR_ROWS(group.rows,
+                      (WeighFirstPanel<Ops, M, 1>(q, k, inner_, to, use.partial, maxima)));
+    } else {
+      REGARD_FOR_ROWS(group.rows,
+                      (WeighFirstPanel<Ops, M, 2>(q, k, inner_, to, use.partial, maxima)));
+    }
+  }
+
+  bool Outgrown(const RowGroup& group, std::size_t r) const {
+    return SumTooLarge(sums_ + (group.index * kRows + r) * kLanes<T>, chunk_sums_ + r * kLanes<T>);
+  }
+
+  // Does the chunk again for rows whose sum has outgrown their maximum; the others get the same
+  // bits as before, but that a score of -infinity now weighs 0 and not next to nothing.
+  void WeighAgain(const RowGroup& group) {
+    bool outgrown[kRows];
+    for (std::size_t r = 0; r < group.rows; ++r) outgrown[r] = Outgrown(group, r);
+    Clear(chunk_sums_, kRows * kLanes<T>);
+    if constexpr (!Ops::kMatrixUnit) ScoreAll(group);  // else products still lie there
+    for (std::size_t u = 0; !Ops::kMatrixUnit && u < uses_count_; ++u) {
+      if (uses_[u].partial)
+        HideScores(group.rows, words_ + u * kRows, scores_ + u * kRows * kWidth<T>);
+    }
+    for (std::size_t r = 0; r < group.rows; ++r) {
+      if (!outgrown[r]) continue;
+      const T chunk_maximum = ChunkMaximum(r);
+      if (chunk_maximum > maxima_[group.index * kRows + r]) Raise(group, r, chunk_maximum);
+    }
+    if constexpr (Ops::kMatrixUnit) {
+      for (std::size_t u = 0; u < uses_count_; ++u) WeighUse(group, queries_[group.index], u);
+    } else {
+      WeighAll(group);
+    }
+  }
+
+  void ScoreAll(const RowGroup& group) {
+    for (std::size_t u = 0; u < uses_count_; ++u) {
+      BetweenTiles();
+      score_.Tile(TileOf(group, u), group.index * kRows, uses_[u].panel * kWidth<T>,
+                  queries_[group.index], KeysAt(uses_[u]).data);
+    }
+  }
+
+  void RunStages(const RowGroup& group) {
+    for (std::size_t u = 0; u < uses_count_; ++u) {
+      const ScoreTile<T> tile = TileOf(group, u);
+      for (const Stage& stage : task_.stages) ApplyStage(stage, tile);
+      ResumeSession<Ops>(task_.stages);
+      if (uses_[u].partial) HideScores(group.rows, words_ + u * kRows, tile.data);
+    }
+  }
+
+  ScoreTile<T> TileOf(const RowGroup& group, std::size_t u) const {
+    ScoreTile<T> tile{};
+    tile.data = scores_ + u * kRows * kWidth<T>;
+    tile.rows = group.rows;
+    tile.i = group.row;
+    tile.j = chunk_begin_ + static_cast<std::int64_t>(uses_[u].panel * kWidth<T>);
+    tile.lanes =
+        static_cast<std::size_t>(std::min<std::int64_t>(kWidth<T>, sequence_->len_k - tile.j));
+    tile.query = sequence_->q_begin + tile.i;
+    tile.key = sequence_->k_begin + tile.j;
+    tile.i += sequence_->i_begin;
+    tile.j += sequence_->j_begin;
+    tile.offset = sequence_->offset;
+    tile.step = 1;
+    tile.batch = sequence_->batch;
+    tile.head = group.head;
+    return tile;
+  }
+
+  T ChunkMaximum(std::size_t r) const {
+    T maximum = kMinusInfinity<T>;
+    for (std::size_t u = 0; u < uses_count_; ++u) {
+      const T m = Ops::kMatrixUnit && !Staged() ? MaximumIn(u, r)
+                                                : RowMaximum(scores_ + (u * kRows + r) * kWidth<T>);
+      if (!(m <= maximum)) maximum = m;  // NaN stays
+      if (maximum != maximum) break;
+    }
+    return maximum;
+  }
+
+  // Gives a row a new maximum and scales down what it has gathered.
+  void Raise(const RowGroup& group, std::size_t r, T maximum) {
+    const Tag<T> d;
+    T& own = maxima_[group.index * kRows + r];
+    if (own != kMinusInfinity<T>) {
+      const auto factor = hn::Set(d, own - maximum < T{-80} ? T{0} : std::exp(own - maximum));
+      T* sum = sums_ + (group.index * kRows + r) * kLanes<T>;
+      hn::Store(hn::Mul(hn::Load(d, sum), factor), d, sum);
+      if (started_[group.index]) {
+        for (std::size_t p = 0; p < value_panels_; ++p) {
+          T* out = OutTile(group.index, p) + r * kWidth<T>;
+          hn::Store(hn::Mul(hn::Load(d, out), factor), d, out);
+          hn::Store(hn::Mul(hn::Load(d, out + kLanes<T>), factor), d, out + kLanes<T>);
+        }
+      }
+    }
+    own = maximum;
+  }
+
+  void WeighAll(const RowGroup& group) {
+    const bool factored = !task_.weight_stages.empty();
+    for (std::size_t u = 0; u < uses_count_; ++u) {
+      if (factored)
+        WeightFactors(task_.weight_stages, task_.weight_stages.size(), TileOf(group, u), factors_);
+      for (std::size_t r = 0; r < group.rows; ++r) {
+        const std::size_t at = group.index * kRows + r;
+        WeighRow<Ops>(scores_ + (u * kRows + r) * kWidth<T>, maxima_[at],
+                      chunk_sums_ + r * kLanes<T>, weights_ + (u * kRows + r) * kWidth<T> / kPair,
+                      factored ? factors_ + r * kWidth<T> : nullptr);
+      }
+    }
+  }
+
+  T* OutTile(std::size_t group, std::size_t panel) const {
+    return out_ + (group * value_panels_ + panel) * kRows * kWidth<T>;
+  }
+
+  void GatherValues(const RowGroup& group) {
+    // Tails of a sequence count as partial too, but nothing is read there.
+    const bool select = !values_finite_ && SomeMayBeHidden();
+    for (std::size_t p = 0; p < value_panels_; ++p) {
+      BetweenTiles();
+      T* out = OutTile(group.index, p);
+      const Filled filled = FilledBy<Ops>(dim_v_ - p * kWidth<T>);
+      if (HWY_UNLIKELY(select)) {
+        AddSelecting<Ops>(uses_count_, UsedPart<Ops>{weights_, values_.at(p), uses_}, group.rows,
+                          filled != Filled::kTwo, TileEnd<T>{out, started_[group.index]});
+      } else if (filled == Filled::kHalf) {
+        REGARD_FOR_ROWS(group.rows, (GatherPanel<typename Ops::Half, M, 1>(
+                                        values_.at(p), started_[group.index], out)));
+      } else if (filled == Filled::kOne) {
+        REGARD_FOR_ROWS(group.rows,
+                        (GatherPanel<Ops, M, 1>(values_.at(p), started_[group.index], out)));
+      } else {
+        REGARD_FOR_ROWS(group.rows,
+                        (GatherPanel<Ops, M, 2>(values_.at(p), started_[group.index], out)));
+      }
+    }
+  }
+
+  // Chunk by chunk: a long sum rounds less in pieces.
+  template <class TileOps, std::size_t M, std::size_t V>
+  HWY_NOINLINE void GatherPanel(Columns<Packed> values, bool started, T* HWY_RESTRICT out) const {
+    SumPartsInto<TileOps, M, V>(uses_count_, UsedPart<Ops>{weights_, values, uses_},
+                                started ? out : nullptr, out);
+  }
+
+  // Divides by the sum, and writes the rows and their statistics.
+  void Finish(const RowGroup& group) {
+    const Tag<T> d;
+    const Head out = QueryHead(task_.outputs.out, group);
+    const std::int64_t next = group.row + static_cast<std::int64_t>(kRows),
+                       left = sequence_->len_q - next;
+    PrefetchRows<true>(out, next, std::min<std::int64_t>(kRows, left), dim_v_);
+    for (std::size_t r = 0; r < group.rows; ++r) {
+      const std::size_t at = group.index * kRows + r;
+      const bool nothing = !started_[group.index] || maxima_[at] == kMinusInfinity<T>;
+      if (nothing) maxima_[at] = kMinusInfinity<T>;
+      T sum = nothing ? T{0} : hn::GetLane(hn::SumOfLanes(d, hn::Load(d, sums_ + at * kLanes<T>)));
+      T numerator = T{1};
+      if (task_.sinks.given()) numerator = JoinSinks(task_.sinks, group.head, &maxima_[at], &sum);
+      const std::int64_t i = group.row + static_cast<std::int64_t>(r);
+      if (nothing) {
+        WriteRow(zeros_, out, i, dim_v_);
+      } else {
+        WritePanelRow<Ops>(OutTile(group.index, 0) + r * kWidth<T>, kRows * kWidth<T>,
+                           numerator / sum, out, i, dim_v_);
+      }
+      totals_[r] = maxima_[at] == kMinusInfinity<T> ? T{1} : sum;
+    }
+    const Outputs& to = task_.outputs;
+    if (!to.maximum.given() && !to.log_sum.given() && !to.lse.given()) return;
+    const WrittenStatistics heads{StatisticsHead(to.maximum, group),
+                                  StatisticsHead(to.log_sum, group), StatisticsHead(to.lse, group)};
+    WriteStatistics(heads, group.row, group.rows, maxima_ + group.index * kRows, totals_, logs_);
+  }
+  Head StatisticsHead(const MutableTensorView& view, const RowGroup& group) const {
+    return view.given() ? QueryHead(view, group) : Head{};
+  }
+
+  const ForwardTask& task_;
+  const std::size_t dim_, dim_v_, inner_, value_panels_, chunk_, copy_stride_;
+  Score score_;
+  std::int64_t chunk_begin_ = 0;
+  std::size_t bytes_ = 0, groups_count_ = 0, uses_count_ = 0;
+  bool far_ = false, values_finite_ = true, values_in_place_ = false;
+  RowGroup* groups_;
+  Rows<Packed>* queries_;  // of each group
+  Panels<Packed> values_{};
+  Packed *query_memory_, *keys_, *value_memory_, *weights_;
+  T *out_, *sums_, *maxima_, *scores_, *factors_, *chunk_sums_, *totals_, *logs_, *copies_, *zeros_;
+  bool *started_, *wanted_, *wanted_next_;
+  std::uint64_t* words_;
+  PanelUse* uses_;
+  const ForwardItem* item_ = nullptr;
+  const plan::Sequence* sequence_ = nullptr;
+  Head k_, v_, key_source_;
+  NextItem next_;
+  ChunkWalk walk_;
+  ChunkAhead soon_;
+};
+
+}  // namespace HWY_NAMESPACE
+}  // namespace regard::kernels
+HWY_AFTER_NAMESPACE();
+
+#endif  // toggle

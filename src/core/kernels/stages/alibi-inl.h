@@ -1,0 +1,73 @@
+// s <- s - slope * |i + offset - j| (ALiBi).
+
+#if defined(REGARD_KERNELS_ALIBI_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef REGARD_KERNELS_ALIBI_INL_H_
+#undef REGARD_KERNELS_ALIBI_INL_H_
+#else
+#define REGARD_KERNELS_ALIBI_INL_H_
+#endif
+
+#include <cstdlib>
+#include "core/kernels/kernels.h"
+#include "core/kernels/stages/score_tile-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace regard::kernels {
+namespace HWY_NAMESPACE {
+
+// The distance of (row 0, lane 0), and what a row and a lane add to it.
+struct AlibiSteps {
+  std::int64_t first, row, lane;
+};
+template <typename T>
+HWY_INLINE AlibiSteps DistancesOf(const ScoreTile<T>& tile) {
+  const std::int64_t first = tile.i + tile.offset - tile.j;
+  return tile.rows_are_keys ? AlibiSteps{first, -tile.step, tile.step}
+                            : AlibiSteps{first, tile.step, -tile.step};
+}
+
+// |distance| of one row's lanes [c, c + a vector).
+template <typename T>
+HWY_INLINE Vec<T> Distances(const AlibiSteps& steps, std::size_t r, std::size_t c) {
+  const Tag<T> d;
+  // Whole numbers below 2^24 are exact in float; beyond it they round like everything else.
+  const std::int64_t first = steps.first + static_cast<std::int64_t>(r) * steps.row +
+                             static_cast<std::int64_t>(c) * steps.lane;
+  return hn::Abs(hn::MulAdd(hn::Iota(d, T{0}), hn::Set(d, static_cast<T>(steps.lane)),
+                            hn::Set(d, static_cast<T>(first))));
+}
+
+template <typename T>
+HWY_NOINLINE void ApplyAlibi(const Stage& stage, const ScoreTile<T>& tile) {
+  const Tag<T> d;
+  const auto slope = hn::Set(d, HeadElement(stage.tensor, tile));
+  const AlibiSteps steps = DistancesOf(tile);
+  for (std::size_t r = 0; r < tile.rows; ++r) {
+    for (std::size_t c = 0; c < kWidth<T>; c += kLanes<T>) {
+      T* HWY_RESTRICT at = tile.data + r * kWidth<T> + c;
+      hn::Store(hn::NegMulAdd(slope, Distances<T>(steps, r, c), hn::Load(d, at)), d, at);
+    }
+  }
+}
+
+template <typename T>
+HWY_NOINLINE void AddAlibiGradient(const Stage& stage, const ScoreTile<T>& gradient) {
+  if (stage.partials == nullptr) return;
+  const AlibiSteps steps = DistancesOf(gradient);
+  double sum = 0;
+  for (std::size_t r = 0; r < gradient.rows; ++r) {
+    for (std::size_t c = 0; c < gradient.lanes; ++c) {
+      const std::int64_t distance =
+          std::abs(steps.first + static_cast<std::int64_t>(r) * steps.row +
+                   static_cast<std::int64_t>(c) * steps.lane);
+      sum += static_cast<double>(gradient.data[r * kWidth<T> + c]) * static_cast<double>(distance);
+    }
+  }
+  stage.partials[gradient.slot] -= sum;
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace regard::kernels
+HWY_AFTER_NAMESPACE();
+
+#endif  // toggle

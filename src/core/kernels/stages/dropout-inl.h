@@ -1,0 +1,55 @@
+// weight <- 0 or weight / (1 - p), by a hash of (seed, batch, head, query, key).
+
+#if defined(REGARD_KERNELS_DROPOUT_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef REGARD_KERNELS_DROPOUT_INL_H_
+#undef REGARD_KERNELS_DROPOUT_INL_H_
+#else
+#define REGARD_KERNELS_DROPOUT_INL_H_
+#endif
+
+#include "core/kernels/dropout_hash.h"
+#include "core/kernels/kernels.h"
+#include "core/kernels/stages/score_tile-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace regard::kernels {
+namespace HWY_NAMESPACE {
+
+// factors <- 0 where the hash is below the threshold, else factors / (1 - p). Queries hash once a
+// row or lane, keys likewise; the two words of a pair are mixed in as many steps as its bits need.
+template <typename T>
+HWY_NOINLINE void ApplyDropout(const Stage& stage, const ScoreTile<T>& place,
+                               T* HWY_RESTRICT factors) {
+  const DropoutHash hash(stage.seed, place.batch, place.head);
+  const std::uint32_t threshold = DropoutThreshold(stage.value);
+  const T kept = static_cast<T>(stage.value < 1 ? 1 / (1 - stage.value) : 0);
+  constexpr std::size_t kMost = kWidth < T >> kRows ? kWidth<T> : kRows;
+  std::uint32_t first[kMost] = {}, second[kMost] = {}, keys[kMost] = {};
+  for (std::size_t i = 0; i < place.queries(); ++i) {
+    const std::uint64_t word =
+        hash.Query(stage.query_begin + place.query + static_cast<std::int64_t>(i) * place.step);
+    first[i] = static_cast<std::uint32_t>(word);
+    second[i] = static_cast<std::uint32_t>(word >> 32);
+  }
+  for (std::size_t j = 0; j < place.keys(); ++j)
+    keys[j] = hash.Key(stage.key_begin + place.key + static_cast<std::int64_t>(j) * place.step);
+  // Whole rows, one kind of loop at a time: the compiler turns these into vectors.
+  for (std::size_t r = 0; r < place.rows; ++r) {
+    std::uint32_t bits[kWidth<T>];
+    if (place.rows_are_keys) {
+      for (std::size_t c = 0; c < kWidth<T>; ++c)
+        bits[c] = DropoutHash::Pair(first[c], second[c], keys[r]);
+    } else {
+      for (std::size_t c = 0; c < kWidth<T>; ++c)
+        bits[c] = DropoutHash::Pair(first[r], second[r], keys[c]);
+    }
+    T* HWY_RESTRICT row = factors + r * kWidth<T>;
+    for (std::size_t c = 0; c < kWidth<T>; ++c) row[c] *= bits[c] < threshold ? T{0} : kept;
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace regard::kernels
+HWY_AFTER_NAMESPACE();
+
+#endif  // toggle

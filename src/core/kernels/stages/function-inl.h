@@ -1,0 +1,80 @@
+// A function of the user's own over tiles of scores: it always sees query rows.
+
+#if defined(REGARD_KERNELS_FUNCTION_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef REGARD_KERNELS_FUNCTION_INL_H_
+#undef REGARD_KERNELS_FUNCTION_INL_H_
+#else
+#define REGARD_KERNELS_FUNCTION_INL_H_
+#endif
+
+#include <algorithm>
+#include "core/kernels/kernels.h"
+#include "core/kernels/stages/score_tile-inl.h"
+#include "regard/modifier.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace regard::kernels {
+namespace HWY_NAMESPACE {
+
+template <typename T>
+struct FunctionScratch {
+  T turned[kWidth<T> * kRows];
+};
+
+// A tile with keys as rows, turned; or back.
+template <typename T>
+HWY_INLINE void Turn(const T* HWY_RESTRICT from, std::size_t from_stride, std::size_t rows,
+                     std::size_t columns, std::size_t to_stride, T* HWY_RESTRICT to) {
+  for (std::size_t r = 0; r < rows; ++r) {
+    for (std::size_t c = 0; c < columns; ++c) to[c * to_stride + r] = from[r * from_stride + c];
+  }
+}
+
+template <typename T>
+HWY_INLINE FunctionTile Described(const Stage& stage, const ScoreTile<T>& tile, T* data,
+                                  const T* scores, std::size_t stride) {
+  return {data,
+          scores,
+          static_cast<std::int64_t>(tile.queries()),
+          static_cast<std::int64_t>(tile.keys()),
+          static_cast<std::int64_t>(stride),
+          stage.query_begin + tile.query,
+          stage.key_begin + tile.key,
+          tile.step,
+          tile.batch,
+          tile.head,
+          sizeof(T) == 8};
+}
+
+template <typename T>
+HWY_NOINLINE void ApplyFunction(const Stage& stage, const ScoreTile<T>& tile) {
+  if (!tile.rows_are_keys) {
+    const FunctionTile described = Described<T>(stage, tile, tile.data, nullptr, kWidth<T>);
+    stage.function->apply(&described, stage.function->context);
+    return;
+  }
+  FunctionScratch<T> scratch;
+  Turn(tile.data, kWidth<T>, tile.rows, tile.lanes, kRows, scratch.turned);
+  const FunctionTile described = Described<T>(stage, tile, scratch.turned, nullptr, kRows);
+  stage.function->apply(&described, stage.function->context);
+  Turn(scratch.turned, kRows, tile.lanes, tile.rows, kWidth<T>, tile.data);
+}
+
+// `input` holds the scores as the function met them. Gradients come in backward tiles, whose rows
+// are keys.
+template <typename T>
+HWY_NOINLINE void DeriveFunction(const Stage& stage, const ScoreTile<T>& gradient,
+                                 const T* HWY_RESTRICT input) {
+  FunctionScratch<T> turned, scores;
+  Turn(gradient.data, kWidth<T>, gradient.rows, gradient.lanes, kRows, turned.turned);
+  Turn(input, kWidth<T>, gradient.rows, gradient.lanes, kRows, scores.turned);
+  const FunctionTile described = Described<T>(stage, gradient, turned.turned, scores.turned, kRows);
+  stage.function->derive(&described, stage.function->context);
+  Turn(turned.turned, kRows, gradient.lanes, gradient.rows, kWidth<T>, gradient.data);
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace regard::kernels
+HWY_AFTER_NAMESPACE();
+
+#endif  // toggle

@@ -1,0 +1,63 @@
+// s <- s + what a table holds for how two positions lie to each other.
+
+#if defined(REGARD_KERNELS_RELATIVE_BIAS_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef REGARD_KERNELS_RELATIVE_BIAS_INL_H_
+#undef REGARD_KERNELS_RELATIVE_BIAS_INL_H_
+#else
+#define REGARD_KERNELS_RELATIVE_BIAS_INL_H_
+#endif
+
+#include "core/kernels/kernels.h"
+#include "core/kernels/stages/score_tile-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace regard::kernels {
+namespace HWY_NAMESPACE {
+
+// The table spread out over all differences of codes, in the kernel's own type: stage.tensor (.,
+// heads or 1, 1, differences), its gradient likewise.
+template <typename T>
+struct RelativeLookup {
+  const std::int32_t *rows, *lanes;  // codes of the tile's rows and lanes, `step` apart
+  std::int64_t step, sign;           // difference = first + sign * (lane's code - row's code)
+  std::int64_t first;
+
+  RelativeLookup(const Stage& stage, const ScoreTile<T>& tile)
+      : step(tile.step), sign(tile.rows_are_keys ? -1 : 1), first(stage.shift) {
+    const std::int32_t *queries = stage.query_codes + tile.query,
+                       *keys = stage.key_codes + tile.key;
+    rows = tile.rows_are_keys ? keys : queries;
+    lanes = tile.rows_are_keys ? queries : keys;
+  }
+  std::int64_t at(std::size_t r, std::size_t c) const {
+    return first + sign * (static_cast<std::int64_t>(lanes[static_cast<std::int64_t>(c) * step]) -
+                           rows[static_cast<std::int64_t>(r) * step]);
+  }
+};
+
+template <typename T>
+HWY_NOINLINE void ApplyRelativeBias(const Stage& stage, const ScoreTile<T>& tile) {
+  const T* table = static_cast<const T*>(stage.tensor.data) + tile.head * stage.tensor.strides[1];
+  const RelativeLookup<T> lookup(stage, tile);
+  for (std::size_t r = 0; r < tile.rows; ++r) {
+    for (std::size_t c = 0; c < tile.lanes; ++c)
+      tile.data[r * kWidth<T> + c] += table[lookup.at(r, c)];
+  }
+}
+
+template <typename T>
+HWY_NOINLINE void AddRelativeBiasGradient(const Stage& stage, const ScoreTile<T>& gradient) {
+  if (!stage.gradient.given()) return;
+  T* sums = static_cast<T*>(stage.gradient.data) + gradient.head * stage.gradient.strides[1];
+  const RelativeLookup<T> lookup(stage, gradient);
+  for (std::size_t r = 0; r < gradient.rows; ++r) {
+    for (std::size_t c = 0; c < gradient.lanes; ++c)
+      sums[lookup.at(r, c)] += gradient.data[r * kWidth<T> + c];
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace regard::kernels
+HWY_AFTER_NAMESPACE();
+
+#endif  // toggle

@@ -1,0 +1,28 @@
+// Additive scores that are computed in float: float32, and bfloat16 and float16 widened while they
+// are packed.
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "core/kernels/targets/additive_float32.cc"
+#include "hwy/foreach_target.h"  // IWYU pragma: keep
+
+#include "core/kernels/scores/additive_gradient-inl.h"
+#include "core/kernels/targets/kernel_set-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace regard::kernels {
+namespace HWY_NAMESPACE {
+const KernelSet* AdditiveFloat32Set() {
+  return SetOf<AdditiveScore<float>, AdditiveGradient<float>>();
+}
+}  // namespace HWY_NAMESPACE
+}  // namespace regard::kernels
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+#include "core/kernels/targets/each_target.h"
+
+namespace regard::kernels {
+const KernelSet* additive_float32_for(std::int64_t target) {
+  REGARD_FOR_TARGET(target, AdditiveFloat32Set)
+}
+}  // namespace regard::kernels
+#endif
