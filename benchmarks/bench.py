@@ -1,12 +1,16 @@
 #!/usr/bin/env python3
 """How fast Regard is, beside PyTorch and beside what the processor can do, all in one run.
 
-./dev bench                     every group, some twenty-five minutes ./dev bench forward small
-some groups ./dev bench --quick             fewer cases and repetitions, a few minutes ./dev bench
---full              every case of the grid of short sequences, and the longest ones: hours ./dev
-bench --json out.json     also writes everything measured ./dev bench --readme            also
-writes the README's table, and the speeds of docs/mechanisms.md ./dev bench --from out.json --readme
-the README's table from an earlier run"""
+./dev bench                     every group, some twenty-five minutes
+./dev bench forward small       some groups
+./dev bench --quick             fewer cases and repetitions, a few minutes
+./dev bench --full              every case of the grid of short sequences, and the longest ones:
+                                hours
+./dev bench --json out.json     also writes everything measured
+./dev bench --readme            also writes the README's table, and the speeds of
+                                docs/mechanisms.md
+./dev bench --from out.json --readme     the README's table from an earlier run
+"""
 
 import argparse
 import json
@@ -81,8 +85,8 @@ def _arguments() -> argparse.Namespace:
 
 
 class Progress:
-    """Tells a waiting person what is being measured: at a terminal one line that changes, in a log
-    a line now and then."""
+    """Tells a waiting person what is being measured: at a terminal one line that changes, in a
+    log a line now and then."""
 
     def __init__(self, groups: int):
         self._groups = groups

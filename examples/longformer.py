@@ -1,5 +1,5 @@
-"""Longformer's self-attention as its authors wrote it (Beltagy et al. 2020, arXiv 2004.05150), in
-linear memory: docs/longformer.md.
+"""Longformer's self-attention as its authors wrote it (Beltagy et al. 2020, arXiv 2004.05150),
+in linear memory: docs/longformer.md.
 
 ./dev run python examples/longformer.py        times it beside transformers' own
 """
@@ -24,9 +24,9 @@ class LongformerSelfAttention(nn.Module):
         )
 
     def forward(self, hidden, global_tokens, lengths=None):
-        """hidden (batch, seq, dim). global_tokens (batch, any): places of the global tokens, rows
-        filled up with -1. lengths (batch,): positions from there on are padding, which nobody sees
-        and whose rows are 0."""
+        """hidden (batch, seq, dim). global_tokens (batch, any): places of the global tokens,
+        rows filled up with -1. lengths (batch,): positions from there on are padding, which
+        nobody sees and whose rows are 0."""
         padding = None if lengths is None else regard.key_lengths(lengths)
 
         # One softmax over the window and the global keys, all of them with the local projections.

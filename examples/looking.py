@@ -1,12 +1,13 @@
-"""Looks into a language model that has read a text: where its heads look, what the last token saw,
-which tokens are looked at most.
+"""Looks into a language model that has read a text: where its heads look, what the last token
+saw, which tokens are looked at most.
 
     ./dev run python examples/looking.py [FILE] [--tokens 2048] [--layer 6] [--picture
     demo-output/looking.png]
 
 The model (SmolLM2-135M, from the environment of ./dev) reads with attn_implementation="regard";
-what it multiplied, queries and keys, is kept, and every answer is computed from that: no matrix of
-weights, tokens x tokens, is made anywhere."""
+what it multiplied, queries and keys, is kept, and every answer is computed from that: no matrix
+of weights, tokens x tokens, is made anywhere.
+"""
 
 import argparse
 import sys

@@ -1,10 +1,11 @@
-"""A score of one's own, compiled by numba, inside the fused kernels: forward, backward, and no n x
-n matrix.
+"""A score of one's own, compiled by numba, inside the fused kernels: forward, backward, and no n
+x n matrix.
 
     ./dev run python examples/numba_function.py
 
 Regard calls the function for each tile of scores and its derivative for each tile of gradients.
-Here a score saturates softly and pays for distance:
+Here a score saturates softly and
+pays for distance:
 
     f(s, i, j) = cap * s / (cap + |s|) - slope * sqrt(|i - j|)      df/ds = (cap / (cap + |s|))^2
 """

@@ -1,8 +1,9 @@
-"""Builds and runs the test suites, and ends with one line: how many tests passed, failed and were
-skipped.
+"""Builds and runs the test suites, and ends with one line: how many tests passed, failed and
+were skipped.
 
-./dev test [SUITE...]        the suites of DEFAULT, or those named: core, asan, ubsan, tsan, docs,
-consumer, python"""
+./dev test [SUITE...]        the suites of DEFAULT, or those named: core, asan, ubsan, tsan,
+                             docs, consumer, python
+"""
 
 import os
 import subprocess
@@ -61,8 +62,8 @@ def count(report, result):
 
 
 def run(suite, command, report, environment=None, log=None):
-    """Runs one suite's command, which writes `report`; its output goes to the file `log`, shown if
-    anything failed."""
+    """Runs one suite's command, which writes `report`; its output goes to the file `log`, shown
+    if anything failed."""
     result = Result(suite)
     report.unlink(missing_ok=True)
     limit = TIME_LIMITS.get(suite, TIME_LIMIT)
@@ -140,8 +141,8 @@ def on_each_target(preset, label, **settings):
 
 
 def fixed_addresses():
-    """Older sanitizers fall over address layouts that are randomised with many bits; `setarch -R`
-    asks for plain ones."""
+    """Older sanitizers fall over address layouts that are randomised with many bits; `setarch
+    -R` asks for plain ones."""
     prefix = ["setarch", "-R"]
     return (
         prefix
@@ -151,8 +152,8 @@ def fixed_addresses():
 
 
 def sanitized(preset):
-    """Memory errors hide in one instruction set's tiles: its kernels are all run. Races do not: the
-    default target will do."""
+    """Memory errors hide in one instruction set's tiles: its kernels are all run. Races do not:
+    the default target will do."""
     prefix = fixed_addresses()
     if preset == "tsan":
         # ThreadSanitizer cannot see into oneTBB, which is not built with it: those tests would

@@ -1,5 +1,5 @@
-"""Every mechanism of docs/mechanisms.md: the line that the page shows, beside what a PyTorch user
-would write, results compared first."""
+"""Every mechanism of docs/mechanisms.md: the line that the page shows, beside what a PyTorch
+user would write, results compared first."""
 
 from statistics import median
 

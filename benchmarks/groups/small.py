@@ -1,9 +1,10 @@
-"""Short sequences: n from 16 to 512, batch 1 to 64, d 32 to 128, against the fastest of everything
-that PyTorch has.
+"""Short sequences: n from 16 to 512, batch 1 to 64, d 32 to 128, against the fastest of
+everything that PyTorch has.
 
-The whole grid is 2,592 cases. A default run draws some from every combination of dtype, direction,
-n and mask, so that every batch, head dim and way in appears with each, and stops when its time is
-up; --full measures all."""
+The whole grid is 2,592 cases. A default run draws some from every combination of dtype,
+direction, n and mask, so that every
+batch, head dim and way in appears with each, and stops when its time is up; --full measures all.
+"""
 
 import itertools
 import math
@@ -31,8 +32,8 @@ _SHORT_SAMPLE = 0.002
 
 
 def goal_of(case: Case) -> float:
-    """How many times as fast as the fastest rival: never slower; from n=256 up 1.5 times, in bf16
-    1.2."""
+    """How many times as fast as the fastest rival: never slower; from n=256 up 1.5 times, in
+    bf16 1.2."""
     if case.n < 256:
         return 1.0
     return 1.2 if case.dtype == "bf16" else 1.5
@@ -50,7 +51,8 @@ def grid() -> list[tuple[Case, str]]:
 
 def sample(per_combination: int, most_flops: float) -> list[tuple[Case, str]]:
     """So many cases of each (dtype, direction, n, mask), the same on every run; none dearer than
-    `most_flops`, so that no combination takes all the time."""
+    `most_flops`, so that no
+    combination takes all the time."""
     chosen = []
     whole = grid()
     size = len(_BATCHES) * len(_DIMS) * len(_OURS)

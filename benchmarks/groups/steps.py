@@ -1,5 +1,5 @@
-"""Steps of an RNN decoder: one query of each sequence looks at the encoder's keys with an additive
-score, step after step."""
+"""Steps of an RNN decoder: one query of each sequence looks at the encoder's keys with an
+additive score, step after step."""
 
 import math
 from statistics import median

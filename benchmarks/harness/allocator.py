@@ -18,9 +18,9 @@ def _set(options: dict[int, int]) -> None:
 
 @contextmanager
 def freed_memory_is_kept() -> Iterator[None]:
-    """Large blocks that are freed stay with the process, for whoever allocates next. Otherwise the
-    system takes some back, by what was freed before, and gives them out again page by page, at a
-    microsecond a page or more: at times a tenth of what a pass takes."""
+    """Large blocks that are freed stay with the process, for whoever allocates next. Otherwise
+    the system takes some back, by what was freed before, and gives them out again page by page,
+    at a microsecond a page or more: at times a tenth of what a pass takes."""
     _set({_MMAP_MAX: 0, _TRIM_THRESHOLD: 2**31 - 1})
     try:
         yield

@@ -11,8 +11,8 @@ _REPEATS = 9
 
 
 def shares(peak: Peak, threads: list[int]) -> dict[str, float]:
-    """By number of threads (as text: JSON has no other keys): torch.mm of two float32 matrices of
-    SIZE x SIZE, as a share of the peak."""
+    """By number of threads (as text: JSON has no other keys): torch.mm of two float32 matrices
+    of SIZE x SIZE, as a share of the peak."""
     a, b, out = (torch.randn(SIZE, SIZE) for _ in range(3))
     contenders = [
         Contender("torch.mm", lambda: torch.mm(a, b, out=out), t, flops=2.0 * SIZE**3)

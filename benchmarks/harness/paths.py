@@ -7,8 +7,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def built(name: str) -> Path:
-    """The file `name` of benchmarks/CMakeLists.txt. REGARD_BENCH_DIR names another folder than that
-    of the release build."""
+    """The file `name` of benchmarks/CMakeLists.txt. REGARD_BENCH_DIR names another folder than
+    that of the release build."""
     folder = Path(os.environ.get("REGARD_BENCH_DIR", ROOT / "build" / "release" / "benchmarks"))
     path = folder / name
     if not path.exists():

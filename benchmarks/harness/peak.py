@@ -36,8 +36,8 @@ class Peak:
         self.has_avx512 = self._library.regard_peak(b"avx512", 1, _SECONDS) > 0
 
     def measure(self, kind: str, threads: int, seconds: float = _SECONDS) -> float:
-        """`kind` is "fma", or "bf16": the matrix unit or bf16 dot product where the target has one,
-        else the float32 multiply-add."""
+        """`kind` is "fma", or "bf16": the matrix unit or bf16 dot product where the target has
+        one, else the float32 multiply-add."""
         if threads > 1:
             time.sleep(_SETTLE)
         return self._library.regard_peak(self._instruction[kind], threads, seconds)

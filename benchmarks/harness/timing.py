@@ -72,8 +72,8 @@ def ratios(slower: Timing, faster: Timing) -> list[float]:
 
 def _sample(contender: Contender, calls: int) -> tuple[float, float]:
     """Seconds of one call, and the share of its threads' processors that this process had. One
-    thread is timed by its processor's time, so that what others take away does not count; several
-    by the clock on the wall."""
+    thread is timed by its processor's
+    time, so that what others take away does not count; several by the clock on the wall."""
     call = contender.call
     alone = contender.threads == 1 and not contender.wall
     clock = time.thread_time if alone else time.perf_counter
@@ -115,10 +115,10 @@ def interleave(
     contenders: list[Contender], repeats: int, peak: Peak, *, least_seconds: float = 0.002, peak_each: bool = True, warm: bool = True,
     most_seconds: float = 8.0,
 ) -> list[Timing]:  # fmt: skip
-    """`repeats` rounds in which every contender has its turn; fewer, but three at least, where they
-    last longer than `most_seconds`. Between turns the peak is measured, on the threads of the
-    contender; with peak_each=False only before and after each round (all contenders then use the
-    same threads and peak)."""
+    """`repeats` rounds in which every contender has its turn; fewer, but three at least, where
+    they last longer than `most_seconds`. Between turns the peak is measured, on the threads of
+    the contender; with peak_each=False only before and after each round (all contenders then use
+    the same threads and peak)."""
     start = time.perf_counter()
     calls = [calls_for(c, least_seconds) if warm else 1 for c in contenders]
     warmed = any(c.short for c in contenders)  # all of them or none: they stand beside one another

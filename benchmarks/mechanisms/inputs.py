@@ -72,8 +72,8 @@ def _random(*shape: int, spread: float = 1.0) -> torch.Tensor:
 
 
 def inputs(name: str, size: Size) -> SimpleNamespace:
-    """Everything that the page's line for this mechanism names, q, k and v among it. The same for
-    the same torch random state."""
+    """Everything that the page's line for this mechanism names, q, k and v among it. The same
+    for the same torch random state."""
     heads, n, dim, near = size.heads, size.n, size.dim, size.near
     quarter = max(1, n // 4)
     tokens = torch.tensor([0, n // 3, n // 3 + 1, 2 * n // 3])

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Draws docs/images/mechanisms: one head's weights for every line of docs/mechanisms.md, computed
-by that line itself.
+"""Draws docs/images/mechanisms: one head's weights for every line of docs/mechanisms.md,
+computed by that line itself.
 
-./dev run python benchmarks/mechanisms/pictures.py [--sheet FILE]     --sheet: also all of them on
-one sheet, to look at"""
+./dev run python benchmarks/mechanisms/pictures.py [--sheet FILE]     --sheet: also all of them
+                                                                      on one sheet, to look at
+"""
 
 import argparse
 import math

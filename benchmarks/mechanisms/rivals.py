@@ -1,9 +1,10 @@
-"""What a PyTorch user writes for each mechanism: scaled_dot_product_attention where it can be said
-with a mask or a bias, else the formula.
+"""What a PyTorch user writes for each mechanism: scaled_dot_product_attention where it can be
+said with a mask or a bias, else the formula.
 
-A rival is made from the inputs once, which is where masks and biases without a gradient are built,
-and gives the function that is timed. That function shares no code with Regard: it is also what
-results are compared with."""
+A rival is made from the inputs once, which is where masks and biases without a gradient are
+built, and gives the function that is
+timed. That function shares no code with Regard: it is also what results are compared with.
+"""
 
 import itertools
 import math
@@ -225,8 +226,8 @@ def _blocks(x):
 
 
 def _bigbird(x):
-    """Which blocks are drawn is Regard's choice: read off a uniform attention over the blocks, and
-    checked for what BigBird asks."""
+    """Which blocks are drawn is Regard's choice: read off a uniform attention over the blocks,
+    and checked for what BigBird asks."""
     heads, n = x.q.shape[1], x.q.shape[2]
     block = torch.arange(n) // x.block
     blocks = int(block[-1]) + 1

@@ -33,8 +33,8 @@ def _load(attention: str):
 
 
 def _watch(seen: list[torch.Tensor]) -> str:
-    """Registers an attention that is Regard's, and puts each layer's exact weights into `seen`. One
-    text, no padding: nothing is masked."""
+    """Registers an attention that is Regard's, and puts each layer's exact weights into `seen`.
+    One text, no padding: nothing is masked."""
     from regard.transformers import regard_attention
     from transformers import AttentionInterface
 
@@ -50,8 +50,8 @@ def _watch(seen: list[torch.Tensor]) -> str:
 
 @torch.no_grad()
 def look(text: str) -> Heads:
-    """Weights recomputed by Regard from each layer's queries and keys, and compared with those of
-    the model's own eager attention."""
+    """Weights recomputed by Regard from each layer's queries and keys, and compared with those
+    of the model's own eager attention."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(encoder_folder())

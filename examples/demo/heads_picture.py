@@ -56,8 +56,8 @@ def _panel(axis, weights, tokens: list[str], label_size: float, cell: float, sca
 def _header(
     figure, title: str, width: float, height: float, zoom: float
 ) -> tuple[float, float, float, float]:
-    """Writes title and caption, large enough for the sheet. The place of the legend, as a part of
-    the figure."""
+    """Writes title and caption, large enough for the sheet. The place of the legend, as a part
+    of the figure."""
     figure.text(
         0.24 * zoom / width,
         1 - 0.42 * zoom / height,

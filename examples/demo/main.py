@@ -2,9 +2,12 @@
 """What Regard does, shown on real models.
 
 ./dev demo                       a language model reads the GNU GPL; kernels beside PyTorch's; a
-picture of attention ./dev demo my.txt                the same with a text of yours (up to 8192
-tokens; the rest is cut off) ./dev demo --text "Any words"    also a picture of how an encoder
-attends to these words ./dev demo --only picture        one part: reading, kernels or picture"""
+                                 picture of attention
+./dev demo my.txt                the same with a text of yours (up to 8192 tokens; the rest is
+                                 cut off)
+./dev demo --text "Any words"    also a picture of how an encoder attends to these words
+./dev demo --only picture        one part: reading, kernels or picture
+"""
 
 import argparse
 import time

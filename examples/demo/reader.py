@@ -4,8 +4,9 @@ it.
     python reader.py ATTENTION TOKENS.npy HIDDEN.npy [OTHER_HIDDEN.npy]
 
 Reports on stdout, one JSON object a line: {"doing": ...}, {"layer": 3, "of": 30}, and last
-{"result": {...}}. The hidden states are written to HIDDEN.npy; where another run's are given, the
-logits of both are compared, a chunk of positions at a time (all of them at once would take 1.5 GB).
+{"result": {...}}. The hidden states are written to HIDDEN.npy; where another run's are given,
+the logits of both are compared, a chunk of positions at a time (all of
+them at once would take 1.5 GB).
 """
 
 import contextlib

@@ -2,7 +2,9 @@
 
 out = regard.attention(q, k, v, mask=regard.causal() & regard.window(4096, 0), softcap=30.0)
 regard.enable()                    # every F.scaled_dot_product_attention on CPU tensors now runs
-here import regard.transformers         # attn_implementation="regard" """
+                                   # here
+import regard.transformers         # attn_implementation="regard"
+"""
 
 from . import _ops_library, _public_op, _state_ops  # noqa: F401  (registers the operators)
 from ._attention import attention

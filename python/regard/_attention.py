@@ -1,5 +1,5 @@
-"""regard.attention: which road a call takes, decided in as few steps as possible (a call below 16
-positions lasts 6 microseconds)."""
+"""regard.attention: which road a call takes, decided in as few steps as possible (a call below
+16 positions lasts 6 microseconds)."""
 
 import torch
 from torch.autograd import forward_ad
@@ -43,30 +43,36 @@ def attention(
     part=None,
     return_lse=False,
 ):
-    """softmax(scale * query @ key^T + bias, over the keys that ``mask`` allows) @ value, exactly,
-    with no matrix of scores in memory.
+    """softmax(scale * query @ key^T + bias, over the keys that ``mask`` allows) @ value,
+    exactly, with no matrix of scores in memory.
 
     query, key, value: (..., heads, seq, dim) for ``layout="bhsd"``, (..., seq, heads, dim) for
     ``"bshd"``, (total, heads, dim) for ``"thd"`` (packed sequences, with
-    ``mask=regard.documents(cu_q, cu_k)``), on the CPU, float32, bfloat16, float16 or float64, all
+    ``mask=regard.documents(cu_q, cu_k)``), on the CPU, float32, bfloat16, float16 or float64,
+    all
     the same; any strides. Leading dimensions broadcast. The query's heads are a multiple of the
-    key's, which are never repeated in memory. The value's dim may differ. mask:
-    ``regard.causal()``, ``regard.window(left, right)``, ... composed with ``&``, ``|``, ``~``; or a
-    boolean tensor, True where attended. score: None for the scaled dot product above, or
-    ``regard.additive(v)``: scale * v . tanh(query + key). The key may then be what
-    ``regard.prepare_keys(key)`` made of it. scale: 1 / sqrt(dim) unless given (1 with an additive
-    score). softcap: ``cap * tanh(s / cap)`` on the scaled scores; 0 is none. bias: any floating
-    tensor that broadcasts to (..., heads, len_q, len_k), added to the scores; it gets a gradient of
-    its own shape. modifiers: ``regard.alibi(slopes)``, ``regard.sinks(logits)``, ... (see
-    regard.modifiers); their tensors get gradients. dropout_p: the probability to drop a weight;
-    which ones depends on (seed, batch, head, query, key) alone. seed: an int or an int64 tensor of
-    one element; drawn from torch's default generator unless given. plan: what ``regard.plan`` made,
-    instead of the mask. part: ``regard.part(query_begin, key_begin, len_q=..., len_k=...)`` where
-    the tensors are a part of a longer attention. return_lse: also return the natural logarithm of
-    each row's sum, (..., heads, len_q), float32 (float64 for float64); differentiable.
+    key's, which are never repeated in memory. The value's dim may differ.
+    mask: ``regard.causal()``, ``regard.window(left, right)``, ... composed with ``&``, ``|``,
+    ``~``; or a boolean tensor, True where attended.
+    score: None for the scaled dot product above, or ``regard.additive(v)``: scale * v .
+    tanh(query + key). The key may then be what ``regard.prepare_keys(key)`` made of it.
+    scale: 1 / sqrt(dim) unless given (1 with an additive score). softcap: ``cap * tanh(s /
+    cap)`` on the scaled scores; 0 is none.
+    bias: any floating tensor that broadcasts to (..., heads, len_q, len_k), added to the scores;
+    it gets a gradient of its own shape. modifiers: ``regard.alibi(slopes)``,
+    ``regard.sinks(logits)``, ... (see regard.modifiers); their tensors get gradients.
+    dropout_p: the probability to drop a weight; which ones depends on (seed, batch, head, query,
+    key) alone. seed: an int or an int64 tensor of one element; drawn from torch's default
+    generator unless given.
+    plan: what ``regard.plan`` made, instead of the mask.
+    part: ``regard.part(query_begin, key_begin, len_q=..., len_k=...)`` where the tensors are a
+    part of a longer attention.
+    return_lse: also return the natural logarithm of each row's sum, (..., heads, len_q), float32
+    (float64 for float64); differentiable.
 
-    A row that sees no key is 0 (lse -inf) and has no gradient. Errors: ValueError for what does not
-    fit, by argument name."""
+    A row that sees no key is 0 (lse -inf) and has no gradient. Errors: ValueError for what does
+    not fit, by argument name.
+    """
     if (
         bias is None
         and (type(softcap) is float or type(softcap) is int)
@@ -127,8 +133,8 @@ def mask_of(plan, mask):
 
 
 def prepared(query, key, value, mask, scale, softcap, bias, layout, records):
-    """(query, key, value, ints, floats, tensors, order) as the operators take them, and what brings
-    results back to the leading dimensions that they had, or None."""
+    """(query, key, value, ints, floats, tensors, order) as the operators take them, and what
+    brings results back to the leading dimensions that they had, or None."""
     order = AXIS_ORDERS.get(layout)
     if order is None:
         raise ValueError(f"layout: {layout!r}; expected one of {', '.join(map(repr, AXIS_ORDERS))}")

@@ -16,8 +16,8 @@ _Function = torch.autograd.Function.__mro__[1]
 
 
 class _Once(torch.autograd.Function):
-    """backward() as a function of its own, so that differentiating it again is an error with a name
-    and not a wrong number."""
+    """backward() as a function of its own, so that differentiating it again is an error with a
+    name and not a wrong number."""
 
     @staticmethod
     def forward(

@@ -1,5 +1,5 @@
-"""Leading dimensions, as PyTorch's attention broadcasts them: everything here is views (and copies
-where a view cannot say it), so that gradients find their way back through autograd."""
+"""Leading dimensions, as PyTorch's attention broadcasts them: everything here is views (and
+copies where a view cannot say it), so that gradients find their way back through autograd."""
 
 import torch
 
@@ -18,8 +18,8 @@ def _broadcast(shapes):
 
 
 class Leading:
-    """Brings query, key, value, bias and mask tensors to ranks that the operators take, and results
-    back."""
+    """Brings query, key, value, bias and mask tensors to ranks that the operators take, and
+    results back."""
 
     def __init__(self, query, key, value, order):
         self.order = order

@@ -3,8 +3,9 @@ here.
 
 The dispatcher's kernel of that operator is replaced for CPU and for AutogradCPU: with CPU alone
 gradients would be lost without an error. What is not covered goes to PyTorch's own kernel, and
-report() says what and why. The choice is process-wide; a graph that was compiled before keeps the
-kernel it was compiled with."""
+report() says what and why. The choice is process-wide; a graph that was compiled before keeps
+the kernel it was compiled with.
+"""
 
 import collections
 import contextlib
@@ -40,8 +41,8 @@ class Report(collections.namedtuple("Report", "served declined")):
 
 
 def report(reset=False):
-    """What became of the calls of scaled_dot_product_attention while Regard was enabled, since the
-    start or the last reset."""
+    """What became of the calls of scaled_dot_product_attention while Regard was enabled, since
+    the start or the last reset."""
     result = Report(_served["calls"], dict(_declined))
     if reset:
         _served.clear()
@@ -50,8 +51,9 @@ def report(reset=False):
 
 
 def enable():
-    """Routes scaled_dot_product_attention on CPU tensors here until disable(). Also closes the fast
-    path of nn.MultiheadAttention and nn.TransformerEncoderLayer, which would pass it by."""
+    """Routes scaled_dot_product_attention on CPU tensors here until disable(). Also closes the
+    fast path of nn.MultiheadAttention
+    and nn.TransformerEncoderLayer, which would pass it by."""
     if _state["library"] is not None:
         return
     library = torch.library.Library("aten", "IMPL")

@@ -1,5 +1,5 @@
-"""Gradients under `torch.func`: transforms may be stacked, so these say how to batch themselves and
-give what they save as outputs."""
+"""Gradients under `torch.func`: transforms may be stacked, so these say how to batch themselves
+and give what they save as outputs."""
 
 import torch
 
@@ -165,8 +165,8 @@ def _bits(wanted):
 
 
 def _fold(ints, order, tensors):
-    """Whether a new dimension can become part of the batch: sinks and temperature are the same in
-    all of it, integers count its entries, packed sequences have none."""
+    """Whether a new dimension can become part of the batch: sinks and temperature are the same
+    in all of it, integers count its entries, packed sequences have none."""
     if order == 2 or any(x.dtype in (torch.int32, torch.int64) for x in tensors):
         return False
     return not any(kind in (TEMPERATURE, SINKS) for kind in kinds(ints))

@@ -2,9 +2,10 @@
 Nothing of size n x n is held; memory is that of the answer.
 
 All functions take the options of regard.attention (mask, score, modifiers, scale, softcap, bias,
-dropout_p, seed, layout, plan, part) and mean the weights that it multiplies values with: a row adds
-up to 1, or to what sinks, dropout or a multiplier leave of it. Answers are float32 (float64 for
-float64 inputs) and carry no gradients. Formulas: include/regard/map.h."""
+dropout_p, seed, layout, plan, part) and mean the weights that it multiplies values with: a row
+adds up to 1, or to what sinks, dropout or a multiplier leave of it. Answers are float32 (float64
+for float64 inputs) and carry no gradients. Formulas: include/regard/map.h.
+"""
 
 import torch
 
@@ -200,18 +201,19 @@ class _Look:
 def attention_map(query, key, *, rows=None, cols=None, heads=None, mean_heads=False, **options):
     """Exact attention weights of some rows and columns: (..., heads, rows, cols).
 
-    rows, cols, heads: slices or ints (whose axis stays, with size 1); all unless given. mean_heads:
-    the mean over those heads, as one head. state: what regard.attention_state gave for the same
-    arguments, or the lse of regard.attention(..., return_lse=True), or a pair (maximum, log_sum),
-    each (..., heads, len_q): saves computing them again for the rows that are looked at. That of a
-    longer attention, of which key is a part, gives the part's weights. An lse is one number: where
-    scores are huge (a bias of torch.finfo(...).min) it has no room for the sum's logarithm, and
-    weights would be too large by the sum; the other two keep it. Other options: those of
-    regard.attention. With dropout_p, give the seed of the pass that is looked at: without one, keys
-    are dropped that no other call drops.
+    rows, cols, heads: slices or ints (whose axis stays, with size 1); all unless given.
+    mean_heads: the mean over those heads, as one head. state: what regard.attention_state gave
+    for the same arguments, or the lse of regard.attention(..., return_lse=True), or a pair
+    (maximum, log_sum), each (..., heads, len_q): saves computing them again for the rows that
+    are looked at. That of a longer attention, of which key is a part, gives the part's weights.
+    An lse is one number: where scores are huge (a bias of torch.finfo(...).min) it has no room
+    for the sum's logarithm, and weights would be too large by the sum; the other two keep it.
+    Other options: those of regard.attention. With dropout_p, give the seed of the pass that is
+    looked at: without one, keys are dropped that no other call drops.
 
     Errors: ValueError for what does not fit, by argument name; torch.func is not served
-    (NotImplementedError)."""
+    (NotImplementedError).
+    """
     return _Look(query, key, **options).run(
         _WEIGHTS, rows=rows, cols=cols, heads=heads, mean_heads=mean_heads
     )[0]
@@ -231,9 +233,11 @@ def attention_picture(
 ):
     """The weights pooled to a picture, in one pass: (..., heads, height, width).
 
-    size: (height, width), at most as many as there are rows and columns. pooling: "max", "mean" or
-    "sum" of the weights of a cell. Other arguments: those of attention_map; without `state`, a pass
-    of its own over the rows' scores comes first."""
+    size: (height, width), at most as many as there are rows and columns. pooling: "max", "mean"
+    or "sum" of the weights of a cell.
+    Other arguments: those of attention_map; without `state`, a pass of its own over the rows'
+    scores comes first.
+    """
     if pooling not in _POOLINGS:
         raise ValueError(f"pooling: {pooling!r}; expected one of {', '.join(map(repr, _POOLINGS))}")
     if not isinstance(size, (tuple, list)) or len(size) != 2:
@@ -245,11 +249,12 @@ def attention_picture(
 
 
 def attention_top(query, key, count, *, rows=None, heads=None, mean_heads=False, **options):
-    """(weights, keys) of the `count` keys that count most in each row: (..., heads, rows, count),
-    from the largest weight down.
+    """(weights, keys) of the `count` keys that count most in each row: (..., heads, rows,
+    count), from the largest weight down.
 
     Where fewer keys have a weight above 0 the rest are key -1 and weight 0. Of equal weights the
-    lower key comes first. Other arguments: those of attention_map."""
+    lower key comes first. Other arguments: those of attention_map.
+    """
     weights, keys = _Look(query, key, **options).run(
         _TOP, rows=rows, heads=heads, mean_heads=mean_heads, numbers=(whole("count", count), 0, 0)
     )
@@ -274,15 +279,16 @@ def attention_received(
 
 
 def attention_rollout(layers, rows, *, residual=0.5, **options):
-    """Attention rollout (Abnar & Zuidema 2020, arXiv 2005.00928): which inputs the chosen rows of a
-    stack of self-attention layers' output go back to, (..., rows, n).
+    """Attention rollout (Abnar & Zuidema 2020, arXiv 2005.00928): which inputs the chosen rows
+    of a stack of self-attention layers' output go back to, (..., rows, n).
 
         rows of A_L ... A_2 A_1,  A_l = residual * I + (1 - residual) * (mean over heads of layer
         l's map)
 
-    layers: (query, key) of each layer, the one next to the input first; or (query, key, options), a
-    dict for this layer. Other options hold for all layers. rows: an int, a slice or a list of ints.
-    Each chosen row is passed through the layers as a vector: no product of n x n matrices is made.
+    layers: (query, key) of each layer, the one next to the input first; or (query, key,
+    options), a dict for this layer. Other options hold for all layers.
+    rows: an int, a slice or a list of ints. Each chosen row is passed through the layers as a
+    vector: no product of n x n matrices is made.
     """
     looks = []
     for i, layer in enumerate(layers):

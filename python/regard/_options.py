@@ -1,5 +1,5 @@
-"""What a call asks for, as the three lists of include/regard/encoding.h. What this version does not
-serve is refused here, by name."""
+"""What a call asks for, as the three lists of include/regard/encoding.h. What this version does
+not serve is refused here, by name."""
 
 import torch
 
@@ -32,8 +32,8 @@ def as_mask(mask):
 
 
 def all_records(score, modifiers, dropout_p, seed, part=None):
-    """The score, the modifiers and the part of a call, those that have arguments of their own among
-    them."""
+    """The score, the modifiers and the part of a call, those that have arguments of their own
+    among them."""
     if score is not None and not isinstance(score, Score):
         raise ValueError(
             f"score: {type(score).__name__}; expected None (scaled dot product) or"

@@ -17,13 +17,13 @@ class Part(Record):
 
 
 def part(query_begin=0, key_begin=0, *, len_q, len_k):
-    """The query tensor holds rows from query_begin on, key and value rows from key_begin on, of an
-    attention of len_q queries and len_k keys.
+    """The query tensor holds rows from query_begin on, key and value rows from key_begin on, of
+    an attention of len_q queries and len_k keys.
 
     All that counts positions then counts those of the whole: masks are the whole's (its lengths,
     documents and tokens; boolean tensors of (batch, heads, len_q, len_k)), and so are ALiBi's
-    distances, Gaussians' keys, dropout and functions. Tensors of other modifiers, and the bias, are
-    the part's own slices.
+    distances, Gaussians' keys, dropout and functions. Tensors of other modifiers, and the bias,
+    are the part's own slices.
 
         where = regard.part(0, a, len_q=n, len_k=n)
         regard.attention_state(q, k[:, :, a:b], v[:, :, a:b], mask=regard.causal(), part=where)

@@ -51,6 +51,7 @@ class Plan:
 
 
 def plan(mask, *, batch=1, heads=1, len_q, len_k):
-    """The tiles that `mask` leaves of `heads` query heads in each of `batch` sequences; found from
-    the mask's parameters, not from n x n."""
+    """The tiles that `mask` leaves of `heads` query heads in each of `batch` sequences; found
+    from the mask's parameters, not from
+    n x n."""
     return Plan(mask, batch, heads, len_q, len_k)

@@ -1,5 +1,5 @@
-"""regard::attention as compilers, opcheck and tracers see it: shapes, autograd and autocast. Eager
-code takes the shorter way of _autograd.py; both end in the same kernels."""
+"""regard::attention as compilers, opcheck and tracers see it: shapes, autograd and autocast.
+Eager code takes the shorter way of _autograd.py; both end in the same kernels."""
 
 import torch
 from torch._C import DispatchKey, DispatchKeySet, _ExcludeDispatchKeyGuard
@@ -41,8 +41,8 @@ def _fake_forward(query, key, value, ints, floats, tensors, order, plan, lse):
 
 
 def _check_alike(query, key, value, code):
-    """What broadcasts takes the longer way (see attention()), on the meta device too; and what is
-    there in part gets its error there."""
+    """What broadcasts takes the longer way (see attention()), on the meta device too; and what
+    is there in part gets its error there."""
     if not agree(query, key, value, code // 16) or not query.device == key.device == value.device:
         raise ValueError("query, key, value: shapes or devices differ")
 

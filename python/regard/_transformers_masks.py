@@ -1,5 +1,5 @@
-"""Masks of transformers as masks of Regard: causal, sliding windows, padding and packed sequences
-keep their parameters, and no n x n matrix is made."""
+"""Masks of transformers as masks of Regard: causal, sliding windows, padding and packed
+sequences keep their parameters, and no n x n matrix is made."""
 
 import torch
 from transformers import masking_utils
@@ -52,8 +52,8 @@ def _parts(function):
 
 
 def _as_mask(function, offset):
-    """The mask that a mask function of transformers stands for, NONE for one that hides nothing, or
-    None for one not known here."""
+    """The mask that a mask function of transformers stands for, NONE for one that hides nothing,
+    or None for one not known here."""
     if function is masking_utils.causal_mask_function:
         return causal(offset)
     if function is masking_utils.bidirectional_mask_function:
@@ -71,8 +71,8 @@ def _as_mask(function, offset):
 
 
 def _documents(numbers):
-    """(1, seq), each token's sequence by number, as a mask; None for a batch, whose rows are packed
-    each in its own way."""
+    """(1, seq), each token's sequence by number, as a mask; None for a batch, whose rows are
+    packed each in its own way."""
     if numbers.shape[0] != 1:
         return None
     (starts,) = torch.nonzero(torch.diff(numbers[0]), as_tuple=True)

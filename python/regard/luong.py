@@ -1,5 +1,6 @@
-"""The attentions of Luong et al. 2015 (arXiv 1508.04025) whose scores are more than a dot product,
-made of regard.attention: the dot score itself is regard.attention(query, key, value, scale=1.0)."""
+"""The attentions of Luong et al. 2015 (arXiv 1508.04025) whose scores are more than a dot
+product, made of regard.attention: the dot score itself is regard.attention(query, key, value,
+scale=1.0)."""
 
 import torch
 
@@ -19,9 +20,9 @@ def luong_general(query, key, value, weight, **options):
 
 
 def luong_concat(query, key, value, weight, v, **options):
-    """softmax(v . tanh(weight [query; key])) value: the "concat" score of Luong et al. 2015 (arXiv
-    1508.04025), which is additive with the weight cut in two. weight: (hidden, query's dim + key's
-    dim); v: (hidden,). options: those of regard.attention."""
+    """softmax(v . tanh(weight [query; key])) value: the "concat" score of Luong et al. 2015
+    (arXiv 1508.04025), which is additive with the weight cut in two. weight: (hidden, query's
+    dim + key's dim); v: (hidden,). options: those of regard.attention."""
     _check_tensors("luong_concat", query=query, key=key, weight=weight)
     dim = query.shape[-1]
     _check_weight("luong_concat", weight, None, dim + key.shape[-1])
@@ -32,9 +33,10 @@ def luong_concat(query, key, value, weight, v, **options):
 
 def luong_location(query, value, weight, **options):
     """softmax(weight query) value: the "location" score of Luong et al. 2015 (arXiv 1508.04025),
-    which looks at no key: position s scores row s of the weight times the query. query (..., heads,
-    len_q, dim), value (..., heads, len_k, dim_v), weight: (positions, dim) with at least len_k
-    rows, of which the first len_k are used. options: those of regard.attention (layout is bhsd)."""
+    which looks at no key: position s scores row s of the weight times the query. query (...,
+    heads, len_q, dim), value (..., heads, len_k, dim_v), weight: (positions, dim) with at least
+    len_k rows, of which the first len_k are used. options: those of regard.attention (layout is
+    bhsd)."""
     _check_tensors("luong_location", query=query, value=value, weight=weight)
     if options.get("layout", "bhsd") != "bhsd":
         raise ValueError(f"luong_location: layout: {options['layout']!r}; expected 'bhsd'")

@@ -2,11 +2,12 @@
 
     regard.causal() & regard.window(4096, 0)           # a decoder with a sliding window
     regard.causal() & regard.documents(cu_q, cu_k)     # packed sequences (layout="thd"), causal
-    within each
+                                                       # within each
 
-Query i and key j count from 0 in the whole sequence (for packed sequences: in their own document).
-torch.compile traces ``&`` and ``|``; it has no ``~`` for objects: make such a mask outside the
-compiled function."""
+Query i and key j count from 0 in the whole sequence (for packed sequences: in their own
+document). torch.compile traces ``&`` and ``|``; it has no ``~`` for objects: make such a mask
+outside the compiled function.
+"""
 
 import torch
 
@@ -91,9 +92,9 @@ def _counts(name, **counts):
 
 
 def causal(offset=None):
-    """Query i sees keys j <= i + offset. By default offset = len_k - len_q: the last query sees the
-    last key (bottom-right aligned, as flash-attention). Offset 0 is top-left aligned, as
-    ``is_causal`` of PyTorch."""
+    """Query i sees keys j <= i + offset. By default offset = len_k - len_q: the last query sees
+    the last key (bottom-right aligned,
+    as flash-attention). Offset 0 is top-left aligned, as ``is_causal`` of PyTorch."""
     if offset is None:
         return _BOTTOM_RIGHT
     offset = _offset("causal", offset)
@@ -101,8 +102,8 @@ def causal(offset=None):
 
 
 def window(left, right, offset=None):
-    """Query i sees keys i + offset - left <= j <= i + offset + right, both ends included; -1 leaves
-    a side unbounded."""
+    """Query i sees keys i + offset - left <= j <= i + offset + right, both ends included; -1
+    leaves a side unbounded."""
     left, right = _counts("window", left=left, right=right)
     shift = _offset("window", offset)
     shown = f"window({left}, {right})" if offset is None else f"window({left}, {right}, {offset})"
@@ -116,9 +117,9 @@ def key_lengths(lengths):
 
 
 def documents(cu_q, cu_k=None):
-    """Packed sequences: document n holds query rows cu_q[n] to cu_q[n + 1] and key rows cu_k[n] to
-    cu_k[n + 1]; a query sees keys of its own document. ``cu_k`` is ``cu_q`` where it is not
-    given."""
+    """Packed sequences: document n holds query rows cu_q[n] to cu_q[n + 1] and key rows cu_k[n]
+    to cu_k[n + 1]; a query sees keys of
+    its own document. ``cu_k`` is ``cu_q`` where it is not given."""
     first = _integers("cu_q", cu_q)
     return Mask(
         [_DOCUMENTS, 0],
@@ -139,9 +140,9 @@ def tensor(allowed):
 
 
 def dilated(left, right, dilation, offset=None):
-    """A window of every dilation-th key (Longformer, arXiv 2004.05150): query i sees keys j = i +
-    offset - n * dilation for whole n from -right to left; -1 leaves a side unbounded. `dilation` is
-    one number, or one for each query head."""
+    """A window of every dilation-th key (Longformer, arXiv 2004.05150): query i sees keys j = i
+    + offset - n * dilation for whole n from -right to left; -1 leaves a side unbounded.
+    `dilation` is one number, or one for each query head."""
     sides = _counts("dilated", left=left, right=right)
     one = not hasattr(dilation, "__len__")
     each = _integers("dilation", [whole("dilation", dilation)] if one else dilation)
@@ -154,9 +155,9 @@ def dilated(left, right, dilation, offset=None):
 
 
 def global_tokens(tokens, offset=None):
-    """Every query sees the keys in `tokens`, and a query that is one of them (i + offset is) sees
-    every key (Longformer). `tokens` has one dimension, or two, a row for each batch entry, filled
-    up with -1. Usually joined to a window: ``regard.window(w, w) | ...``."""
+    """Every query sees the keys in `tokens`, and a query that is one of them (i + offset is)
+    sees every key (Longformer). `tokens` has one dimension, or two, a row for each batch entry,
+    filled up with -1. Usually joined to a window: ``regard.window(w, w) | ...``."""
     return Mask(
         [_GLOBAL_TOKENS, 2, *_offset("global_tokens", offset)],
         [_integers("tokens", tokens, dims=(1, 2))],
@@ -165,9 +166,9 @@ def global_tokens(tokens, offset=None):
 
 
 def blocks(layout, block_size):
-    """Block-sparse: queries and keys in blocks of `block_size` (one number, or (queries, keys)); a
-    block is seen where the boolean tensor `layout`, (len_q / block, len_k / block) rounded up, with
-    or without leading (batch, heads) of which each may be 1, is True."""
+    """Block-sparse: queries and keys in blocks of `block_size` (one number, or (queries, keys));
+    a block is seen where the boolean tensor `layout`, (len_q / block, len_k / block) rounded up,
+    with or without leading (batch, heads) of which each may be 1, is True."""
     if (
         not isinstance(layout, torch.Tensor)
         or layout.dtype != torch.bool
@@ -222,8 +223,8 @@ def tree(parents):
 def around(centres, width):
     """Local attention (Luong et al. 2015, arXiv 1508.04025, local-p): query i sees keys within
     `width` of its centre, any real number. The tensor `centres` broadcasts to (batch, heads,
-    len_q), and gets no gradient: the edges of a window have none. Local-m, where the centre is the
-    query's own place, is ``regard.window(width, width, 0)``."""
+    len_q), and gets no gradient: the edges of a window have none. Local-m, where the centre is
+    the query's own place, is ``regard.window(width, width, 0)``."""
     if not isinstance(centres, torch.Tensor) or not centres.is_floating_point():
         what = (
             f"{centres.dtype}, shape {tuple(centres.shape)}"

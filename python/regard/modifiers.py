@@ -1,12 +1,13 @@
-"""What happens to a score before the softmax, and to a weight after it. Modifiers are values in the
-tuple ``modifiers=`` of regard.attention; they compose with each other, every mask, dtype and
+"""What happens to a score before the softmax, and to a weight after it. Modifiers are values in
+the tuple ``modifiers=`` of regard.attention; they compose with each other, every mask, dtype and
 layout, and their tensors get gradients.
 
     regard.attention(q, k, v, modifiers=(regard.alibi(slopes), regard.sinks(logits)))
 
 Their order is fixed, whatever their order in the tuple: temperature, softcap, bias / alibi /
 relative_bias, function, mask, softmax (sinks join its denominator), dropout and multiplier /
-gaussian. Formulas and sources: include/regard/modifier.h."""
+gaussian. Formulas and sources: include/regard/modifier.h.
+"""
 
 import torch
 from torch.compiler import is_dynamo_compiling
@@ -67,9 +68,9 @@ def alibi_slopes(heads):
 
 
 def relative_bias(table, buckets, *, query_code, key_code, shift=0):
-    """s + table[buckets[key_code[j] - query_code[i] + shift], head]: a bias that depends on how two
-    positions lie to each other, with no len_q x len_k tensor. table: (entries, heads), or (entries,
-    1) for all heads. buckets, query_code (len_q,), key_code (len_k,): integers."""
+    """s + table[buckets[key_code[j] - query_code[i] + shift], head]: a bias that depends on how
+    two positions lie to each other, with no len_q x len_k tensor. table: (entries, heads), or
+    (entries, 1) for all heads. buckets, query_code (len_q,), key_code (len_k,): integers."""
     table = _floating("relative_bias: table", table, (2,), "(entries, heads)")
     codes = [
         _codes(name, code)
@@ -107,9 +108,9 @@ def t5_bias(
     table, len_q, len_k, *, bidirectional=True, max_distance=128, query_offset=0, key_offset=0
 ):
     """T5's relative position bias (arXiv 1910.10683): table (buckets, heads), the weight of
-    `relative_attention_bias`. Half of the buckets hold one distance each, the others ever more, up
-    to max_distance. query_offset, key_offset: the positions of the first query (with a cache) and
-    key (of a part)."""
+    `relative_attention_bias`. Half of the buckets hold one distance each, the others ever more,
+    up to max_distance. query_offset, key_offset: the positions of the first query (with a cache)
+    and key (of a part)."""
     entries = _floating("t5_bias: table", table, (2,), "(buckets, heads)").shape[0]
     if entries < (4 if bidirectional else 2):
         raise ValueError(
@@ -140,8 +141,8 @@ def t5_bias(
 
 
 def swin_bias(table, height, width):
-    """Swin's bias inside windows of height x width positions, row by row (arXiv 2103.14030): table
-    ((2 height - 1) * (2 width - 1), heads), the `relative_position_bias_table`."""
+    """Swin's bias inside windows of height x width positions, row by row (arXiv 2103.14030):
+    table ((2 height - 1) * (2 width - 1), heads), the `relative_position_bias_table`."""
     height, width = whole("swin_bias: height", height, 1), whole("swin_bias: width", width, 1)
     entries = (2 * height - 1) * (2 * width - 1)
     if (
@@ -184,8 +185,8 @@ def function(apply, derive=None, context=0):
 
 
 def sinks(logits):
-    """Learned logits, (heads, m) or (heads,), that join the denominator of every row of their head
-    and nothing else."""
+    """Learned logits, (heads, m) or (heads,), that join the denominator of every row of their
+    head and nothing else."""
     logits = _floating("sinks: logits", logits, (1, 2), "(heads, m) or (heads,)")
     return Modifier("sinks", SINKS, tensors=(logits.reshape(1, logits.shape[0], 1, -1),))
 
@@ -205,8 +206,9 @@ def multiplier(weights):
 
 
 def gaussian(centre, sigma):
-    """weight * exp(-(j - centre)^2 / (2 sigma^2)) after the softmax (local-p, Luong et al. 2015):
-    centre (batch, heads, len_q), sizes of 1 stand for all; it gets a gradient, sigma has none."""
+    """weight * exp(-(j - centre)^2 / (2 sigma^2)) after the softmax (local-p, Luong et al.
+    2015): centre (batch, heads, len_q), sizes of 1 stand for all; it gets a gradient, sigma has
+    none."""
     return Modifier(
         "gaussian",
         _GAUSSIAN,

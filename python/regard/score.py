@@ -1,5 +1,5 @@
-"""How a query and a key become a score: the value that ``score=`` of regard.attention takes. (The
-scores of Luong et al.: regard.luong_general, ...)
+"""How a query and a key become a score: the value that ``score=`` of regard.attention takes.
+(The scores of Luong et al.: regard.luong_general, ...)
 
     regard.attention(W(s), U(h), h, score=regard.additive(v))
 
@@ -22,12 +22,14 @@ class Score(Record):
 
 def additive(v):
     """Additive attention (Bahdanau et al. 2014, arXiv 1409.0473): scale * v . tanh(query + key),
-    with the projected queries and keys passed as query and key (of the same dim), and a scale of 1
-    unless given.
+    with the projected queries and keys passed as query and key (of the same dim), and a scale of
+    1 unless given.
 
     v: (dim,), or (heads, dim) for one vector a head; floating; it gets a gradient. dim (and the
-    value's) may be up to 2048. Scores are computed in float32 (float64 for float64), also for
-    bfloat16 and float16 inputs, and never stored. Any finite query and key are served."""
+    value's) may be up to 2048.
+    Scores are computed in float32 (float64 for float64), also for bfloat16 and float16 inputs,
+    and never stored. Any finite query and key are served.
+    """
     if not isinstance(v, torch.Tensor) or not v.is_floating_point():
         what = v.dtype if isinstance(v, torch.Tensor) else type(v).__name__
         raise ValueError(
@@ -52,8 +54,8 @@ class PreparedKeys:
         return f"regard.PreparedKeys({tuple(self.key.shape)}, {self.key.dtype})"
 
     def __getitem__(self, index):
-        """The same part of both, for example prepared[:, :, :length]: all of an axis, or a slice of
-        it."""
+        """The same part of both, for example prepared[:, :, :length]: all of an axis, or a slice
+        of it."""
         return PreparedKeys(self.key[index], self.exponentials[index])
 
     def detach(self):
@@ -76,10 +78,11 @@ def prepare_keys(key):
         for s in steps:
             context = regard.attention(W(s), keys, h, score=regard.additive(v))
 
-    key: (..., heads, seq, dim), or as ``layout`` of the calls says; floating, on the CPU. It takes
-    e^(2 key) of every element once, in float32 (float64 for float64). Results have the same bits as
-    with the key itself, and gradients go to it. What is made does not follow later changes of the
-    key in place; under autocast it is that of the key as it was prepared."""
+    key: (..., heads, seq, dim), or as ``layout`` of the calls says; floating, on the CPU. It
+    takes e^(2 key) of every element once, in float32 (float64 for float64). Results have the
+    same bits as with the key itself, and gradients go to it. What is made does not follow later
+    changes of the key in place; under autocast it is that of the key as it was prepared.
+    """
     if not isinstance(key, torch.Tensor) or not key.is_floating_point():
         what = key.dtype if isinstance(key, torch.Tensor) else type(key).__name__
         raise ValueError(

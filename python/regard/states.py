@@ -1,12 +1,14 @@
 """Attention over parts of the keys, one part at a time: states merge into the state over all of
 them, and a finished state is an output.
 
-    s = regard.attention_state(q, k_memory, v_memory) t = regard.attention_state(q, k, v,
-    mask=regard.causal()) out = regard.finish(regard.merge([s, t]))              # as
-    regard.attention over both, gradients included
+    s = regard.attention_state(q, k_memory, v_memory)
+    t = regard.attention_state(q, k, v, mask=regard.causal())
+    out = regard.finish(regard.merge([s, t]))              # as regard.attention over both,
+                                                           # gradients included
 
-The parts may be computed anywhere and in any order: split keys, memory and context, the blocks of a
-ring."""
+The parts may be computed anywhere and in any order: split keys, memory and context, the blocks
+of a ring.
+"""
 
 import torch
 
@@ -16,16 +18,18 @@ from ._options import AXIS_ORDERS, all_records
 
 
 class State:
-    """What a row knows of the keys that it has met: their weighted mean, and how much they weigh.
+    """What a row knows of the keys that it has met: their weighted mean, and how much they
+    weigh.
 
     out: as regard.attention's, but float32 (float64 for float64 inputs): a part is not rounded
-    before it is merged. maximum, log_sum: (..., heads, len_q), the two halves of lse, kept apart
-    because one number loses the sum where scores are huge. The gradient of lse is log_sum's;
-    maximum has none. dtype: of the inputs, which finish() brings back. layout: the order of out's
-    axes.
+    before it is merged.
+    maximum, log_sum: (..., heads, len_q), the two halves of lse, kept apart because one number
+    loses the sum where scores are huge. The gradient of lse is log_sum's; maximum has none.
+    dtype: of the inputs, which finish() brings back. layout: the order of out's axes.
 
     States that come from elsewhere (another process of a ring) are made as State(out, maximum,
-    log_sum, layout=..., dtype=...)."""
+    log_sum, layout=..., dtype=...).
+    """
 
     __slots__ = ("dtype", "layout", "log_sum", "maximum", "out")
 
@@ -49,8 +53,8 @@ class State:
 
     @property
     def lse(self):
-        """maximum + log_sum: the natural logarithm of each row's sum, (..., heads, len_q); -inf for
-        a row without keys. Differentiable."""
+        """maximum + log_sum: the natural logarithm of each row's sum, (..., heads, len_q); -inf
+        for a row without keys. Differentiable."""
         return self.maximum + self.log_sum
 
     def __repr__(self):
@@ -79,10 +83,11 @@ def attention_state(
     errors as regard.attention.
 
     part: where these queries and keys stand in the whole, if masks or modifiers count positions:
-    regard.part(query_begin, key_begin, len_q=..., len_k=...). Sinks join once, when a row is
-    finished: give them to regard.finish. Parts that shall drop what the whole would drop need the
-    same `seed`. Differentiable, also under torch.compile; torch.func is not served
-    (NotImplementedError)."""
+    regard.part(query_begin, key_begin, len_q=..., len_k=...).
+    Sinks join once, when a row is finished: give them to regard.finish. Parts that shall drop
+    what the whole would drop need the same `seed`.
+    Differentiable, also under torch.compile; torch.func is not served (NotImplementedError).
+    """
     if _transforms():
         raise NotImplementedError(
             "regard.attention_state: transforms of torch.func are not supported; torch.autograd is"
@@ -106,7 +111,8 @@ def merge(states):
     order may round differently. Differentiable.
 
     A part weighs w = exp(lse_part - lse); its gradients are w d_out, and for its lse w (d_out .
-    (out_part - out) + d_lse)."""
+    (out_part - out) + d_lse).
+    """
     try:
         states = list(states)
     except TypeError:
@@ -128,8 +134,9 @@ def finish(state, sinks=None, *, return_lse=False):
     """The output of a state, in the dtype of its inputs; with return_lse also its lse, as
     regard.attention gives both.
 
-    sinks: learned logits, (heads, m) or (heads,), that join the denominator of every row of their
-    head. They join here, once, and never a part. Differentiable, in the sinks too."""
+    sinks: learned logits, (heads, m) or (heads,), that join the denominator of every row of
+    their head. They join here, once, and never a part. Differentiable, in the sinks too.
+    """
     if not isinstance(state, State):
         raise ValueError(
             f"state: {type(state).__name__}; expected what regard.attention_state or regard.merge"

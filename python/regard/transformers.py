@@ -2,10 +2,11 @@
 
     AutoModel.from_pretrained(..., attn_implementation="regard")
 
-Keys and values of grouped heads are not repeated; causal, sliding-window, padding and packing masks
-stay parameters; T5's position bias and gpt-oss's attention sinks get their gradients; dropout in
-training follows torch's default generator. Paged caches (continuous batching) and models that
-choose keys for each query (DeepSeek V3.2 and its kin) are refused by name."""
+Keys and values of grouped heads are not repeated; causal, sliding-window, padding and packing
+masks stay parameters; T5's position bias and gpt-oss's attention sinks get their gradients;
+dropout in training follows torch's default generator. Paged caches (continuous batching) and
+models that choose keys for each query (DeepSeek V3.2 and its kin) are refused by name.
+"""
 
 import torch
 from transformers import AttentionInterface, AttentionMaskInterface

@@ -9,8 +9,8 @@ PAGE = ROOT / "docs/architecture.md"
 
 
 def named_paths(text):
-    """What stands in backticks and looks like a path: it has a slash and no blanks, or is a file at
-    the top of the tree."""
+    """What stands in backticks and looks like a path: it has a slash and no blanks, or is a file
+    at the top of the tree."""
     quoted = set(re.findall(r"`([\w.*/-]+)`", text))
     top = {path.name for path in ROOT.iterdir()}
     return sorted(name for name in quoted if "/" in name or name in top)

@@ -1,5 +1,6 @@
 """docs/mechanisms.md: its lines of Python give what the papers' formulas give in plain PyTorch,
-gradients included, and its lines of C++ the same again; its pictures are those of its lines."""
+gradients included, and its lines of
+C++ the same again; its pictures are those of its lines."""
 
 import os
 import re

@@ -22,8 +22,8 @@ def snippets(language):
 
 
 def program(snippet):
-    """A snippet with a main() is a program; of any other, the includes go to the top and the rest
-    into a main()."""
+    """A snippet with a main() is a program; of any other, the includes go to the top and the
+    rest into a main()."""
     if "int main(" in snippet:
         return snippet
     lines = snippet.splitlines()

@@ -1,5 +1,5 @@
-"""Every test starts from the same random state and leaves Regard disabled and the number of threads
-as it was."""
+"""Every test starts from the same random state and leaves Regard disabled and the number of
+threads as it was."""
 
 import pytest
 import regard

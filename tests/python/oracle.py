@@ -1,8 +1,9 @@
-"""Attention from its formula, in float64, with dense boolean and bias matrices that the tests build
-themselves.
+"""Attention from its formula, in float64, with dense boolean and bias matrices that the tests
+build themselves.
 
 Nothing here calls Regard: masks are boolean arrays made from the definitions below, not from
-regard's mask values."""
+regard's mask values.
+"""
 
 import math
 
@@ -17,8 +18,8 @@ EPS = {
 
 
 def attention(q, k, v, allowed=None, bias=None, scale=None, softcap=0.0, kept=None):
-    """(out, lse) for (batch, heads, seq, dim). Differentiable; whatever the inputs' dtype, computed
-    in float64. `kept` is what dropout multiplies each weight with."""
+    """(out, lse) for (batch, heads, seq, dim). Differentiable; whatever the inputs' dtype,
+    computed in float64. `kept` is what dropout multiplies each weight with."""
     q, k, v = q.double(), k.double(), v.double()
     group = q.shape[1] // k.shape[1] if k.shape[1] else 1
     k, v = (x.repeat_interleave(group, 1) for x in (k, v))
@@ -174,9 +175,9 @@ def gradients(function, inputs, d_out, dtype=None):
 
 
 def check_gradients(actual, inputs, d_out, make):
-    """At most three times the error of standard attention's autograd, or twelve roundings of what
-    its sums add up. `make(q, k, v, [bias,] f)` calls f, the oracle or standard attention, with the
-    options under test."""
+    """At most three times the error of standard attention's autograd, or twelve roundings of
+    what its sums add up. `make(q, k, v, [bias,] f)` calls f, the oracle or standard attention,
+    with the options under test."""
     seen = {}  # what arrived at the oracle, in its layout, and the gradient that came back to it
 
     def exact(q, k, v, **options):
@@ -207,8 +208,8 @@ def check_gradients(actual, inputs, d_out, make):
 
 
 def _gradient_terms(q, k, v, d_out, allowed=None, bias=None, scale=None, softcap=0.0, kept=None):
-    """For query, key and value the largest sum of absolute terms in an element of the gradient; for
-    a bias those of a dense one."""
+    """For query, key and value the largest sum of absolute terms in an element of the gradient;
+    for a bias those of a dense one."""
     q, k, v, d_out = (x.detach().double() for x in (q, k, v, d_out))
     columns = torch.eye(k.shape[2], dtype=torch.float64).expand(*k.shape[:2], -1, -1)
     weights = attention(q, k, columns, allowed, bias, scale, softcap)[0].detach()

@@ -1,5 +1,5 @@
-"""Dropout under regard.enable(): the seed follows torch's default generator on every road; values
-and gradients are those of the mask that the seed stands for."""
+"""Dropout under regard.enable(): the seed follows torch's default generator on every road;
+values and gradients are those of the mask that the seed stands for."""
 
 import math
 import subprocess
@@ -183,8 +183,8 @@ def steps(function, inputs):
 
 @pytest.mark.parametrize("reentrant", [False, True])
 def test_checkpointing_replays(reentrant):
-    """The forward pass runs again in backward, with the mask that it had: else gradients would be
-    those of another one."""
+    """The forward pass runs again in backward, with the mask that it had: else gradients would
+    be those of another one."""
     inputs = draw()
     regard.report(reset=True)
     with regard.enabled():

@@ -1,6 +1,6 @@
 """Under regard.enable(): models of diffusers and timm, tiny, with random weights, which know
-nothing of Regard. Outputs and gradients are those of PyTorch's own attention, and every attention
-of theirs really ran here."""
+nothing of Regard. Outputs and gradients are those of PyTorch's own attention, and every
+attention of theirs really ran here."""
 
 import diffusers
 import pytest
@@ -115,8 +115,8 @@ def test_outputs_and_gradients_are_pytorchs(name):
 
 
 def test_dropout_of_timm(monkeypatch):
-    """Beside timm's own attention in plain PyTorch, which is made to drop the weights that Regard
-    drops."""
+    """Beside timm's own attention in plain PyTorch, which is made to drop the weights that
+    Regard drops."""
     model, inputs, count = _vit(attn_drop_rate=0.3)
     model.double().train()
     regard.report(reset=True)

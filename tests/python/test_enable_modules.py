@@ -1,5 +1,5 @@
-"""Under regard.enable(): nn.MultiheadAttention and nn.Transformer*, whose fast path must not pass
-it by; every sample of PyTorch's own tests of scaled_dot_product_attention."""
+"""Under regard.enable(): nn.MultiheadAttention and nn.Transformer*, whose fast path must not
+pass it by; every sample of PyTorch's own tests of scaled_dot_product_attention."""
 
 import math
 
@@ -124,8 +124,8 @@ def test_dropout_of_multihead_attention_in_training():
 
 @pytest.mark.parametrize("reentrant", [False, True])
 def test_dropout_of_encoder_layers_in_training(reentrant):
-    """Attention and PyTorch's other dropouts draw from one generator: a seed replays a whole model,
-    under checkpoints too."""
+    """Attention and PyTorch's other dropouts draw from one generator: a seed replays a whole
+    model, under checkpoints too."""
     layer = torch.nn.TransformerEncoderLayer(16, 4, 24, dropout=0.3, batch_first=True)
     module = torch.nn.TransformerEncoder(layer, 2).double()
     x = torch.randn(2, 7, 16, dtype=torch.float64, requires_grad=True)
@@ -215,9 +215,9 @@ def _check_sample(sample, dtype):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
 def test_samples_of_pytorchs_own_tests(dtype):
-    """At most three times the error of the formula in the sample's dtype against itself in float64,
-    or a few roundings of the largest element. Samples with dropout are held against the formula
-    under Regard's own mask."""
+    """At most three times the error of the formula in the sample's dtype against itself in
+    float64, or a few roundings of the largest element. Samples with dropout are held against the
+    formula under Regard's own mask."""
     samples = list(SDPA.sample_inputs("cpu", dtype))
     assert (
         len(samples) == 25

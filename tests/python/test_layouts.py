@@ -1,5 +1,5 @@
-"""Layouts, ranks, broadcasting, strides and storage offsets: the same numbers however the tensors
-lie."""
+"""Layouts, ranks, broadcasting, strides and storage offsets: the same numbers however the
+tensors lie."""
 
 import oracle
 import pytest

@@ -34,8 +34,8 @@ def parameter(*shape, seed=1, positive=False):
 
 
 class Formula:
-    """Each mechanism in dense float64, as its paper writes it: hooks on scores, on weights, and on
-    the denominator."""
+    """Each mechanism in dense float64, as its paper writes it: hooks on scores, on weights, and
+    on the denominator."""
 
     def __init__(self):
         self.scores, self.weights, self.sinks, self.divide = [], [], None, None

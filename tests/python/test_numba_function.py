@@ -1,5 +1,5 @@
-"""examples/numba_function.py: a function that numba compiled, on several threads, against autograd
-of its formula."""
+"""examples/numba_function.py: a function that numba compiled, on several threads, against
+autograd of its formula."""
 
 import importlib.util
 from pathlib import Path

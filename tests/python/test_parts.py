@@ -1,5 +1,5 @@
-"""Parts with offsets (a ring's blocks, split keys) against one attention over the whole, from its
-formula in float64 autograd."""
+"""Parts with offsets (a ring's blocks, split keys) against one attention over the whole, from
+its formula in float64 autograd."""
 
 import itertools
 import math
@@ -114,8 +114,8 @@ def test_any_cut_is_the_whole(
 
 
 def test_a_ring():
-    """Each rank holds a block of the queries; blocks of keys and values come round. Narrow dtypes
-    are rounded once, at the end."""
+    """Each rank holds a block of the queries; blocks of keys and values come round. Narrow
+    dtypes are rounded once, at the end."""
     ranks, block = 4, 24
     n = ranks * block
     q, k, v = inputs = [torch.randn(1, 2, n, 16).bfloat16().requires_grad_() for _ in range(3)]
@@ -168,8 +168,8 @@ def test_gradcheck():
 
 
 def test_rows_of_an_attention():
-    """Some queries over all keys need no state: regard.attention takes a part too, and gives those
-    rows' own bits."""
+    """Some queries over all keys need no state: regard.attention takes a part too, and gives
+    those rows' own bits."""
     q, k, v = (torch.randn(2, 4, n, 8) for n in (60, 80, 80))
     options = dict(
         mask=regard.causal() & regard.window(30, 0),

@@ -115,8 +115,8 @@ PARAMETERS = [
 
 
 def test_masks_with_parameters_make_no_matrix(monkeypatch):
-    """An unpadded causal batch has no mask at all; padding, windows and packed sequences travel as
-    parameters."""
+    """An unpadded causal batch has no mask at all; padding, windows and packed sequences travel
+    as parameters."""
 
     def refuse(**_):
         raise AssertionError("a boolean matrix was made")

@@ -1,6 +1,6 @@
-"""Dropout of attention in training, attn_implementation="regard" beside "eager": eager is made to
-drop the weights that Regard drops, so that outputs and gradients must be equal, whatever it meets:
-softcap, sinks, windows, padding, a position bias."""
+"""Dropout of attention in training, attn_implementation="regard" beside "eager": eager is made
+to drop the weights that Regard drops, so that outputs and gradients must be equal, whatever it
+meets: softcap, sinks, windows, padding, a position bias."""
 
 import pytest
 import torch

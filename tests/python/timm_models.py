@@ -1,7 +1,7 @@
 """timm without torchvision, whose PyPI build does not load beside a CPU build of torch and, once
-installed, would break transformers, which imports what it finds. timm names it for datasets, image
-transforms and one kind of norm. A vision transformer uses none of these, so the names are given
-stand-ins while timm is imported."""
+installed, would break transformers, which imports what it finds. timm names it for datasets,
+image transforms and one kind of norm. A vision transformer uses none of these, so the names are
+given stand-ins while timm is imported."""
 
 import enum
 import sys

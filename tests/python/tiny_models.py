@@ -60,8 +60,8 @@ def gpt2(p=0.0):
 
 
 def gpt_oss(p=0.0):
-    """Attention sinks, and layers with a sliding window between others. Weights and sinks are large
-    enough to matter."""
+    """Attention sinks, and layers with a sliding window between others. Weights and sinks are
+    large enough to matter."""
     config = GptOssConfig(
         head_dim=8, sliding_window=5, num_local_experts=4, num_experts_per_tok=2, attention_dropout=p, initializer_range=0.1,
         pad_token_id=0, **DECODER,
