@@ -1,7 +1,8 @@
 // Exact attention, fused: no n x n matrix is ever held, forward or backward.
 //
-//   out = softmax(scale * q k^T (+ modifiers), over the keys that the mask allows) v (Vaswani et
-//   al. 2017, arXiv 1706.03762)
+//   out = softmax(scale * q k^T (+ modifiers), over the keys that the mask allows) v
+//
+// (Vaswani et al. 2017, arXiv 1706.03762)
 //
 // The kernels visit tiles of the score matrix with an online softmax (FlashAttention, arXiv
 // 2205.14135). Memory beyond inputs and outputs: a fixed scratch per worker, and for the backward
@@ -29,14 +30,16 @@ class Plan;
 
 // What attention is wanted. Plain data; every field has the default that users expect.
 struct Options {
-  std::optional<Additive> score;  // a dot product when not given
-  std::optional<double> scale;    // multiplies the score; when not given, 1 / sqrt(dim) for dot
-                                  // products and 1 for additive scores
-  Mask mask;                      // hides nothing by default
-  std::vector<Modifier>
-      modifiers;  // at most one each of Temperature, Softcap and Sinks; any number of the others
-  std::optional<Part>
-      part;  // where the tensors stand in a longer attention; they are all of it when not given
+  // A dot product when not given.
+  std::optional<Additive> score;
+  // Multiplies the score; when not given, 1 / sqrt(dim) for dot products and 1 for additive scores.
+  std::optional<double> scale;
+  // Hides nothing by default.
+  Mask mask;
+  // At most one each of Temperature, Softcap and Sinks; any number of the others.
+  std::vector<Modifier> modifiers;
+  // Where the tensors stand in a longer attention; they are all of it when not given.
+  std::optional<Part> part;
 };
 
 // q (batch, heads_q, len_q, dim), k (batch, heads_kv, len_k, dim), v (batch, heads_kv, len_k,
@@ -51,8 +54,7 @@ struct Inputs {
 // inputs (a part that will be merged should not be rounded twice). Row statistics, each optional,
 // (batch, heads_q, len_q, 1), float32 (float64 for float64 inputs):
 //   maximum, log_sum   the two halves of lse, kept apart: with scores near the largest float one
-//   number loses the sum.
-//                      backward() and merge() want both.
+//                      number loses the sum. backward() and merge() want both.
 //   lse                maximum + log_sum, natural log.
 // A row that sees no key has out 0, maximum -inf, log_sum 0 and lse -inf; with sinks, out 0 and lse
 // = logsumexp(sinks).
