@@ -1,5 +1,5 @@
 // Everything a caller can get wrong, and that what is unusual but right passes.
-#include "core/validate.h"
+#include "core/validate/validate.h"
 
 #include <gtest/gtest.h>
 

@@ -10,7 +10,7 @@
 #include "core/schedule/borrow.h"
 #include "core/schedule/run.h"
 #include "core/schedule/scratch.h"
-#include "core/validate.h"
+#include "core/validate/validate.h"
 
 namespace regard {
 namespace {

@@ -2,7 +2,7 @@
 #include "core/api/plan_for.h"
 #include "core/schedule/borrow.h"
 #include "core/schedule/forward_items.h"
-#include "core/validate.h"
+#include "core/validate/validate.h"
 
 namespace regard {
 namespace {

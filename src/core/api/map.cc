@@ -11,8 +11,8 @@
 #include "core/schedule/map_items.h"
 #include "core/schedule/run.h"
 #include "core/schedule/scratch.h"
-#include "core/validate.h"
-#include "core/validate_map.h"
+#include "core/validate/map.h"
+#include "core/validate/validate.h"
 
 namespace regard {
 namespace {
@@ -121,6 +121,8 @@ Status run_map(MapCall& call, const MapInputs& inputs, const Options& options,
       !status.ok())
     return status;
   if (Status status = validate_map(task, inputs); !status.ok()) return status;
+  task.region = resolved(task.region, inputs);
+  task.mean = task.out.shape[1] == 1 && task.region.head_end - task.region.head_begin > 1;
   if (holds_nothing(task)) return {};
   const DType own = task.out.dtype;
   if (task.kind == MapTask::Kind::kColumnSums) {

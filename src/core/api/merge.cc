@@ -2,7 +2,7 @@
 #include <limits>
 
 #include "core/api/state_rows.h"
-#include "core/validate.h"
+#include "core/validate/validate.h"
 #include "regard/state.h"
 
 namespace regard {

@@ -2,7 +2,7 @@
 #include "core/kernels/kernels.h"
 #include "core/return_if_error.h"
 #include "core/schedule/run.h"
-#include "core/validate.h"
+#include "core/validate/validate.h"
 
 namespace regard {
 namespace {

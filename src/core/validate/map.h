@@ -5,8 +5,11 @@
 
 namespace regard {
 
-// Resolves the region's ends and checks it and the views of `task` against q and k; sets task.mean.
-Status validate_map(kernels::MapTask& task, const MapInputs& inputs);
+// The region with the size of its axis for each end of -1.
+MapRegion resolved(MapRegion region, const MapInputs& inputs);
+
+// Checks the region, as the caller gave it, and the views of `task` against q and k.
+Status validate_map(const kernels::MapTask& task, const MapInputs& inputs);
 Status validate_rollout(std::span<const RolloutLayer> layers, double residual,
                         const MutableTensorView& rows);
 

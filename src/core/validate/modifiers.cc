@@ -1,4 +1,4 @@
-#include "core/validate_modifiers.h"
+#include "core/validate/modifiers.h"
 
 #include <algorithm>
 #include <array>

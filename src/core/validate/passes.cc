@@ -1,4 +1,4 @@
-#include "core/validate.h"
+#include "core/validate/validate.h"
 
 #include <cmath>
 #include <string>
@@ -8,7 +8,7 @@
 #include "core/plan/mask_node.h"
 #include "core/plan/part.h"
 #include "core/return_if_error.h"
-#include "core/validate_modifiers.h"
+#include "core/validate/modifiers.h"
 
 namespace regard {
 namespace {

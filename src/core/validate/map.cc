@@ -1,4 +1,4 @@
-#include "core/validate_map.h"
+#include "core/validate/map.h"
 
 #include <string>
 
@@ -14,12 +14,10 @@ Status invalid(const std::string& name, const std::string& what) {
   return Status::invalid(name + ": " + what);
 }
 
-Status resolve(const char* axis, std::int64_t begin, std::int64_t& end, std::int64_t size) {
-  const std::int64_t asked = end;
-  if (end == -1) end = size;
-  if (begin >= 0 && begin <= end && end <= size) return {};
+Status check_range(const char* axis, std::int64_t begin, std::int64_t end, std::int64_t size) {
+  if (begin >= 0 && begin <= (end == -1 ? size : end) && end <= size) return {};
   return invalid("region", std::string(axis) + " [" + std::to_string(begin) + ", " +
-                               std::to_string(asked) + "); expected a range within [0, " +
+                               std::to_string(end) + "); expected a range within [0, " +
                                std::to_string(size) + ")");
 }
 
@@ -28,8 +26,10 @@ const char* name_of_answer(Kind kind) {
     case Kind::kPicture: return "picture";
     case Kind::kEntropy: return "entropy";
     case Kind::kColumnSums: return "sums";
-    default: return "weights";
+    case Kind::kTiles:
+    case Kind::kTop: break;
   }
+  return "weights";
 }
 
 Status check_answer(const char* name, const MutableTensorView& view, const Shape& expected,
@@ -61,14 +61,25 @@ Status check_row_weights(const TensorView& weights, const Shape& expected, DType
 
 }  // namespace
 
-Status validate_map(kernels::MapTask& task, const MapInputs& inputs) {
+MapRegion resolved(MapRegion region, const MapInputs& inputs) {
+  const Shape& q = inputs.q.shape;
+  const auto resolve = [](std::int64_t& end, std::int64_t size) { end = end == -1 ? size : end; };
+  resolve(region.batch_end, q[0]);
+  resolve(region.head_end, q[1]);
+  resolve(region.row_end, q[2]);
+  resolve(region.key_end, inputs.k.shape[2]);
+  return region;
+}
+
+Status validate_map(const kernels::MapTask& task, const MapInputs& inputs) {
   const Shape& q = inputs.q.shape;
   const std::int64_t len_k = inputs.k.shape[2];
-  MapRegion& region = task.region;
-  REGARD_RETURN_IF_ERROR(resolve("batch", region.batch_begin, region.batch_end, q[0]));
-  REGARD_RETURN_IF_ERROR(resolve("heads", region.head_begin, region.head_end, q[1]));
-  REGARD_RETURN_IF_ERROR(resolve("rows", region.row_begin, region.row_end, q[2]));
-  REGARD_RETURN_IF_ERROR(resolve("keys", region.key_begin, region.key_end, len_k));
+  const MapRegion& asked = task.region;
+  REGARD_RETURN_IF_ERROR(check_range("batch", asked.batch_begin, asked.batch_end, q[0]));
+  REGARD_RETURN_IF_ERROR(check_range("heads", asked.head_begin, asked.head_end, q[1]));
+  REGARD_RETURN_IF_ERROR(check_range("rows", asked.row_begin, asked.row_end, q[2]));
+  REGARD_RETURN_IF_ERROR(check_range("keys", asked.key_begin, asked.key_end, len_k));
+  const MapRegion region = resolved(asked, inputs);
   const std::int64_t batches = region.batch_end - region.batch_begin,
                      heads = region.head_end - region.head_begin;
   const std::int64_t rows = region.row_end - region.row_begin,
@@ -127,7 +138,6 @@ Status validate_map(kernels::MapTask& task, const MapInputs& inputs) {
     if (task.keys.dtype != DType::kInt64)
       return invalid("keys", std::string("dtype ") + name_of(task.keys.dtype) + "; expected int64");
   }
-  task.mean = out[1] == 1 && heads > 1;
   return {};
 }
 
