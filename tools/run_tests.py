@@ -2,7 +2,7 @@
 were skipped.
 
 ./dev test [SUITE...]        the suites of DEFAULT, or those named: core, asan, ubsan, tsan,
-                             docs, consumer, python
+                             text, data, docs, consumer, python
 """
 
 import os
@@ -17,7 +17,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 REPORTS = ROOT / "build" / "reports"
-DEFAULT = ["core", "asan", "docs", "consumer", "python"]
+DEFAULT = ["core", "asan", "text", "docs", "consumer", "python"]
+# suites that are one program each, run once
+PROGRAMS = {"text": "tests/text/text_tests"}
 PYTEST = {"docs": "tests/docs", "consumer": "tests/consumer", "python": "tests/python"}
 SANITIZERS = ["asan", "ubsan", "tsan"]
 TIME_LIMIT = 20 * 60  # seconds for one suite: one that hangs is a failure with a name
@@ -163,6 +165,14 @@ def sanitized(preset):
         yield from on_each_target(preset, preset, prefix=prefix)
 
 
+def program(suite):
+    report = REPORTS / f"{suite}.xml"
+    binary = ROOT / "build/release" / PROGRAMS[suite]
+    say(f"{suite} ...")
+    command = [binary, "--gtest_brief=1", f"--gtest_output=xml:{report}"]
+    return run(suite, command, report, log=REPORTS / f"{suite}.log")
+
+
 def pytest(suite):
     report = REPORTS / f"{suite}.xml"
     say(f"{suite} ...")
@@ -175,7 +185,7 @@ def pytest(suite):
 
 def main():
     suites = sys.argv[1:] or DEFAULT
-    unknown = set(suites) - {"core", *SANITIZERS, *PYTEST}
+    unknown = set(suites) - {"core", *SANITIZERS, *PROGRAMS, *PYTEST}
     if unknown:
         sys.exit(f"no such suite: {', '.join(sorted(unknown))}\n{__doc__}")
     REPORTS.mkdir(parents=True, exist_ok=True)
@@ -190,6 +200,7 @@ def main():
         jobs.extend(on_each_target("release", "core"))
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
         results = list(pool.map(lambda job: job(), jobs))
+    results += [program(suite) for suite in PROGRAMS if suite in suites]
     results += [pytest(suite) for suite in PYTEST if suite in suites]
 
     print()
