@@ -2,7 +2,7 @@
 were skipped.
 
 ./dev test [SUITE...]        the suites of DEFAULT, or those named: core, asan, ubsan, tsan,
-                             text, data, docs, consumer, python
+                             text, data, picture, docs, consumer, python
 """
 
 import os
@@ -17,9 +17,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 REPORTS = ROOT / "build" / "reports"
-DEFAULT = ["core", "asan", "text", "data", "docs", "consumer", "python"]
+DEFAULT = ["core", "asan", "text", "data", "picture", "docs", "consumer", "python"]
 # suites that are one program each, run once
-PROGRAMS = {"text": "tests/text/text_tests", "data": "tests/data/data_tests"}
+PROGRAMS = {name: f"tests/{name}/{name}_tests" for name in ("text", "data", "picture")}
 PYTEST = {"docs": "tests/docs", "consumer": "tests/consumer", "python": "tests/python"}
 SANITIZERS = ["asan", "ubsan", "tsan"]
 TIME_LIMIT = 20 * 60  # seconds for one suite: one that hangs is a failure with a name
