@@ -6,10 +6,10 @@ regard.enable()                    # every F.scaled_dot_product_attention on CPU
 import regard.transformers         # attn_implementation="regard"
 """
 
-from . import _ops_library, _public_op, _state_ops  # noqa: F401  (registers the operators)
-from ._attention import attention
-from ._enable import disable, enable, enabled, report
-from ._map import (
+from ._torch import ops_library, public_op, state_ops  # noqa: F401  (registers the operators)
+from ._torch.attention import attention
+from ._torch.enable import disable, enable, enabled, report
+from ._torch.map import (
     attention_entropy,
     attention_map,
     attention_picture,
@@ -17,9 +17,9 @@ from ._map import (
     attention_rollout,
     attention_top,
 )
-from ._part import Part, part
-from ._plan import Plan, plan
-from ._targets import kernel_target, set_target
+from ._torch.part import Part, part
+from ._torch.plan import Plan, plan
+from ._torch.targets import kernel_target, set_target
 from .luong import luong_concat, luong_general, luong_location
 from .masks import (
     Mask,

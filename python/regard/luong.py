@@ -4,7 +4,7 @@ scale=1.0)."""
 
 import torch
 
-from ._attention import attention
+from ._torch.attention import attention
 from .score import PreparedKeys, additive
 
 

@@ -11,7 +11,7 @@ outside the compiled function.
 
 import torch
 
-from ._numbers import whole
+from ._torch.numbers import whole
 
 # Kinds of records, as include/regard/encoding.h numbers them.
 _CAUSAL, _WINDOW, _KEY_LENGTHS, _DOCUMENTS, _TENSOR, _DILATED, _GLOBAL_TOKENS, _BLOCKS, _PREFIX = (

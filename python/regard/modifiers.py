@@ -12,8 +12,8 @@ gaussian. Formulas and sources: include/regard/modifier.h.
 import torch
 from torch.compiler import is_dynamo_compiling
 
-from ._numbers import number, whole
-from ._record import Record
+from ._torch.numbers import number, whole
+from ._torch.record import Record
 
 # Kinds of records, as include/regard/encoding.h numbers them.
 TEMPERATURE, _ALIBI, _RELATIVE_BIAS, _FUNCTION, SINKS, _DROPOUT, _MULTIPLIER, _GAUSSIAN = range(

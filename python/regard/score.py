@@ -8,8 +8,8 @@ Formulas and sources: include/regard/score.h.
 
 import torch
 
-from . import _ops_library as ops
-from ._record import Record
+from ._torch import ops_library as ops
+from ._torch.record import Record
 
 _ADDITIVE, _PREPARED_KEYS = 40, 41  # as include/regard/encoding.h numbers them
 

@@ -12,9 +12,11 @@ of a ring.
 
 import torch
 
-from . import _ops_library as ops
-from ._attention import _transforms, prepared
-from ._options import AXIS_ORDERS, all_records
+from ._torch import ops_library as ops
+from ._torch.attention import _transforms, prepared
+from ._torch.options import AXIS_ORDERS
+from ._torch.record import kinds
+from .modifiers import SINKS
 
 
 class State:
@@ -63,24 +65,9 @@ class State:
         )
 
 
-def attention_state(
-    query,
-    key,
-    value,
-    *,
-    mask=None,
-    score=None,
-    modifiers=(),
-    scale=None,
-    softcap=0.0,
-    bias=None,
-    dropout_p=0.0,
-    seed=None,
-    layout="bhsd",
-    part=None,
-):
+def attention_state(query, key, value, *, layout="bhsd", **options):
     """The State of attention over these keys: a part of what the query attends to. Arguments and
-    errors as regard.attention.
+    errors as regard.attention, without plan and return_lse.
 
     part: where these queries and keys stand in the whole, if masks or modifiers count positions:
     regard.part(query_begin, key_begin, len_q=..., len_k=...).
@@ -92,13 +79,14 @@ def attention_state(
         raise NotImplementedError(
             "regard.attention_state: transforms of torch.func are not supported; torch.autograd is"
         )
-    records = all_records(score, modifiers, dropout_p, seed, part)
-    if any(record.name == "sinks" for record in records):
+    if options.pop("plan", None) is not None:
+        raise TypeError("plan: a state is made without one; give its mask")
+    *inputs, leading = prepared(query, key, value, layout=layout, **options)
+    if SINKS in kinds(inputs[3]):
         raise ValueError(
             "modifiers: sinks join once, when a row is finished; give their logits to"
             " regard.finish(state, sinks=...)"
         )
-    *inputs, leading = prepared(query, key, value, mask, scale, softcap, bias, layout, records)
     results = ops.attention_state(*inputs)
     if leading is not None:
         results = [leading.output(x) for x in results]

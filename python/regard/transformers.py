@@ -11,7 +11,7 @@ models that choose keys for each query (DeepSeek V3.2 and its kin) are refused b
 import torch
 from transformers import AttentionInterface, AttentionMaskInterface
 
-from ._attention import attention
+from ._torch.attention import attention
 from ._transformers_masks import CarriedMask, regard_mask
 from .masks import causal, documents, tensor, window
 from .modifiers import sinks

@@ -55,10 +55,10 @@ struct Pass {
 }  // namespace
 
 Tensors attend_backward(Tensor d_out, Tensor query, Tensor key, Tensor value, Tensor out,
-                        Tensor statistics, std::int64_t code, std::optional<double> scale,
+                        Tensor statistics, std::int64_t mask, std::optional<double> scale,
                         std::int64_t wanted) {
-  return Pass(d_out, query, key, value, out, statistics, axis_order(code / 16), wanted)
-      .run(common_options(code % 16, scale), nullptr);
+  return Pass(d_out, query, key, value, out, statistics, AxisOrder::kBhsd, wanted)
+      .run(common_options(mask, scale), nullptr);
 }
 
 Tensors backward_op(Tensor d_out, std::optional<Tensor> d_lse, Tensor query, Tensor key,
@@ -85,7 +85,7 @@ Tensors backward_op(Tensor d_out, std::optional<Tensor> d_lse, Tensor query, Ten
             : pass.gradients.d_modifiers[static_cast<std::size_t>(entry - modifiers.begin())];
     view = broadcast_view(Described(gradient, "gradient of an option"), "gradient of an option");
   }
-  return pass.run(options, plan_at(plan));
+  return pass.run(options, plan_of(plan).get());
 }
 
 }  // namespace regard::torch_ops

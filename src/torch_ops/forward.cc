@@ -22,31 +22,30 @@ std::tuple<Tensor, Tensor> run(const Problem& problem, const Options& options, c
 
 }  // namespace
 
-Tensor attend(Tensor query, Tensor key, Tensor value, std::int64_t code,
+Tensor attend(Tensor query, Tensor key, Tensor value, std::int64_t mask,
               std::optional<double> scale) {
-  const Problem problem(query, key, value, axis_order(code / 16));
+  const Problem problem(query, key, value, AxisOrder::kBhsd);
   Tensor out = problem.make_output();
   Outputs outputs;
   outputs.out = axes_view(Described(out, "out"), problem.order, "out");
-  raise_if_failed(
-      forward(problem.inputs(), common_options(code % 16, scale), outputs, TorchExecutor()));
+  raise_if_failed(forward(problem.inputs(), common_options(mask, scale), outputs, TorchExecutor()));
   return out;
 }
 
 std::tuple<Tensor, Tensor> attend_for_gradients(Tensor query, Tensor key, Tensor value,
-                                                std::int64_t code, std::optional<double> scale) {
-  const Problem problem(query, key, value, axis_order(code / 16));
+                                                std::int64_t mask, std::optional<double> scale) {
+  const Problem problem(query, key, value, AxisOrder::kBhsd);
   if (problem.repeats)
     throw std::invalid_argument(
         "query, key, value: shapes differ; their gradients need each of its own shape");
-  return run(problem, common_options(code % 16, scale), nullptr, false);
+  return run(problem, common_options(mask, scale), nullptr, false);
 }
 
 std::tuple<Tensor, Tensor> forward_op(Tensor query, Tensor key, Tensor value, Ints ints,
                                       Floats floats, Tensors tensors, std::int64_t order,
                                       std::int64_t plan, bool lse) {
   return run(Problem(query, key, value, axis_order(order)), decode_options(ints, floats, tensors),
-             plan_at(plan), lse);
+             plan_of(plan).get(), lse);
 }
 
 std::tuple<Tensor, Tensor, Tensor> attention_op(Tensor query, Tensor key, Tensor value, Ints ints,

@@ -1,39 +1,34 @@
 // The operators' names and schemas. Those with an underscore are the package's own and have no
 // autograd; regard::attention is the one that compilers see (its autograd, shapes and autocast are
-// registered from Python: python/regard/_public_op.py).
+// registered from Python: python/regard/_torch/public_op.py).
 #include "torch_ops/operators.h"
 
 namespace regard::torch_ops {
 
 STABLE_TORCH_LIBRARY(regard, library) {
-  library.def("_attend(Tensor query, Tensor key, Tensor value, int code, float? scale) -> Tensor");
+  library.def("_attend(Tensor query, Tensor key, Tensor value, int mask, float? scale) -> Tensor");
   library.def(
-      "_attend_for_gradients(Tensor query, Tensor key, Tensor value, int code, float? scale) -> "
+      "_attend_for_gradients(Tensor query, Tensor key, Tensor value, int mask, float? scale) -> "
       "(Tensor, Tensor)");
   library.def(
       "_attend_backward(Tensor d_out, Tensor query, Tensor key, Tensor value, Tensor out, Tensor "
-      "statistics, int code, float? scale,"
+      "statistics, int mask, float? scale,"
       " int wanted) -> Tensor[]");
   library.def(
-      "_forward(Tensor query, Tensor key, Tensor value, int[] ints, float[] floats, Tensor[] "
+      "_forward(Tensor query, Tensor key, Tensor value, SymInt[] ints, float[] floats, Tensor[] "
       "tensors, int order, int plan, bool lse)"
       " -> (Tensor, Tensor)");
   library.def(
-      "_backward(Tensor d_out, Tensor? d_lse, Tensor query, Tensor key, Tensor value, Tensor out, "
-      "Tensor statistics,"
-      " int[] ints, float[] floats, Tensor[] tensors, int order, int plan, int wanted) -> "
-      "Tensor[]");
-  library.def(
-      "attention(Tensor query, Tensor key, Tensor value, int[] ints, float[] floats, Tensor[] "
+      "attention(Tensor query, Tensor key, Tensor value, SymInt[] ints, float[] floats, Tensor[] "
       "tensors, int order)"
       " -> (Tensor, Tensor, Tensor)");
   library.def(
       "attention_backward(Tensor d_out, Tensor? d_lse, Tensor query, Tensor key, Tensor value, "
       "Tensor out, Tensor statistics,"
-      " int[] ints, float[] floats, Tensor[] tensors, int order, int plan, int wanted) -> "
+      " SymInt[] ints, float[] floats, Tensor[] tensors, int order, int plan, int wanted) -> "
       "Tensor[]");
   library.def(
-      "attention_state(Tensor query, Tensor key, Tensor value, int[] ints, float[] floats, "
+      "attention_state(Tensor query, Tensor key, Tensor value, SymInt[] ints, float[] floats, "
       "Tensor[] tensors, int order)"
       " -> (Tensor, Tensor, Tensor)");
   library.def("prepare_keys(Tensor key) -> Tensor");
@@ -45,11 +40,15 @@ STABLE_TORCH_LIBRARY(regard, library) {
       "Tensor[] log_sums, Tensor[] whole, int order,"
       " int wanted) -> Tensor[]");
   library.def(
-      "_map(Tensor query, Tensor key, Tensor? maximum, Tensor? log_sum, Tensor? row_weights, int[] "
-      "ints, float[] floats, Tensor[] tensors,"
-      " int order, int plan, int kind, int[] what) -> Tensor[]");
+      "_map(Tensor query, Tensor key, Tensor? maximum, Tensor? log_sum, Tensor? row_weights, "
+      "SymInt[] ints, float[] floats, Tensor[] tensors, int order, int plan, str kind, "
+      "SymInt[] region, bool mean_heads, SymInt[] size, str pooling) -> Tensor[]");
   library.def(
-      "_make_plan(int[] ints, Tensor[] tensors, int batch, int heads, int len_q, int len_k) -> "
+      "_rollout_layer(Tensor query, Tensor key, Tensor? maximum, Tensor? log_sum, Tensor rows, "
+      "SymInt[] ints, float[] floats, Tensor[] tensors, int order, int plan, float residual) "
+      "-> Tensor");
+  library.def(
+      "_make_plan(SymInt[] ints, Tensor[] tensors, int batch, int heads, int len_q, int len_k) -> "
       "int");
   library.def("_plan_density(int plan) -> float");
   library.def("_plan_picture(int plan, int batch, int head, int width) -> str");
@@ -63,8 +62,8 @@ STABLE_TORCH_LIBRARY_IMPL(regard, CPU, library) {
   library.impl("_attend_for_gradients", TORCH_BOX(&attend_for_gradients));
   library.impl("_attend_backward", TORCH_BOX(&attend_backward));
   library.impl("_forward", TORCH_BOX(&forward_op));
-  library.impl("_backward", TORCH_BOX(&backward_op));
   library.impl("_map", TORCH_BOX(&map_op));
+  library.impl("_rollout_layer", TORCH_BOX(&rollout_layer));
   library.impl("attention", TORCH_BOX(&attention_op));
   library.impl("attention_backward", TORCH_BOX(&backward_op));
   library.impl("attention_state", TORCH_BOX(&attention_state));

@@ -1,6 +1,9 @@
 #include "regard/map.h"
 
+#include <torch/csrc/stable/ops.h>
+
 #include <array>
+#include <memory>
 #include <stdexcept>
 #include <string>
 
@@ -11,31 +14,32 @@
 namespace regard::torch_ops {
 namespace {
 
-// The answers, as python/regard/_map.py numbers them.
-enum class Kind : std::int64_t {
-  kWeights = 0,
-  kPicture = 1,
-  kEntropy = 2,
-  kTop = 3,
-  kColumnSums = 4
-};
+MapRegion region_of(const Ints& ends) {
+  if (ends.size() != 8)
+    throw std::invalid_argument("region: " + std::to_string(ends.size()) +
+                                " numbers; expected begin and end of batches, heads, rows, keys");
+  return {ends[0], ends[1], ends[2], ends[3], ends[4], ends[5], ends[6], ends[7]};
+}
 
-// Ends of a region that Python has resolved, whether the mean over heads is wanted, and two sizes
-// that the kind gives a meaning.
-struct Wanted {
-  MapRegion region;
-  bool mean;
-  std::int64_t first, second, pooling;
-};
+void expect_size(const Ints& size, std::size_t count, const std::string& kind) {
+  if (size.size() != count)
+    throw std::invalid_argument("size: " + std::to_string(size.size()) + " numbers; expected " +
+                                std::to_string(count) + " for " + kind);
+}
 
-Wanted wanted_of(const Ints& what) {
-  if (what.size() != 12)
-    throw std::invalid_argument("what: " + std::to_string(what.size()) + " numbers; expected 12");
-  return {{what[0], what[1], what[2], what[3], what[4], what[5], what[6], what[7]},
-          what[8] != 0,
-          what[9],
-          what[10],
-          what[11]};
+Pooling pooling_of(const std::string& name) {
+  if (name == "max") return Pooling::kMax;
+  if (name == "mean") return Pooling::kMean;
+  if (name == "sum") return Pooling::kSum;
+  throw std::invalid_argument("pooling: '" + name + "'; expected max, mean or sum");
+}
+
+MapInputs inputs_of(const Problem& problem, const std::optional<Tensor>& maximum,
+                    const std::optional<Tensor>& log_sum) {
+  MapInputs inputs{as_const(problem.q), as_const(problem.k), {}, {}};
+  if (maximum) inputs.maximum = as_const(row_view(Described(*maximum, "state"), "state"));
+  if (log_sum) inputs.log_sum = as_const(row_view(Described(*log_sum, "state"), "state"));
+  return inputs;
 }
 
 Tensor make_answer(const std::array<std::int64_t, 4>& shape, DType dtype) {
@@ -47,23 +51,17 @@ Tensor make_answer(const std::array<std::int64_t, 4>& shape, DType dtype) {
 Tensors map_op(Tensor query, Tensor key, std::optional<Tensor> maximum,
                std::optional<Tensor> log_sum, std::optional<Tensor> row_weights, Ints ints,
                Floats floats, Tensors tensors, std::int64_t order, std::int64_t plan,
-               std::int64_t kind, Ints what) {
+               std::string kind, Ints region, bool mean_heads, Ints size, std::string pooling) {
   const Problem problem(query, key, key, axis_order(order));
   const Options options = decode_options(ints, floats, tensors);
-  const Wanted wanted = wanted_of(what);
-  const MapRegion& region = wanted.region;
-  MapInputs inputs{as_const(problem.q), as_const(problem.k), {}, {}};
-  if (maximum) inputs.maximum = as_const(row_view(Described(*maximum, "state"), "state"));
-  if (log_sum) inputs.log_sum = as_const(row_view(Described(*log_sum, "state"), "state"));
-  const TensorView weights =
-      row_weights ? as_const(broadcast_view(Described(*row_weights, "row_weights"), "row_weights"))
-                  : TensorView{};
-  const DType own = problem.q.dtype == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32;
-  const std::int64_t batches = region.batch_end - region.batch_begin,
-                     heads = wanted.mean ? 1 : region.head_end - region.head_begin;
-  const std::int64_t rows = region.row_end - region.row_begin,
-                     keys = region.key_end - region.key_begin;
+  const MapInputs inputs = inputs_of(problem, maximum, log_sum);
+  const MapRegion where = region_of(region);
+  const std::shared_ptr<const Plan> held = plan_of(plan);
   const TorchExecutor executor;
+  const DType own = problem.q.dtype == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32;
+  const std::int64_t batches = where.batch_end - where.batch_begin,
+                     heads = mean_heads ? 1 : where.head_end - where.head_begin;
+  const std::int64_t rows = where.row_end - where.row_begin, keys = where.key_end - where.key_begin;
 
   const auto answer = [&](std::int64_t height, std::int64_t width, DType dtype) {
     return make_answer({batches, heads, height, width}, dtype);
@@ -71,41 +69,55 @@ Tensors map_op(Tensor query, Tensor key, std::optional<Tensor> maximum,
   const auto view = [](const Tensor& tensor) {
     return broadcast_view(Described(tensor, "answer"), "answer");
   };
-  switch (static_cast<Kind>(kind)) {
-    case Kind::kWeights: {
-      Tensor out = answer(rows, keys, own);
-      raise_if_failed(
-          attention_weights(inputs, options, region, view(out), executor, plan_at(plan)));
-      return {out};
-    }
-    case Kind::kPicture: {
-      Tensor out = answer(wanted.first, wanted.second, own);
-      raise_if_failed(attention_picture(inputs, options, region,
-                                        static_cast<Pooling>(wanted.pooling), view(out), executor,
-                                        plan_at(plan)));
-      return {out};
-    }
-    case Kind::kEntropy: {
-      Tensor out = answer(rows, 1, own);
-      raise_if_failed(
-          attention_entropy(inputs, options, region, view(out), executor, plan_at(plan)));
-      return {out};
-    }
-    case Kind::kTop: {
-      Tensor found = answer(rows, wanted.first, own),
-             places = answer(rows, wanted.first, DType::kInt64);
-      raise_if_failed(attention_top(inputs, options, region, view(places), view(found), executor,
-                                    plan_at(plan)));
-      return {found, places};
-    }
-    case Kind::kColumnSums: {
-      Tensor out = answer(row_weights ? weights.shape[2] : 1, keys, own);
-      raise_if_failed(attention_column_sums(inputs, options, region, weights, view(out), executor,
-                                            plan_at(plan)));
-      return {out};
-    }
+  if (kind == "weights") {
+    Tensor out = answer(rows, keys, own);
+    raise_if_failed(attention_weights(inputs, options, where, view(out), executor, held.get()));
+    return {out};
   }
-  throw std::invalid_argument("kind: " + std::to_string(kind) + " is not known");
+  if (kind == "picture") {
+    expect_size(size, 2, kind);
+    Tensor out = answer(size[0], size[1], own);
+    raise_if_failed(attention_picture(inputs, options, where, pooling_of(pooling), view(out),
+                                      executor, held.get()));
+    return {out};
+  }
+  if (kind == "entropy") {
+    Tensor out = answer(rows, 1, own);
+    raise_if_failed(attention_entropy(inputs, options, where, view(out), executor, held.get()));
+    return {out};
+  }
+  if (kind == "top") {
+    expect_size(size, 1, kind);
+    Tensor found = answer(rows, size[0], own), places = answer(rows, size[0], DType::kInt64);
+    raise_if_failed(
+        attention_top(inputs, options, where, view(places), view(found), executor, held.get()));
+    return {found, places};
+  }
+  if (kind == "column_sums") {
+    const TensorView weights =
+        row_weights
+            ? as_const(broadcast_view(Described(*row_weights, "row_weights"), "row_weights"))
+            : TensorView{};
+    Tensor out = answer(row_weights ? weights.shape[2] : 1, keys, own);
+    raise_if_failed(
+        attention_column_sums(inputs, options, where, weights, view(out), executor, held.get()));
+    return {out};
+  }
+  throw std::invalid_argument("kind: '" + kind +
+                              "'; expected weights, picture, entropy, top or column_sums");
+}
+
+Tensor rollout_layer(Tensor query, Tensor key, std::optional<Tensor> maximum,
+                     std::optional<Tensor> log_sum, Tensor rows, Ints ints, Floats floats,
+                     Tensors tensors, std::int64_t order, std::int64_t plan, double residual) {
+  const Problem problem(query, key, key, axis_order(order));
+  const std::shared_ptr<const Plan> held = plan_of(plan);
+  const RolloutLayer layer{inputs_of(problem, maximum, log_sum),
+                           decode_options(ints, floats, tensors), held.get()};
+  Tensor passed = torch::stable::clone(rows);
+  raise_if_failed(attention_rollout(
+      {&layer, 1}, residual, broadcast_view(Described(passed, "rows"), "rows"), TorchExecutor()));
+  return passed;
 }
 
 }  // namespace regard::torch_ops

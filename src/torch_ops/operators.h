@@ -16,17 +16,17 @@ using Floats = std::vector<double>;
 using Tensors = std::vector<Tensor>;
 
 // The shortest way to an output, without gradients and for the commonest options: no lists to carry
-// across. `code` is the mask (0 none, 1 causal, 2 causal with offset 0) plus 16 times the axis
-// order.
-Tensor attend(Tensor query, Tensor key, Tensor value, std::int64_t code,
+// across. `mask` is 0 for none, 1 for causal, 2 for causal with offset 0; axes are in the order
+// bhsd.
+Tensor attend(Tensor query, Tensor key, Tensor value, std::int64_t mask,
               std::optional<double> scale);
 
 // The same for training, where nothing broadcasts (an error otherwise): (out, statistics), and from
 // them the gradients that `wanted` names (bits 0 to 2: query, key, value).
 std::tuple<Tensor, Tensor> attend_for_gradients(Tensor query, Tensor key, Tensor value,
-                                                std::int64_t code, std::optional<double> scale);
+                                                std::int64_t mask, std::optional<double> scale);
 Tensors attend_backward(Tensor d_out, Tensor query, Tensor key, Tensor value, Tensor out,
-                        Tensor statistics, std::int64_t code, std::optional<double> scale,
+                        Tensor statistics, std::int64_t mask, std::optional<double> scale,
                         std::int64_t wanted);
 
 // (out, statistics): statistics holds maximum and log-sum, and lse as a third where it is asked
@@ -62,15 +62,20 @@ Tensors merge_states_backward(Tensor d_out, std::optional<Tensor> d_log_sum, Ten
                               Tensors maxima, Tensors log_sums, Tensors whole, std::int64_t order,
                               std::int64_t wanted);
 
-// What regard/map.h offers, by kind (see map.cc): answers (batch, heads or 1, ...). `what` is a
-// region (8 ends), whether heads are averaged, height and width of a picture or how many keys, and
-// the pooling.
+// What regard/map.h offers: `kind` is "weights", "picture", "entropy", "top" or "column_sums", and
+// answers are (batch, heads or 1, ...). `region` is begin and end of batches, heads, rows and keys.
+// `size`: (height, width) of a picture, (count,) of the top keys, empty otherwise. `pooling` is
+// "max", "mean" or "sum", and matters to pictures only.
 Tensors map_op(Tensor query, Tensor key, std::optional<Tensor> maximum,
                std::optional<Tensor> log_sum, std::optional<Tensor> row_weights, Ints ints,
                Floats floats, Tensors tensors, std::int64_t order, std::int64_t plan,
-               std::int64_t kind, Ints what);
+               std::string kind, Ints region, bool mean_heads, Ints size, std::string pooling);
+// `rows` (batch, 1, vectors, n), passed through one layer as attention_rollout() does it.
+Tensor rollout_layer(Tensor query, Tensor key, std::optional<Tensor> maximum,
+                     std::optional<Tensor> log_sum, Tensor rows, Ints ints, Floats floats,
+                     Tensors tensors, std::int64_t order, std::int64_t plan, double residual);
 
-// Plans, held by their address.
+// Plans, held by a number from 1 until free_plan. Any other number is refused, and 0 is no plan.
 std::int64_t make_plan(Ints ints, Tensors tensors, std::int64_t batch, std::int64_t heads,
                        std::int64_t len_q, std::int64_t len_k);
 double plan_density(std::int64_t plan);

@@ -1,6 +1,7 @@
 // What an operator is asked: the views of query, key and value, and the decoded options.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -43,7 +44,7 @@ Options decode_options(const std::vector<std::int64_t>& ints, const std::vector<
 // with offset 0.
 Options common_options(std::int64_t mask, std::optional<double> scale);
 
-// A plan that Python holds by its address (plan.cc); 0 is none.
-inline const Plan* plan_at(std::int64_t handle) { return reinterpret_cast<const Plan*>(handle); }
+// The plan that make_plan gave this number, kept alive while it is looked at; nullptr for 0.
+std::shared_ptr<const Plan> plan_of(std::int64_t number);
 
 }  // namespace regard::torch_ops

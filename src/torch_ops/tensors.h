@@ -14,7 +14,7 @@ namespace regard::torch_ops {
 using torch::stable::Tensor;
 
 // How the axes of query, key and value are ordered. The numbers are those of
-// python/regard/_options.py.
+// python/regard/_torch/options.py.
 enum class AxisOrder : std::int64_t {
   kBhsd = 0,  // (..., heads, seq, dim), rank 2 to 4
   kBshd = 1,  // (..., seq, heads, dim), rank 3 or 4

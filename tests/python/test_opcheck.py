@@ -4,7 +4,7 @@ autograd, shapes, ahead-of-time tracing."""
 import pytest
 import regard
 import torch
-from regard._options import encode
+from regard._torch.options import encode
 from regard.masks import NONE
 from torch.library import opcheck
 

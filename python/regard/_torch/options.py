@@ -3,11 +3,11 @@ not serve is refused here, by name."""
 
 import torch
 
-from ._numbers import number
-from ._part import Part
-from .masks import NONE, Mask, tensor
-from .modifiers import Modifier, check_seed, dropout
-from .score import Score
+from ..masks import NONE, Mask, tensor
+from ..modifiers import Modifier, check_seed, dropout
+from ..score import Score
+from .numbers import number
+from .part import Part
 
 _SCALE, _SOFTCAP, _BIAS = 20, 21, 22
 AXIS_ORDERS = {"bhsd": 0, "bshd": 1, "thd": 2}  # as src/torch_ops/tensors.h numbers them

@@ -1,13 +1,13 @@
-"""regard::attention as compilers, opcheck and tracers see it: shapes, autograd and autocast.
-Eager code takes the shorter way of _autograd.py; both end in the same kernels."""
+"""regard::attention as compilers, opcheck and tracers see it: shapes, autograd and autocast. Eager
+code takes the shorter way of autograd.py; both end in the same kernels."""
 
 import torch
 from torch._C import DispatchKey, DispatchKeySet, _ExcludeDispatchKeyGuard
 
-from . import _ops_library as ops
-from ._autocast import lowered
-from ._autograd import DOUBLE_BACKWARD, spread, wanted_bits
-from ._axes import agree
+from . import ops_library as ops
+from .autocast import lowered
+from .autograd import DOUBLE_BACKWARD, spread, wanted_bits
+from .axes import agree
 
 
 def fake_attention(query, key, value, ints, floats, tensors, order):
@@ -40,27 +40,25 @@ def _fake_forward(query, key, value, ints, floats, tensors, order, plan, lse):
     return out, row.new_empty([3 if lse else 2, *row.shape])
 
 
-def _check_alike(query, key, value, code):
-    """What broadcasts takes the longer way (see attention()), on the meta device too; and what
-    is there in part gets its error there."""
-    if not agree(query, key, value, code // 16) or not query.device == key.device == value.device:
+def _check_alike(query, key, value):
+    """What broadcasts takes the longer way (see attention()), on the meta device too; and what is
+    there in part gets its error there."""
+    if not agree(query, key, value, 0) or not query.device == key.device == value.device:
         raise ValueError("query, key, value: shapes or devices differ")
 
 
-def _fake_attend(query, key, value, code, scale):
-    _check_alike(query, key, value, code)
-    return fake_attention(query, key, value, [], [], [], code // 16)[0]
+def _fake_attend(query, key, value, mask, scale):
+    _check_alike(query, key, value)
+    return fake_attention(query, key, value, [], [], [], 0)[0]
 
 
-def _fake_attend_for_gradients(query, key, value, code, scale):
-    _check_alike(query, key, value, code)
-    return _fake_forward(query, key, value, [], [], [], code // 16, 0, False)
+def _fake_attend_for_gradients(query, key, value, mask, scale):
+    _check_alike(query, key, value)
+    return _fake_forward(query, key, value, [], [], [], 0, 0, False)
 
 
-def _fake_attend_backward(d_out, query, key, value, out, statistics, code, scale, wanted):
-    return _fake_backward(
-        d_out, None, query, key, value, out, statistics, [], [], [], code // 16, 0, wanted
-    )
+def _fake_attend_backward(d_out, query, key, value, out, statistics, mask, scale, wanted):
+    return _fake_backward(d_out, None, query, key, value, out, statistics, [], [], [], 0, 0, wanted)
 
 
 def _setup_context(ctx, inputs, output):
@@ -132,7 +130,6 @@ torch.library.register_fake("regard::prepare_keys", _fake_prepare_keys)
 torch.library.register_vmap("regard::prepare_keys", _vmap_prepare_keys)
 # The private operators have shapes too, for tensors on the meta device.
 torch.library.register_fake("regard::_forward", _fake_forward)
-torch.library.register_fake("regard::_backward", _fake_backward)
 torch.library.register_fake("regard::_attend", _fake_attend)
 torch.library.register_fake("regard::_attend_for_gradients", _fake_attend_for_gradients)
 torch.library.register_fake("regard::_attend_backward", _fake_attend_backward)

@@ -3,10 +3,10 @@ and give what they save as outputs."""
 
 import torch
 
-from . import _ops_library as ops
-from ._autograd import DOUBLE_BACKWARD, spread, wanted_bits
-from ._record import kinds
-from .modifiers import SINKS, TEMPERATURE
+from ..modifiers import SINKS, TEMPERATURE
+from . import ops_library as ops
+from .autograd import DOUBLE_BACKWARD, spread, wanted_bits
+from .record import kinds
 
 
 class Functional(torch.autograd.Function):

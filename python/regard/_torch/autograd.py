@@ -1,11 +1,11 @@
 """Gradients in eager code: the shortest way through PyTorch's autograd. torch.func has its own
-(_functional.py), compilers see the operator of _public_op.py."""
+(functional.py), compilers see the operator of public_op.py."""
 
 import torch
 
-from . import _ops_library as ops
-from ._options import encode
-from .masks import BY_CODE
+from ..masks import BY_CODE
+from . import ops_library as ops
+from .options import encode
 
 DOUBLE_BACKWARD = "regard.attention: double backward (a gradient of its gradient) is not supported"
 
@@ -126,7 +126,7 @@ class Common(_Function):
                 out,
                 statistics,
                 lists,
-                code // 16,
+                0,
                 0,
                 wanted_bits(needs),
             )
@@ -140,7 +140,7 @@ class Common(_Function):
 
 
 def _lists(code, scale):
-    ints, floats, _ = encode(BY_CODE[code % 16], scale, 0.0, None)
+    ints, floats, _ = encode(BY_CODE[code], scale, 0.0, None)
     return ints, floats
 
 

@@ -9,36 +9,56 @@ for float64 inputs) and carry no gradients. Formulas: include/regard/map.h.
 
 import torch
 
-from . import _ops_library as ops
-from ._attention import _transforms, mask_of, prepared
-from ._axes import check_tensors
-from ._numbers import whole
-from ._options import all_records
-from .score import PreparedKeys
+from ..score import PreparedKeys
+from . import ops_library as ops
+from .attention import _transforms, prepared
+from .axes import check_tensors
+from .numbers import whole
 
-_WEIGHTS, _PICTURE, _ENTROPY, _TOP, _COLUMN_SUMS = range(5)  # as src/torch_ops/map.cc numbers them
-_POOLINGS = {"max": 0, "mean": 1, "sum": 2}
+_POOLINGS = ("max", "mean", "sum")
 
 
 def _fake(
-    query, key, maximum, log_sum, row_weights, ints, floats, tensors, order, plan, kind, what
+    query,
+    key,
+    maximum,
+    log_sum,
+    row_weights,
+    ints,
+    floats,
+    tensors,
+    order,
+    plan,
+    kind,
+    region,
+    mean_heads,
+    size,
+    pooling,
 ):
-    batches, rows, cols = what[1] - what[0], what[5] - what[4], what[7] - what[6]
-    heads = 1 if what[8] else what[3] - what[2]
+    batches, heads, rows, cols = (
+        end - begin for begin, end in zip(region[::2], region[1::2], strict=True)
+    )
     vectors = 1 if row_weights is None else row_weights.shape[-2]
     sizes = {
-        _WEIGHTS: (rows, cols),
-        _PICTURE: what[9:11],
-        _ENTROPY: (rows, 1),
-        _TOP: (rows, what[9]),
-        _COLUMN_SUMS: (vectors, cols),
+        "weights": (rows, cols),
+        "picture": size,
+        "entropy": (rows, 1),
+        "top": (rows, *size),
+        "column_sums": (vectors, cols),
     }[kind]
     wide = torch.float64 if query.dtype == torch.float64 else torch.float32
-    answer = query.new_empty((batches, heads, *sizes), dtype=wide)
-    return [answer, query.new_empty(answer.shape, dtype=torch.int64)] if kind == _TOP else [answer]
+    answer = query.new_empty((batches, 1 if mean_heads else heads, *sizes), dtype=wide)
+    if kind == "top":
+        return [answer, query.new_empty(answer.shape, dtype=torch.int64)]
+    return [answer]
+
+
+def _fake_rollout(query, key, maximum, log_sum, rows, *_):
+    return torch.empty_like(rows)
 
 
 torch.library.register_fake("regard::_map", _fake)
+torch.library.register_fake("regard::_rollout_layer", _fake_rollout)
 
 
 def _range(name, wanted, size):
@@ -76,44 +96,18 @@ def _one(name, wanted, size):
 class _Look:
     """Query, key and options as the operator takes them."""
 
-    def __init__(
-        self,
-        query,
-        key,
-        *,
-        mask=None,
-        score=None,
-        modifiers=(),
-        scale=None,
-        softcap=0.0,
-        bias=None,
-        dropout_p=0.0,
-        seed=None,
-        layout="bhsd",
-        plan=None,
-        part=None,
-        state=None,
-        **unknown,
-    ):
-        if unknown:
-            raise TypeError(
-                f"{', '.join(unknown)}: no such option; expected those of regard.attention, or"
-                " state"
-            )
+    def __init__(self, query, key, *, state=None, plan=None, **options):
         if _transforms():
             raise NotImplementedError(
                 "regard.attention_map and the like: transforms of torch.func are not supported"
             )
-        mask = mask_of(plan, mask)
         values = key.key if isinstance(key, PreparedKeys) else key  # keys are values that fit
         check_tensors(query, values, values)
-        records = all_records(score, modifiers, dropout_p, seed, part)
-        query, key, values = query.detach(), key.detach(), values.detach()
         self.query, self.key, _, self.ints, self.floats, tensors, self.order, self.leading = (
-            prepared(query, key, values, mask, scale, softcap, bias, layout, records)
+            prepared(query.detach(), key.detach(), values.detach(), plan=plan, **options)
         )
         self.tensors = [x.detach() for x in tensors]
-        self.plan = plan
+        self.plan = 0 if plan is None else plan.handle
         self.maximum, self.log_sum = self._statistics(state)
 
     def _statistics(self, state):
@@ -162,7 +156,8 @@ class _Look:
         cols=None,
         heads=None,
         mean_heads=False,
-        numbers=(0, 0, 0),
+        size=(),
+        pooling="max",
         row_weights=None,
     ):
         batch, all_heads, len_q, len_k = self.sizes
@@ -183,11 +178,30 @@ class _Look:
             self.floats,
             self.tensors,
             self.order,
-            0 if self.plan is None else self.plan.handle,
+            self.plan,
             kind,
-            [*region, int(mean_heads), *numbers],
+            region,
+            bool(mean_heads),
+            size,
+            pooling,
         )
         return [self._shaped(x) for x in answers]
+
+    def roll(self, rows, residual):
+        """Rows of a rollout, (batch, 1, vectors, n), passed through this layer."""
+        return ops.rollout_layer(
+            self.query,
+            self.key,
+            self.maximum,
+            self.log_sum,
+            rows,
+            self.ints,
+            self.floats,
+            self.tensors,
+            self.order,
+            self.plan,
+            residual,
+        )
 
     def _shaped(self, answer):
         """(batch, heads, ...) with the leading dimensions of the query."""
@@ -215,7 +229,7 @@ def attention_map(query, key, *, rows=None, cols=None, heads=None, mean_heads=Fa
     (NotImplementedError).
     """
     return _Look(query, key, **options).run(
-        _WEIGHTS, rows=rows, cols=cols, heads=heads, mean_heads=mean_heads
+        "weights", rows=rows, cols=cols, heads=heads, mean_heads=mean_heads
     )[0]
 
 
@@ -242,9 +256,14 @@ def attention_picture(
         raise ValueError(f"pooling: {pooling!r}; expected one of {', '.join(map(repr, _POOLINGS))}")
     if not isinstance(size, (tuple, list)) or len(size) != 2:
         raise ValueError(f"size: {size!r}; expected (height, width)")
-    numbers = (*(whole("size", pixels) for pixels in size), _POOLINGS[pooling])
     return _Look(query, key, **options).run(
-        _PICTURE, rows=rows, cols=cols, heads=heads, mean_heads=mean_heads, numbers=numbers
+        "picture",
+        rows=rows,
+        cols=cols,
+        heads=heads,
+        mean_heads=mean_heads,
+        size=[whole("size", pixels) for pixels in size],
+        pooling=pooling,
     )[0]
 
 
@@ -256,7 +275,7 @@ def attention_top(query, key, count, *, rows=None, heads=None, mean_heads=False,
     lower key comes first. Other arguments: those of attention_map.
     """
     weights, keys = _Look(query, key, **options).run(
-        _TOP, rows=rows, heads=heads, mean_heads=mean_heads, numbers=(whole("count", count), 0, 0)
+        "top", rows=rows, heads=heads, mean_heads=mean_heads, size=[whole("count", count)]
     )
     return weights, keys
 
@@ -264,7 +283,7 @@ def attention_top(query, key, count, *, rows=None, heads=None, mean_heads=False,
 def attention_entropy(query, key, *, rows=None, heads=None, mean_heads=False, **options):
     """-sum p ln p of each row, in nats: (..., heads, rows). Arguments: those of attention_map."""
     return _Look(query, key, **options).run(
-        _ENTROPY, rows=rows, heads=heads, mean_heads=mean_heads
+        "entropy", rows=rows, heads=heads, mean_heads=mean_heads
     )[0][..., 0]
 
 
@@ -274,7 +293,7 @@ def attention_received(
     """How much attention each key receives from the rows (sums of columns): (..., heads, cols).
     Arguments: those of attention_map."""
     return _Look(query, key, **options).run(
-        _COLUMN_SUMS, rows=rows, cols=cols, heads=heads, mean_heads=mean_heads
+        "column_sums", rows=rows, cols=cols, heads=heads, mean_heads=mean_heads
     )[0][..., 0, :]
 
 
@@ -323,7 +342,5 @@ def attention_rollout(layers, rows, *, residual=0.5, **options):
     passed = torch.zeros(batch, 1, len(chosen), n, dtype=wide)
     passed[:, 0, range(len(chosen)), chosen] = 1
     for look in reversed(looks):
-        own = passed
-        (mapped,) = look.run(_COLUMN_SUMS, mean_heads=True, row_weights=own)
-        passed = residual * own + (1 - residual) * mapped.reshape(own.shape)
+        passed = look.roll(passed, residual)
     return looks[0]._shaped(passed)[..., 0, :, :] if looks[0].query.dim() > 2 else passed[0, 0]

@@ -14,10 +14,9 @@ import torch
 from torch._C import DispatchKey
 from torch.autograd import forward_ad
 
-from . import _ops_library as ops
-from ._attention import _grad_enabled, _transforms, general, with_gradients
-from .masks import causal, tensor
-from .modifiers import dropout
+from ..masks import causal, tensor
+from . import ops_library as ops
+from .attention import _grad_enabled, _transforms, general, with_gradients
 
 _sdpa = torch.ops.aten.scaled_dot_product_attention.default
 _top_left = causal(0)
@@ -133,24 +132,10 @@ def _route(
             enable_gqa=enable_gqa,
         )
     _served["calls"] += 1
-    records = (
-        (dropout(dropout_p),) if dropout_p else ()
-    )  # draws a seed: only where the call is served
     if attn_mask is not None:
-        return _masked(query, key, value, attn_mask, scale, records)
-    return general(
-        query,
-        key,
-        value,
-        _top_left if is_causal else None,
-        scale,
-        0.0,
-        None,
-        "bhsd",
-        None,
-        False,
-        records,
-    )
+        return _masked(query, key, value, attn_mask, scale, dropout_p)
+    mask = _top_left if is_causal else None
+    return general(query, key, value, mask=mask, scale=scale, dropout_p=dropout_p)
 
 
 def _plain_call(query, key, value, attn_mask, is_causal, scale, a, b):
@@ -172,9 +157,9 @@ def _plain_call(query, key, value, attn_mask, is_causal, scale, a, b):
     return None
 
 
-def _masked(query, key, value, attn_mask, scale, records=()):
+def _masked(query, key, value, attn_mask, scale, dropout_p=0.0):
     mask, bias = (tensor(attn_mask), None) if attn_mask.dtype is torch.bool else (None, attn_mask)
-    return general(query, key, value, mask, scale, 0.0, bias, "bhsd", None, False, records)
+    return general(query, key, value, mask=mask, bias=bias, scale=scale, dropout_p=dropout_p)
 
 
 _dtypes = (torch.float32, torch.bfloat16, torch.float16, torch.float64)

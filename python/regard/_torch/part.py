@@ -1,6 +1,6 @@
 """Where tensors stand in a longer attention."""
 
-from ._record import Record
+from .record import Record
 
 _PART = 50  # as include/regard/encoding.h numbers it
 

@@ -1,9 +1,9 @@
 """Plans: which tiles of the score matrix exist, made once for a mask and lengths, reused by many
 calls, and looked at."""
 
-from . import _ops_library as ops
-from ._numbers import whole
-from ._options import as_mask
+from . import ops_library as ops
+from .numbers import whole
+from .options import as_mask
 
 
 class Plan:

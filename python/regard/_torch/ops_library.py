@@ -5,14 +5,14 @@ from pathlib import Path
 
 import torch
 
-_file = Path(__file__).with_name("_ops.so")
+_file = Path(__file__).parents[1] / "_ops.so"
 if not _file.exists():
     raise ImportError(
         f"{_file} is missing: build the target regard_torch (./dev build regard_torch)"
     )
 torch.ops.load_library(str(_file))
 
-# These are called where autograd has been dealt with (_autograd.py), or where there are no
+# These are called where autograd has been dealt with (autograd.py), or where there are no
 # gradients: it need not look at their arguments, for a microsecond or two a call.
 _without_autograd = torch.library.Library("regard", "IMPL")
 for _name in (
@@ -20,8 +20,8 @@ for _name in (
     "_attend_for_gradients",
     "_attend_backward",
     "_forward",
-    "_backward",
     "_map",
+    "_rollout_layer",
 ):
     _without_autograd.impl(_name, torch.library.fallthrough_kernel, "AutogradCPU")
 
@@ -37,7 +37,6 @@ attend = _overload("_attend")
 attend_for_gradients = _overload("_attend_for_gradients")
 attend_backward = _overload("_attend_backward")
 forward = _overload("_forward")
-backward = _overload("_backward")
 make_plan = _overload("_make_plan")
 plan_density = _overload("_plan_density")
 plan_picture = _overload("_plan_picture")
@@ -50,6 +49,13 @@ attention = torch.ops.regard.attention.default
 attention_backward = torch.ops.regard.attention_backward.default
 prepare_keys = torch.ops.regard.prepare_keys.default
 attention_map = torch.ops.regard._map.default
+rollout_layer = torch.ops.regard._rollout_layer.default
 attention_state = torch.ops.regard.attention_state.default
 merge_states = torch.ops.regard.merge_states.default
 merge_states_backward = torch.ops.regard.merge_states_backward.default
+
+
+def backward(*arguments):
+    """attention_backward where autograd has been dealt with: past its own autograd."""
+    with torch._C._AutoDispatchBelowAutograd():
+        return attention_backward(*arguments)

@@ -1,7 +1,7 @@
 """Which instruction set runs. REGARD_TARGET=avx2 (amx_bf16, avx512_bf16, avx512, avx2, sse4,
 portable) forces one from outside."""
 
-from . import _ops_library as ops
+from . import ops_library as ops
 
 
 def kernel_target():

@@ -1,19 +1,30 @@
-"""regard.attention: which road a call takes, decided in as few steps as possible (a call below
-16 positions lasts 6 microseconds)."""
+"""regard.attention, and which road a call takes to the kernels:
+
+| road | when | where |
+|---|---|---|
+| short, without gradients | the commonest options on plain tensors (attention() below) | _attend |
+| short, with gradients | the same, and an input requires a gradient | autograd.Common |
+| torch.func | a transform is active, inside a compiled function too | functional.Functional |
+| public operator | a compiler traces, or a tensor is of a subclass | public_op.py |
+| eager, with gradients | plain tensors, one of which requires a gradient | autograd.Eager |
+| eager, without | plain tensors | _forward |
+
+The short road is chosen in as few steps as possible: a call below 16 positions lasts 6
+microseconds. _run() chooses among the others, in the order of the table."""
 
 import torch
 from torch.autograd import forward_ad
 from torch.compiler import is_dynamo_compiling
 
-from . import _ops_library as ops
-from ._autocast import lowered
-from ._autograd import Common, Eager
-from ._axes import Leading, agree, check_tensors
-from ._functional import Functional
-from ._options import AXIS_ORDERS, all_records, as_mask, encode
-from ._plan import Plan
-from .masks import Mask
-from .score import PreparedKeys, Score
+from ..masks import Mask
+from ..score import PreparedKeys, Score
+from . import ops_library as ops
+from .autocast import lowered
+from .autograd import Common, Eager
+from .axes import Leading, agree, check_tensors
+from .functional import Functional
+from .options import AXIS_ORDERS, all_records, as_mask, encode
+from .plan import Plan
 
 _any_autocast = getattr(
     torch._C, "_is_any_autocast_enabled", lambda: torch.is_autocast_enabled("cpu")
@@ -105,20 +116,35 @@ def attention(
             return ops.attend(query, key, value, code, scale)
         except ValueError:
             pass  # what has to broadcast, or does not fit and gets its error below
-    records = all_records(score, modifiers, dropout_p, seed, part)
-    return general(query, key, value, mask, scale, softcap, bias, layout, plan, return_lse, records)
+    return general(
+        query,
+        key,
+        value,
+        plan=plan,
+        return_lse=return_lse,
+        mask=mask,
+        score=score,
+        modifiers=modifiers,
+        scale=scale,
+        softcap=softcap,
+        bias=bias,
+        dropout_p=dropout_p,
+        seed=seed,
+        layout=layout,
+        part=part,
+    )
 
 
-def general(query, key, value, mask, scale, softcap, bias, layout, plan, return_lse, records=()):
-    mask = mask_of(plan, mask)
-    *inputs, leading = prepared(query, key, value, mask, scale, softcap, bias, layout, records)
+def general(query, key, value, *, plan=None, return_lse=False, **options):
+    """Every road but the shortest (see the table above)."""
+    *inputs, leading = prepared(query, key, value, plan=plan, **options)
     result = _run(*inputs, plan, return_lse)
     if leading is None:
         return result
     return tuple(leading.output(x) for x in result) if return_lse else leading.output(result)
 
 
-def mask_of(plan, mask):
+def _mask_of(plan, mask):
     """What a call sees: of a plan, its own mask."""
     if plan is None:
         return mask
@@ -132,9 +158,30 @@ def mask_of(plan, mask):
     return plan.mask
 
 
-def prepared(query, key, value, mask, scale, softcap, bias, layout, records):
-    """(query, key, value, ints, floats, tensors, order) as the operators take them, and what
-    brings results back to the leading dimensions that they had, or None."""
+def prepared(
+    query,
+    key,
+    value,
+    *,
+    mask=None,
+    score=None,
+    modifiers=(),
+    scale=None,
+    softcap=0.0,
+    bias=None,
+    dropout_p=0.0,
+    seed=None,
+    layout="bhsd",
+    plan=None,
+    part=None,
+    **unknown,
+):
+    """(query, key, value, ints, floats, tensors, order) as the operators take them, and what brings
+    results back to the leading dimensions that they had, or None."""
+    if unknown:
+        raise TypeError(f"{', '.join(unknown)}: no such option; expected those of regard.attention")
+    mask = as_mask(_mask_of(plan, mask))
+    records = all_records(score, modifiers, dropout_p, seed, part)
     order = AXIS_ORDERS.get(layout)
     if order is None:
         raise ValueError(f"layout: {layout!r}; expected one of {', '.join(map(repr, AXIS_ORDERS))}")
@@ -145,7 +192,6 @@ def prepared(query, key, value, mask, scale, softcap, bias, layout, records):
         _refuse_tangents(
             query, key, value, bias, *(x for record in records for x in record.tensors)
         )
-    mask = as_mask(mask)
     if _any_autocast() and not is_dynamo_compiling():
         query, key, value = lowered(query, key, value)
     ints, floats, tensors = encode(mask, scale, softcap, bias, records)
@@ -195,26 +241,16 @@ def _refuse_tangents(*inputs):
 
 def _run(query, key, value, ints, floats, tensors, order, plan, return_lse):
     inputs = (query, key, value, *tensors)
-    if is_dynamo_compiling() or not all(type(x) in _plain for x in inputs):
-        if _transforms():
-            out, lse, _ = Functional.apply(query, key, value, ints, floats, order, *tensors)
-        else:
-            out, lse, _ = ops.attention(query, key, value, ints, floats, tensors, order)
-        return (out, lse) if return_lse else out
     if _transforms():
         out, lse, _ = Functional.apply(query, key, value, ints, floats, order, *tensors)
-        return (out, lse) if return_lse else out
-    if _grad_enabled() and any(x.requires_grad for x in inputs):
+    elif is_dynamo_compiling() or not all(type(x) in _plain for x in inputs):
+        out, lse, _ = ops.attention(query, key, value, ints, floats, tensors, order)
+    elif _grad_enabled() and any(x.requires_grad for x in inputs):
         return Eager.apply(query, key, value, ints, floats, order, plan, return_lse, *tensors)
-    out, statistics = ops.forward(
-        query,
-        key,
-        value,
-        ints,
-        floats,
-        tensors,
-        order,
-        0 if plan is None else plan.handle,
-        return_lse,
-    )
-    return (out, statistics[2]) if return_lse else out
+    else:
+        handle = 0 if plan is None else plan.handle
+        out, statistics = ops.forward(
+            query, key, value, ints, floats, tensors, order, handle, return_lse
+        )
+        lse = statistics[2] if return_lse else None
+    return (out, lse) if return_lse else out

@@ -4,10 +4,10 @@ States have one way only: a part is never so small that the operator's own cost 
 import torch
 from torch._C import DispatchKey, DispatchKeySet, _ExcludeDispatchKeyGuard
 
-from . import _ops_library as ops
-from ._autocast import lowered
-from ._autograd import spread, wanted_bits
-from ._public_op import fake_attention
+from . import ops_library as ops
+from .autocast import lowered
+from .autograd import spread, wanted_bits
+from .public_op import fake_attention
 
 DOUBLE_BACKWARD = (
     "regard.attention_state, regard.merge: double backward (a gradient of their gradient) is not"
