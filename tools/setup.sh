@@ -1,7 +1,7 @@
 # Set-up for ./dev (sourced by it): Debian packages and a Python environment. Nothing is done twice.
 
 packages=(g++ cmake ninja-build ccache git python3-venv libhwy-dev libtbb-dev libgtest-dev libbenchmark-dev librapidcheck-dev
-  nlohmann-json3-dev libcli11-dev libsentencepiece-dev libicu-dev libjpeg-dev libpng-dev libfreetype-dev fonts-dejavu-core)
+  nlohmann-json3-dev libcli11-dev libsentencepiece-dev libicu-dev libjpeg-dev libpng-dev libfreetype-dev fonts-dejavu-core doxygen)
 
 say() { printf '\033[1m==> %s\033[0m\n' "$*" >&2; }
 die() { printf 'dev: %s\n' "$*" >&2; exit 1; }
