@@ -1,5 +1,5 @@
-"""Sphinx builds the site of `./dev docs`: the guides of this folder (Markdown), the Python package's
-reference from its docstrings. Doxygen puts the C++ reference beside it (docs/Doxyfile)."""
+"""Sphinx builds the site of `./dev docs`: the guides of this folder (Markdown), and the Python
+package's reference from its docstrings. Doxygen adds the C++ reference (docs/Doxyfile)."""
 
 import re
 from pathlib import Path

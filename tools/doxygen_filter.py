@@ -1,4 +1,4 @@
-"""Doxygen's input filter (docs/Doxyfile): plain // comments become its ///, and what is set apart
+"""Doxygen's input filter (docs/Doxyfile): plain // comments become its own, and what is set apart
 by indentation (formulas, tables, examples) stays as it is laid out.
 
 A comment that follows code on its line belongs to that code. The comment at the top of a header is
@@ -7,6 +7,7 @@ about the file.
 
 import re
 import sys
+from pathlib import Path
 
 COMMENT = re.compile(r"^(\s*)// ?(.*)$")
 TRAILING = re.compile(r"^(.*\S)(\s+)// (.*)$")
@@ -15,17 +16,19 @@ ESCAPED = re.compile(r"([\\@<>&#\"])")
 
 def block(lines, indent, first):
     """The lines of one comment; those indented by two or more become verbatim text."""
-    out = [f"{indent}/// \\file"] if first else []
+    out = [indent + ("/** \\file" if first else "/**")]
     verbatim = False
+    while lines and not lines[-1].strip():
+        lines.pop()
     for line in lines:
         deep = line.startswith("  ")
-        if deep != verbatim and line.strip():
-            out.append(f"{indent}/// \\{'verbatim' if deep else 'endverbatim'}")
+        if deep != verbatim and (line.strip() or verbatim):
+            out.append("\\verbatim" if deep else "\\endverbatim")
             verbatim = deep
-        out.append(f"{indent}/// {line if verbatim else ESCAPED.sub(_escape, line)}")
+        out.append(line if verbatim else ESCAPED.sub(_escape, line))
     if verbatim:
-        out.append(f"{indent}/// \\endverbatim")
-    return out
+        out.append("\\endverbatim")
+    return [*out, f"{indent}*/"]
 
 
 def _escape(match):
@@ -33,7 +36,7 @@ def _escape(match):
 
 
 def main():
-    lines = open(sys.argv[1], encoding="utf-8").read().splitlines()
+    lines = Path(sys.argv[1]).read_text(encoding="utf-8").splitlines()
     out, i, seen_code = [], 0, False
     while i < len(lines):
         comment = COMMENT.match(lines[i])

@@ -1,9 +1,8 @@
 """Regard: exact fused attention on a CPU, forward and backward, in linear memory.
 
 out = regard.attention(q, k, v, mask=regard.causal() & regard.window(4096, 0), softcap=30.0)
-regard.enable()                    # every F.scaled_dot_product_attention on CPU tensors now runs
-                                   # here
-import regard.transformers         # attn_implementation="regard"
+regard.enable()               # every F.scaled_dot_product_attention on CPU tensors runs here
+import regard.transformers    # attn_implementation="regard"
 """
 
 from ._torch import ops_library, public_op, state_ops  # noqa: F401  (registers the operators)

@@ -6,9 +6,8 @@ import subprocess
 import sys
 
 import pytest
-from tree import ROOT
-
 import regard
+from tree import ROOT
 
 
 @pytest.fixture(scope="module")
