@@ -18,6 +18,8 @@
 #include "core/kernels/backward/backward_tile-inl.h"
 #include "core/kernels/backward/backward_tiles-inl.h"
 #include "core/kernels/backward/backward_visits.h"
+#include "core/kernels/backward/block_keys-inl.h"
+#include "core/kernels/backward/chunk_queries-inl.h"
 #include "core/kernels/backward/gradient_sums-inl.h"
 #include "core/kernels/backward/matrix_tile-inl.h"
 #include "core/kernels/backward/statistics-inl.h"
@@ -71,17 +73,10 @@ class Backward {
             most_block_keys(task.inputs.q.shape[3], task.inputs.v.shape[3]))),
         groups_(most_keys_ / kRows),
         gradient_(task, most_keys_, carve) {
-    key_rows_ = carve.Take<Rows<Packed>>(groups_);
-    value_rows_ = carve.Take<Rows<Packed>>(groups_);
-    key_row_memory_ = carve.Take<Packed>(most_keys_ * RowStride(inner_));
-    value_row_memory_ = carve.Take<Packed>(most_keys_ * RowStride(inner_v_));
-    key_panel_memory_ = carve.Take<Packed>(panels_ * (most_keys_ / kPair) * kWidth<T>);
+    packed_keys_.Take(carve, most_keys_, dim_, dim_v_);
     if (Gradient::kIsProduct) dk_.Take(carve, groups_, panels_);
     dv_.Take(carve, groups_, panels_v_);
-    query_lanes_ = carve.Take<Packed>(kQueries * inner_);
-    d_out_lanes_ = carve.Take<Packed>(kQueries * inner_v_);
-    query_panel_memory_ = carve.Take<Packed>(panels_ * (kQueries / kPair) * kWidth<T>);
-    d_out_panel_memory_ = carve.Take<Packed>(panels_v_ * (kQueries / kPair) * kWidth<T>);
+    packed_queries_.Take(carve, dim_, dim_v_);
     weights_ = carve.Take<Packed>(kSubKeys * kQueries / kPair);
     d_scores_ = carve.Take<Packed>(kSubKeys * kQueries / kPair);
     d_scores_by_query_ =
@@ -132,22 +127,12 @@ class Backward {
 
   RowScratch<T> Scratch() const { return {copies_, copy_stride_, zeros_}; }
 
-  static bool InPlace(const Head& head, std::int64_t first, std::size_t n, std::size_t cols) {
-    return Gradient::kIsProduct && Ops::InPlace(head, first, n, cols);
-  }
-
   void PackKeys(std::int32_t kv_head) {
     const Head k = KeyHead(task_.inputs.k, kv_head), v = KeyHead(task_.inputs.v, kv_head);
     block_groups_ = (keys_ + kRows - 1) / kRows;
-    for (std::size_t j = 0; few_ && v.col == 1 && j < keys_; ++j)
-      PrefetchRow<false>(v, key_begin_ + static_cast<std::int64_t>(j), dim_v_);
-    for (std::size_t g = 0; g < block_groups_; ++g) value_rows_[g] = ValueRows(v, g * kRows);
     gradient_.Start(*sequence_, k, kv_head,
                     task_.gradients.dk.given() ? KeyHead(task_.gradients.dk, kv_head) : Head{});
-    const bool in_place = InPlace(k, key_begin_, keys_, dim_);
-    key_panels_ = PanelsAt<Ops>(in_place, k, key_begin_, key_panel_memory_, KeyPanelStride());
-    keys_finite_ = gradient_.PackKeys(k, key_begin_, keys_, Scratch(), key_rows_, key_row_memory_,
-                                      in_place ? nullptr : key_panel_memory_, KeyPanelStride());
+    packed_keys_.Pack(k, v, key_begin_, keys_, few_, Staged(), gradient_, Scratch());
     if (Gradient::kIsProduct)
       dk_.Start(RowsOfKeys(task_.gradients.dk, kv_head, dim_, task_.scale), block_groups_);
     dv_.Start(RowsOfKeys(task_.gradients.dv, kv_head, dim_v_, 1), block_groups_);
@@ -158,20 +143,6 @@ class Backward {
     return {view.given() ? KeyHead(view, kv_head) : Head{}, key_begin_, dim, static_cast<T>(factor),
             few_ && KeyGradientsAreFar(task_)};
   }
-
-  Rows<Packed> ValueRows(const Head& v, std::size_t at) {
-    const std::int64_t first = key_begin_ + static_cast<std::int64_t>(at);
-    const std::size_t n = std::min(kRows, keys_ - at);
-    Packed* to = value_row_memory_ + at * RowStride(inner_v_);
-    if constexpr (!Gradient::kIsProduct) {
-      if (few_) return RowsInVectors(v, first, n, dim_v_, to, RoundUp(dim_v_, kLanes<T>));
-    }
-    return Ops::RowsOf(v, first, n, dim_v_, T{1}, Scratch(), to, RowStride(inner_v_),
-                       !Gradient::kIsProduct || Staged());
-  }
-
-  std::size_t KeyPanelStride() const { return most_keys_ / kPair * kWidth<T>; }
-  static constexpr std::size_t QueryPanelStride() { return kQueries / kPair * kWidth<T>; }
 
   // `last_head`: of the query heads that share the block's keys.
   void RunChunks(bool last_head) {
@@ -209,15 +180,9 @@ class Backward {
     const Head to = task_.gradients.dq.given() ? HeadOf(task_.gradients.dq) : Head{};
     dq_.Start({to, query_, dim_, Gradient::kIsProduct ? static_cast<T>(task_.scale) : T{1}});
     if (!Gradient::kIsProduct) dq_.FillUp(queries_);
-    std::fill_n(packed_, kPanels, false);
     tiles_.Start();
-    const Head q = HeadOf(task_.inputs.q), d_out = HeadOf(task_.inputs.d_out);
-    queries_in_place_ = InPlace(q, query_, queries_, dim_);
-    query_panels_ =
-        PanelsAt<Ops>(queries_in_place_, q, query_, query_panel_memory_, QueryPanelStride());
-    d_outs_in_place_ = Ops::InPlace(d_out, query_, queries_, dim_v_);
-    d_out_panels_ =
-        PanelsAt<Ops>(d_outs_in_place_, d_out, query_, d_out_panel_memory_, QueryPanelStride());
+    packed_queries_.Start(HeadOf(task_.inputs.q), HeadOf(task_.inputs.d_out), query_, queries_,
+                          few_);
   }
 
   // `next` comes after it; `last`: no other will come to the block's keys.
@@ -229,7 +194,6 @@ class Backward {
     SelectChunk(chunk);
     statistics_.ReadMaxima(HeadOf(task_.inputs.maximum), query_, queries_);
     gradient_.StartChunk(HeadOf(task_.inputs.q), query_);
-    queries_finite_ = true;
     AskForChunk(next);
     // Sub-blocks of about one size.
     const std::size_t count = (block_groups_ + kSubGroups - 1) / kSubGroups;
@@ -247,40 +211,13 @@ class Backward {
   // The queries of panel p, where a tile needs them: most panels of a chunk may see nothing of a
   // block.
   void PackPanel(std::size_t p) {
-    if (packed_[p]) return;
-    packed_[p] = true;
+    if (packed_queries_.IsPacked(p)) return;
+    packed_queries_.Pack(p, gradient_, Scratch());
     const BackwardInputs& in = task_.inputs;
-    const Head q = HeadOf(in.q), d_out = HeadOf(in.d_out);
     const std::size_t at = p * kWidth<T>, n = std::min(kWidth<T>, queries_ - at);
-    const std::int64_t i = query_ + static_cast<std::int64_t>(at);
-    queries_finite_ &= gradient_.PackQueries(
-        q, i, n, at, Scratch(), query_lanes_ + at * inner_,
-        queries_in_place_ ? nullptr : query_panel_memory_ + at / kPair * kWidth<T>,
-        QueryPanelStride());
-    queries_finite_ &= PackGradients(d_out, at, n);
     const Head d_lse = in.d_lse.given() ? HeadOf(in.d_lse) : Head{};
-    statistics_.Read({HeadOf(in.log_sum), HeadOf(in.out), d_out, d_lse}, query_, at, n, dim_v_,
-                     Scratch());
-  }
-
-  // The gradients of outputs: as lanes, or as rows where they are few, for the values of a tile;
-  // and as panels, unless they are read in place. Returns whether all is finite.
-  bool PackGradients(const Head& d_out, std::size_t at, std::size_t n) {
-    const std::int64_t i = query_ + static_cast<std::int64_t>(at);
-    Packed *lanes = d_out_lanes_ + at * inner_v_,
-           *panels = d_out_panel_memory_ + at / kPair * kWidth<T>;
-    if constexpr (!Gradient::kIsProduct) {
-      if (few_) {
-        const std::size_t stride = RoundUp(dim_v_, kLanes<T>);
-        d_out_rows_ = RowsInVectors(d_out, i, n, dim_v_, d_out_lanes_ + at * stride, stride)
-                          .row(-static_cast<std::int64_t>(at));
-        return d_outs_in_place_ ? Ops::FiniteInPlace(d_out, i, n, dim_v_)
-                                : Ops::PackPanelsOf(d_out, i, n, n, dim_v_, QueryPanelStride(),
-                                                    Scratch(), panels);
-      }
-    }
-    return Ops::PackBothOf(d_out, i, n, dim_v_, T{1}, QueryPanelStride(), Scratch(), lanes,
-                           d_outs_in_place_ ? nullptr : panels);
+    statistics_.Read({HeadOf(in.log_sum), HeadOf(in.out), HeadOf(in.d_out), d_lse}, query_, at, n,
+                     dim_v_, Scratch());
   }
 
   template <class View>
@@ -319,14 +256,15 @@ class Backward {
       }
     }
     ahead_.Finish();
-    GatherKeys(!queries_finite_ && zeros_may_meet_nan);
+    GatherKeys(!packed_queries_.Finite() && zeros_may_meet_nan);
     if constexpr (Gradient::kIsProduct) {
       if (!dq_.wanted()) return;
       if constexpr (Ops::kMatrixUnit) {
-        const Packed* keys = key_panel_memory_ + sub_key_ / kPair * RoundUp(dim_, Ops::kStep);
-        turned_.Add(keys, d_scores_by_query_, tiles_, sub_groups_, !keys_finite_, &dq_);
+        const Packed* keys =
+            packed_keys_.PanelMemory() + sub_key_ / kPair * RoundUp(dim_, Ops::kStep);
+        turned_.Add(keys, d_scores_by_query_, tiles_, sub_groups_, !packed_keys_.Finite(), &dq_);
       } else {
-        GatherQueries(!keys_finite_ && zeros_may_meet_nan);
+        GatherQueries(!packed_keys_.Finite() && zeros_may_meet_nan);
       }
     } else {
       const std::size_t keys = std::min(sub_groups_ * kRows, keys_ - sub_key_);
@@ -338,12 +276,12 @@ class Backward {
   BackwardTile<Ops> TileAt(std::size_t p, std::size_t g, Unsigned<T>* words) {
     const std::size_t group = sub_group_ + g, first_query = p * kWidth<T>;
     BackwardTile<Ops> tile;
-    tile.keys = key_rows_[group];
-    tile.values = value_rows_[group];
-    tile.queries = query_lanes_ + first_query * inner_;
-    tile.d_outs = d_out_lanes_ + first_query * inner_v_;
+    tile.keys = packed_keys_.KeyRows(group);
+    tile.values = packed_keys_.ValueRows(group);
+    tile.queries = packed_queries_.QueryLanes(first_query);
+    tile.d_outs = packed_queries_.GradientLanes(first_query);
     tile.few = few_;
-    tile.d_out_rows = d_out_rows_.row(static_cast<std::int64_t>(first_query));
+    tile.d_out_rows = packed_queries_.GradientRows().row(static_cast<std::int64_t>(first_query));
     tile.inner = inner_;
     tile.inner_v = inner_v_;
     tile.score_factor = static_cast<T>(task_.scale);
@@ -411,12 +349,13 @@ class Backward {
       tiles_.template FindQueries<kPair, Ops::kMatrixUnit>(g, queries_, &queries[g]);
     if constexpr (!Gradient::kIsProduct) {
       if (few_ && !select &&
-          dv_.WriteRows(sub_group_, sub_groups_, keys_, queries, weights_, kQueries, d_out_rows_,
-                        queries_))
+          dv_.WriteRows(sub_group_, sub_groups_, keys_, queries, weights_, kQueries,
+                        packed_queries_.GradientRows(), queries_))
         return;
     }
-    AddToKeys(weights_, d_out_panels_, queries, select, dv_);
-    if constexpr (Gradient::kIsProduct) AddToKeys(d_scores_, query_panels_, queries, select, dk_);
+    AddToKeys(weights_, packed_queries_.GradientPanels(), queries, select, dv_);
+    if constexpr (Gradient::kIsProduct)
+      AddToKeys(d_scores_, packed_queries_.QueryPanels(), queries, select, dk_);
   }
 
   // Column panel by column panel: one of them stays in L1 while all key groups pass.
@@ -441,7 +380,7 @@ class Backward {
   // dq += dS K, over the key groups that a query panel sees; neighbours that see the same go
   // together, in tiles without gaps.
   void GatherQueries(bool select) {
-    const Panels<Packed> panels = key_panels_.from(sub_key_ / kPair);
+    const Panels<Packed> panels = packed_keys_.KeyPanels().from(sub_key_ / kPair);
     const std::size_t sub_keys = std::min(keys_ - sub_key_, sub_groups_ * kRows);
     for (std::size_t p = 0, end; p < kPanels; p = end) {
       for (end = p + 1; end < kPanels && tiles_.SeeTheSame(p, end, sub_groups_) &&
@@ -496,7 +435,7 @@ class Backward {
     dq_.FillUp(queries_);
     const Head sum = HeadOf(task_.dq_sum), to = last ? HeadOf(task_.gradients.dq) : sum;
     for (std::size_t i = 0; i < queries_; ++i) {
-      if (!packed_[i / kWidth<T>] && !first && !last) continue;  // adds nothing
+      if (!packed_queries_.IsPacked(i / kWidth<T>) && !first && !last) continue;  // adds nothing
       if (i + kRowsAhead < queries_)
         PrefetchRows<true>(to, query_ + static_cast<std::int64_t>(i + kRowsAhead), 1, dim_);
       dq_.WriteOnto(i, first ? nullptr : &sum, to);
@@ -519,11 +458,8 @@ class Backward {
   const BackwardTask& task_;
   const std::size_t dim_, dim_v_, inner_, inner_v_, panels_, panels_v_, copy_stride_, most_keys_,
       groups_;
-  Rows<Packed>*key_rows_, *value_rows_;  // of each group of the block
-  Rows<Packed> d_out_rows_{};            // where there are few
-  Panels<Packed> key_panels_{}, query_panels_{}, d_out_panels_{};
-  Packed *key_row_memory_, *value_row_memory_, *key_panel_memory_, *query_lanes_, *d_out_lanes_,
-      *query_panel_memory_, *d_out_panel_memory_;
+  BlockKeys<Gradient> packed_keys_;
+  ChunkQueries<Gradient> packed_queries_;
   Packed *weights_, *d_scores_, *d_scores_by_query_;
   KeySums<Ops> dk_, dv_;
   QuerySums<Ops> dq_;
@@ -544,12 +480,9 @@ class Backward {
   std::int64_t block_ = 0, block_keys_ = 0, key_begin_ = 0, query_ = 0;
   std::int32_t head_ = 0;
   BackwardVisits visits_;  // of the head
-  bool keys_finite_ = true, queries_finite_ = true, queries_in_place_ = false,
-       d_outs_in_place_ = false;
-  bool far_ = false;  // rows of the sequence: they are asked for ahead
+  bool far_ = false;       // rows of the sequence: they are asked for ahead
   bool few_ = false;  // queries of the sequence, and a score that is no product: operands are rows
                       // as they lie
-  bool packed_[kPanels];
   Tiles tiles_;
   NextItem next_;
   ChunkAhead soon_;

@@ -1,11 +1,11 @@
-// Statistics of rows: their maxima and the logarithms of their sums, which the forward pass writes
-// and the backward pass reads.
+// The statistics of a chunk's rows, as the backward pass reads them: maxima, 1 / sum of
+// exponentials and dlse - delta.
 
-#if defined(REGARD_KERNELS_STATISTICS_INL_H_) == defined(HWY_TARGET_TOGGLE)
-#ifdef REGARD_KERNELS_STATISTICS_INL_H_
-#undef REGARD_KERNELS_STATISTICS_INL_H_
+#if defined(REGARD_KERNELS_BACKWARD_STATISTICS_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef REGARD_KERNELS_BACKWARD_STATISTICS_INL_H_
+#undef REGARD_KERNELS_BACKWARD_STATISTICS_INL_H_
 #else
-#define REGARD_KERNELS_STATISTICS_INL_H_
+#define REGARD_KERNELS_BACKWARD_STATISTICS_INL_H_
 #endif
 
 #include <algorithm>
@@ -15,39 +15,12 @@
 #include "core/kernels/carve.h"
 #include "core/kernels/tile/exp-inl.h"
 #include "core/kernels/tile/rows-inl.h"
-#include "hwy/contrib/math/math-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace regard::kernels {
 namespace HWY_NAMESPACE {
 
-// Where the forward pass writes them, of one head; each may have no base.
-struct WrittenStatistics {
-  Head maximum, log_sum, lse;
-};
-
-// Of `n` rows from row of the sequence `first` on. `sums` and `logs` have room for whole vectors.
-template <typename T>
-HWY_INLINE void WriteStatistics(const WrittenStatistics& to, std::int64_t first, std::size_t n,
-                                const T* HWY_RESTRICT maxima, const T* HWY_RESTRICT sums,
-                                T* HWY_RESTRICT logs) {
-  const Tag<T> d;
-  for (std::size_t r = 0; r < n; r += kLanes<T>) {
-    const auto sum = hn::Load(d, sums + r);
-    hn::Store(hn::IfThenElse(hn::IsNaN(sum), sum, hn::Log(d, sum)), d, logs + r);
-  }
-  const auto put = [](const Head& head, std::int64_t i, T x) {
-    if (head.base != nullptr) static_cast<T*>(const_cast<void*>(head.base))[head.At(i)] = x;
-  };
-  for (std::size_t r = 0; r < n; ++r) {
-    const std::int64_t i = first + static_cast<std::int64_t>(r);
-    put(to.maximum, i, maxima[r]);
-    put(to.log_sum, i, logs[r]);
-    put(to.lse, i, maxima[r] + logs[r]);
-  }
-}
-
-// Where the backward pass reads them, and what dlse - delta comes from; `d_lse` may have no base.
+// Where they lie, and what dlse - delta comes from; `d_lse` may have no base.
 struct ReadStatistics {
   Head log_sum, out, d_out, d_lse;
 };

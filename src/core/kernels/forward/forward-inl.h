@@ -13,13 +13,11 @@
 #endif
 
 #include <algorithm>
-#include <cmath>
 
-#include "core/kernels/backward/statistics-inl.h"
 #include "core/kernels/carve.h"
 #include "core/kernels/chunk_walk.h"
+#include "core/kernels/forward/row_groups-inl.h"
 #include "core/kernels/kernels.h"
-#include "core/kernels/stages/sinks-inl.h"
 #include "core/kernels/stages/stages-inl.h"
 #include "core/kernels/tile/ops-inl.h"
 #include "core/kernels/tile/panels-inl.h"
@@ -30,21 +28,12 @@ HWY_BEFORE_NAMESPACE();
 namespace regard::kernels {
 namespace HWY_NAMESPACE {
 
-// Where a group's outputs, sums and maxima are, and which rows it holds.
-struct RowGroup {
-  std::size_t index;
-  std::int32_t head;
-  std::int64_t unit, row;  // its row unit; its first query row, in the sequence
-  std::size_t rows;
-};
-
 template <class Score>
 class Forward {
   using Ops = typename Score::Ops;
   using T = typename Ops::T;
   using Packed = typename Ops::Packed;
   static constexpr std::size_t kPair = Ops::kPair;
-  static constexpr std::size_t kGroupsPerUnit = static_cast<std::size_t>(plan::kRowUnit) / kRows;
 
  public:
   static std::size_t ScratchBytes(const ForwardTask& task) { return Forward(task, nullptr).bytes_; }
@@ -67,15 +56,10 @@ class Forward {
         chunk_(ChunkKeys(dim_, dim_v_)),
         copy_stride_(CopyStride(std::max(dim_, dim_v_))),
         score_(task, carve) {
-    const std::size_t groups = kMaxUnits * kGroupsPerUnit;
     const std::size_t panels = chunk_ / kWidth<T>;
-    groups_ = carve.Take<RowGroup>(groups);
-    queries_ = carve.Take<Rows<Packed>>(groups);
-    query_memory_ = carve.Take<Packed>(groups * kRows * RowStride(inner_));
-    out_ = carve.Take<T>(groups * value_panels_ * kRows * kWidth<T>);
-    sums_ = carve.Take<T>(groups * kRows * kLanes<T>);
-    maxima_ = carve.Take<T>(groups * kRows);
-    started_ = carve.Take<bool>(groups);
+    queries_ = carve.Take<Rows<Packed>>(groups_.kMost);
+    query_memory_ = carve.Take<Packed>(groups_.kMost * kRows * RowStride(inner_));
+    groups_.Take(carve, dim_v_);
     keys_ = carve.Take<Packed>(panels * inner_ * kWidth<T>);
     value_memory_ = carve.Take<Packed>(value_panels_ * (chunk_ / kPair) * kWidth<T>);
     weights_ = carve.Take<Packed>(panels * kRows * kWidth<T> / kPair);
@@ -83,8 +67,6 @@ class Forward {
     factors_ = carve.Take<T>(kRows * kWidth<T>);
     words_ = carve.Take<std::uint64_t>(panels * kRows);
     chunk_sums_ = carve.Take<T>(kRows * kLanes<T>);
-    totals_ = carve.Take<T>(RoundUp(kRows, kLanes<T>));
-    logs_ = carve.Take<T>(RoundUp(kRows, kLanes<T>));
     uses_ = carve.Take<PanelUse>(panels + 1);
     wanted_ = carve.Take<bool>(panels);
     wanted_next_ = carve.Take<bool>(panels);
@@ -106,37 +88,17 @@ class Forward {
     v_ = Head::of(task_.inputs.v, batch, item.kv_head, sequence_->k_begin, key_order, far_);
     key_source_ = score_.Start(*sequence_, k_, item.kv_head);
     walk_.Start(*task_.layout, item, chunk_);
-    FindGroups();
-    for (std::size_t g = 0; g < groups_count_; ++g) {
-      const RowGroup& group = groups_[g];
-      if (group.rows == 0) continue;
-      PackQueries(group);
-      Clear(sums_ + g * kRows * kLanes<T>, kRows * kLanes<T>);
-      std::fill_n(maxima_ + g * kRows, kRows, kMinusInfinity<T>);
-      started_[g] = false;
+    groups_.Find(item, *sequence_);
+    for (std::size_t g = 0; g < groups_.count(); ++g) {
+      if (groups_[g].rows == 0) continue;
+      PackQueries(groups_[g]);
+      groups_.Start(groups_[g]);
     }
     const auto size = static_cast<std::int64_t>(chunk_);
     for (std::int64_t chunk = walk_.Next(0); chunk < sequence_->len_k;
          chunk = walk_.Next(chunk + size))
       RunChunk(chunk);
-    for (std::size_t g = 0; g < groups_count_; ++g) Finish(groups_[g]);
-  }
-
-  // The item's groups of rows, kGroupsPerUnit for each unit of each head; the last of a sequence
-  // may have no rows.
-  void FindGroups() {
-    groups_count_ = 0;
-    for (std::int32_t head = item_->head_begin; head < item_->head_end; ++head) {
-      for (std::int64_t unit = item_->unit_begin; unit < item_->unit_end; ++unit) {
-        for (std::size_t g = 0; g < kGroupsPerUnit; ++g) {
-          const std::int64_t row = unit * plan::kRowUnit + static_cast<std::int64_t>(g * kRows);
-          const std::int64_t rows =
-              std::clamp<std::int64_t>(sequence_->len_q - row, 0, static_cast<std::int64_t>(kRows));
-          groups_[groups_count_] = {groups_count_, head, unit, row, static_cast<std::size_t>(rows)};
-          ++groups_count_;
-        }
-      }
-    }
+    for (std::size_t g = 0; g < groups_.count(); ++g) Finish(groups_[g]);
   }
 
   void PackQueries(const RowGroup& group) {
@@ -170,15 +132,15 @@ class Forward {
       if (begin < end) PackKeys(chunk, begin, end);
     }
     soon_.Forget();
-    const std::size_t late = groups_count_ - groups_count_ / 4;
+    const std::size_t late = groups_.count() - groups_.count() / 4;
     bool all_pass = true;
-    for (std::size_t g = 0; g < groups_count_; ++g) {
+    for (std::size_t g = 0; g < groups_.count(); ++g) {
       const RowGroup& group = groups_[g];
       // Where masks leave little to do for a chunk, asking for the next one costs more than waiting
       // for it. Late: what has been asked for lies in L2 beside all that the passes use.
       if (g == late && all_pass && far_ && chunk_end < sequence_->len_k)
         AskForChunk(chunk_end, late, panels);
-      const bool sees = walk_.Sees(g / kGroupsPerUnit, chunk);
+      const bool sees = walk_.Sees(g / groups_.kPerUnit, chunk);
       all_pass &= sees || group.rows == 0;
       if (sees && group.rows != 0) PassOver(group, chunk, chunk_end);
     }
@@ -186,7 +148,7 @@ class Forward {
 
   // While groups from `first` on pass over a chunk of so many panels.
   void AskForChunk(std::int64_t chunk, std::size_t first, std::size_t panels) {
-    const std::size_t tiles = (groups_count_ - first) * (panels + value_panels_);
+    const std::size_t tiles = (groups_.count() - first) * (panels + value_panels_);
     walk_.FindPanels(chunk, kWidth<T>, wanted_next_);
     soon_.Add(key_source_, dim_);
     soon_.Add(v_, dim_v_);
@@ -239,17 +201,16 @@ class Forward {
       RunStages(group);
       for (std::size_t r = 0; r < group.rows; ++r) {
         const T chunk_maximum = ChunkMaximum(r);
-        const T maximum = maxima_[group.index * kRows + r];
-        // A row's first maximum, or one that has risen by more than 2^23: below that, weights stay
-        // well inside the range of float.
+        const T maximum = groups_.Maxima(group)[r];
+        // A row's first maximum, or one that has risen by more than 16: weights stay below e^16.
         if (maximum == kMinusInfinity<T> || chunk_maximum > maximum + T{16})
-          Raise(group, r, chunk_maximum);
+          groups_.Raise(group, r, chunk_maximum);
       }
       WeighAll(group);
     }
-    AddSums(chunk_sums_, group.rows, sums_ + group.index * kRows * kLanes<T>);
+    AddSums(chunk_sums_, group.rows, groups_.Sum(group, 0));
     GatherValues(group);
-    started_[group.index] = true;
+    groups_.MarkStarted(group);
   }
 
   HWY_INLINE void BetweenTiles() {
@@ -259,7 +220,7 @@ class Forward {
 
   // The plain way: weights straight from the accumulators, with the maxima that the rows have.
   void Weigh(const RowGroup& group) {
-    T* maxima = maxima_ + group.index * kRows;
+    T* maxima = groups_.Maxima(group);
     const Rows<Packed> q = queries_[group.index];
     bool waiting = SomeRowStarts<T>(group.rows, maxima, nullptr);
     if constexpr (Ops::kMatrixUnit) MultiplyPanel(group, 0);
@@ -306,7 +267,7 @@ class Forward {
   Weighing<Ops> WeighingOf(const RowGroup& group, std::size_t u) const {
     Packed* weights = weights_ + u * kRows * kWidth<T> / kPair;
     return {static_cast<T>(task_.scale),
-            maxima_ + group.index * kRows,
+            groups_.Maxima(group),
             words_ + u * kRows,
             chunk_sums_,
             weights,
@@ -336,7 +297,7 @@ class Forward {
     const PanelUse use = uses_[u];
     const Packed* k = KeysAt(use).data;
     const Weighing<Ops> to = WeighingOf(group, u);
-    T* maxima = maxima_ + group.index * kRows;
+    T* maxima = groups_.Maxima(group);
     if (use.narrow<T>()) {
       REGARD_FOR_ROWS(group.rows,
                       (WeighFirstPanel<Ops, M, 1>(q, k, inner_, to, use.partial, maxima)));
@@ -347,7 +308,7 @@ class Forward {
   }
 
   bool Outgrown(const RowGroup& group, std::size_t r) const {
-    return SumTooLarge(sums_ + (group.index * kRows + r) * kLanes<T>, chunk_sums_ + r * kLanes<T>);
+    return SumTooLarge(groups_.Sum(group, r), chunk_sums_ + r * kLanes<T>);
   }
 
   // Does the chunk again for rows whose sum has outgrown their maximum; the others get the same
@@ -364,7 +325,7 @@ class Forward {
     for (std::size_t r = 0; r < group.rows; ++r) {
       if (!outgrown[r]) continue;
       const T chunk_maximum = ChunkMaximum(r);
-      if (chunk_maximum > maxima_[group.index * kRows + r]) Raise(group, r, chunk_maximum);
+      if (chunk_maximum > groups_.Maxima(group)[r]) groups_.Raise(group, r, chunk_maximum);
     }
     if constexpr (Ops::kMatrixUnit) {
       for (std::size_t u = 0; u < uses_count_; ++u) WeighUse(group, queries_[group.index], u);
@@ -420,62 +381,36 @@ class Forward {
     return maximum;
   }
 
-  // Gives a row a new maximum and scales down what it has gathered.
-  void Raise(const RowGroup& group, std::size_t r, T maximum) {
-    const Tag<T> d;
-    T& own = maxima_[group.index * kRows + r];
-    if (own != kMinusInfinity<T>) {
-      const auto factor = hn::Set(d, own - maximum < T{-80} ? T{0} : std::exp(own - maximum));
-      T* sum = sums_ + (group.index * kRows + r) * kLanes<T>;
-      hn::Store(hn::Mul(hn::Load(d, sum), factor), d, sum);
-      if (started_[group.index]) {
-        for (std::size_t p = 0; p < value_panels_; ++p) {
-          T* out = OutTile(group.index, p) + r * kWidth<T>;
-          hn::Store(hn::Mul(hn::Load(d, out), factor), d, out);
-          hn::Store(hn::Mul(hn::Load(d, out + kLanes<T>), factor), d, out + kLanes<T>);
-        }
-      }
-    }
-    own = maximum;
-  }
-
   void WeighAll(const RowGroup& group) {
     const bool factored = !task_.weight_stages.empty();
     for (std::size_t u = 0; u < uses_count_; ++u) {
       if (factored)
         WeightFactors(task_.weight_stages, task_.weight_stages.size(), TileOf(group, u), factors_);
       for (std::size_t r = 0; r < group.rows; ++r) {
-        const std::size_t at = group.index * kRows + r;
-        WeighRow<Ops>(scores_ + (u * kRows + r) * kWidth<T>, maxima_[at],
+        WeighRow<Ops>(scores_ + (u * kRows + r) * kWidth<T>, groups_.Maxima(group)[r],
                       chunk_sums_ + r * kLanes<T>, weights_ + (u * kRows + r) * kWidth<T> / kPair,
                       factored ? factors_ + r * kWidth<T> : nullptr);
       }
     }
   }
 
-  T* OutTile(std::size_t group, std::size_t panel) const {
-    return out_ + (group * value_panels_ + panel) * kRows * kWidth<T>;
-  }
-
   void GatherValues(const RowGroup& group) {
     // Tails of a sequence count as partial too, but nothing is read there.
-    const bool select = !values_finite_ && SomeMayBeHidden();
+    const bool select = !values_finite_ && SomeMayBeHidden(), started = groups_.Started(group);
     for (std::size_t p = 0; p < value_panels_; ++p) {
       BetweenTiles();
-      T* out = OutTile(group.index, p);
+      T* out = groups_.OutTile(group, p);
       const Filled filled = FilledBy<Ops>(dim_v_ - p * kWidth<T>);
       if (HWY_UNLIKELY(select)) {
         AddSelecting<Ops>(uses_count_, UsedPart<Ops>{weights_, values_.at(p), uses_}, group.rows,
-                          filled != Filled::kTwo, TileEnd<T>{out, started_[group.index]});
+                          filled != Filled::kTwo, TileEnd<T>{out, started});
       } else if (filled == Filled::kHalf) {
-        REGARD_FOR_ROWS(group.rows, (GatherPanel<typename Ops::Half, M, 1>(
-                                        values_.at(p), started_[group.index], out)));
+        REGARD_FOR_ROWS(group.rows,
+                        (GatherPanel<typename Ops::Half, M, 1>(values_.at(p), started, out)));
       } else if (filled == Filled::kOne) {
-        REGARD_FOR_ROWS(group.rows,
-                        (GatherPanel<Ops, M, 1>(values_.at(p), started_[group.index], out)));
+        REGARD_FOR_ROWS(group.rows, (GatherPanel<Ops, M, 1>(values_.at(p), started, out)));
       } else {
-        REGARD_FOR_ROWS(group.rows,
-                        (GatherPanel<Ops, M, 2>(values_.at(p), started_[group.index], out)));
+        REGARD_FOR_ROWS(group.rows, (GatherPanel<Ops, M, 2>(values_.at(p), started, out)));
       }
     }
   }
@@ -487,34 +422,16 @@ class Forward {
                                 started ? out : nullptr, out);
   }
 
-  // Divides by the sum, and writes the rows and their statistics.
   void Finish(const RowGroup& group) {
-    const Tag<T> d;
-    const Head out = QueryHead(task_.outputs.out, group);
+    const Outputs& to = task_.outputs;
+    const Head out = QueryHead(to.out, group);
     const std::int64_t next = group.row + static_cast<std::int64_t>(kRows),
                        left = sequence_->len_q - next;
     PrefetchRows<true>(out, next, std::min<std::int64_t>(kRows, left), dim_v_);
-    for (std::size_t r = 0; r < group.rows; ++r) {
-      const std::size_t at = group.index * kRows + r;
-      const bool nothing = !started_[group.index] || maxima_[at] == kMinusInfinity<T>;
-      if (nothing) maxima_[at] = kMinusInfinity<T>;
-      T sum = nothing ? T{0} : hn::GetLane(hn::SumOfLanes(d, hn::Load(d, sums_ + at * kLanes<T>)));
-      T numerator = T{1};
-      if (task_.sinks.given()) numerator = JoinSinks(task_.sinks, group.head, &maxima_[at], &sum);
-      const std::int64_t i = group.row + static_cast<std::int64_t>(r);
-      if (nothing) {
-        WriteRow(zeros_, out, i, dim_v_);
-      } else {
-        WritePanelRow<Ops>(OutTile(group.index, 0) + r * kWidth<T>, kRows * kWidth<T>,
-                           numerator / sum, out, i, dim_v_);
-      }
-      totals_[r] = maxima_[at] == kMinusInfinity<T> ? T{1} : sum;
-    }
-    const Outputs& to = task_.outputs;
-    if (!to.maximum.given() && !to.log_sum.given() && !to.lse.given()) return;
-    const WrittenStatistics heads{StatisticsHead(to.maximum, group),
-                                  StatisticsHead(to.log_sum, group), StatisticsHead(to.lse, group)};
-    WriteStatistics(heads, group.row, group.rows, maxima_ + group.index * kRows, totals_, logs_);
+    groups_.Write(group, task_.sinks, out,
+                  {StatisticsHead(to.maximum, group), StatisticsHead(to.log_sum, group),
+                   StatisticsHead(to.lse, group)},
+                  zeros_);
   }
   Head StatisticsHead(const MutableTensorView& view, const RowGroup& group) const {
     return view.given() ? QueryHead(view, group) : Head{};
@@ -524,14 +441,14 @@ class Forward {
   const std::size_t dim_, dim_v_, inner_, value_panels_, chunk_, copy_stride_;
   Score score_;
   std::int64_t chunk_begin_ = 0;
-  std::size_t bytes_ = 0, groups_count_ = 0, uses_count_ = 0;
+  std::size_t bytes_ = 0, uses_count_ = 0;
   bool far_ = false, values_finite_ = true, values_in_place_ = false;
-  RowGroup* groups_;
+  RowGroups<Ops> groups_;
   Rows<Packed>* queries_;  // of each group
   Panels<Packed> values_{};
   Packed *query_memory_, *keys_, *value_memory_, *weights_;
-  T *out_, *sums_, *maxima_, *scores_, *factors_, *chunk_sums_, *totals_, *logs_, *copies_, *zeros_;
-  bool *started_, *wanted_, *wanted_next_;
+  T *scores_, *factors_, *chunk_sums_, *copies_, *zeros_;
+  bool *wanted_, *wanted_next_;
   std::uint64_t* words_;
   PanelUse* uses_;
   const ForwardItem* item_ = nullptr;

@@ -16,7 +16,7 @@
 #include <type_traits>
 
 #include "core/kernels/scores/additive_exp-inl.h"
-#include "core/kernels/stages/softcap-inl.h"
+#include "core/kernels/tile/exp-inl.h"
 #include "core/kernels/tile/past_caches-inl.h"
 
 HWY_BEFORE_NAMESPACE();

@@ -16,7 +16,7 @@
 
 #include "core/kernels/kernels.h"
 #include "core/kernels/scores/additive_exp-inl.h"
-#include "core/kernels/stages/softcap-inl.h"
+#include "core/kernels/tile/exp-inl.h"
 #include "core/kernels/tile/rows-inl.h"
 
 HWY_BEFORE_NAMESPACE();

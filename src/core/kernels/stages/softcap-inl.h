@@ -15,14 +15,6 @@ HWY_BEFORE_NAMESPACE();
 namespace regard::kernels {
 namespace HWY_NAMESPACE {
 
-// tanh(x) = -e / (2 + e) with e = exp(-2|x|) - 1, and the sign of x: within a few ulp everywhere.
-template <typename T>
-HWY_INLINE Vec<T> Tanh(Vec<T> x) {
-  const Tag<T> d;
-  const auto e = ExpMinus1<T>(hn::Mul(hn::Set(d, T{-2}), hn::Abs(x)));
-  return hn::CopySign(hn::Div(e, hn::Add(hn::Set(d, T{2}), e)), x);
-}
-
 template <typename T>
 HWY_NOINLINE void ApplySoftcap(const Stage& stage, const ScoreTile<T>& tile) {
   const Tag<T> d;

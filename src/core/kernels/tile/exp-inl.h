@@ -137,6 +137,14 @@ HWY_INLINE Vec<T> ExpMinus1(Vec<T> x) {
   return hn::MulAdd(power, p, hn::Sub(power, hn::Set(d, T{1})));
 }
 
+// tanh(x) = -e / (2 + e) with e = exp(-2|x|) - 1, and the sign of x: within a few ulp everywhere.
+template <typename T>
+HWY_INLINE Vec<T> Tanh(Vec<T> x) {
+  const Tag<T> d;
+  const auto e = ExpMinus1<T>(hn::Mul(hn::Set(d, T{-2}), hn::Abs(x)));
+  return hn::CopySign(hn::Div(e, hn::Add(hn::Set(d, T{2}), e)), x);
+}
+
 }  // namespace HWY_NAMESPACE
 }  // namespace regard::kernels
 HWY_AFTER_NAMESPACE();
