@@ -21,7 +21,7 @@ std::size_t round_up(std::size_t x, std::size_t to) { return (x + to - 1) / to *
 
 // v times the scale, divided by a power of two so that no element is above 1.
 template <typename T>
-kernels::AdditiveVectors::Head normalise(T* v, std::size_t dim, double scale) {
+kernels::AdditiveVectors::Vector normalise(T* v, std::size_t dim, double scale) {
   double most = 0;
   for (std::size_t c = 0; c < dim; ++c)
     most = std::max(most, std::abs(static_cast<double>(v[c]) * scale));
@@ -41,7 +41,7 @@ void add_slots(const kernels::BackwardTask& task, double scale, const MutableTen
                     heads = static_cast<std::size_t>(task.inputs.q.shape[1]);
   const auto sequences = static_cast<std::size_t>(task.sequences),
              dim = static_cast<std::size_t>(to.shape[3]);
-  std::vector<double> sums(task.additive.heads.size() * dim, 0);
+  std::vector<double> sums(task.additive.vectors.size() * dim, 0);
   const std::size_t slots = static_cast<std::size_t>(task.blocks) * sequences * heads;
   for (std::size_t slot = 0; slot < slots; ++slot) {
     const std::int64_t batch = task.layout->sequences[slot / heads % sequences].batch;
@@ -68,7 +68,7 @@ Status AdditiveMemory::prepare(const Options& options, const Shape& k,
                                const kernels::KernelSet& set, DType own, double scale,
                                kernels::AdditiveVectors& vectors) {
   vectors.v = nullptr;
-  vectors.heads.clear();
+  vectors.vectors.clear();
   vectors.prepared_keys = {};
   if (!options.score) return {};
   if (options.score->prepared_keys.given())
@@ -91,7 +91,7 @@ Status AdditiveMemory::prepare(const Options& options, const Shape& k,
   set.copy(v, copy);
   for (std::size_t n = 0; n < count; ++n) {
     const std::size_t at = n * vectors.stride;
-    vectors.heads.push_back(
+    vectors.vectors.push_back(
         own == DType::kFloat64
             ? normalise(reinterpret_cast<double*>(vectors_->data()) + at, dim, scale)
             : normalise(reinterpret_cast<float*>(vectors_->data()) + at, dim, scale));

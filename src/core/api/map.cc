@@ -6,7 +6,7 @@
 
 #include "core/api/forward_task.h"
 #include "core/api/plan_for.h"
-#include "core/kernels/map_task.h"
+#include "core/kernels/map/map_task.h"
 #include "core/schedule/borrow.h"
 #include "core/schedule/map_items.h"
 #include "core/schedule/run.h"
@@ -40,7 +40,7 @@ void fill_with_zeros(const MutableTensorView& view) {
 class Statistics {
  public:
   // Points the outputs of task.pass at memory of its own.
-  Status place(MapTask& task, DType own) {
+  Status allocate(MapTask& task, DType own) {
     const MapRegion& region = task.region;
     const std::int64_t first = std::max<std::int64_t>(0, region.row_begin - plan::kRowUnit + 1);
     const std::int64_t end =
@@ -153,7 +153,7 @@ Status run_map(MapCall& call, const MapInputs& inputs, const Options& options,
   if (task.region.row_begin == 0 && task.region.row_end == q[2]) task.pass.layout = &order;
   Statistics statistics;
   if (!inputs.maximum.given()) {
-    if (Status status = statistics.place(task, own); !status.ok()) return status;
+    if (Status status = statistics.allocate(task, own); !status.ok()) return status;
     schedule::cut_statistics(task);
     if (Status status = run_forward(task.pass, executor); !status.ok()) return status;
   }

@@ -76,7 +76,7 @@ void spread_table(const RelativeBias& bias, T* to) {
 }
 
 template <typename T>
-void gather_table(const RelativeBias& bias, const T* sums, const MutableTensorView& gradient) {
+void sum_into_table(const RelativeBias& bias, const T* sums, const MutableTensorView& gradient) {
   const auto* buckets = static_cast<const std::int32_t*>(bias.buckets.data);
   std::vector<double> row(static_cast<std::size_t>(bias.table.shape[3]));
   for (std::int64_t h = 0; h < bias.table.shape[1]; ++h) {
@@ -122,20 +122,20 @@ Status ModifierMemory::list(const Options& options, const Shape& full, DType own
     parts_.push_back(part);
   }
   kernels::Carve sizes(nullptr);
-  place(sizes, full, own, slots);
+  allocate(sizes, full, own, slots);
   if (sizes.bytes() == 0) return {};
   scratch_.emplace(sizes.bytes());
   if (scratch_->data() == nullptr) {
     return {StatusCode::kOutOfMemory, "modifiers: " + std::to_string(sizes.bytes()) +
                                           " bytes for their gradients could not be allocated"};
   }
-  kernels::Carve places(scratch_->data());
-  place(places, full, own, slots);
+  kernels::Carve memory(scratch_->data());
+  allocate(memory, full, own, slots);
   return {};
 }
 
-void ModifierMemory::place(kernels::Carve& carve, const Shape& full, DType own,
-                           std::int64_t slots) {
+void ModifierMemory::allocate(kernels::Carve& carve, const Shape& full, DType own,
+                              std::int64_t slots) {
   const std::size_t size = size_of(own);
   const auto take = [&](std::size_t bytes, bool zero) {
     std::byte* block = carve.Take<std::byte>(bytes);
@@ -227,8 +227,8 @@ void ModifierMemory::write(const kernels::BackwardTask& task, const kernels::Ker
     if (const auto* relative = std::get_if<RelativeBias>(part.modifier)) {
       const void* sums = part.stage.gradient.data;
       part.stage.gradient.dtype == DType::kFloat64
-          ? gather_table(*relative, static_cast<const double*>(sums), gradient)
-          : gather_table(*relative, static_cast<const float*>(sums), gradient);
+          ? sum_into_table(*relative, static_cast<const double*>(sums), gradient)
+          : sum_into_table(*relative, static_cast<const float*>(sums), gradient);
     } else if (std::holds_alternative<Sinks>(*part.modifier)) {
       for_each({1, heads, 1, gradient.shape[3]}, [&](auto, auto h, auto, auto m) {
         double sum = 0;

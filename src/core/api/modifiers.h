@@ -17,7 +17,7 @@ class ModifierMemory {
   // Lists the stages in their fixed order, whatever the order of the list. `full` is (batch, heads,
   // len_q, len_k), `own` the kernel's own type. The options and gradients must outlive this.
   Status prepare(const Options& options, const Shape& full, DType own, kernels::ForwardTask& task);
-  // The same with room for the gradients that are wanted; `slots` are places for partial sums (see
+  // The same with room for the gradients that are wanted; `slots` are memory for partial sums (see
   // kernels::BackwardTask::sequences).
   Status prepare(const Options& options, const Shape& full, DType own, const Gradients& gradients,
                  std::int64_t slots, kernels::BackwardTask& task);
@@ -48,7 +48,7 @@ class ModifierMemory {
 
   Status list(const Options& options, const Shape& full, DType own, const Gradients* gradients,
               std::int64_t slots);
-  void place(kernels::Carve& carve, const Shape& full, DType own, std::int64_t slots);
+  void allocate(kernels::Carve& carve, const Shape& full, DType own, std::int64_t slots);
   void sort(std::vector<kernels::Stage>& stages, std::vector<kernels::Stage>& weight_stages) const;
   TensorView sinks() const;
 

@@ -2,11 +2,11 @@
 // instruction set. No SIMD here.
 #pragma once
 
-#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <vector>
 
+#include "core/kernels/tiling.h"
 #include "core/plan/layout.h"
 #include "regard/attention.h"
 
@@ -45,7 +45,7 @@ struct Stage {
 // head or both. Each is divided by a power of two, so that no element is above 1 and joined
 // fractions do not overflow.
 struct AdditiveVectors {
-  struct Head {
+  struct Vector {
     double sum, unit;  // of the elements; the power of two
   };
   const void* v = nullptr;  // [vector][stride], of the kernel's own type, zeros behind dim; null:
@@ -53,7 +53,7 @@ struct AdditiveVectors {
   std::size_t inner = 0, stride = 0;  // dim in whole quads; in whole panels
   std::int64_t batch_step = 0,
                head_step = 0;     // vectors between batch entries and heads, 0 where they share one
-  std::vector<Head> heads;        // one entry a vector
+  std::vector<Vector> vectors;    // one entry a vector
   TensorView prepared_keys = {};  // what prepare_keys() made of k, in its full shape; or not given
   std::size_t index(std::int64_t batch, std::int64_t head) const {
     return static_cast<std::size_t>(batch * batch_step + head * head_step);
@@ -68,7 +68,7 @@ struct ForwardItem {
 };
 
 struct KernelSet;
-struct MapTask;  // map_task.h
+struct MapTask;  // map/map_task.h
 
 struct ForwardTask {
   const KernelSet* set = nullptr;  // whose forward() runs the items
@@ -148,59 +148,37 @@ struct KernelSet {
   const char* (*target)();           // the instruction set that this code was compiled for
 };
 
-// A sequence with at most so many queries is scored pair by pair where scores are additive: its
-// keys are read about once, and putting them in order for tiles would not pay.
-inline constexpr std::int64_t kFewQueries = 4;
-inline bool few_queries(const plan::Sequence& sequence) { return sequence.len_q <= kFewQueries; }
-
-// Whether the rows of a sequence's head are more than what is likely to be in a cache: then they
-// are asked for ahead. For rows that are near, asking costs more than it brings.
-inline bool rows_are_far(const plan::Sequence& sequence, std::size_t dim) {
-  constexpr std::size_t kNearElements = 65536;
-  return static_cast<std::size_t>(std::max(sequence.len_q, sequence.len_k)) * dim > kNearElements;
+// Where a pass reads its keys: the prepared ones, where additive scores have them.
+template <class Task>
+const TensorView& keys_of(const Task& task) {
+  return task.additive.prepared_keys.given() ? task.additive.prepared_keys : task.inputs.k;
 }
 
-// Query rows of one chunk in the backward pass: whole row units, whole vectors.
-inline constexpr std::int64_t kQueryChunk = 96;
+// Whether items like one that meets so many rows of dim, and as many of dim_v, are so few that all
+// of a pass lies in a cache.
+template <class Task>
+bool pass_is_cached(const Task& task, std::int64_t rows) {
+  const TensorView &q = task.inputs.q, &v = task.inputs.v;
+  const std::int64_t bytes =
+      rows * (q.shape[3] + v.shape[3]) * static_cast<std::int64_t>(size_of(v.dtype));
+  return bytes * static_cast<std::int64_t>(task.items.size()) <= kCachedPassBytes;
+}
 
-// The most keys of one block in the backward pass: what it keeps of them is about 2 MiB at any dim.
-inline constexpr std::int64_t most_block_keys(std::int64_t dim, std::int64_t dim_v) {
-  const std::int64_t larger = dim > dim_v ? dim : dim_v;
-  return larger <= 128 ? 768 : larger <= 256 ? 384 : 192;
+// Whether the gradients of keys and values are written with streaming stores, where that is
+// possible.
+inline bool streams_key_gradients(const BackwardTask& task) {
+  const TensorView &k = task.inputs.k, &v = task.inputs.v;
+  return streaming_pays(k.shape[0] * k.shape[1] * k.shape[2] * (k.shape[3] + v.shape[3]) *
+                        static_cast<std::int64_t>(size_of(k.dtype)));
 }
-// Keys of one block of a sequence that owns `keys`. Short sequences are one block; long ones are
-// cut into an even number of blocks of one size (by fours where there are more than six), so that a
-// few workers end together.
-inline constexpr std::int64_t block_keys(std::int64_t dim, std::int64_t dim_v, std::int64_t keys) {
-  const std::int64_t most = most_block_keys(dim, dim_v);
-  if (keys <= most) return most;
-  const std::int64_t wanted = most * 3 / 4, blocks = (keys + wanted - 1) / wanted,
-                     step = blocks > 6 ? 4 : 2;
-  std::int64_t size = most;
-  // Whole row units may leave one block less than was meant: then larger blocks, as long as they
-  // fit.
-  for (std::int64_t count = (blocks + step - 1) / step * step; count > 1; count -= 2) {
-    const std::int64_t even =
-        ((keys + count - 1) / count + plan::kRowUnit - 1) / plan::kRowUnit * plan::kRowUnit;
-    if (even > most) break;
-    size = even;
-    if ((keys + size - 1) / size % 2 == 0) break;
-  }
-  return size;
-}
-// The same for a sequence of a task: depends on its lengths and on nothing else, since the sums of
-// dq are cut there.
+
+// Keys of one block of a sequence of a task: depends on its lengths and on nothing else, since the
+// sums of dq are cut there.
 inline std::int64_t block_keys(const BackwardTask& task, const plan::Sequence& sequence) {
   const std::int64_t dim = task.inputs.q.shape[3], dim_v = task.inputs.v.shape[3],
                      keys = sequence.k_rows;
-  if (task.additive.v == nullptr || !few_queries(sequence)) return block_keys(dim, dim_v, keys);
-  // Where every key meets a few queries, a block's gradients are written soon after they begin:
-  // what lies between should fit into L2. But no more than sixteen such blocks: each has sums of
-  // its own.
-  constexpr std::int64_t kLeast = 96, kBlocks = 16;
-  const std::int64_t size =
-      ((keys + kBlocks - 1) / kBlocks + plan::kRowUnit - 1) / plan::kRowUnit * plan::kRowUnit;
-  return std::clamp(size, kLeast, most_block_keys(dim, dim_v));
+  const bool few = task.additive.v != nullptr && few_queries(sequence);
+  return few ? block_keys_of_few(dim, dim_v, keys) : block_keys(dim, dim_v, keys);
 }
 
 // The sets of one instruction set, by Highway's number for it.

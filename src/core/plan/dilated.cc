@@ -3,7 +3,7 @@
 #include <string>
 
 #include "core/check_view.h"
-#include "core/plan/far.h"
+#include "core/plan/bounded.h"
 #include "core/plan/interval_list.h"
 
 namespace regard {
@@ -32,8 +32,8 @@ Status Dilated::check(const PlanShape& shape) const {
 Dilated::Comb Dilated::comb(const Place& place) const {
   const std::int64_t offset = offset_.value_or(place.sequence->offset);
   const std::int64_t step = dilation(place.head);
-  return {left_ < 0 ? -kFar : near_sum(offset, -left_, step),
-          right_ < 0 ? kFar : near_sum(offset, right_, step) + 1, modulo(offset, step), step};
+  return {left_ < 0 ? -kBeyond : bounded_sum(offset, -left_, step),
+          right_ < 0 ? kBeyond : bounded_sum(offset, right_, step) + 1, modulo(offset, step), step};
 }
 
 void Dilated::intervals(const Place& place, std::int64_t i0, std::int64_t i1,

@@ -4,7 +4,7 @@
 #include <string>
 #include <utility>
 
-#include "core/plan/far.h"
+#include "core/plan/bounded.h"
 #include "core/plan/interval_list.h"
 
 namespace regard {
@@ -26,7 +26,7 @@ Status GlobalTokens::check(const PlanShape& shape) const {
                            " batch entries");
   }
   const std::int64_t end =
-      std::max(shape.len_k, near_sum(shape.len_q, offset_.value_or(shape.len_k - shape.len_q)));
+      std::max(shape.len_k, bounded_sum(shape.len_q, offset_.value_or(shape.len_k - shape.len_q)));
   for (const std::vector<std::int64_t>& list : tokens_) {
     if (list.empty() || (list.front() >= 0 && list.back() < end)) continue;
     return Status::invalid("global_tokens: token " +
@@ -42,14 +42,14 @@ const std::vector<std::int64_t>& GlobalTokens::tokens(const Place& place) const 
 
 bool GlobalTokens::is_global(const Place& place, std::int64_t i) const {
   const std::vector<std::int64_t>& list = tokens(place);
-  return std::binary_search(list.begin(), list.end(), near_sum(i, offset(place)));
+  return std::binary_search(list.begin(), list.end(), bounded_sum(i, offset(place)));
 }
 
 void GlobalTokens::intervals(const Place& place, std::int64_t i0, std::int64_t i1,
                              std::vector<Interval>& out) const {
   const std::vector<std::int64_t>& list = tokens(place);
-  const std::int64_t len_k = place.sequence->len_k, first = near_sum(i0, offset(place)),
-                     last = near_sum(i1, offset(place));
+  const std::int64_t len_k = place.sequence->len_k, first = bounded_sum(i0, offset(place)),
+                     last = bounded_sum(i1, offset(place));
   std::int64_t global_rows = 0;
   for (auto token = std::lower_bound(list.begin(), list.end(), first);
        token != list.end() && *token < last; ++token) {
@@ -84,7 +84,7 @@ void GlobalTokens::words(const Place& place, std::int64_t i, int rows, std::int6
     keys |= std::uint64_t{1} << (*token - j0);
   }
   std::fill_n(words, rows, keys);
-  const std::int64_t first = near_sum(i, offset(place));
+  const std::int64_t first = bounded_sum(i, offset(place));
   for (auto token = std::lower_bound(list.begin(), list.end(), first);
        token != list.end() && *token < first + rows; ++token) {
     words[*token - first] = ~std::uint64_t{0};

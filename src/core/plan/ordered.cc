@@ -1,8 +1,8 @@
 #include "core/plan/ordered.h"
 
+#include "core/plan/bounded.h"
 #include "core/plan/combine.h"
 #include "core/plan/dilated.h"
-#include "core/plan/far.h"
 #include "core/plan/global_tokens.h"
 
 namespace regard::plan {
@@ -270,7 +270,7 @@ bool OrderWish::order(const Place& place, RowOrder* order) const {
   for (const NodePointer& leaf : global_) {
     const auto& global = static_cast<const GlobalTokens&>(*leaf);
     for (const std::int64_t token : global.tokens(place)) {
-      const std::int64_t row = near_sum(token, -global.offset(place));
+      const std::int64_t row = bounded_sum(token, -global.offset(place));
       if (token >= 0 && token < sequence.len_k) key_front.push_back(token);
       if (row >= 0 && row < sequence.len_q) query_front.push_back(row);
     }

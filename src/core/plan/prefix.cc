@@ -2,7 +2,7 @@
 #include <string>
 #include <utility>
 
-#include "core/plan/far.h"
+#include "core/plan/bounded.h"
 #include "core/plan/interval_list.h"
 
 namespace regard {
@@ -54,7 +54,7 @@ class Prefix final : public MaskNode {
   // Row i sees keys [0, end).
   std::int64_t end_of(const Place& place, std::int64_t i) const {
     const std::int64_t prefix = lengths_[static_cast<std::size_t>(place.sequence->batch)];
-    return std::max(prefix, near_sum(i + 1, offset_.value_or(place.sequence->offset)));
+    return std::max(prefix, bounded_sum(i + 1, offset_.value_or(place.sequence->offset)));
   }
 
   std::vector<std::int64_t> lengths_;

@@ -1,6 +1,6 @@
 #include <string>
 
-#include "core/plan/far.h"
+#include "core/plan/bounded.h"
 #include "core/plan/interval_list.h"
 
 namespace regard {
@@ -70,8 +70,8 @@ class Window final : public MaskNode {
 
   Bounds bounds(std::int64_t own_offset) const {
     const std::int64_t offset = offset_.value_or(own_offset);
-    return {left_ < 0 ? -kFar : near_sum(offset, -left_),
-            right_ < 0 ? kFar : near_sum(offset, right_) + 1};
+    return {left_ < 0 ? -kBeyond : bounded_sum(offset, -left_),
+            right_ < 0 ? kBeyond : bounded_sum(offset, right_) + 1};
   }
 
   std::int64_t left_, right_;

@@ -1,7 +1,7 @@
 // How a map is cut into work items.
 #pragma once
 
-#include "core/kernels/map_task.h"
+#include "core/kernels/map/map_task.h"
 
 namespace regard::schedule {
 

@@ -1,7 +1,7 @@
 // Checks of what a map is asked for, after validate_scores().
 #pragma once
 
-#include "core/kernels/map_task.h"
+#include "core/kernels/map/map_task.h"
 
 namespace regard {
 

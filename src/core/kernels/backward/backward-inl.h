@@ -22,8 +22,9 @@
 #include "core/kernels/backward/chunk_queries-inl.h"
 #include "core/kernels/backward/gradient_sums-inl.h"
 #include "core/kernels/backward/matrix_tile-inl.h"
+#include "core/kernels/backward/next_item-inl.h"
 #include "core/kernels/backward/statistics-inl.h"
-#include "core/kernels/backward/turned_queries-inl.h"
+#include "core/kernels/backward/transposed_dq-inl.h"
 #include "core/kernels/carve.h"
 #include "core/kernels/kernels.h"
 #include "core/kernels/tile/ops-inl.h"
@@ -53,7 +54,7 @@ class Backward {
   static void Run(const BackwardTask& task, std::size_t item, std::byte* scratch) {
     [[maybe_unused]] const typename Ops::Session session{};
     Backward pass(task, scratch);
-    pass.next_.Start(task, item);
+    PrefetchNextItem(task, item, &pass.item_prefetch_);
     pass.RunItem(task.items[item]);
   }
 
@@ -82,7 +83,7 @@ class Backward {
     d_scores_by_query_ =
         Ops::kSeparateByQuery ? carve.Take<Packed>(kSubKeys * kQueries / kPair) : d_scores_;
     dq_.Take(carve, kQueries, panels_);
-    turned_.Take(carve, dim_);
+    transposed_dq_.Take(carve, dim_);
     ahead_.Take(carve);
     statistics_.Take(carve, kQueries);
     tiles_.words = carve.Take<std::uint64_t>(kPanels * 2 * kWidth<T>);
@@ -100,7 +101,7 @@ class Backward {
         for (std::int32_t kv = item.kv_begin; kv < item.kv_end; ++kv) RunBlock(block, s, kv);
       }
     }
-    if constexpr (!Gradient::kIsProduct) FinishPassing();
+    if constexpr (!Gradient::kIsProduct) FinishStreaming();
   }
 
   void RunBlock(std::int64_t block, std::int32_t s, std::int32_t kv_head) {
@@ -109,7 +110,7 @@ class Backward {
     block_ = block;
     block_keys_ = block_keys(task_, *sequence_);
     few_ = !Gradient::kIsProduct && few_queries(*sequence_);
-    far_ = rows_are_far(*sequence_, std::max(dim_, dim_v_));
+    prefetch_ = exceeds_cache(*sequence_, std::max(dim_, dim_v_));
     key_begin_ = block * block_keys_;
     const std::int64_t own_end = std::min(key_begin_ + block_keys_, sequence_->k_rows);
     if (key_begin_ > 0 && key_begin_ >= sequence_->k_rows) return;
@@ -128,10 +129,10 @@ class Backward {
   RowScratch<T> Scratch() const { return {copies_, copy_stride_, zeros_}; }
 
   void PackKeys(std::int32_t kv_head) {
-    const Head k = KeyHead(task_.inputs.k, kv_head), v = KeyHead(task_.inputs.v, kv_head);
+    const RowsView k = KeyHead(task_.inputs.k, kv_head), v = KeyHead(task_.inputs.v, kv_head);
     block_groups_ = (keys_ + kRows - 1) / kRows;
     gradient_.Start(*sequence_, k, kv_head,
-                    task_.gradients.dk.given() ? KeyHead(task_.gradients.dk, kv_head) : Head{});
+                    task_.gradients.dk.given() ? KeyHead(task_.gradients.dk, kv_head) : RowsView{});
     packed_keys_.Pack(k, v, key_begin_, keys_, few_, Staged(), gradient_, Scratch());
     if (Gradient::kIsProduct)
       dk_.Start(RowsOfKeys(task_.gradients.dk, kv_head, dim_, task_.scale), block_groups_);
@@ -140,8 +141,8 @@ class Backward {
 
   GradientRows<Ops> RowsOfKeys(const MutableTensorView& view, std::int32_t kv_head, std::size_t dim,
                                double factor) const {
-    return {view.given() ? KeyHead(view, kv_head) : Head{}, key_begin_, dim, static_cast<T>(factor),
-            few_ && KeyGradientsAreFar(task_)};
+    return {view.given() ? KeyHead(view, kv_head) : RowsView{}, key_begin_, dim,
+            static_cast<T>(factor), few_ && streams_key_gradients(task_)};
   }
 
   // `last_head`: of the query heads that share the block's keys.
@@ -160,24 +161,24 @@ class Backward {
   }
 
   // While the chunk before it passes.
-  void AskForChunk(std::int64_t chunk) {
+  void PrefetchChunk(std::int64_t chunk) {
     BackwardTurn turn;
-    soon_.Forget();
-    if (!far_ || chunk == ChunkOrder::kNone || !visits_.meet(chunk, block_, &turn)) return;
+    chunk_prefetch_.Forget();
+    if (!prefetch_ || chunk == ChunkOrder::kNone || !visits_.meet(chunk, block_, &turn)) return;
     const std::int64_t first = chunk * kQueryChunk,
                        end = std::min(first + kQueryChunk, sequence_->len_q);
-    soon_.Add(HeadOf(task_.inputs.q), dim_);
-    soon_.Add(HeadOf(task_.inputs.d_out), dim_v_);
-    soon_.Add(HeadOf(task_.inputs.out), dim_v_);
-    if (dq_.wanted() && turn.before != 0) soon_.Add(HeadOf(task_.dq_sum), dim_);
-    soon_.Start(first, end, block_groups_ * kPanels);
-    statistics_.AskFor(HeadOf(task_.inputs.maximum), HeadOf(task_.inputs.log_sum), first, end);
+    chunk_prefetch_.Add(HeadOf(task_.inputs.q), dim_);
+    chunk_prefetch_.Add(HeadOf(task_.inputs.d_out), dim_v_);
+    chunk_prefetch_.Add(HeadOf(task_.inputs.out), dim_v_);
+    if (dq_.wanted() && turn.before != 0) chunk_prefetch_.Add(HeadOf(task_.dq_sum), dim_);
+    chunk_prefetch_.Start(first, end, block_groups_ * kPanels);
+    statistics_.Prefetch(HeadOf(task_.inputs.maximum), HeadOf(task_.inputs.log_sum), first, end);
   }
 
   void SelectChunk(std::int64_t chunk) {
     query_ = chunk * kQueryChunk;
     queries_ = static_cast<std::size_t>(std::min(kQueryChunk, sequence_->len_q - query_));
-    const Head to = task_.gradients.dq.given() ? HeadOf(task_.gradients.dq) : Head{};
+    const RowsView to = task_.gradients.dq.given() ? HeadOf(task_.gradients.dq) : RowsView{};
     dq_.Start({to, query_, dim_, Gradient::kIsProduct ? static_cast<T>(task_.scale) : T{1}});
     if (!Gradient::kIsProduct) dq_.FillUp(queries_);
     tiles_.Start();
@@ -194,7 +195,7 @@ class Backward {
     SelectChunk(chunk);
     statistics_.ReadMaxima(HeadOf(task_.inputs.maximum), query_, queries_);
     gradient_.StartChunk(HeadOf(task_.inputs.q), query_);
-    AskForChunk(next);
+    PrefetchChunk(next);
     // Sub-blocks of about one size.
     const std::size_t count = (block_groups_ + kSubGroups - 1) / kSubGroups;
     for (std::size_t s = 0, begin = 0, end; s < count; ++s, begin = end) {
@@ -215,21 +216,21 @@ class Backward {
     packed_queries_.Pack(p, gradient_, Scratch());
     const BackwardInputs& in = task_.inputs;
     const std::size_t at = p * kWidth<T>, n = std::min(kWidth<T>, queries_ - at);
-    const Head d_lse = in.d_lse.given() ? HeadOf(in.d_lse) : Head{};
+    const RowsView d_lse = in.d_lse.given() ? HeadOf(in.d_lse) : RowsView{};
     statistics_.Read({HeadOf(in.log_sum), HeadOf(in.out), HeadOf(in.d_out), d_lse}, query_, at, n,
                      dim_v_, Scratch());
   }
 
   template <class View>
-  Head HeadOf(const View& view) const {
-    return Head::of(view, sequence_->batch, head_, sequence_->q_begin,
-                    task_.layout->query_rows(sequence_index_, head_), far_);
+  RowsView HeadOf(const View& view) const {
+    return RowsView::of(view, sequence_->batch, head_, sequence_->q_begin,
+                        task_.layout->query_rows(sequence_index_, head_), prefetch_);
   }
   template <class View>
-  Head KeyHead(const View& view, std::int32_t kv_head) const {
+  RowsView KeyHead(const View& view, std::int32_t kv_head) const {
     const auto first_head = static_cast<std::int32_t>(kv_head * task_.group);
-    return Head::of(view, sequence_->batch, kv_head, sequence_->k_begin,
-                    task_.layout->key_rows(sequence_index_, first_head), far_);
+    return RowsView::of(view, sequence_->batch, kv_head, sequence_->k_begin,
+                        task_.layout->key_rows(sequence_index_, first_head), prefetch_);
   }
 
   // P and dS of the chunk and groups [begin, end) of the block's keys, and what they add to dv, dk
@@ -256,15 +257,16 @@ class Backward {
       }
     }
     ahead_.Finish();
-    GatherKeys(!packed_queries_.Finite() && zeros_may_meet_nan);
+    AccumulateKeyGradients(!packed_queries_.Finite() && zeros_may_meet_nan);
     if constexpr (Gradient::kIsProduct) {
       if (!dq_.wanted()) return;
       if constexpr (Ops::kMatrixUnit) {
         const Packed* keys =
             packed_keys_.PanelMemory() + sub_key_ / kPair * RoundUp(dim_, Ops::kStep);
-        turned_.Add(keys, d_scores_by_query_, tiles_, sub_groups_, !packed_keys_.Finite(), &dq_);
+        transposed_dq_.Add(keys, d_scores_by_query_, tiles_, sub_groups_, !packed_keys_.Finite(),
+                           &dq_);
       } else {
-        GatherQueries(!packed_keys_.Finite() && zeros_may_meet_nan);
+        AccumulateQueryGradients(!packed_keys_.Finite() && zeros_may_meet_nan);
       }
     } else {
       const std::size_t keys = std::min(sub_groups_ * kRows, keys_ - sub_key_);
@@ -298,8 +300,8 @@ class Backward {
   }
 
   HWY_INLINE void BetweenTiles() {
-    next_.Step();
-    soon_.Step();
+    item_prefetch_.Step();
+    chunk_prefetch_.Step();
   }
 
   void RunTile(std::size_t p, std::size_t g) {
@@ -313,7 +315,7 @@ class Backward {
     const std::size_t key = (sub_group_ + g) * kRows, first_query = p * kWidth<T>;
     if (!Gradient::kIsProduct || Staged()) {
       StagedBackwardTile(tile, gradient_, key, first_query, task_.stages, task_.weight_stages,
-                         PlaceOf(first_query, g), staged_);
+                         ScoreTileOf(first_query, g), staged_);
     } else if constexpr (Gradient::kIsProduct && !Ops::kMatrixUnit) {
       const bool partial = tiles_.states[p][g] == TileState::kPartial;
       RunPlainTile(
@@ -324,15 +326,14 @@ class Backward {
 
   std::size_t RowsIn(std::size_t g) const { return std::min(kRows, keys_ - sub_key_ - g * kRows); }
   bool Staged() const { return !task_.stages.empty() || !task_.weight_stages.empty(); }
-  ScoreTile<T> PlaceOf(std::size_t first_query, std::size_t g) const {
-    ScoreTile<T> place =
-        TileOfKeys<T>(*sequence_, query_ + static_cast<std::int64_t>(first_query),
-                      key_begin_ + static_cast<std::int64_t>(sub_key_ + g * kRows));
-    place.rows = RowsIn(g);
-    place.lanes = std::min(kWidth<T>, queries_ - first_query);
-    place.head = head_;
-    place.slot = Slot();
-    return place;
+  ScoreTile<T> ScoreTileOf(std::size_t first_query, std::size_t g) const {
+    ScoreTile<T> tile = TileOfKeys<T>(*sequence_, query_ + static_cast<std::int64_t>(first_query),
+                                      key_begin_ + static_cast<std::int64_t>(sub_key_ + g * kRows));
+    tile.rows = RowsIn(g);
+    tile.lanes = std::min(kWidth<T>, queries_ - first_query);
+    tile.head = head_;
+    tile.slot = Slot();
+    return tile;
   }
   std::size_t Slot() const {
     return static_cast<std::size_t>(
@@ -343,7 +344,7 @@ class Backward {
 
   // dv += P^T dO and, where the score is a product, dk += dS^T Q, over the query panels that a key
   // group sees.
-  void GatherKeys(bool select) {
+  void AccumulateKeyGradients(bool select) {
     Stretches queries[kSubGroups];
     for (std::size_t g = 0; g < sub_groups_; ++g)
       tiles_.template FindQueries<kPair, Ops::kMatrixUnit>(g, queries_, &queries[g]);
@@ -379,7 +380,7 @@ class Backward {
 
   // dq += dS K, over the key groups that a query panel sees; neighbours that see the same go
   // together, in tiles without gaps.
-  void GatherQueries(bool select) {
+  void AccumulateQueryGradients(bool select) {
     const Panels<Packed> panels = packed_keys_.KeyPanels().from(sub_key_ / kPair);
     const std::size_t sub_keys = std::min(keys_ - sub_key_, sub_groups_ * kRows);
     for (std::size_t p = 0, end; p < kPanels; p = end) {
@@ -418,7 +419,7 @@ class Backward {
   // result.
   void AddQueries(std::int64_t chunk, const BackwardTurn& turn) {
     if (!dq_.wanted()) return;
-    turned_.TurnBack(dq_, zeros_);
+    transposed_dq_.TransposeBack(dq_, zeros_);
     const bool first = turn.before == 0, last = turn.last;
     std::atomic<std::int32_t>* ticket = nullptr;
     if (!first || !last) {
@@ -433,7 +434,7 @@ class Backward {
       return;
     }
     dq_.FillUp(queries_);
-    const Head sum = HeadOf(task_.dq_sum), to = last ? HeadOf(task_.gradients.dq) : sum;
+    const RowsView sum = HeadOf(task_.dq_sum), to = last ? HeadOf(task_.gradients.dq) : sum;
     for (std::size_t i = 0; i < queries_; ++i) {
       if (!packed_queries_.IsPacked(i / kWidth<T>) && !first && !last) continue;  // adds nothing
       if (i + kRowsAhead < queries_)
@@ -464,7 +465,7 @@ class Backward {
   KeySums<Ops> dk_, dv_;
   QuerySums<Ops> dq_;
   // Where a matrix unit multiplies.
-  OnlyWhere<Ops::kMatrixUnit, TurnedQueries, Ops> turned_;
+  OnlyWhere<Ops::kMatrixUnit, TransposedDq, Ops> transposed_dq_;
   OnlyWhere<Ops::kMatrixUnit, TilesAhead, Ops> ahead_;
   T *copies_, *zeros_;
   Unsigned<T>* tile_words_;
@@ -480,12 +481,12 @@ class Backward {
   std::int64_t block_ = 0, block_keys_ = 0, key_begin_ = 0, query_ = 0;
   std::int32_t head_ = 0;
   BackwardVisits visits_;  // of the head
-  bool far_ = false;       // rows of the sequence: they are asked for ahead
+  bool prefetch_ = false;  // rows of the sequence: they are asked for ahead
   bool few_ = false;  // queries of the sequence, and a score that is no product: operands are rows
                       // as they lie
   Tiles tiles_;
-  NextItem next_;
-  ChunkAhead soon_;
+  ItemPrefetch item_prefetch_;
+  ChunkPrefetch chunk_prefetch_;
 };
 
 }  // namespace HWY_NAMESPACE

@@ -183,32 +183,33 @@ HWY_NOINLINE void HideGradients(const Unsigned<T>* HWY_RESTRICT words, std::size
 // The gradient of each weight stage: P (dO V^T), which lies in d_factors, times the other stages'
 // factors.
 template <typename T>
-HWY_NOINLINE void AddFactorGradients(const std::vector<Stage>& stages, ScoreTile<T> place,
+HWY_NOINLINE void AddFactorGradients(const std::vector<Stage>& stages, ScoreTile<T> score_tile,
                                      std::size_t rows, const StagedScratch<T>& scratch) {
   const Tag<T> d;
-  place.data = scratch.factors;
+  score_tile.data = scratch.factors;
   for (std::size_t s = 0; s < stages.size(); ++s) {
     if (!stages[s].gradient.given()) continue;
-    WeightFactors(stages, s, place, scratch.factors);
+    WeightFactors(stages, s, score_tile, scratch.factors);
     for (std::size_t at = 0; at < rows * kWidth<T>; at += kLanes<T>) {
       const auto gradient = hn::Load(d, scratch.d_factors + at);
       const auto product = hn::Mul(gradient, hn::Load(d, scratch.factors + at));
       hn::Store(hn::IfThenZeroElse(hn::Eq(gradient, hn::Zero(d)), product), d,
                 scratch.factors + at);
     }
-    AddWeightStageGradient(stages[s], place);
+    AddWeightStageGradient(stages[s], score_tile);
   }
 }
 
 // dP = V dO^T of a tile. `memory` has room for it.
 template <class Gradient, class Sums>
 HWY_INLINE void MultiplyValues(const BackwardTile<typename Gradient::Ops>& tile,
-                               [[maybe_unused]] const ScoreTile<typename Gradient::T>& place,
+                               [[maybe_unused]] const ScoreTile<typename Gradient::T>& score_tile,
                                [[maybe_unused]] typename Gradient::T* HWY_RESTRICT memory,
                                Sums& acc) {
   if constexpr (!Gradient::kIsProduct) {
     if (tile.few) {
-      RowProducts(tile.values, place.rows, tile.d_out_rows, place.lanes, tile.inner_v, memory);
+      RowProducts(tile.values, score_tile.rows, tile.d_out_rows, score_tile.lanes, tile.inner_v,
+                  memory);
       LoadAcc(memory, acc);
       return;
     }
@@ -223,7 +224,7 @@ HWY_NOINLINE void StagedBackwardTile(const BackwardTile<typename Gradient::Ops>&
                                      const Gradient& gradient, std::size_t row,
                                      std::size_t lane_begin, const std::vector<Stage>& stages,
                                      const std::vector<Stage>& weight_stages,
-                                     ScoreTile<typename Gradient::T> place,
+                                     ScoreTile<typename Gradient::T> score_tile,
                                      const StagedScratch<typename Gradient::T>& scratch) {
   using Ops = typename Gradient::Ops;
   using T = typename Ops::T;
@@ -232,24 +233,25 @@ HWY_NOINLINE void StagedBackwardTile(const BackwardTile<typename Gradient::Ops>&
   constexpr std::size_t kTile = kRows * kWidth<T>;
   T* HWY_RESTRICT scores = scratch.tile;
   HWY_ALIGN T weights[M * kWidth<T>];
-  place.data = scores;
-  gradient.Tile(place, row, lane_begin, tile.keys, tile.queries);
+  score_tile.data = scores;
+  gradient.Tile(score_tile, row, lane_begin, tile.keys, tile.queries);
   for (std::size_t i = 0; i < stages.size(); ++i) {
     if (KeepsInput(stages[i])) KeepOutput(scores, tile.words, M, scratch.kept + i * kTile);
-    ApplyStage(stages[i], place);
+    ApplyStage(stages[i], score_tile);
     if (KeepsOutput(stages[i])) KeepOutput(scores, tile.words, M, scratch.kept + i * kTile);
   }
   ResumeSession<Ops>(stages);
   const auto hidden = hn::Set(d, -std::numeric_limits<T>::infinity());
   Acc<Ops, M, 2> acc;
-  MultiplyValues<Gradient>(tile, place, weights, acc);
+  MultiplyValues<Gradient>(tile, score_tile, weights, acc);
   const bool factored = !weight_stages.empty();
   // Products sum over whole tiles; what is taken pair by pair asks for no more than there is.
-  const std::size_t rows = Gradient::kIsProduct ? M : place.rows;
-  const std::size_t vectors = Gradient::kIsProduct || factored || place.lanes > kLanes<T> ? 2 : 1;
+  const std::size_t rows = Gradient::kIsProduct ? M : score_tile.rows;
+  const std::size_t vectors =
+      Gradient::kIsProduct || factored || score_tile.lanes > kLanes<T> ? 2 : 1;
   if (vectors == 1) Clear(weights, rows * kWidth<T>);
   if (factored) {
-    WeightFactors(weight_stages, weight_stages.size(), place, scratch.factors);
+    WeightFactors(weight_stages, weight_stages.size(), score_tile, scratch.factors);
     StoreAcc(acc, scratch.d_factors);
   }
   for (std::size_t r = 0; r < rows; ++r) {
@@ -278,10 +280,10 @@ HWY_NOINLINE void StagedBackwardTile(const BackwardTile<typename Gradient::Ops>&
     }
     Ops::StoreRow(p[0], p[1], tile.weights + r * (kQueryChunk / Ops::kPair));
   }
-  if (factored) AddFactorGradients<T>(weight_stages, place, M, scratch);
+  if (factored) AddFactorGradients<T>(weight_stages, score_tile, M, scratch);
   std::copy_n(weights, rows * kWidth<T>, scores);
   for (std::size_t i = stages.size(); i-- > 0;) {
-    DeriveStage(stages[i], place, scratch.kept + i * kTile);
+    DeriveStage(stages[i], score_tile, scratch.kept + i * kTile);
     if (stages[i].kind == Stage::Kind::kFunction && tile.words != nullptr)
       HideGradients(tile.words, M, scores);
   }

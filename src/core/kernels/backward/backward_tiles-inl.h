@@ -22,7 +22,7 @@ enum class TileState : std::uint8_t { kAbsent, kPartial, kFull };
 
 // A chunk of queries and a sub-block of keys: first rows in their sequence, and how many queries,
 // keys and groups of kRows keys there are.
-struct BackwardPlace {
+struct SubBlock {
   std::size_t sequence;
   std::int32_t head;
   std::int64_t query;
@@ -54,25 +54,23 @@ struct BackwardTiles {
 
   // `dead_maxima`: maxima of the queries where some of them see nothing (-infinity), else null.
   // Which (query panel, key group) tiles exist, from the plan's row units; whether there is one.
-  bool Find(const plan::Layout& layout, const BackwardPlace& place, const T* dead_maxima) {
+  bool Find(const plan::Layout& layout, const SubBlock& sub, const T* dead_maxima) {
     if (layout.mask == nullptr && dead_maxima == nullptr &&
-        place.key + static_cast<std::int64_t>(place.keys) <=
-            layout.sequences[place.sequence].len_k) {
+        sub.key + static_cast<std::int64_t>(sub.keys) <= layout.sequences[sub.sequence].len_k) {
       for (std::size_t p = 0; p < kPanels; ++p) {
-        std::fill_n(states[p], place.groups,
-                    p * kWidth<T> < place.queries ? TileState::kFull : TileState::kAbsent);
+        std::fill_n(states[p], sub.groups,
+                    p * kWidth<T> < sub.queries ? TileState::kFull : TileState::kAbsent);
       }
       return true;
     }
     bool some_exist = false;
     bool any[kUnits][kSubGroups] = {}, full[kUnits][kSubGroups] = {};
-    const std::int64_t begin = place.key,
-                       end = begin + static_cast<std::int64_t>(place.groups * kRows);
-    const std::int64_t first_unit = place.query / plan::kRowUnit;
-    const std::size_t units = (place.queries + plan::kRowUnit - 1) / plan::kRowUnit;
+    const std::int64_t begin = sub.key, end = begin + static_cast<std::int64_t>(sub.groups * kRows);
+    const std::int64_t first_unit = sub.query / plan::kRowUnit;
+    const std::size_t units = (sub.queries + plan::kRowUnit - 1) / plan::kRowUnit;
     for (std::size_t u = 0; u < units; ++u) {
       const auto intervals =
-          layout.unit(place.sequence, place.head, first_unit + static_cast<std::int64_t>(u));
+          layout.unit(sub.sequence, sub.head, first_unit + static_cast<std::int64_t>(u));
       std::size_t& cursor = cursors_[u];
       if (cursor == 0)
         cursor = static_cast<std::size_t>(FirstBehind(intervals, begin) - intervals.begin());
@@ -86,7 +84,7 @@ struct BackwardTiles {
             static_cast<std::size_t>(std::min<std::int64_t>(i->end, end) - begin);
         for (std::size_t g = from / kRows; g * kRows < to; ++g) {
           any[u][g] = true;
-          full[u][g] |= i->full && g * kRows >= from && std::min((g + 1) * kRows, place.keys) <= to;
+          full[u][g] |= i->full && g * kRows >= from && std::min((g + 1) * kRows, sub.keys) <= to;
         }
       }
     }
@@ -95,29 +93,29 @@ struct BackwardTiles {
       const std::size_t from = p * kWidth<T> / plan::kRowUnit;
       const std::size_t to = std::min(units, ((p + 1) * kWidth<T> - 1) / plan::kRowUnit + 1);
       bool some_partial = false;
-      for (std::size_t g = 0; g < place.groups; ++g) {
+      for (std::size_t g = 0; g < sub.groups; ++g) {
         bool some = false, all = true;
         for (std::size_t u = from; u < to; ++u) {
           some |= any[u][g];
           all &= full[u][g];
         }
-        states[p][g] = !some || p * kWidth<T> >= place.queries ? TileState::kAbsent
-                       : all && dead_maxima == nullptr         ? TileState::kFull
-                                                               : TileState::kPartial;
+        states[p][g] = !some || p * kWidth<T> >= sub.queries ? TileState::kAbsent
+                       : all && dead_maxima == nullptr       ? TileState::kFull
+                                                             : TileState::kPartial;
         some_partial |= states[p][g] == TileState::kPartial;
       }
-      if (some_partial) LookCloser(layout, place, dead_maxima, p);
+      if (some_partial) LookCloser(layout, sub, dead_maxima, p);
     }
     return true;
   }
 
   // Units of rows lie across panels, and speak for rows of both: by its bits a partial tile may
   // turn out to be absent or full.
-  void LookCloser(const plan::Layout& layout, const BackwardPlace& place, const T* dead_maxima,
+  void LookCloser(const plan::Layout& layout, const SubBlock& sub, const T* dead_maxima,
                   std::size_t p) {
-    MakeWords(layout, place, dead_maxima, p);
+    MakeWords(layout, sub, dead_maxima, p);
     const std::uint64_t* own = words + p * 2 * kWidth<T>;
-    const std::size_t queries = std::min(kWidth<T>, place.queries - p * kWidth<T>);
+    const std::size_t queries = std::min(kWidth<T>, sub.queries - p * kWidth<T>);
     std::uint64_t some[2] = {0, 0}, all[2] = {~std::uint64_t{0}, ~std::uint64_t{0}};
     for (std::size_t half = 0; half < 2; ++half) {
       for (std::size_t i = 0; i < queries; ++i) {
@@ -125,7 +123,7 @@ struct BackwardTiles {
         all[half] &= own[half * kWidth<T> + i];
       }
     }
-    for (std::size_t g = 0; g < place.groups; ++g) {
+    for (std::size_t g = 0; g < sub.groups; ++g) {
       if (states[p][g] != TileState::kPartial) continue;
       if (GroupBits(some[0], some[1], g) == 0) {
         states[p][g] = TileState::kAbsent;
@@ -214,18 +212,17 @@ struct BackwardTiles {
     });
   }
 
-  // Visible keys [place.key, place.key + 128) of the queries of panel p.
-  void MakeWords(const plan::Layout& layout, const BackwardPlace& place, const T* dead_maxima,
+  // Visible keys [sub.key, sub.key + 128) of the queries of panel p.
+  void MakeWords(const plan::Layout& layout, const SubBlock& sub, const T* dead_maxima,
                  std::size_t p) {
     std::uint64_t* own = words + p * 2 * kWidth<T>;
     for (std::size_t half = 0; half < 2; ++half) {
-      layout.bits(place.sequence, place.head,
-                  place.query + static_cast<std::int64_t>(p * kWidth<T>),
-                  static_cast<int>(kWidth<T>), place.key + static_cast<std::int64_t>(half * 64),
+      layout.bits(sub.sequence, sub.head, sub.query + static_cast<std::int64_t>(p * kWidth<T>),
+                  static_cast<int>(kWidth<T>), sub.key + static_cast<std::int64_t>(half * 64),
                   own + half * kWidth<T>);
     }
     for (std::size_t i = 0, query = p * kWidth<T>;
-         dead_maxima != nullptr && i < kWidth<T> && query < place.queries; ++i, ++query) {
+         dead_maxima != nullptr && i < kWidth<T> && query < sub.queries; ++i, ++query) {
       if (dead_maxima[query] == -std::numeric_limits<T>::infinity())
         own[i] = own[kWidth<T> + i] = 0;
     }

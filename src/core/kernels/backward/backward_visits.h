@@ -25,7 +25,7 @@ class BackwardVisits {
   BackwardVisits(const BackwardTask& task, std::size_t sequence, std::int32_t head,
                  std::int64_t block_keys)
       : task_(&task),
-        place_(sequence * static_cast<std::size_t>(task.layout->mask_heads) +
+        index_(sequence * static_cast<std::size_t>(task.layout->mask_heads) +
                static_cast<std::size_t>(task.layout->mask_head(head))),
         chunks_((task.layout->sequences[sequence].len_q + kQueryChunk - 1) / kQueryChunk) {
     all_blocks_.end = static_cast<std::int32_t>(
@@ -38,13 +38,13 @@ class BackwardVisits {
   Run chunks_of(std::int64_t block) const {
     if (block >= all_blocks_.end) return {0, 0};
     if (hides_nothing()) return {0, static_cast<std::int32_t>(chunks_)};
-    return task_->block_chunks[static_cast<std::size_t>(task_->first_block[place_] + block)];
+    return task_->block_chunks[static_cast<std::size_t>(task_->first_block[index_] + block)];
   }
   // The blocks that a chunk's rows see.
   std::span<const Run> blocks_of(std::int64_t chunk) const {
     if (hides_nothing())
       return {&all_blocks_, all_blocks_.end > 0 ? std::size_t{1} : std::size_t{0}};
-    const std::int64_t* offset = task_->run_offsets.data() + task_->first_chunk[place_] + chunk;
+    const std::int64_t* offset = task_->run_offsets.data() + task_->first_chunk[index_] + chunk;
     return {task_->chunk_runs.data() + offset[0], static_cast<std::size_t>(offset[1] - offset[0])};
   }
   // Whether the chunk's rows see the block, and then its turn.
@@ -64,7 +64,7 @@ class BackwardVisits {
   bool hides_nothing() const { return task_->run_offsets.empty(); }
 
   const BackwardTask* task_ = nullptr;
-  std::size_t place_ = 0;
+  std::size_t index_ = 0;
   std::int64_t chunks_ = 0;
   Run all_blocks_{0, 0};  // what every chunk sees where nothing is hidden
 };

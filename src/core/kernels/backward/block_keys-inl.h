@@ -41,7 +41,7 @@ class BlockKeys {
   // Rows [first, first + keys) of the sequence, of one head. `few`: products with the values are
   // taken pair by pair, from rows; `staged`: tiles are whole, whatever their keys. The score has
   // been started for this head.
-  void Pack(const Head& k, const Head& v, std::int64_t first, std::size_t keys, bool few,
+  void Pack(const RowsView& k, const RowsView& v, std::int64_t first, std::size_t keys, bool few,
             bool staged, Gradient& score, const RowScratch<T>& scratch) {
     const bool in_place = Gradient::kIsProduct && Ops::InPlace(k, first, keys, dim_);
     panels_ = PanelsAt<Ops>(in_place, k, first, panel_memory_, panel_stride_);
@@ -65,7 +65,7 @@ class BlockKeys {
   bool Finite() const { return finite_; }
 
  private:
-  Rows<Packed> PackValues(const Head& v, std::int64_t first, std::size_t at, std::size_t n,
+  Rows<Packed> PackValues(const RowsView& v, std::int64_t first, std::size_t at, std::size_t n,
                           [[maybe_unused]] bool few, bool staged, const RowScratch<T>& scratch) {
     Packed* to = value_row_memory_ + at * RowStride(inner_v_);
     if constexpr (!Gradient::kIsProduct) {

@@ -38,7 +38,8 @@ class ChunkQueries {
 
   // Rows [first, first + count) of the sequence; `few`: products with the gradients of outputs are
   // taken pair by pair, from rows.
-  void Start(const Head& q, const Head& d_out, std::int64_t first, std::size_t count, bool few) {
+  void Start(const RowsView& q, const RowsView& d_out, std::int64_t first, std::size_t count,
+             bool few) {
     q_ = q, d_out_ = d_out;
     first_ = first, count_ = count, few_ = few;
     finite_ = true;
@@ -97,7 +98,7 @@ class ChunkQueries {
   Packed *query_lanes_ = nullptr, *d_out_lanes_ = nullptr, *query_panel_memory_ = nullptr,
          *d_out_panel_memory_ = nullptr;
 
-  Head q_, d_out_;
+  RowsView q_, d_out_;
   std::int64_t first_ = 0;
   std::size_t count_ = 0;
   bool few_ = false, finite_ = true, queries_in_place_ = false, d_outs_in_place_ = false;

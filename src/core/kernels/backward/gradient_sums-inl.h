@@ -12,9 +12,9 @@
 #include <algorithm>
 
 #include "core/kernels/carve.h"
-#include "core/kernels/tile/past_caches-inl.h"
 #include "core/kernels/tile/results-inl.h"
 #include "core/kernels/tile/rows-inl.h"
+#include "core/kernels/tile/streaming-inl.h"
 #include "core/kernels/tile/tile_gemm-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -27,11 +27,11 @@ template <class Ops>
 struct GradientRows {
   using T = typename Ops::T;
 
-  Head to;             // no base: nobody asks for them
+  RowsView to;         // no base: nobody asks for them
   std::int64_t first;  // of the tensor's head
   std::size_t dim;
   T factor;
-  bool far = false;  // whole rows of them go past the caches
+  bool stream = false;  // whole rows of them go past the caches
 
   bool wanted() const { return to.base != nullptr; }
   // Whether tiles can write to the tensor.
@@ -41,9 +41,9 @@ struct GradientRows {
   }
   // What the last tile of `rows` rows from row i on does with panel c.
   TileEnd<T> End(T* sums, bool add, std::size_t i, std::size_t c, std::size_t rows) const {
-    const std::int64_t place =
+    const std::int64_t at =
         to.At(first + static_cast<std::int64_t>(i)) + static_cast<std::int64_t>(c * kWidth<T>);
-    return {sums, add, rows, factor, to.dtype, const_cast<void*>(to.base), place, to.row};
+    return {sums, add, rows, factor, to.dtype, const_cast<void*>(to.base), at, to.row};
   }
   void Write(const T* HWY_RESTRICT from, std::size_t panel, std::size_t i) const {
     WritePanelRow<Ops>(from, panel, factor, to, first + static_cast<std::int64_t>(i), dim);
@@ -52,7 +52,7 @@ struct GradientRows {
 
 // `n` rows, each a sum of `count` rows of whole vectors times its weights, in their order: as a
 // product's tile has them.
-template <Through kThrough, typename T>
+template <Stores kStores, typename T>
 HWY_NOINLINE void WriteWeightedRows(const T* HWY_RESTRICT weights, std::size_t step, std::size_t n,
                                     Rows<T> rows, std::size_t count, std::size_t cols, T factor,
                                     T* HWY_RESTRICT to, std::int64_t stride) {
@@ -64,7 +64,7 @@ HWY_NOINLINE void WriteWeightedRows(const T* HWY_RESTRICT weights, std::size_t s
         sum = hn::MulAdd(hn::Set(d, weights[i]),
                          hn::LoadU(d, rows.row(static_cast<std::int64_t>(i)).data + c), sum);
       }
-      StoreThrough<kThrough, T>(Finished(d, sum, factor), to + c);
+      StoreWith<kStores, T>(Finished(d, sum, factor), to + c);
     }
   }
 }
@@ -116,9 +116,9 @@ class KeySums {
     if (std::any_of(states_ + group, states_ + group + groups,
                     [](SumState state) { return state != SumState::kNothing; }))
       return false;
-    const auto write = ThroughFor<T>(rows_.to, rows_.far) == Through::kPastCaches
-                           ? &WriteWeightedRows<Through::kPastCaches, T>
-                           : &WriteWeightedRows<Through::kCaches, T>;
+    const auto write = StoresFor<T>(rows_.to, rows_.stream) == Stores::kStreaming
+                           ? &WriteWeightedRows<Stores::kStreaming, T>
+                           : &WriteWeightedRows<Stores::kCached, T>;
     for (std::size_t g = 0; g < groups; ++g) {
       if (seen[g].count == 0) continue;
       const std::size_t key = (group + g) * kRows;
@@ -213,7 +213,7 @@ class QuerySums {
     }
   }
   // Row `query`, on top of what lies in `before` where that is given, into `to`.
-  void WriteOnto(std::size_t query, const Head* before, const Head& to) const {
+  void WriteOnto(std::size_t query, const RowsView* before, const RowsView& to) const {
     const std::int64_t i = rows_.first + static_cast<std::int64_t>(query);
     if (before == nullptr)
       return WritePanelRow<Ops>(Row(query), panel_step(), rows_.factor, to, i, rows_.dim);

@@ -74,41 +74,41 @@ class TilesAhead {
 
  public:
   void Take(Carve& carve) {
-    for (Place& place : places_) {
-      place.products = carve.Take<T>(2 * kRows * kWidth<T>);
-      place.words = carve.Take<Unsigned<T>>(kWidth<T>);
+    for (Slot& slot : slots_) {
+      slot.products = carve.Take<T>(2 * kRows * kWidth<T>);
+      slot.words = carve.Take<Unsigned<T>>(kWidth<T>);
     }
   }
 
   // Memory for the words of the tile that comes next.
-  Unsigned<T>* words() { return places_[1 - turn_].words; }
+  Unsigned<T>* words() { return slots_[1 - turn_].words; }
   // `lanes` of it hold a query.
   void Run(const BackwardTile<Ops>& tile, std::size_t lanes) {
-    Place& place = places_[1 - turn_];
-    MultiplyBackwardTile(tile, place.products);
+    Slot& slot = slots_[1 - turn_];
+    MultiplyBackwardTile(tile, slot.products);
     Finish();
     turn_ = 1 - turn_;
-    place.tile = tile;
-    place.waits = true;
-    HideBehind(lanes, place.words, &place.tile);
+    slot.tile = tile;
+    slot.waits = true;
+    HideBehind(lanes, slot.words, &slot.tile);
   }
   // Nothing comes behind the tiles so far.
   void Finish() {
-    Place& place = places_[turn_];
-    if (!place.waits) return;
-    place.tile.words != nullptr ? WeighBackwardTile<Ops, true>(place.tile, place.products)
-                                : WeighBackwardTile<Ops, false>(place.tile, place.products);
-    place.waits = false;
+    Slot& slot = slots_[turn_];
+    if (!slot.waits) return;
+    slot.tile.words != nullptr ? WeighBackwardTile<Ops, true>(slot.tile, slot.products)
+                               : WeighBackwardTile<Ops, false>(slot.tile, slot.products);
+    slot.waits = false;
   }
 
  private:
-  struct Place {
+  struct Slot {
     T* products;
     Unsigned<T>* words;
     BackwardTile<Ops> tile;
     bool waits = false;
   };
-  Place places_[2];
+  Slot slots_[2];
   std::size_t turn_ = 0;
 };
 

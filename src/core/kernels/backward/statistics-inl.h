@@ -22,7 +22,7 @@ namespace HWY_NAMESPACE {
 
 // Where they lie, and what dlse - delta comes from; `d_lse` may have no base.
 struct ReadStatistics {
-  Head log_sum, out, d_out, d_lse;
+  RowsView log_sum, out, d_out, d_lse;
 };
 
 // Of a chunk's rows in the backward pass.
@@ -39,15 +39,15 @@ class BackwardStatistics {
   }
 
   // Asks for those of rows [first, end), which mostly lie side by side.
-  static void AskFor(const Head& maximum, const Head& log_sum, std::int64_t first,
-                     std::int64_t end) {
+  static void Prefetch(const RowsView& maximum, const RowsView& log_sum, std::int64_t first,
+                       std::int64_t end) {
     for (std::int64_t i = first; i < end; i += 64 / sizeof(T)) {
       PrefetchRow<false>(maximum, i, 1);
       PrefetchRow<false>(log_sum, i, 1);
     }
   }
   // Of all `n` rows of a chunk, from row of the sequence `first` on.
-  void ReadMaxima(const Head& maximum, std::int64_t first, std::size_t n) {
+  void ReadMaxima(const RowsView& maximum, std::int64_t first, std::size_t n) {
     some_row_is_dead_ = false;
     Clear(maximum_, queries_);
     for (std::size_t i = 0; i < n; ++i) {

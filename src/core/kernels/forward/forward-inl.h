@@ -16,6 +16,7 @@
 
 #include "core/kernels/carve.h"
 #include "core/kernels/chunk_walk.h"
+#include "core/kernels/forward/next_item-inl.h"
 #include "core/kernels/forward/row_groups-inl.h"
 #include "core/kernels/kernels.h"
 #include "core/kernels/stages/stages-inl.h"
@@ -40,7 +41,7 @@ class Forward {
   static void Run(const ForwardTask& task, std::size_t item, std::byte* scratch) {
     [[maybe_unused]] const typename Ops::Session session{};
     Forward pass(task, scratch);
-    pass.next_.Start(task, item);
+    PrefetchNextItem(task, item, &pass.item_prefetch_);
     pass.RunItem(task.items[item]);
   }
 
@@ -79,13 +80,15 @@ class Forward {
   void RunItem(const ForwardItem& item) {
     item_ = &item;
     sequence_ = &task_.layout->sequences[static_cast<std::size_t>(item.sequence)];
-    far_ = rows_are_far(*sequence_, std::max(dim_, dim_v_));
+    prefetch_ = exceeds_cache(*sequence_, std::max(dim_, dim_v_));
     Clear(zeros_, copy_stride_);
     const std::int64_t batch = sequence_->batch;
     const std::int32_t* key_order =
         task_.layout->key_rows(static_cast<std::size_t>(item.sequence), item.head_begin);
-    k_ = Head::of(task_.inputs.k, batch, item.kv_head, sequence_->k_begin, key_order, far_);
-    v_ = Head::of(task_.inputs.v, batch, item.kv_head, sequence_->k_begin, key_order, far_);
+    k_ =
+        RowsView::of(task_.inputs.k, batch, item.kv_head, sequence_->k_begin, key_order, prefetch_);
+    v_ =
+        RowsView::of(task_.inputs.v, batch, item.kv_head, sequence_->k_begin, key_order, prefetch_);
     key_source_ = score_.Start(*sequence_, k_, item.kv_head);
     walk_.Start(*task_.layout, item, chunk_);
     groups_.Find(item, *sequence_);
@@ -102,7 +105,7 @@ class Forward {
   }
 
   void PackQueries(const RowGroup& group) {
-    const Head q = QueryHead(task_.inputs.q, group);
+    const RowsView q = QueryHead(task_.inputs.q, group);
     const std::int64_t next = group.row + static_cast<std::int64_t>(kRows),
                        left = sequence_->len_q - next;
     PrefetchRows(q, next, std::min<std::int64_t>(kRows, left), dim_);
@@ -111,10 +114,10 @@ class Forward {
                            query_memory_ + group.index * kRows * RowStride(inner_));
   }
   template <class View>
-  Head QueryHead(const View& view, const RowGroup& group) const {
+  RowsView QueryHead(const View& view, const RowGroup& group) const {
     const std::int32_t* order =
         task_.layout->query_rows(static_cast<std::size_t>(item_->sequence), group.head);
-    return Head::of(view, sequence_->batch, group.head, sequence_->q_begin, order, far_);
+    return RowsView::of(view, sequence_->batch, group.head, sequence_->q_begin, order, prefetch_);
   }
   RowScratch<T> Scratch() const { return {copies_, copy_stride_, zeros_}; }
 
@@ -131,15 +134,15 @@ class Forward {
       for (end = begin; end < panels && wanted_[end];) ++end;
       if (begin < end) PackKeys(chunk, begin, end);
     }
-    soon_.Forget();
+    chunk_prefetch_.Forget();
     const std::size_t late = groups_.count() - groups_.count() / 4;
     bool all_pass = true;
     for (std::size_t g = 0; g < groups_.count(); ++g) {
       const RowGroup& group = groups_[g];
       // Where masks leave little to do for a chunk, asking for the next one costs more than waiting
       // for it. Late: what has been asked for lies in L2 beside all that the passes use.
-      if (g == late && all_pass && far_ && chunk_end < sequence_->len_k)
-        AskForChunk(chunk_end, late, panels);
+      if (g == late && all_pass && prefetch_ && chunk_end < sequence_->len_k)
+        PrefetchChunk(chunk_end, late, panels);
       const bool sees = walk_.Sees(g / groups_.kPerUnit, chunk);
       all_pass &= sees || group.rows == 0;
       if (sees && group.rows != 0) PassOver(group, chunk, chunk_end);
@@ -147,16 +150,16 @@ class Forward {
   }
 
   // While groups from `first` on pass over a chunk of so many panels.
-  void AskForChunk(std::int64_t chunk, std::size_t first, std::size_t panels) {
+  void PrefetchChunk(std::int64_t chunk, std::size_t first, std::size_t panels) {
     const std::size_t tiles = (groups_.count() - first) * (panels + value_panels_);
     walk_.FindPanels(chunk, kWidth<T>, wanted_next_);
-    soon_.Add(key_source_, dim_);
-    soon_.Add(v_, dim_v_);
-    soon_.Start(chunk, walk_.End(chunk), tiles, wanted_next_, kWidth<T>);
+    chunk_prefetch_.Add(key_source_, dim_);
+    chunk_prefetch_.Add(v_, dim_v_);
+    chunk_prefetch_.Start(chunk, walk_.End(chunk), tiles, wanted_next_, kWidth<T>);
   }
 
   void PackKeys(std::int64_t chunk, std::size_t panel_begin, std::size_t panel_end) {
-    const bool asked = soon_.HasAskedFor(chunk);
+    const bool asked = chunk_prefetch_.HasPrefetched(chunk);
     for (std::size_t p = panel_begin; p < panel_end; ++p) {
       const std::int64_t key = chunk + static_cast<std::int64_t>(p * kWidth<T>);
       const std::size_t n =
@@ -209,13 +212,13 @@ class Forward {
       WeighAll(group);
     }
     AddSums(chunk_sums_, group.rows, groups_.Sum(group, 0));
-    GatherValues(group);
+    AccumulateValues(group);
     groups_.MarkStarted(group);
   }
 
   HWY_INLINE void BetweenTiles() {
-    next_.Step();
-    soon_.Step();
+    item_prefetch_.Step();
+    chunk_prefetch_.Step();
   }
 
   // The plain way: weights straight from the accumulators, with the maxima that the rows have.
@@ -394,7 +397,7 @@ class Forward {
     }
   }
 
-  void GatherValues(const RowGroup& group) {
+  void AccumulateValues(const RowGroup& group) {
     // Tails of a sequence count as partial too, but nothing is read there.
     const bool select = !values_finite_ && SomeMayBeHidden(), started = groups_.Started(group);
     for (std::size_t p = 0; p < value_panels_; ++p) {
@@ -406,25 +409,26 @@ class Forward {
                           filled != Filled::kTwo, TileEnd<T>{out, started});
       } else if (filled == Filled::kHalf) {
         REGARD_FOR_ROWS(group.rows,
-                        (GatherPanel<typename Ops::Half, M, 1>(values_.at(p), started, out)));
+                        (AccumulatePanel<typename Ops::Half, M, 1>(values_.at(p), started, out)));
       } else if (filled == Filled::kOne) {
-        REGARD_FOR_ROWS(group.rows, (GatherPanel<Ops, M, 1>(values_.at(p), started, out)));
+        REGARD_FOR_ROWS(group.rows, (AccumulatePanel<Ops, M, 1>(values_.at(p), started, out)));
       } else {
-        REGARD_FOR_ROWS(group.rows, (GatherPanel<Ops, M, 2>(values_.at(p), started, out)));
+        REGARD_FOR_ROWS(group.rows, (AccumulatePanel<Ops, M, 2>(values_.at(p), started, out)));
       }
     }
   }
 
   // Chunk by chunk: a long sum rounds less in pieces.
   template <class TileOps, std::size_t M, std::size_t V>
-  HWY_NOINLINE void GatherPanel(Columns<Packed> values, bool started, T* HWY_RESTRICT out) const {
+  HWY_NOINLINE void AccumulatePanel(Columns<Packed> values, bool started,
+                                    T* HWY_RESTRICT out) const {
     SumPartsInto<TileOps, M, V>(uses_count_, UsedPart<Ops>{weights_, values, uses_},
                                 started ? out : nullptr, out);
   }
 
   void Finish(const RowGroup& group) {
     const Outputs& to = task_.outputs;
-    const Head out = QueryHead(to.out, group);
+    const RowsView out = QueryHead(to.out, group);
     const std::int64_t next = group.row + static_cast<std::int64_t>(kRows),
                        left = sequence_->len_q - next;
     PrefetchRows<true>(out, next, std::min<std::int64_t>(kRows, left), dim_v_);
@@ -433,8 +437,8 @@ class Forward {
                    StatisticsHead(to.lse, group)},
                   zeros_);
   }
-  Head StatisticsHead(const MutableTensorView& view, const RowGroup& group) const {
-    return view.given() ? QueryHead(view, group) : Head{};
+  RowsView StatisticsHead(const MutableTensorView& view, const RowGroup& group) const {
+    return view.given() ? QueryHead(view, group) : RowsView{};
   }
 
   const ForwardTask& task_;
@@ -442,7 +446,7 @@ class Forward {
   Score score_;
   std::int64_t chunk_begin_ = 0;
   std::size_t bytes_ = 0, uses_count_ = 0;
-  bool far_ = false, values_finite_ = true, values_in_place_ = false;
+  bool prefetch_ = false, values_finite_ = true, values_in_place_ = false;
   RowGroups<Ops> groups_;
   Rows<Packed>* queries_;  // of each group
   Panels<Packed> values_{};
@@ -453,10 +457,10 @@ class Forward {
   PanelUse* uses_;
   const ForwardItem* item_ = nullptr;
   const plan::Sequence* sequence_ = nullptr;
-  Head k_, v_, key_source_;
-  NextItem next_;
+  RowsView k_, v_, key_source_;
+  ItemPrefetch item_prefetch_;
   ChunkWalk walk_;
-  ChunkAhead soon_;
+  ChunkPrefetch chunk_prefetch_;
 };
 
 }  // namespace HWY_NAMESPACE

@@ -106,7 +106,7 @@ class RowGroups {
 
   // Divides by the sums, which sinks may join, and writes the rows and their statistics. `zeros`
   // are dim_v of them.
-  void Write(const RowGroup& group, const TensorView& sinks, const Head& out,
+  void Write(const RowGroup& group, const TensorView& sinks, const RowsView& out,
              const WrittenStatistics& statistics, const T* zeros) {
     const Tag<T> d;
     for (std::size_t r = 0; r < group.rows; ++r) {

@@ -17,7 +17,7 @@ namespace HWY_NAMESPACE {
 
 // Where they are written, of one head; each may have no base.
 struct WrittenStatistics {
-  Head maximum, log_sum, lse;
+  RowsView maximum, log_sum, lse;
 
   bool wanted() const {
     return maximum.base != nullptr || log_sum.base != nullptr || lse.base != nullptr;
@@ -34,7 +34,7 @@ HWY_INLINE void WriteStatistics(const WrittenStatistics& to, std::int64_t first,
     const auto sum = hn::Load(d, sums + r);
     hn::Store(hn::IfThenElse(hn::IsNaN(sum), sum, hn::Log(d, sum)), d, logs + r);
   }
-  const auto put = [](const Head& head, std::int64_t i, T x) {
+  const auto put = [](const RowsView& head, std::int64_t i, T x) {
     if (head.base != nullptr) static_cast<T*>(const_cast<void*>(head.base))[head.At(i)] = x;
   };
   for (std::size_t r = 0; r < n; ++r) {

@@ -79,7 +79,7 @@ class PictureSink {
   }
 
   void End(const MapItem& item) {
-    const Head head = HeadOfAnswer(task_, task_.out, item);
+    const RowsView head = HeadOfAnswer(task_, task_.out, item);
     for (std::int64_t row = 0; row < count_; ++row) {
       for (std::int64_t cell = 0; cell < Width(); ++cell) {
         double value = cells_[row * Width() + cell];

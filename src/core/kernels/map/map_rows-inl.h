@@ -198,15 +198,15 @@ class MapRows {
     }
   }
 
-  void AddToMean(const T* HWY_RESTRICT tile, std::size_t place) {
+  void AddToMean(const T* HWY_RESTRICT tile, std::size_t index) {
     const Tag<T> d;
     const auto share = hn::Set(d, T{1} / static_cast<T>(item_->head_end - item_->head_begin));
-    T* HWY_RESTRICT to = mean_ + place * Tiles::kTile;
+    T* HWY_RESTRICT to = mean_ + index * Tiles::kTile;
     for (std::size_t at = 0; at < Tiles::kTile; at += kLanes<T>) {
       const auto part = hn::Mul(hn::Load(d, tile + at), share);
-      hn::Store(held_[place] ? hn::Add(hn::Load(d, to + at), part) : part, d, to + at);
+      hn::Store(held_[index] ? hn::Add(hn::Load(d, to + at), part) : part, d, to + at);
     }
-    held_[place] = true;
+    held_[index] = true;
   }
 
   const MapTask& task_;

@@ -34,7 +34,7 @@ class TileSink {
       const std::int64_t from = std::max(key, region.key_begin),
                          to = std::min(key + static_cast<std::int64_t>(kWidth<T>), region.key_end);
       for (std::size_t r = strip.begin; r < strip.end && from < to; ++r) {
-        Head place = head_;
+        RowsView place = head_;
         place.base = &At(strip.rows.At(static_cast<std::int64_t>(r)), from - region.key_begin);
         WriteRow(strip.tiles[u] + r * kWidth<T> + (from - key), place, 0,
                  static_cast<std::size_t>(to - from));
@@ -48,7 +48,7 @@ class TileSink {
         head_.base))[(row - task_.region.row_begin) * head_.row + column * head_.col];
   }
   const MapTask& task_;
-  Head head_;
+  RowsView head_;
 };
 
 // -sum p ln p of each row.
@@ -76,7 +76,7 @@ class EntropySink {
     }
   }
   void End(const MapItem& item) {
-    const Head head = HeadOfAnswer(task_, task_.out, item);
+    const RowsView head = HeadOfAnswer(task_, task_.out, item);
     for (std::int64_t row = item.begin; row < item.end; ++row) {
       // Never -0: an entropy of nothing is 0.
       static_cast<T*>(const_cast<void*>(head.base))[(row - task_.region.row_begin) * head.row] =

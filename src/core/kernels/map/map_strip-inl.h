@@ -11,7 +11,7 @@
 #include <limits>
 
 #include "core/kernels/carve.h"
-#include "core/kernels/map_task.h"
+#include "core/kernels/map/map_task.h"
 #include "core/kernels/tile/rows-inl.h"
 #include "core/kernels/tile/simd-inl.h"
 #include "hwy/contrib/math/math-inl.h"
@@ -40,9 +40,10 @@ struct MapStrip {
 };
 
 // The head of an answer that an item writes: rows count from the region's first.
-inline Head HeadOfAnswer(const MapTask& task, const MutableTensorView& view, const MapItem& item) {
-  return Head::of(view, item.batch - task.region.batch_begin,
-                  task.mean ? 0 : item.head_begin - task.region.head_begin, 0);
+inline RowsView HeadOfAnswer(const MapTask& task, const MutableTensorView& view,
+                             const MapItem& item) {
+  return RowsView::of(view, item.batch - task.region.batch_begin,
+                      task.mean ? 0 : item.head_begin - task.region.head_begin, 0);
 }
 
 }  // namespace HWY_NAMESPACE

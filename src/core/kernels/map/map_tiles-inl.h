@@ -12,7 +12,7 @@
 
 #include "core/kernels/carve.h"
 #include "core/kernels/map/map_strip-inl.h"
-#include "core/kernels/map_task.h"
+#include "core/kernels/map/map_task.h"
 #include "core/kernels/stages/stages-inl.h"
 #include "core/kernels/tile/ops-inl.h"
 #include "core/kernels/tile/panels-inl.h"
@@ -116,9 +116,9 @@ class MapTiles {
     sequence_ = &task_.layout->sequences[sequence];
     head_ = head;
     std::fill_n(zeros_, copy_stride_, T{0});
-    far_ = rows_are_far(*sequence_, static_cast<std::size_t>(task_.inputs.q.shape[3]));
-    k_ = Head::of(task_.inputs.k, sequence_->batch, head / task_.group, sequence_->k_begin,
-                  task_.layout->key_rows(sequence, head), far_);
+    prefetch_ = exceeds_cache(*sequence_, static_cast<std::size_t>(task_.inputs.q.shape[3]));
+    k_ = RowsView::of(task_.inputs.k, sequence_->batch, head / task_.group, sequence_->k_begin,
+                      task_.layout->key_rows(sequence, head), prefetch_);
     score_.Start(*sequence_, k_, head / task_.group);
   }
 
@@ -139,12 +139,12 @@ class MapTiles {
 
   // The group's queries and statistics.
   void PackQueries(const MapGroup& group) {
-    const Head q = QueryHead(task_.inputs.q);
+    const RowsView q = QueryHead(task_.inputs.q);
     queries_[group.index] =
         score_.PackQueries(q, group.row, group.rows, group.index * kRows, Scratch(),
                            query_memory_ + group.index * kRows * RowStride(inner_));
-    const Head maximum = QueryHead(task_.outputs.maximum),
-               log_sum = QueryHead(task_.outputs.log_sum);
+    const RowsView maximum = QueryHead(task_.outputs.maximum),
+                   log_sum = QueryHead(task_.outputs.log_sum);
     for (std::size_t r = 0; r < kRows; ++r) {
       const std::size_t at = group.index * kRows + r;
       maxima_[at] = log_sums_[at] = T{0};
@@ -204,9 +204,9 @@ class MapTiles {
  private:
   RowScratch<T> Scratch() const { return {copies_, copy_stride_, zeros_}; }
   template <class View>
-  Head QueryHead(const View& view) const {
-    return Head::of(view, sequence_->batch, head_, sequence_->q_begin,
-                    task_.layout->query_rows(sequence_index_, head_), far_);
+  RowsView QueryHead(const View& view) const {
+    return RowsView::of(view, sequence_->batch, head_, sequence_->q_begin,
+                        task_.layout->query_rows(sequence_index_, head_), prefetch_);
   }
 
   void WeighPlain(const MapGroup& group, std::size_t u) {
@@ -276,8 +276,8 @@ class MapTiles {
   std::size_t sequence_index_ = 0;
   const plan::Sequence* sequence_ = nullptr;
   std::int32_t head_ = 0;
-  bool far_ = false;  // rows of the sequence: they are asked for ahead
-  Head k_;
+  bool prefetch_ = false;  // rows of the sequence: they are asked for ahead
+  RowsView k_;
 };
 
 }  // namespace HWY_NAMESPACE

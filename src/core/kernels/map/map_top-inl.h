@@ -48,8 +48,8 @@ class TopSink {
   }
 
   void End(const MapItem& item) {
-    const Head weights = HeadOfAnswer(task_, task_.out, item),
-               keys = HeadOfAnswer(task_, task_.keys, item);
+    const RowsView weights = HeadOfAnswer(task_, task_.out, item),
+                   keys = HeadOfAnswer(task_, task_.keys, item);
     for (std::int64_t i = item.begin; i < item.end; ++i) {
       const auto row = static_cast<std::size_t>(i - begin_);
       Found* found = found_ + row * most_;

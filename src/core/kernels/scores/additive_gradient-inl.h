@@ -51,16 +51,18 @@ class AdditiveGradient {
   }
 
   // `to`: where the keys' gradients go; no base: nobody asks for them.
-  void Start(const plan::Sequence& sequence, const Head& k, std::int64_t kv_head, const Head& to) {
+  void Start(const plan::Sequence& sequence, const RowsView& k, std::int64_t kv_head,
+             const RowsView& to) {
     few_ = few_queries(sequence);
     to_ = to;
     once_ = sequence.len_q == 1 && task_.group == 1 && to.base != nullptr && to.order == nullptr &&
             InVectors<T>(to, dim_) && dim_ % kWidth<T> == 0;
-    far_ = ThroughFor<T>(to, KeyGradientsAreFar(task_)) == Through::kPastCaches;
+    stream_ = StoresFor<T>(to, streams_key_gradients(task_)) == Stores::kStreaming;
     keys_ = {k, PreparedHead(task_.additive, sequence, k, kv_head)};
   }
-  bool PackKeys(const Head& /*k*/, std::int64_t first, std::size_t n, const RowScratch<T>& scratch,
-                Rows<T>* rows, T* row_memory, T* panels, std::size_t panel_stride) {
+  bool PackKeys(const RowsView& /*k*/, std::int64_t first, std::size_t n,
+                const RowScratch<T>& scratch, Rows<T>* rows, T* row_memory, T* panels,
+                std::size_t panel_stride) {
     keys_ = keys_.from(first);
     if (few_) {
       const Rows<T> lie =
@@ -97,11 +99,11 @@ class AdditiveGradient {
     for (std::size_t c = 0; c < panels_ * kWidth<T>; c += kLanes<T>)
       hn::Store(hn::Mul(hn::Load(d, v.v + c), four), d, factors_ + c);
   }
-  void StartChunk(const Head& q, std::int64_t first) {
+  void StartChunk(const RowsView& q, std::int64_t first) {
     some_query_is_wide_ = false;
     queries_ = {q, {}, first};
   }
-  bool PackQueries(const Head& q, std::int64_t first, std::size_t n, std::size_t lane,
+  bool PackQueries(const RowsView& q, std::int64_t first, std::size_t n, std::size_t lane,
                    const RowScratch<T>& scratch, T* lanes, T* panels, std::size_t panel_stride) {
     const ExponentialRows from{q, {}, first};
     if (few_) {
@@ -195,7 +197,7 @@ class AdditiveGradient {
         continue;
       }
       const T* HWY_RESTRICT from = (summed ? group_keys_ : d_keys_) + j * kWidth<T>;
-      T* HWY_RESTRICT into = in_place ? Place(key) : row;
+      T* HWY_RESTRICT into = in_place ? GradientRow(key) : row;
       for (std::size_t c = 0; c < columns; c += kLanes<T>) {
         const auto x = hn::Load(d, from + c / kWidth<T> * most_keys_ * kWidth<T> + c % kWidth<T>);
         // Never -0, whose sign would tell who shared the tile.
@@ -244,7 +246,7 @@ class AdditiveGradient {
       Clear(d_keys_ + (p * most_keys_ + key) * kWidth<T>, keys * kWidth<T>);
     std::fill_n(key_states_ + key / kRows, (keys + kRows - 1) / kRows, SumState::kSummed);
   }
-  T* Place(std::int64_t key) const {
+  T* GradientRow(std::int64_t key) const {
     return static_cast<T*>(const_cast<void*>(to_.base)) + to_.At(key);
   }
 
@@ -267,15 +269,15 @@ class AdditiveGradient {
                 bool once, const T* d_scores, PanelRows<T> d_queries) {
     PanelRows<T> d_keys = PanelRows<T>{d_keys_, most_keys_ * kWidth<T>}.row(key);
     if (once) {
-      d_keys = {Place(keys_.first + static_cast<std::int64_t>(key)), kWidth<T>, to_.row};
+      d_keys = {GradientRow(keys_.first + static_cast<std::int64_t>(key)), kWidth<T>, to_.row};
       std::fill_n(key_states_ + key / kRows, (keys + kRows - 1) / kRows, SumState::kWritten);
     }
-    const auto add_two = !once   ? &AddAdditiveGradients<T, 2, false>
-                         : !far_ ? &AddAdditiveGradients<T, 2, true>
-                                 : &AddAdditiveGradients<T, 2, true, Through::kPastCaches>;
-    const auto add_one = !once   ? &AddAdditiveGradients<T, 1, false>
-                         : !far_ ? &AddAdditiveGradients<T, 1, true>
-                                 : &AddAdditiveGradients<T, 1, true, Through::kPastCaches>;
+    const auto add_two = !once      ? &AddAdditiveGradients<T, 2, false>
+                         : !stream_ ? &AddAdditiveGradients<T, 2, true>
+                                    : &AddAdditiveGradients<T, 2, true, Stores::kStreaming>;
+    const auto add_one = !once      ? &AddAdditiveGradients<T, 1, false>
+                         : !stream_ ? &AddAdditiveGradients<T, 1, true>
+                                    : &AddAdditiveGradients<T, 1, true, Stores::kStreaming>;
     const bool mend = SomeIsWide();
     for (std::size_t p = 0; p < panels_; p += 2) {
       for (std::size_t i = 0; i < queries; ++i) {
@@ -326,11 +328,11 @@ class AdditiveGradient {
   T sum_ = 0, carry_ = 0;
   bool some_key_is_wide_ = false, some_query_is_wide_ = false;
   ExponentialRows queries_, keys_;  // of the chunk and the block
-  Head to_{};                       // of the keys' gradients
+  RowsView to_{};                   // of the keys' gradients
   PanelRows<const T> query_rows_{}, key_rows_{};
-  bool few_ = false;   // rows are kept as they lie, and scored pair by pair
-  bool once_ = false;  // one query comes to each key, and its gradient can be written at once
-  bool far_ = false;   // and past the caches
+  bool few_ = false;     // rows are kept as they lie, and scored pair by pair
+  bool once_ = false;    // one query comes to each key, and its gradient can be written at once
+  bool stream_ = false;  // and past the caches
 };
 
 }  // namespace HWY_NAMESPACE

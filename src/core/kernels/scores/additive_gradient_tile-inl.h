@@ -17,7 +17,7 @@
 
 #include "core/kernels/scores/additive_exp-inl.h"
 #include "core/kernels/tile/exp-inl.h"
-#include "core/kernels/tile/past_caches-inl.h"
+#include "core/kernels/tile/streaming-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace regard::kernels {
@@ -40,7 +40,7 @@ struct PanelRows {
 // sums, and dS y to v's. One key after another, whatever runs they come in: a query's bits do not
 // tell which gaps its neighbours leave. kOnce: no other query comes to the keys. Then d_key is
 // where their gradients go, and gets the products with `factors`, one a column.
-template <typename T, std::size_t P, bool kOnce, Through kThrough = Through::kCaches>
+template <typename T, std::size_t P, bool kOnce, Stores kStores = Stores::kCached>
 HWY_NOINLINE void AddAdditiveGradients(PanelRows<const T> query, PanelRows<const T> key,
                                        const T* HWY_RESTRICT d_scores, std::size_t d_score_stride,
                                        std::size_t keys, std::size_t first, PanelRows<T> d_query,
@@ -92,7 +92,7 @@ HWY_NOINLINE void AddAdditiveGradients(PanelRows<const T> query, PanelRows<const
       if constexpr (kOnce) {
         // Never -0, as in AdditiveGradient::WriteKeys.
         const auto factor = hn::Load(d, factors + (first + i / 2) * kWidth<T> + i % 2 * kLanes<T>);
-        StoreThrough<kThrough, T>(hn::MulAdd(slope, factor, hn::Zero(d)), of_b + of_sum[i]);
+        StoreWith<kStores, T>(hn::MulAdd(slope, factor, hn::Zero(d)), of_b + of_sum[i]);
       } else {
         hn::Store(hn::Add(hn::Load(d, of_b + of_sum[i]), slope), d, of_b + of_sum[i]);
       }

@@ -20,8 +20,8 @@ namespace HWY_NAMESPACE {
 
 // A head's rows, from one on, and where their exponentials lie ready (no base: they do not).
 struct ExponentialRows {
-  Head head;
-  Head made = {};
+  RowsView head;
+  RowsView made = {};
   std::int64_t first = 0;
 
   ExponentialRows from(std::int64_t row) const { return {head, made, row}; }
@@ -39,7 +39,7 @@ struct ExponentialRows {
   }
 
   // What is read: the exponentials, or what they are made of.
-  const Head& source() const { return made.base != nullptr ? made : head; }
+  const RowsView& source() const { return made.base != nullptr ? made : head; }
 
   // Row r's exponentials, with zeros up to the next whole panel, for which there is room.
   template <typename T>

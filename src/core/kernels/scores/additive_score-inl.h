@@ -24,11 +24,11 @@ namespace regard::kernels {
 namespace HWY_NAMESPACE {
 
 // Where the exponentials of a head's keys lie ready; no base where they do not.
-inline Head PreparedHead(const AdditiveVectors& additive, const plan::Sequence& sequence,
-                         const Head& k, std::int64_t kv_head) {
+inline RowsView PreparedHead(const AdditiveVectors& additive, const plan::Sequence& sequence,
+                             const RowsView& k, std::int64_t kv_head) {
   if (!additive.prepared_keys.given()) return {};
-  return Head::of(additive.prepared_keys, sequence.batch, kv_head, sequence.k_begin, k.order,
-                  k.far);
+  return RowsView::of(additive.prepared_keys, sequence.batch, kv_head, sequence.k_begin, k.order,
+                      k.prefetch);
 }
 
 // Columns that fill up the last quad count as 0 on both sides.
@@ -84,12 +84,12 @@ class AdditiveScore {
         carve.Take<ExponentialRows>(kMaxUnits * static_cast<std::size_t>(plan::kRowUnit) / kRows);
   }
 
-  Head Start(const plan::Sequence& sequence, const Head& k, std::int64_t kv_head) {
+  RowsView Start(const plan::Sequence& sequence, const RowsView& k, std::int64_t kv_head) {
     few_ = few_queries(sequence);
     keys_ = {k, PreparedHead(task_.additive, sequence, k, kv_head)};
     return keys_.source();
   }
-  Rows<T> PackQueries(const Head& q, std::int64_t first, std::size_t n, std::size_t index,
+  Rows<T> PackQueries(const RowsView& q, std::int64_t first, std::size_t n, std::size_t index,
                       const RowScratch<T>& scratch, T* to) {
     const ExponentialRows from{q, {}, first};
     query_rows_[index / kRows] = from;
@@ -100,7 +100,7 @@ class AdditiveScore {
     ClearColumns(to, dim_, kRows);
     return {to, 1, kRows};
   }
-  void PackKeys(const Head& /*k*/, std::int64_t first, std::size_t n, std::size_t lane,
+  void PackKeys(const RowsView& /*k*/, std::int64_t first, std::size_t n, std::size_t lane,
                 const RowScratch<T>& scratch, T* to) {
     const ExponentialRows from = keys_.from(first);
     chunk_begin_ = first - static_cast<std::int64_t>(lane);
@@ -134,8 +134,8 @@ class AdditiveScore {
   // What prepare_keys() makes of one head.
   static void PrepareKeys(const TensorView& k, const MutableTensorView& prepared,
                           std::int64_t batch, std::int64_t head, T* row) {
-    const ExponentialRows from{Head::of(k, batch, head, 0)};
-    const Head to = Head::of(prepared, batch, head, 0);
+    const ExponentialRows from{RowsView::of(k, batch, head, 0)};
+    const RowsView to = RowsView::of(prepared, batch, head, 0);
     const auto cols = static_cast<std::size_t>(k.shape[3]);
     for (std::int64_t i = 0; i < k.shape[2]; ++i) {
       from.Make(static_cast<std::size_t>(i), cols, row);

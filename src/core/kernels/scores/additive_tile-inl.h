@@ -33,13 +33,9 @@ struct AdditiveVector {
   AdditiveVector(const AdditiveVectors& all, std::int64_t batch, std::int64_t head)
       : v(static_cast<const T*>(all.v) + all.index(batch, head) * all.stride),
         inner(all.inner),
-        sum(static_cast<T>(all.heads[all.index(batch, head)].sum)),
-        unit(static_cast<T>(all.heads[all.index(batch, head)].unit)) {}
+        sum(static_cast<T>(all.vectors[all.index(batch, head)].sum)),
+        unit(static_cast<T>(all.vectors[all.index(batch, head)].unit)) {}
 };
-
-// Columns whose quotients are summed by themselves: a long sum rounds less in pieces, and the
-// exponentials of a block stay in L1.
-inline constexpr std::size_t kAdditiveBlock = 64;
 
 // The sum of four quotients v / (1 + a b).
 template <typename T>
@@ -148,7 +144,7 @@ inline bool FewLanes(std::size_t lanes) {
 
 // A row as it was handed in, with zeros up to the next whole vector; `to` has room for it.
 template <typename T>
-HWY_INLINE void CopyPlainRow(const Head& head, std::int64_t row, std::size_t dim,
+HWY_INLINE void CopyPlainRow(const RowsView& head, std::int64_t row, std::size_t dim,
                              T* HWY_RESTRICT to) {
   CopyRow(head, row, dim, to);
   for (std::size_t c = dim; c % kLanes<T> != 0; ++c) to[c] = T{0};

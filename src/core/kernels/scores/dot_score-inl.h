@@ -38,18 +38,18 @@ class DotScore {
         factor_(static_cast<T>(task.scale)) {}
 
   // Called before any other for a sequence and kv head. Returns the rows that PackKeys will read.
-  Head Start(const plan::Sequence& /*sequence*/, const Head& k, std::int64_t /*kv_head*/) {
+  RowsView Start(const plan::Sequence& /*sequence*/, const RowsView& k, std::int64_t /*kv_head*/) {
     return k;
   }
   // Rows [first, first + n) of a query head, as a tile reads them; `index` counts the item's rows,
   // `to` is memory for kRows of them.
-  Rows<Packed> PackQueries(const Head& q, std::int64_t first, std::size_t n, std::size_t /*index*/,
-                           const RowScratch<T>& scratch, Packed* to) {
+  Rows<Packed> PackQueries(const RowsView& q, std::int64_t first, std::size_t n,
+                           std::size_t /*index*/, const RowScratch<T>& scratch, Packed* to) {
     return Ops::RowsOf(q, first, n, dim_, Ops::kScaleWhilePacking ? factor_ : T{1}, scratch, to,
                        RowStride(inner_), false);
   }
   // Keys [first, first + n) of the kv head; `lane` counts the chunk's keys.
-  void PackKeys(const Head& k, std::int64_t first, std::size_t n, std::size_t /*lane*/,
+  void PackKeys(const RowsView& k, std::int64_t first, std::size_t n, std::size_t /*lane*/,
                 const RowScratch<T>& scratch, Packed* to) {
     Ops::PackLanesOf(k, first, n, dim_, T{1}, scratch, to);
   }
@@ -82,12 +82,12 @@ class DotGradient {
         factor_(static_cast<T>(task.scale)),
         staged_(!task.stages.empty() || !task.weight_stages.empty()) {}
 
-  void Start(const plan::Sequence& /*sequence*/, const Head& /*k*/, std::int64_t /*kv_head*/,
-             const Head& /*to*/) {}
+  void Start(const plan::Sequence& /*sequence*/, const RowsView& /*k*/, std::int64_t /*kv_head*/,
+             const RowsView& /*to*/) {}
   // Keys of a block: as rows, kRows of them an entry of `rows`, for which `row_memory` has kRows *
   // RowStride(inner) elements each; and as panels, unless `panels` is null because they lie ready;
   // or, for a matrix unit, turned. Returns whether all is finite.
-  bool PackKeys(const Head& k, std::int64_t first, std::size_t n, const RowScratch<T>& scratch,
+  bool PackKeys(const RowsView& k, std::int64_t first, std::size_t n, const RowScratch<T>& scratch,
                 Rows<Packed>* rows, Packed* row_memory, Packed* panels, std::size_t panel_stride) {
     bool finite = true;
     for (std::size_t at = 0; at < n; at += kRows) {
@@ -102,14 +102,15 @@ class DotGradient {
       finite &= Ops::PanelsOfRows(copies, RoundUp(count, Ops::kPair), dim_, panel_stride,
                                   panels + at / Ops::kPair * kWidth<T>);
     }
-    if constexpr (Ops::kMatrixUnit) finite = Ops::PackTurned(k, first, n, dim_, scratch, panels);
+    if constexpr (Ops::kMatrixUnit)
+      finite = Ops::PackTransposed(k, first, n, dim_, scratch, panels);
     return finite;
   }
   // Queries from `first` on are about to be packed, for pairs with the block's keys.
-  void StartChunk(const Head& /*q*/, std::int64_t /*first*/) {}
+  void StartChunk(const RowsView& /*q*/, std::int64_t /*first*/) {}
   // A panel of them, as lanes and, unless `panels` is null, as a panel; `lane` counts the chunk's
   // queries. Returns whether all is finite.
-  bool PackQueries(const Head& q, std::int64_t first, std::size_t n, std::size_t /*lane*/,
+  bool PackQueries(const RowsView& q, std::int64_t first, std::size_t n, std::size_t /*lane*/,
                    const RowScratch<T>& scratch, Packed* lanes, Packed* panels,
                    std::size_t panel_stride) {
     // The scale goes where the forward pass put it: the scores then have the same bits, and the

@@ -18,25 +18,25 @@ namespace HWY_NAMESPACE {
 // factors <- 0 where the hash is below the threshold, else factors / (1 - p). Queries hash once a
 // row or lane, keys likewise; the two words of a pair are mixed in as many steps as its bits need.
 template <typename T>
-HWY_NOINLINE void ApplyDropout(const Stage& stage, const ScoreTile<T>& place,
+HWY_NOINLINE void ApplyDropout(const Stage& stage, const ScoreTile<T>& tile,
                                T* HWY_RESTRICT factors) {
-  const DropoutHash hash(stage.seed, place.batch, place.head);
+  const DropoutHash hash(stage.seed, tile.batch, tile.head);
   const std::uint32_t threshold = DropoutThreshold(stage.value);
   const T kept = static_cast<T>(stage.value < 1 ? 1 / (1 - stage.value) : 0);
   constexpr std::size_t kMost = kWidth < T >> kRows ? kWidth<T> : kRows;
   std::uint32_t first[kMost] = {}, second[kMost] = {}, keys[kMost] = {};
-  for (std::size_t i = 0; i < place.queries(); ++i) {
+  for (std::size_t i = 0; i < tile.queries(); ++i) {
     const std::uint64_t word =
-        hash.Query(stage.query_begin + place.query + static_cast<std::int64_t>(i) * place.step);
+        hash.Query(stage.query_begin + tile.query + static_cast<std::int64_t>(i) * tile.step);
     first[i] = static_cast<std::uint32_t>(word);
     second[i] = static_cast<std::uint32_t>(word >> 32);
   }
-  for (std::size_t j = 0; j < place.keys(); ++j)
-    keys[j] = hash.Key(stage.key_begin + place.key + static_cast<std::int64_t>(j) * place.step);
+  for (std::size_t j = 0; j < tile.keys(); ++j)
+    keys[j] = hash.Key(stage.key_begin + tile.key + static_cast<std::int64_t>(j) * tile.step);
   // Whole rows, one kind of loop at a time: the compiler turns these into vectors.
-  for (std::size_t r = 0; r < place.rows; ++r) {
+  for (std::size_t r = 0; r < tile.rows; ++r) {
     std::uint32_t bits[kWidth<T>];
-    if (place.rows_are_keys) {
+    if (tile.rows_are_keys) {
       for (std::size_t c = 0; c < kWidth<T>; ++c)
         bits[c] = DropoutHash::Pair(first[c], second[c], keys[r]);
     } else {

@@ -17,14 +17,12 @@ namespace regard::kernels {
 namespace HWY_NAMESPACE {
 
 template <typename T>
-struct FunctionScratch {
-  T turned[kWidth<T> * kRows];
-};
+inline constexpr std::size_t kFunctionTile = kWidth<T>* kRows;
 
-// A tile with keys as rows, turned; or back.
+// A tile with keys as rows, transposed; or back.
 template <typename T>
-HWY_INLINE void Turn(const T* HWY_RESTRICT from, std::size_t from_stride, std::size_t rows,
-                     std::size_t columns, std::size_t to_stride, T* HWY_RESTRICT to) {
+HWY_INLINE void Transpose(const T* HWY_RESTRICT from, std::size_t from_stride, std::size_t rows,
+                          std::size_t columns, std::size_t to_stride, T* HWY_RESTRICT to) {
   for (std::size_t r = 0; r < rows; ++r) {
     for (std::size_t c = 0; c < columns; ++c) to[c * to_stride + r] = from[r * from_stride + c];
   }
@@ -53,11 +51,11 @@ HWY_NOINLINE void ApplyFunction(const Stage& stage, const ScoreTile<T>& tile) {
     stage.function->apply(&described, stage.function->context);
     return;
   }
-  FunctionScratch<T> scratch;
-  Turn(tile.data, kWidth<T>, tile.rows, tile.lanes, kRows, scratch.turned);
-  const FunctionTile described = Described<T>(stage, tile, scratch.turned, nullptr, kRows);
+  T queries_as_rows[kFunctionTile<T>];
+  Transpose(tile.data, kWidth<T>, tile.rows, tile.lanes, kRows, queries_as_rows);
+  const FunctionTile described = Described<T>(stage, tile, queries_as_rows, nullptr, kRows);
   stage.function->apply(&described, stage.function->context);
-  Turn(scratch.turned, kRows, tile.lanes, tile.rows, kWidth<T>, tile.data);
+  Transpose(queries_as_rows, kRows, tile.lanes, tile.rows, kWidth<T>, tile.data);
 }
 
 // `input` holds the scores as the function met them. Gradients come in backward tiles, whose rows
@@ -65,12 +63,12 @@ HWY_NOINLINE void ApplyFunction(const Stage& stage, const ScoreTile<T>& tile) {
 template <typename T>
 HWY_NOINLINE void DeriveFunction(const Stage& stage, const ScoreTile<T>& gradient,
                                  const T* HWY_RESTRICT input) {
-  FunctionScratch<T> turned, scores;
-  Turn(gradient.data, kWidth<T>, gradient.rows, gradient.lanes, kRows, turned.turned);
-  Turn(input, kWidth<T>, gradient.rows, gradient.lanes, kRows, scores.turned);
-  const FunctionTile described = Described<T>(stage, gradient, turned.turned, scores.turned, kRows);
+  T transposed[kFunctionTile<T>], scores[kFunctionTile<T>];
+  Transpose(gradient.data, kWidth<T>, gradient.rows, gradient.lanes, kRows, transposed);
+  Transpose(input, kWidth<T>, gradient.rows, gradient.lanes, kRows, scores);
+  const FunctionTile described = Described<T>(stage, gradient, transposed, scores, kRows);
   stage.function->derive(&described, stage.function->context);
-  Turn(turned.turned, kRows, gradient.lanes, gradient.rows, kWidth<T>, gradient.data);
+  Transpose(transposed, kRows, gradient.lanes, gradient.rows, kWidth<T>, gradient.data);
 }
 
 }  // namespace HWY_NAMESPACE

@@ -19,27 +19,26 @@ namespace HWY_NAMESPACE {
 // Calls f(offset in the tile, exp(-(j - centre)^2 / (2 sigma^2)), j - centre) for every vector of a
 // tile.
 template <typename T, class F>
-HWY_INLINE void EachGaussian(const Stage& stage, const ScoreTile<T>& place, F f) {
+HWY_INLINE void EachGaussian(const Stage& stage, const ScoreTile<T>& tile, F f) {
   const Tag<T> d;
   constexpr std::size_t kMost = kWidth < T >> kRows ? kWidth<T> : kRows;
   HWY_ALIGN T centres[kMost] = {};
-  const TileStrides s = StridesOf(stage.tensor, place);
-  const std::int64_t query = place.rows_are_keys ? s.lane : s.row;
-  for (std::size_t i = 0; i < place.queries(); ++i) {
+  const TileStrides s = StridesOf(stage.tensor, tile);
+  const std::int64_t query = tile.rows_are_keys ? s.lane : s.row;
+  for (std::size_t i = 0; i < tile.queries(); ++i) {
     centres[i] = ElementAs<T>(stage.tensor.dtype, stage.tensor.data,
                               s.first + static_cast<std::int64_t>(i) * query);
   }
   const auto factor = hn::Set(d, static_cast<T>(-0.5 / (stage.value * stage.value)));
-  const auto step = hn::Set(d, static_cast<T>(place.step));
-  for (std::size_t r = 0; r < place.rows; ++r) {
+  const auto step = hn::Set(d, static_cast<T>(tile.step));
+  for (std::size_t r = 0; r < tile.rows; ++r) {
     for (std::size_t c = 0; c < kWidth<T>; c += kLanes<T>) {
       const std::int64_t key =
-          place.j + static_cast<std::int64_t>(place.rows_are_keys ? r : c) * place.step;
+          tile.j + static_cast<std::int64_t>(tile.rows_are_keys ? r : c) * tile.step;
       const auto first = hn::Set(d, static_cast<T>(key));
-      const auto distance =
-          place.rows_are_keys
-              ? hn::Sub(first, hn::Load(d, centres + c))
-              : hn::Sub(hn::MulAdd(hn::Iota(d, T{0}), step, first), hn::Set(d, centres[r]));
+      const auto distance = tile.rows_are_keys ? hn::Sub(first, hn::Load(d, centres + c))
+                                               : hn::Sub(hn::MulAdd(hn::Iota(d, T{0}), step, first),
+                                                         hn::Set(d, centres[r]));
       f(r * kWidth<T> + c, SoftmaxExp<T>(hn::Mul(hn::Mul(distance, distance), factor)), distance);
     }
   }
@@ -55,9 +54,9 @@ struct TimesGaussian {
 };
 
 template <typename T>
-HWY_NOINLINE void ApplyGaussian(const Stage& stage, const ScoreTile<T>& place,
+HWY_NOINLINE void ApplyGaussian(const Stage& stage, const ScoreTile<T>& tile,
                                 T* HWY_RESTRICT factors) {
-  EachGaussian(stage, place, TimesGaussian<T>{factors});
+  EachGaussian(stage, tile, TimesGaussian<T>{factors});
 }
 
 // d value / d centre = value * (j - centre) / sigma^2.
@@ -72,7 +71,7 @@ struct TimesSlope {
   }
 };
 
-// Turns the gradient of the Gaussian into that of its centre, in place, and adds it.
+// Turns the gradient of the Gaussian into that of its centre, in tile, and adds it.
 template <typename T>
 HWY_NOINLINE void AddGaussianGradient(const Stage& stage, const ScoreTile<T>& gradient) {
   EachGaussian(stage, gradient,

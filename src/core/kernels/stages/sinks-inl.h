@@ -46,10 +46,11 @@ HWY_NOINLINE void SinkGradients(const BackwardTask& task, std::int64_t batch, st
   const auto dim = static_cast<std::size_t>(in.out.shape[3]);
   T* own = reinterpret_cast<T*>(scratch);
   T* d_own = own + (dim + 31) / 32 * 32;
-  const Head out = Head::of(in.out, batch, head, 0), d_out = Head::of(in.d_out, batch, head, 0);
-  const Head maximum = Head::of(in.maximum, batch, head, 0),
-             log_sum = Head::of(in.log_sum, batch, head, 0);
-  const Head d_lse = in.d_lse.given() ? Head::of(in.d_lse, batch, head, 0) : Head{};
+  const RowsView out = RowsView::of(in.out, batch, head, 0),
+                 d_out = RowsView::of(in.d_out, batch, head, 0);
+  const RowsView maximum = RowsView::of(in.maximum, batch, head, 0),
+                 log_sum = RowsView::of(in.log_sum, batch, head, 0);
+  const RowsView d_lse = in.d_lse.given() ? RowsView::of(in.d_lse, batch, head, 0) : RowsView{};
   for (std::int64_t i = 0; i < in.out.shape[2]; ++i) {
     CopyRow(out, i, dim, own);
     CopyRow(d_out, i, dim, d_own);

@@ -23,7 +23,7 @@ HWY_BEFORE_NAMESPACE();
 namespace regard::kernels {
 namespace HWY_NAMESPACE {
 
-// Scores -> modified scores, in place.
+// Scores -> modified scores, in tile.
 template <typename T>
 HWY_INLINE void ApplyStage(const Stage& stage, const ScoreTile<T>& tile) {
   switch (stage.kind) {
@@ -43,7 +43,7 @@ inline bool KeepsOutput(const Stage& stage) {
   return stage.kind == Stage::Kind::kSoftcap || stage.kind == Stage::Kind::kTemperature;
 }
 
-// Gradient of the modified scores -> gradient of the scores, in place; `kept` is what ApplyStage
+// Gradient of the modified scores -> gradient of the scores, in tile; `kept` is what ApplyStage
 // met or left. Parameters' gradients are added where they belong.
 template <typename T>
 HWY_INLINE void DeriveStage(const Stage& stage, const ScoreTile<T>& gradient,
@@ -71,12 +71,12 @@ HWY_INLINE void ResumeSession([[maybe_unused]] const std::vector<Stage>& stages)
 
 // Multiplies the factors of a tile's weights, laid out as its scores.
 template <typename T>
-HWY_INLINE void ApplyWeightStage(const Stage& stage, const ScoreTile<T>& place,
+HWY_INLINE void ApplyWeightStage(const Stage& stage, const ScoreTile<T>& tile,
                                  T* HWY_RESTRICT factors) {
   switch (stage.kind) {
-    case Stage::Kind::kDropout: return ApplyDropout(stage, place, factors);
-    case Stage::Kind::kMultiplier: return TakeTensor<Times>(stage.tensor, place, factors);
-    case Stage::Kind::kGaussian: return ApplyGaussian(stage, place, factors);
+    case Stage::Kind::kDropout: return ApplyDropout(stage, tile, factors);
+    case Stage::Kind::kMultiplier: return TakeTensor<Times>(stage.tensor, tile, factors);
+    case Stage::Kind::kGaussian: return ApplyGaussian(stage, tile, factors);
     default: return;
   }
 }
@@ -92,11 +92,11 @@ HWY_INLINE void AddWeightStageGradient(const Stage& stage, const ScoreTile<T>& g
 // the end).
 template <typename T>
 HWY_NOINLINE void WeightFactors(const std::vector<Stage>& stages, std::size_t but,
-                                const ScoreTile<T>& place, T* HWY_RESTRICT factors) {
+                                const ScoreTile<T>& tile, T* HWY_RESTRICT factors) {
   for (std::size_t at = 0; at < kRows * kWidth<T>; at += kLanes<T>)
     hn::Store(hn::Set(Tag<T>(), T{1}), Tag<T>(), factors + at);
   for (std::size_t s = 0; s < stages.size(); ++s) {
-    if (s != but) ApplyWeightStage(stages[s], place, factors);
+    if (s != but) ApplyWeightStage(stages[s], tile, factors);
   }
 }
 

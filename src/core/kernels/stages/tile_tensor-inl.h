@@ -33,15 +33,15 @@ struct Times {
 
 // Whether a tile's rows lie side by side in the tensor and its lanes apart: keys and queries of the
 // backward pass, in a tensor as users have them. Element by element would take as long as all
-// products of the tile, so the tile is turned.
-HWY_INLINE bool LiesTurned(const TileStrides& s) {
+// products of the tile, so the tile is transposed.
+HWY_INLINE bool IsTransposed(const TileStrides& s) {
   return s.row == 1 && s.lane != 0 && s.lane != 1;
 }
 
-// The tensor's elements under a tile that lies turned, in the tile's orientation.
+// The tensor's elements under a tile that lies transposed, in the tile's orientation.
 template <typename T>
-HWY_NOINLINE void ReadTurned(const TensorView& view, const TileStrides& s, const ScoreTile<T>& tile,
-                             T* HWY_RESTRICT to) {
+HWY_NOINLINE void ReadTransposed(const TensorView& view, const TileStrides& s,
+                                 const ScoreTile<T>& tile, T* HWY_RESTRICT to) {
   const hn::CappedTag<T, kBlock<T>> d;
   HWY_ALIGN T copies[kWidth<T> * kRows], zeros[kRows] = {};
   const T* lanes[kWidth<T>];
@@ -68,18 +68,19 @@ HWY_NOINLINE void TakeTensor(const TensorView& view, const ScoreTile<T>& tile, T
   const Tag<T> d;
   const hn::CappedTag<T, 1> d1;
   const TileStrides s = StridesOf(view, tile);
-  const bool turned = LiesTurned(s), side_by_side = s.lane == 1 && InKernelWidth<T>(view.dtype);
+  const bool transposed = IsTransposed(s),
+             side_by_side = s.lane == 1 && InKernelWidth<T>(view.dtype);
   HWY_ALIGN T elements[kRows * kWidth<T>];
-  if (turned) ReadTurned(view, s, tile, elements);
+  if (transposed) ReadTransposed(view, s, tile, elements);
   for (std::size_t r = 0; r < tile.rows; ++r, to += kWidth<T>) {
     const std::int64_t at = s.first + static_cast<std::int64_t>(r) * s.row;
     std::size_t c = 0;
-    if (turned || s.lane == 0) {
-      const auto value = hn::Set(d, turned ? T{0} : ElementAs<T>(view.dtype, view.data, at));
+    if (transposed || s.lane == 0) {
+      const auto value = hn::Set(d, transposed ? T{0} : ElementAs<T>(view.dtype, view.data, at));
       for (; c < kWidth<T>; c += kLanes<T>) {
-        hn::Store(
-            Op()(hn::Load(d, to + c), turned ? hn::Load(d, elements + r * kWidth<T> + c) : value),
-            d, to + c);
+        hn::Store(Op()(hn::Load(d, to + c),
+                       transposed ? hn::Load(d, elements + r * kWidth<T> + c) : value),
+                  d, to + c);
       }
       continue;
     }
@@ -126,13 +127,13 @@ HWY_NOINLINE void AddToTensor(const MutableTensorView& view, const ScoreTile<T>&
   if (!view.given()) return;
   const TileStrides s = StridesOf(view, tile);
   T* base = static_cast<T*>(view.data) + s.first;
-  if (LiesTurned(s)) {
-    HWY_ALIGN T turned[kWidth<T> * kRows + kBlock<T>];
+  if (IsTransposed(s)) {
+    HWY_ALIGN T transposed[kWidth<T> * kRows + kBlock<T>];
     const T* rows[kRows];
     for (std::size_t r = 0; r < kRows; ++r) rows[r] = tile.data + r * kWidth<T>;
-    PackRows(rows, kWidth<T>, turned);
+    PackRows(rows, kWidth<T>, transposed);
     for (std::size_t c = 0; c < tile.lanes; ++c)
-      AddRun(turned + c * kRows, tile.rows, base + static_cast<std::int64_t>(c) * s.lane);
+      AddRun(transposed + c * kRows, tile.rows, base + static_cast<std::int64_t>(c) * s.lane);
     return;
   }
   HWY_ALIGN T row_sum[kWidth<T>];

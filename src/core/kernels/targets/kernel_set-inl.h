@@ -35,7 +35,7 @@ void CopyView(const TensorView& from, const MutableTensorView& to) {
     for (std::int64_t h = 0; h < to.shape[1]; ++h) {
       for (std::int64_t c = 0; c < to.shape[3]; c += kColumns) {
         const std::size_t cols = static_cast<std::size_t>(std::min(kColumns, to.shape[3] - c));
-        Head source = Head::of(from, b, h, 0), sink = Head::of(to, b, h, 0);
+        RowsView source = RowsView::of(from, b, h, 0), sink = RowsView::of(to, b, h, 0);
         source.base = static_cast<const char*>(source.base) +
                       c * from.strides[3] * static_cast<std::int64_t>(size_of(from.dtype));
         sink.base = static_cast<const char*>(sink.base) +

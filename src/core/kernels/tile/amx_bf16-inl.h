@@ -189,7 +189,7 @@ struct AmxOps : Bf16PairOps {
   static constexpr std::size_t kRun = 4;
   static constexpr std::size_t QueryOfRun(std::size_t run) { return run % 4 * 8 + run / 4 * 4; }
 
-  static HWY_INLINE void PackLanesOf(const Head& head, std::int64_t first, std::size_t n,
+  static HWY_INLINE void PackLanesOf(const RowsView& head, std::int64_t first, std::size_t n,
                                      std::size_t cols, float /*scale*/,
                                      const RowScratch<float>& scratch, Packed* HWY_RESTRICT to) {
     const Packed* rows[kWidth<float>];
@@ -197,7 +197,7 @@ struct AmxOps : Bf16PairOps {
     LanesOf(rows, n, cols, to);
   }
   // Rows begin with a line of cache each: a tile's load reads whole lines.
-  static HWY_INLINE Rows<Packed> RowsOf(const Head& head, std::int64_t first, std::size_t n,
+  static HWY_INLINE Rows<Packed> RowsOf(const RowsView& head, std::int64_t first, std::size_t n,
                                         std::size_t cols, float /*scale*/,
                                         const RowScratch<float>& scratch, Packed* HWY_RESTRICT to,
                                         std::size_t /*stride*/, bool /*padded*/,
@@ -214,7 +214,7 @@ struct AmxOps : Bf16PairOps {
     return {to, static_cast<std::int64_t>(inner)};
   }
   // Panels have whole steps of rows too.
-  static HWY_INLINE bool PackBothOf(const Head& head, std::int64_t first, std::size_t n,
+  static HWY_INLINE bool PackBothOf(const RowsView& head, std::int64_t first, std::size_t n,
                                     std::size_t cols, float /*scale*/, std::size_t panel_stride,
                                     const RowScratch<float>& scratch, Packed* HWY_RESTRICT lanes,
                                     Packed* HWY_RESTRICT panels) {
@@ -228,9 +228,9 @@ struct AmxOps : Bf16PairOps {
   // `n` rows turned: in tiles of 16 columns, which become its rows, by a step of rows; all tiles of
   // a step, of RoundUp(cols, 16) columns, lie side by side. Zeros where there is no row (of the
   // last group of kRows) or column. Returns whether all is finite.
-  static HWY_NOINLINE bool PackTurned(const Head& head, std::int64_t first, std::size_t n,
-                                      std::size_t cols, const RowScratch<float>& scratch,
-                                      Packed* HWY_RESTRICT to) {
+  static HWY_NOINLINE bool PackTransposed(const RowsView& head, std::int64_t first, std::size_t n,
+                                          std::size_t cols, const RowScratch<float>& scratch,
+                                          Packed* HWY_RESTRICT to) {
     const Tag<std::uint16_t> d;
     const Tag<Packed> d_pairs;
     const auto exponent = hn::Set(d, std::uint16_t{0x7F80});

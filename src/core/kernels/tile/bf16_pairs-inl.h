@@ -14,7 +14,6 @@
 #include <algorithm>
 #include <cstring>
 
-#include "core/kernels/kernels.h"
 #include "core/kernels/tile/acc-inl.h"
 #include "core/kernels/tile/ops-inl.h"
 
@@ -110,14 +109,14 @@ struct Bf16PairOps {
     }
   }
 
-  static HWY_INLINE void PackLanesOf(const Head& head, std::int64_t first, std::size_t n,
+  static HWY_INLINE void PackLanesOf(const RowsView& head, std::int64_t first, std::size_t n,
                                      std::size_t cols, float /*scale*/,
                                      const RowScratch<float>& scratch, Packed* HWY_RESTRICT to) {
     const Packed* rows[kWidth<float>];
     PointAtPairs(head, first, n, kWidth<float>, cols, scratch, rows);
     PackLanes(rows, n, Inner(cols), Packed{1}, to);
   }
-  static HWY_INLINE Rows<Packed> RowsOf(const Head& head, std::int64_t first, std::size_t n,
+  static HWY_INLINE Rows<Packed> RowsOf(const RowsView& head, std::int64_t first, std::size_t n,
                                         std::size_t cols, float /*scale*/,
                                         const RowScratch<float>& scratch, Packed* HWY_RESTRICT to,
                                         std::size_t stride, bool /*padded*/,
@@ -128,14 +127,14 @@ struct Bf16PairOps {
     return {to, static_cast<std::int64_t>(stride)};
   }
   // Pairs of rows lie side by side in no tensor.
-  static HWY_INLINE bool InPlace(const Head& /*head*/, std::int64_t /*first*/, std::size_t /*n*/,
-                                 std::size_t /*cols*/) {
+  static HWY_INLINE bool InPlace(const RowsView& /*head*/, std::int64_t /*first*/,
+                                 std::size_t /*n*/, std::size_t /*cols*/) {
     return false;
   }
-  static HWY_INLINE Panels<Packed> PanelsInPlace(const Head& /*head*/, std::int64_t /*first*/) {
+  static HWY_INLINE Panels<Packed> PanelsInPlace(const RowsView& /*head*/, std::int64_t /*first*/) {
     return {};
   }
-  static HWY_INLINE bool FiniteInPlace(const Head& /*head*/, std::int64_t /*first*/,
+  static HWY_INLINE bool FiniteInPlace(const RowsView& /*head*/, std::int64_t /*first*/,
                                        std::size_t /*n*/, std::size_t /*cols*/) {
     return false;
   }
@@ -149,7 +148,7 @@ struct Bf16PairOps {
     }
     return finite;
   }
-  static HWY_INLINE bool PackPanelsOf(const Head& head, std::int64_t first, std::size_t n,
+  static HWY_INLINE bool PackPanelsOf(const RowsView& head, std::int64_t first, std::size_t n,
                                       std::size_t padded, std::size_t cols,
                                       std::size_t panel_stride, const RowScratch<float>& scratch,
                                       Packed* HWY_RESTRICT to) {
@@ -163,7 +162,7 @@ struct Bf16PairOps {
     }
     return finite;
   }
-  static HWY_INLINE bool PackBothOf(const Head& head, std::int64_t first, std::size_t n,
+  static HWY_INLINE bool PackBothOf(const RowsView& head, std::int64_t first, std::size_t n,
                                     std::size_t cols, float /*scale*/, std::size_t panel_stride,
                                     const RowScratch<float>& scratch, Packed* HWY_RESTRICT lanes,
                                     Packed* HWY_RESTRICT panels) {
@@ -176,8 +175,8 @@ struct Bf16PairOps {
 
   // Pairs are multiplied as they lie in the tensors; partial results hold float, and are multiplied
   // as float.
-  static HWY_NOINLINE void SubtractRowProducts(const Head& x, const Head& y, std::int64_t first,
-                                               std::size_t n, std::size_t cols,
+  static HWY_NOINLINE void SubtractRowProducts(const RowsView& x, const RowsView& y,
+                                               std::int64_t first, std::size_t n, std::size_t cols,
                                                const RowScratch<float>& scratch,
                                                float* HWY_RESTRICT from) {
     if (x.dtype != DType::kBFloat16 || y.dtype != DType::kBFloat16) {
@@ -230,7 +229,7 @@ struct Bf16PairOps {
 
   // `rows` pointers to bfloat16 rows, seen as pairs: into the tensor where it can be read so, else
   // into copies, rounded and padded.
-  static HWY_INLINE void PointAtPairs(const Head& head, std::int64_t first, std::size_t n,
+  static HWY_INLINE void PointAtPairs(const RowsView& head, std::int64_t first, std::size_t n,
                                       std::size_t rows, std::size_t cols,
                                       const RowScratch<float>& scratch, const Packed** pairs) {
     PrefetchRows(head, first, static_cast<std::int64_t>(n), cols);
@@ -245,14 +244,14 @@ struct Bf16PairOps {
     for (std::size_t r = n; r < rows; ++r)
       pairs[r] = reinterpret_cast<const Packed*>(scratch.zeros);
   }
-  static HWY_NOINLINE void CopyAsPairs(const Head& head, std::int64_t first, std::size_t n,
+  static HWY_NOINLINE void CopyAsPairs(const RowsView& head, std::int64_t first, std::size_t n,
                                        std::size_t cols, const RowScratch<float>& scratch,
                                        const Packed** pairs) {
     HWY_ALIGN float wide[kMostDim];
     for (std::size_t r = 0; r < n; ++r) {
       CopyRow(head, first + static_cast<std::int64_t>(r), cols, wide);
       auto* copy = reinterpret_cast<std::uint16_t*>(scratch.copies + r * scratch.stride);
-      WriteRow(wide, Head{copy, DType::kBFloat16, false, 0, 1}, 0, cols);
+      WriteRow(wide, RowsView{copy, DType::kBFloat16, false, 0, 1}, 0, cols);
       if (cols % 2 != 0) copy[cols] = 0;
       pairs[r] = reinterpret_cast<const Packed*>(copy);
     }

@@ -59,10 +59,6 @@ struct ProductPart {
   std::size_t inner;
 };
 
-// As many bytes of a tensor are read panel by panel where they lie; of more, the lines of one panel
-// would not stay in L1, and packing them pays.
-inline constexpr std::size_t kMostInPlace = 32768;
-
 }  // namespace HWY_NAMESPACE
 }  // namespace regard::kernels
 HWY_AFTER_NAMESPACE();

@@ -56,7 +56,7 @@ struct PlainOps {
   using T = Float;
   using Packed = Float;
   using D = Tag<T>;
-  using Half = std::conditional_t<HWY_TARGET <= HWY_AVX3, HalfOps<Float>, PlainOps>;
+  using Half = std::conditional_t<kHalfVectors, HalfOps<Float>, PlainOps>;
   static constexpr std::size_t kPair = 1;
   // Products are made in registers; no session of a matrix unit (amx_bf16-inl.h) is needed.
   static constexpr bool kMatrixUnit = false;
@@ -90,7 +90,7 @@ struct PlainOps {
   // zeros.
   //
   // Rows become lanes of a panel, [cols][kWidth], scaled.
-  static HWY_INLINE void PackLanesOf(const Head& head, std::int64_t first, std::size_t n,
+  static HWY_INLINE void PackLanesOf(const RowsView& head, std::int64_t first, std::size_t n,
                                      std::size_t cols, T scale, const RowScratch<T>& scratch,
                                      Packed* HWY_RESTRICT to) {
     const T* rows[kWidth<T>];
@@ -101,7 +101,7 @@ struct PlainOps {
   // Up to kRows rows, scaled: copied to `to`, [kRows][stride], unless tiles can read them where
   // they lie. They read kRows rows where `padded`, else `n` rounded up to thirds of that. `finite`
   // becomes false where something is not.
-  static HWY_INLINE Rows<Packed> RowsOf(const Head& head, std::int64_t first, std::size_t n,
+  static HWY_INLINE Rows<Packed> RowsOf(const RowsView& head, std::int64_t first, std::size_t n,
                                         std::size_t cols, T scale, const RowScratch<T>& /*scratch*/,
                                         Packed* HWY_RESTRICT to, std::size_t stride, bool padded,
                                         bool* finite = nullptr) {
@@ -115,15 +115,15 @@ struct PlainOps {
     return {to, static_cast<std::int64_t>(stride)};
   }
   // Whether columns can be read from the tensor, by whole vectors, and are few enough for it.
-  static HWY_INLINE bool InPlace(const Head& head, std::int64_t first, std::size_t n,
+  static HWY_INLINE bool InPlace(const RowsView& head, std::int64_t first, std::size_t n,
                                  std::size_t cols) {
     return LiesReady(head) && cols % kLanes<T> == 0 && n * cols * sizeof(T) <= kMostInPlace &&
            head.InOrder(first, static_cast<std::int64_t>(n));
   }
-  static HWY_INLINE Panels<Packed> PanelsInPlace(const Head& head, std::int64_t first) {
+  static HWY_INLINE Panels<Packed> PanelsInPlace(const RowsView& head, std::int64_t first) {
     return {static_cast<const T*>(head.base) + head.At(first), head.row, kWidth<T>};
   }
-  static HWY_INLINE bool FiniteInPlace(const Head& head, std::int64_t first, std::size_t n,
+  static HWY_INLINE bool FiniteInPlace(const RowsView& head, std::int64_t first, std::size_t n,
                                        std::size_t cols) {
     auto seen = hn::Zero(Tag<T>());
     for (std::size_t r = 0; r < n; ++r) {
@@ -139,7 +139,7 @@ struct PlainOps {
                                       std::size_t panel_stride, Packed* HWY_RESTRICT to) {
     return PackPanels(rows, n, cols, panel_stride, to);
   }
-  static HWY_INLINE bool PackPanelsOf(const Head& head, std::int64_t first, std::size_t n,
+  static HWY_INLINE bool PackPanelsOf(const RowsView& head, std::int64_t first, std::size_t n,
                                       std::size_t padded, std::size_t cols,
                                       std::size_t panel_stride, const RowScratch<T>& scratch,
                                       Packed* HWY_RESTRICT to) {
@@ -157,7 +157,7 @@ struct PlainOps {
   }
   // Up to kWidth rows, looked at once, as lanes and, unless `panels` is null, as panels. Returns
   // whether all is finite.
-  static HWY_INLINE bool PackBothOf(const Head& head, std::int64_t first, std::size_t n,
+  static HWY_INLINE bool PackBothOf(const RowsView& head, std::int64_t first, std::size_t n,
                                     std::size_t cols, T scale, std::size_t panel_stride,
                                     const RowScratch<T>& scratch, Packed* HWY_RESTRICT lanes,
                                     Packed* HWY_RESTRICT panels) {
@@ -172,8 +172,8 @@ struct PlainOps {
   }
 
   // from[i] -= the inner product of rows first + i of two heads, for i < n.
-  static HWY_NOINLINE void SubtractRowProducts(const Head& x, const Head& y, std::int64_t first,
-                                               std::size_t n, std::size_t cols,
+  static HWY_NOINLINE void SubtractRowProducts(const RowsView& x, const RowsView& y,
+                                               std::int64_t first, std::size_t n, std::size_t cols,
                                                const RowScratch<T>& scratch, T* HWY_RESTRICT from) {
     const Tag<T> d;
     if (!LiesReady(x) && cols % kLanes<T> == 0 && x.col == 1 && y.col == 1 &&
@@ -233,14 +233,14 @@ struct PlainOps {
  private:
   // Whether tiles can read these rows from the tensor: all that they read, near, and not so far
   // apart that a few lines of the first-level cache would have to hold them all.
-  static HWY_INLINE bool RowsInPlace(const Head& head, std::int64_t first, std::size_t n,
+  static HWY_INLINE bool RowsInPlace(const RowsView& head, std::int64_t first, std::size_t n,
                                      std::size_t cols, bool padded) {
     constexpr std::int64_t kMostApart = 1024 / sizeof(T);
-    return LiesReady(head) && !head.far && (n == kRows || (!padded && n % (kRows / 3) == 0)) &&
+    return LiesReady(head) && !head.prefetch && (n == kRows || (!padded && n % (kRows / 3) == 0)) &&
            cols % kLanes<T> == 0 && head.row <= kMostApart &&
            head.InOrder(first, static_cast<std::int64_t>(n));
   }
-  static HWY_INLINE bool LiesReady(const Head& head) {
+  static HWY_INLINE bool LiesReady(const RowsView& head) {
     return head.dtype == OwnDType<T>() && head.col == 1;
   }
 };

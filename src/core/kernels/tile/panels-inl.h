@@ -110,7 +110,7 @@ HWY_NOINLINE std::size_t UsePanels(const plan::Layout& layout, std::size_t seque
 // Where a product finds the panels of rows from `first` on: in the tensor itself, or in `memory`,
 // where they are to be packed.
 template <class Ops>
-HWY_INLINE Panels<typename Ops::Packed> PanelsAt(bool in_place, const Head& head,
+HWY_INLINE Panels<typename Ops::Packed> PanelsAt(bool in_place, const RowsView& head,
                                                  std::int64_t first,
                                                  const typename Ops::Packed* memory,
                                                  std::size_t panel_stride) {

@@ -22,13 +22,13 @@ template <typename T>
 struct TileEnd {
   T* sums;   // [row][kWidth]: memory for the tile in any case
   bool add;  // to the sums that are there
-  // Where there is more than none, rows of the tile that then go on to their place in a tensor,
+  // Where there is more than none, rows of the tile that then go on to their first in a tensor,
   // times `factor`.
   std::size_t rows = 0;
   T factor = 1;
   DType dtype = OwnDType<T>();
   void* tensor = nullptr;
-  std::int64_t place = 0, stride = 0;  // element that the tile begins with, and between its rows
+  std::int64_t first = 0, stride = 0;  // element that the tile begins with, and between its rows
 };
 
 // A sum of 0 is never -0, whose sign would tell who shared the tile.
@@ -37,25 +37,25 @@ HWY_INLINE hn::Vec<D> Finished(D d, hn::Vec<D> x, hn::TFromD<D> factor) {
   return hn::MulAdd(x, hn::Set(d, factor), hn::Zero(d));
 }
 
-// The rows that go on, from the sums to their place.
+// The rows that go on, from the sums to their first.
 template <class Ops, std::size_t V>
 HWY_NOINLINE void WriteTile(const TileEnd<typename Ops::T>& end) {
   using T = typename Ops::T;
   const typename Ops::D d;
   const T* HWY_RESTRICT tile = end.sums;
   for (std::size_t r = 0; r < end.rows; ++r, tile += kWidth<T>) {
-    const std::int64_t place = end.place + static_cast<std::int64_t>(r) * end.stride;
+    const std::int64_t first = end.first + static_cast<std::int64_t>(r) * end.stride;
     hn::Vec<typename Ops::D> x[V];
 #pragma GCC unroll 2
     for (std::size_t v = 0; v < V; ++v)
       x[v] = Finished(d, hn::Load(d, tile + v * kLanes<T>), end.factor);
     if (end.dtype == Ops::kElement) {
-      Ops::template StoreElements<V>(x, static_cast<typename Ops::Element*>(end.tensor) + place);
+      Ops::template StoreElements<V>(x, static_cast<typename Ops::Element*>(end.tensor) + first);
       continue;
     }
 #pragma GCC unroll 2
     for (std::size_t v = 0; v < V; ++v)
-      StoreAs(d, x[v], end.dtype, end.tensor, place + static_cast<std::int64_t>(v * kLanes<T>));
+      StoreAs(d, x[v], end.dtype, end.tensor, first + static_cast<std::int64_t>(v * kLanes<T>));
   }
 }
 
@@ -67,7 +67,7 @@ HWY_INLINE void EndTile(const Acc<Ops, M, V>& acc, const TileEnd<typename Ops::T
     if (end.rows != 0) WriteTile<Ops, V>(end);
     return;
   }
-  auto* to = static_cast<typename Ops::Element*>(end.tensor) + end.place;
+  auto* to = static_cast<typename Ops::Element*>(end.tensor) + end.first;
 #pragma GCC unroll 12
   for (std::size_t r = 0; r < M; ++r, to += end.stride) {
     if (r >= end.rows) return;
@@ -97,7 +97,7 @@ HWY_NOINLINE void EndRows(const typename Ops::T* HWY_RESTRICT tile, std::size_t 
 // Columns [column, column + n) of row i of a view's head, at most a panel of them, with zeros
 // behind.
 template <typename T>
-HWY_INLINE void LoadPanel(const Head& head, std::int64_t i, std::size_t column, std::size_t n,
+HWY_INLINE void LoadPanel(const RowsView& head, std::int64_t i, std::size_t column, std::size_t n,
                           Vec<T>* x) {
   const Tag<T> d;
   const std::int64_t at = head.At(i);
@@ -132,8 +132,9 @@ HWY_INLINE void StoreSome(const Vec<typename Ops::T>* x, std::size_t n, void* te
 // `factor`, to row i of a view's head; where kAdd, plus row i of `before`. Of sums of 0, as above.
 template <class Ops, bool kAdd = false>
 HWY_NOINLINE void WritePanelRow(const typename Ops::T* HWY_RESTRICT from, std::size_t panel,
-                                typename Ops::T factor, const Head& head, std::int64_t i,
-                                std::size_t cols, [[maybe_unused]] const Head* before = nullptr) {
+                                typename Ops::T factor, const RowsView& head, std::int64_t i,
+                                std::size_t cols,
+                                [[maybe_unused]] const RowsView* before = nullptr) {
   using T = typename Ops::T;
   const Tag<T> d;
   const auto times = hn::Set(d, factor);

@@ -12,6 +12,7 @@
 
 #include "core/kernels/tile/operands-inl.h"
 #include "core/kernels/tile/simd-inl.h"
+#include "core/kernels/tiling.h"
 #include "regard/tensor_view.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -39,17 +40,17 @@ HWY_INLINE float WidenFloat16(std::uint16_t x) {
 
 template <class D>
 HWY_INLINE hn::Vec<D> LoadFloat16(D d, const hwy::float16_t* from) {
-#if HWY_TARGET <= HWY_AVX2
-  return hn::PromoteTo(d, hn::LoadU(hn::Rebind<hwy::float16_t, D>(), from));
-#else
-  float wide[hn::MaxLanes(D())];
-  for (std::size_t i = 0; i < hn::MaxLanes(D()); ++i) {
-    std::uint16_t narrow;
-    std::memcpy(&narrow, from + i, 2);
-    wide[i] = WidenFloat16(narrow);
+  if constexpr (kConvertsFloat16) {
+    return hn::PromoteTo(d, hn::LoadU(hn::Rebind<hwy::float16_t, D>(), from));
+  } else {
+    float wide[hn::MaxLanes(D())];
+    for (std::size_t i = 0; i < hn::MaxLanes(D()); ++i) {
+      std::uint16_t narrow;
+      std::memcpy(&narrow, from + i, 2);
+      wide[i] = WidenFloat16(narrow);
+    }
+    return hn::LoadU(d, wide);
   }
-  return hn::LoadU(d, wide);
-#endif
 }
 
 // Conversions of one vector; D may be a vector of one lane, for tails and strided elements.
@@ -104,16 +105,17 @@ HWY_INLINE std::uint16_t RoundToFloat16(float x) {
 
 template <class D>
 HWY_INLINE void StoreFloat16([[maybe_unused]] D d, hn::Vec<D> x, hwy::float16_t* to) {
-#if HWY_TARGET <= HWY_AVX2
-  hn::StoreU(hn::DemoteTo(hn::Rebind<hwy::float16_t, D>(), x), hn::Rebind<hwy::float16_t, D>(), to);
-#else
-  float wide[hn::MaxLanes(D())];
-  hn::StoreU(x, d, wide);
-  for (std::size_t i = 0; i < hn::MaxLanes(D()); ++i) {
-    const std::uint16_t narrow = RoundToFloat16(wide[i]);
-    std::memcpy(to + i, &narrow, 2);
+  if constexpr (kConvertsFloat16) {
+    const hn::Rebind<hwy::float16_t, D> narrow;
+    hn::StoreU(hn::DemoteTo(narrow, x), narrow, to);
+  } else {
+    float wide[hn::MaxLanes(D())];
+    hn::StoreU(x, d, wide);
+    for (std::size_t i = 0; i < hn::MaxLanes(D()); ++i) {
+      const std::uint16_t narrow = RoundToFloat16(wide[i]);
+      std::memcpy(to + i, &narrow, 2);
+    }
   }
-#endif
 }
 
 template <class D>
@@ -160,22 +162,23 @@ HWY_INLINE void StoreElement(T x, DType dtype, void* base, std::int64_t at) {
 }
 
 // One head of a view: row i starts at element At(i) of `base`, its columns are `col` apart.
-struct Head {
+struct RowsView {
   const void* base = nullptr;
   DType dtype = DType::kFloat32;
-  bool far = false;  // its rows come from memory, and are asked for ahead
+  bool prefetch = false;  // its rows come from memory, and are asked for ahead
   std::int64_t row = 0, col = 0;
   const std::int32_t* order =
       nullptr;  // where rows are counted in another order than they lie: which one the i-th is
 
   template <class View>
-  static Head of(const View& view, std::int64_t batch, std::int64_t head, std::int64_t first_row,
-                 const std::int32_t* order = nullptr, bool far = false) {
+  static RowsView of(const View& view, std::int64_t batch, std::int64_t head,
+                     std::int64_t first_row, const std::int32_t* order = nullptr,
+                     bool prefetch = false) {
     const std::int64_t at =
         batch * view.strides[0] + head * view.strides[1] + first_row * view.strides[2];
     const char* base = static_cast<const char*>(static_cast<const void*>(view.data)) +
                        at * static_cast<std::int64_t>(size_of(view.dtype));
-    return {base, view.dtype, far, view.strides[2], view.strides[3], order};
+    return {base, view.dtype, prefetch, view.strides[2], view.strides[3], order};
   }
   std::int64_t At(std::int64_t i) const { return (order == nullptr ? i : order[i]) * row; }
   // Whether rows [first, first + n) lie one after another.
@@ -197,12 +200,9 @@ struct RowScratch {
   const T* zeros;
 };
 
-// Rows between the one at hand and one that is asked for ahead.
-inline constexpr std::size_t kRowsAhead = 8;
-
 // Asks for a row that will be read, or written, soon.
 template <bool kWrite>
-HWY_INLINE void PrefetchRow(const Head& head, std::int64_t i, std::size_t cols) {
+HWY_INLINE void PrefetchRow(const RowsView& head, std::int64_t i, std::size_t cols) {
   const char* row = static_cast<const char*>(head.base) +
                     head.At(i) * static_cast<std::int64_t>(size_of(head.dtype));
   const std::size_t bytes = cols * size_of(head.dtype);
@@ -212,15 +212,16 @@ HWY_INLINE void PrefetchRow(const Head& head, std::int64_t i, std::size_t cols) 
 // The same for rows of a small group that may be far: the processor sees no pattern in such groups.
 // `n` may be below 0.
 template <bool kWrite = false>
-HWY_INLINE void PrefetchRows(const Head& head, std::int64_t first, std::int64_t n,
+HWY_INLINE void PrefetchRows(const RowsView& head, std::int64_t first, std::int64_t n,
                              std::size_t cols) {
-  if (!head.far || head.col != 1) return;
+  if (!head.prefetch || head.col != 1) return;
   for (std::int64_t i = first; i < first + n; ++i) PrefetchRow<kWrite>(head, i, cols);
 }
 
 // Copies `cols` elements of row i into `to`.
 template <typename T>
-HWY_NOINLINE void CopyRow(const Head& head, std::int64_t i, std::size_t cols, T* HWY_RESTRICT to) {
+HWY_NOINLINE void CopyRow(const RowsView& head, std::int64_t i, std::size_t cols,
+                          T* HWY_RESTRICT to) {
   const Tag<T> d;
   const std::int64_t at = head.At(i);
   std::size_t c = 0;
@@ -235,7 +236,7 @@ HWY_NOINLINE void CopyRow(const Head& head, std::int64_t i, std::size_t cols, T*
 // Rows [first, first + n), times a factor, and zeros for the rest of kRows rows, `stride` apart,
 // which has room for whole vectors. Returns whether all is finite.
 template <typename T>
-HWY_NOINLINE bool CopyScaledRows(const Head& head, std::int64_t first, std::size_t n,
+HWY_NOINLINE bool CopyScaledRows(const RowsView& head, std::int64_t first, std::size_t n,
                                  std::size_t cols, T factor, T* to, std::size_t stride) {
   const Tag<T> d;
   const auto times = hn::Set(d, factor);
@@ -268,14 +269,14 @@ HWY_NOINLINE bool CopyScaledRows(const Head& head, std::int64_t first, std::size
 
 // Whether a head's rows lie in whole vectors.
 template <typename T>
-HWY_INLINE bool InVectors(const Head& head, std::size_t cols) {
+HWY_INLINE bool InVectors(const RowsView& head, std::size_t cols) {
   return head.dtype == OwnDType<T>() && head.col == 1 && cols % kLanes<T> == 0;
 }
 
 // Row i of a head in whole vectors, with zeros behind its last column: in the tensor itself, or in
 // `copy`, which has room for it.
 template <typename T>
-HWY_INLINE const T* RowInVectors(const Head& head, std::int64_t i, std::size_t cols,
+HWY_INLINE const T* RowInVectors(const RowsView& head, std::int64_t i, std::size_t cols,
                                  T* HWY_RESTRICT copy) {
   if (InVectors<T>(head, cols)) return static_cast<const T*>(head.base) + head.At(i);
   CopyRow(head, i, cols, copy);
@@ -286,7 +287,7 @@ HWY_INLINE const T* RowInVectors(const Head& head, std::int64_t i, std::size_t c
 // Rows [first, first + n) of a head in whole vectors, with zeros behind their last column: in the
 // tensor itself, or copied to `to`, `stride` apart.
 template <typename T>
-HWY_INLINE Rows<T> RowsInVectors(const Head& head, std::int64_t first, std::size_t n,
+HWY_INLINE Rows<T> RowsInVectors(const RowsView& head, std::int64_t first, std::size_t n,
                                  std::size_t cols, T* HWY_RESTRICT to, std::size_t stride) {
   if (InVectors<T>(head, cols) && head.order == nullptr)
     return {static_cast<const T*>(head.base) + head.At(first), head.row};
@@ -325,7 +326,7 @@ HWY_NOINLINE void RowProducts(Rows<T> rows, std::size_t n, Rows<T> lanes, std::s
 // Writes `cols` elements to row i of a view's head (the data behind it is mutable where this is
 // called).
 template <typename T>
-HWY_NOINLINE void WriteRow(const T* HWY_RESTRICT from, const Head& head, std::int64_t i,
+HWY_NOINLINE void WriteRow(const T* HWY_RESTRICT from, const RowsView& head, std::int64_t i,
                            std::size_t cols) {
   const Tag<T> d;
   void* base = const_cast<void*>(head.base);
@@ -342,8 +343,9 @@ HWY_NOINLINE void WriteRow(const T* HWY_RESTRICT from, const Head& head, std::in
 // Rows as pointers to T: into the tensor itself where it already holds T side by side, else into
 // `copies` ([n][stride]).
 template <typename T>
-HWY_INLINE void PointAtRows(const Head& head, std::int64_t first, std::size_t n, std::size_t cols,
-                            T* HWY_RESTRICT copies, std::size_t stride, const T** rows) {
+HWY_INLINE void PointAtRows(const RowsView& head, std::int64_t first, std::size_t n,
+                            std::size_t cols, T* HWY_RESTRICT copies, std::size_t stride,
+                            const T** rows) {
   PrefetchRows(head, first, static_cast<std::int64_t>(n), cols);
   if (head.dtype == OwnDType<T>() && head.col == 1) {
     for (std::size_t r = 0; r < n; ++r)

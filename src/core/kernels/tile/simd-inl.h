@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "core/kernels/tile/target-inl.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -27,9 +28,7 @@ using MaskOf = hn::Mask<Tag<T>>;
 // Lanes of one vector.
 template <typename T>
 inline constexpr std::size_t kLanes = hn::MaxLanes(Tag<T>());
-// A tile is kRows rows by two vectors: 24 accumulators of 32 registers, or 12 of 16, which hides
-// the latency of the multiply-add and keeps loads below multiply-adds.
-inline constexpr std::size_t kRows = (HWY_TARGET <= HWY_AVX3) ? 12 : 6;
+// A tile is kRows rows (target-inl.h) by two vectors.
 template <typename T>
 inline constexpr std::size_t kWidth = 2 * kLanes<T>;
 

@@ -9,11 +9,11 @@
 
 #include <algorithm>
 
-#include "core/kernels/kernels.h"
 #include "core/kernels/tile/acc-inl.h"
 #include "core/kernels/tile/operands-inl.h"
 #include "core/kernels/tile/results-inl.h"
 #include "core/kernels/tile/simd-inl.h"
+#include "core/kernels/tiling.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace regard::kernels {
@@ -77,9 +77,7 @@ struct OnePart {
   HWY_INLINE ProductPart<Packed> operator()(std::size_t /*i*/) const { return part; }
 };
 
-// Scores over many dims are summed in blocks of kScoreBlock, which are added up: a long sum rounds
-// less in pieces.
-inline constexpr std::size_t kScoreBlock = 128;
+// Scores over more than kScoreBlock dims are summed block by block.
 
 // All blocks but the first, into memory. A function of its own, so that the common loop keeps its
 // registers.
@@ -166,7 +164,6 @@ HWY_INLINE void AddSelecting(std::size_t count, const PartAt& part, std::size_t 
 // Which of the packed elements that a product sums over there are: of the queries of a chunk in the
 // backward pass, at most one stretch in each panel; or of the key groups of a sub-block of at most
 // kMostSubKeys, where neighbours are one stretch.
-inline constexpr std::size_t kMostSubKeys = 108;
 struct Stretches {
   static constexpr std::size_t kMost = std::max(
       static_cast<std::size_t>(kQueryChunk) / kWidth<double>, (kMostSubKeys / kRows + 1) / 2);

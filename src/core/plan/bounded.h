@@ -7,19 +7,19 @@
 namespace regard::plan {
 
 // Farther than any two rows of a sequence are apart, and far from overflow when rows are added.
-inline constexpr std::int64_t kFar = std::int64_t{1} << 40;
+inline constexpr std::int64_t kBeyond = std::int64_t{1} << 40;
 
-// a + b, where both are any int64, kept within [-kFar, kFar].
-inline std::int64_t near_sum(std::int64_t a, std::int64_t b) {
+// a + b, where both are any int64, kept within [-kBeyond, kBeyond].
+inline std::int64_t bounded_sum(std::int64_t a, std::int64_t b) {
   std::int64_t sum;
-  if (__builtin_add_overflow(a, b, &sum)) return a < 0 ? -kFar : kFar;
-  return std::clamp(sum, -kFar, kFar);
+  if (__builtin_add_overflow(a, b, &sum)) return a < 0 ? -kBeyond : kBeyond;
+  return std::clamp(sum, -kBeyond, kBeyond);
 }
 
 // a + b * c, likewise.
-inline std::int64_t near_sum(std::int64_t a, std::int64_t b, std::int64_t c) {
+inline std::int64_t bounded_sum(std::int64_t a, std::int64_t b, std::int64_t c) {
   const __int128 sum = static_cast<__int128>(a) + static_cast<__int128>(b) * c;
-  return static_cast<std::int64_t>(std::clamp<__int128>(sum, -kFar, kFar));
+  return static_cast<std::int64_t>(std::clamp<__int128>(sum, -kBeyond, kBeyond));
 }
 
 // a modulo n, from 0 to n - 1.

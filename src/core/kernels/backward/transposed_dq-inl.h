@@ -2,11 +2,11 @@
 // the keys are what is turned, and dq^T = K^T dS^T gathers turned. It is turned back once, when all
 // keys of a block have come.
 
-#if defined(REGARD_KERNELS_TURNED_QUERIES_INL_H_) == defined(HWY_TARGET_TOGGLE)
-#ifdef REGARD_KERNELS_TURNED_QUERIES_INL_H_
-#undef REGARD_KERNELS_TURNED_QUERIES_INL_H_
+#if defined(REGARD_KERNELS_TRANSPOSED_DQ_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef REGARD_KERNELS_TRANSPOSED_DQ_INL_H_
+#undef REGARD_KERNELS_TRANSPOSED_DQ_INL_H_
 #else
-#define REGARD_KERNELS_TURNED_QUERIES_INL_H_
+#define REGARD_KERNELS_TRANSPOSED_DQ_INL_H_
 #endif
 
 #include <algorithm>
@@ -21,7 +21,7 @@ namespace regard::kernels {
 namespace HWY_NAMESPACE {
 
 template <class Ops>
-class TurnedQueries {
+class TransposedDq {
   using T = typename Ops::T;
   using Packed = typename Ops::Packed;
   static constexpr std::size_t kStep = Ops::kStep, kGroupPairs = kRows / Ops::kPair;
@@ -35,14 +35,14 @@ class TurnedQueries {
 
   // What the keys of a sub-block of `groups`, turned, add to the chunk's queries, by the tiles that
   // are there. dS lies as [pair of keys][query].
-  void Add(const Packed* turned_keys, Packed* d_scores, const BackwardTiles<T>& tiles,
+  void Add(const Packed* transposed_keys, Packed* d_scores, const BackwardTiles<T>& tiles,
            std::size_t groups, bool select, QuerySums<Ops>* dq) {
     for (std::size_t p = 0; p * kWidth<T> < kQueries; ++p, d_scores += kWidth<T>) {
       const TileState* states = tiles.states[p];
       if (std::all_of(states, states + groups, [](TileState s) { return s == TileState::kAbsent; }))
         continue;
       ClearAbsent(states, groups, d_scores);
-      AddPanel(turned_keys, {d_scores, static_cast<std::int64_t>(kQueries)},
+      AddPanel(transposed_keys, {d_scores, static_cast<std::int64_t>(kQueries)},
                RoundUp(groups * kGroupPairs, kStep) / kStep, p, dq->state(p) == SumState::kSummed,
                select);
       dq->MarkAdded(p);
@@ -50,7 +50,7 @@ class TurnedQueries {
   }
 
   // Gives the sums to `dq`, row by row.
-  void TurnBack(const QuerySums<Ops>& dq, const T* zeros) const {
+  void TransposeBack(const QuerySums<Ops>& dq, const T* zeros) const {
     const std::size_t rows = RoundUp(dim_, kStep);
     for (std::size_t p = 0; p * kWidth<T> < kQueries; ++p) {
       if (dq.state(p) != SumState::kSummed) continue;
@@ -129,7 +129,7 @@ struct Nothing {
   template <class... Arguments>
   void Take(Arguments&&...) {}
   template <class... Arguments>
-  void TurnBack(Arguments&&...) {}
+  void TransposeBack(Arguments&&...) {}
   void Finish() {}
 };
 template <bool kNeeded, template <class> class Member, class Ops>
