@@ -41,6 +41,57 @@ def test_arrows_point_one_way():
     assert not includes("(models|train|cli)/", "src/torch_ops")
 
 
+def core_includes():
+    """{file of src/core: the files of src/core that it includes}, by their paths below src."""
+    line = re.compile(r'^\s*#\s*include\s*"(core/[^"]+)"', re.MULTILINE)
+    return {
+        path.relative_to(ROOT / "src").as_posix(): set(line.findall(path.read_text()))
+        for path in files("src/core")
+        if path.suffix in (".h", ".cc")
+    }
+
+
+def reached(graph, begin):
+    """Everything that `begin` leads to, over any number of steps."""
+    found, waiting = set(), list(begin)
+    while waiting:
+        for node in graph.get(waiting.pop(), ()):
+            if node not in found:
+                found.add(node)
+                waiting.append(node)
+    return found
+
+
+def folder(path):
+    return path.rpartition("/")[0]
+
+
+def test_folders_of_the_core_include_each_other_one_way():
+    folders = {}
+    for path, included in core_includes().items():
+        # the sets of instruction sets include themselves, once for each of them
+        folders.setdefault(folder(path), set()).update(
+            folder(other) for other in included if folder(other) != folder(path)
+        )
+    assert "core/kernels/tile" in folders["core/kernels/forward"], "the pattern is wrong"
+    # what is in core/kernels itself is the border (plain data), and the choice of a set
+    cycles = {name for name in folders if name in reached(folders, [name])}
+    assert not cycles, f"these folders include each other: {sorted(cycles)}"
+
+
+def test_no_folder_of_the_core_knows_what_it_must_not():
+    graph = core_includes()
+
+    def all_of(place):
+        return reached(graph, [path for path in graph if path.startswith(place + "/")])
+
+    passes = ("core/kernels/kernels.h", "core/kernels/forward/", "core/kernels/backward/")
+    assert not [path for path in all_of("core/kernels/tile") if path.startswith(passes)]
+    forward = all_of("core/kernels/forward")
+    assert not [path for path in forward if path.startswith("core/kernels/backward/")]
+    assert not [path for path in all_of("core/plan") if path.startswith("core/kernels/")]
+
+
 def test_files_are_short():
     sources = files("*.h", "*.cc", "*.py", "*.cmake", "*CMakeLists.txt", "dev", "tools/*.sh")
     long = {

@@ -116,8 +116,8 @@ struct BackwardTask {
   };
   std::vector<Run> chunk_runs, block_chunks;
   std::vector<std::int64_t> run_offsets, first_chunk, first_block;
-  // Where dq is gathered when several key blocks meet in it: float or double, (batch, heads, len_q,
-  // dim). May be gradients.dq itself.
+  // Where dq is accumulated when several key blocks add to it: float or double, (batch, heads,
+  // len_q, dim). May be gradients.dq itself.
   MutableTensorView dq_sum;
   // One per (sequence, query head, chunk of queries): 1 + the last key block that has added its dq.
   // Blocks add in their order, so that the sum's bits do not depend on the workers. Null where one

@@ -1,4 +1,5 @@
-// Sums of what a caller may choose freely (offsets, window sizes), kept far from overflow.
+// Sums of what a caller may choose freely (offsets, window sizes), bounded so that what is added to
+// them does not overflow.
 #pragma once
 
 #include <algorithm>
@@ -6,7 +7,8 @@
 
 namespace regard::plan {
 
-// Farther than any two rows of a sequence are apart, and far from overflow when rows are added.
+// More than any two rows of a sequence are apart, and small enough for rows to be added without
+// overflow.
 inline constexpr std::int64_t kBeyond = std::int64_t{1} << 40;
 
 // a + b, where both are any int64, kept within [-kBeyond, kBeyond].

@@ -1,9 +1,9 @@
-// The backward pass of one work item: a block of keys keeps its dk and dv while chunks of queries
-// pass by.
+// The backward pass of one work item: a block of keys keeps its dk and dv while it meets chunks of
+// queries.
 //
 // Tiles have keys as rows and queries as lanes, so that P and dS are stored once and serve dv, dk
-// and dq without a transpose. The dq of a chunk gathers over the whole block and is added once to
-// the sum over blocks, in the order of the blocks.
+// and dq without a transpose. The dq of a chunk is accumulated over the whole block and added
+// once to the sum over blocks, in the order of the blocks.
 
 #if defined(REGARD_KERNELS_BACKWARD_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef REGARD_KERNELS_BACKWARD_INL_H_
@@ -481,7 +481,7 @@ class Backward {
   std::int64_t block_ = 0, block_keys_ = 0, key_begin_ = 0, query_ = 0;
   std::int32_t head_ = 0;
   BackwardVisits visits_;  // of the head
-  bool prefetch_ = false;  // rows of the sequence: they are asked for ahead
+  bool prefetch_ = false;  // the rows of the sequence
   bool few_ = false;  // queries of the sequence, and a score that is no product: operands are rows
                       // as they lie
   Tiles tiles_;

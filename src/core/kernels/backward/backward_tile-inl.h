@@ -60,7 +60,7 @@ HWY_INLINE MaskOf<T> SeenBy(const Unsigned<T>* HWY_RESTRICT words, std::size_t r
   return hn::RebindMask(Tag<T>(), hn::TestBit(hn::Load(du, words + lane), bit));
 }
 
-// Nobody sees the lanes behind the first `lanes`, which hold no query, where a product sums over
+// Masks the padding lanes behind the first `lanes`, which hold no query, where a product sums over
 // them too: a key that is not finite would make them NaN.
 template <class Ops>
 HWY_INLINE void HideBehind(std::size_t lanes, Unsigned<typename Ops::T>* HWY_RESTRICT words,

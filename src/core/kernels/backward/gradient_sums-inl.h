@@ -1,6 +1,6 @@
-// The sums of gradients in the backward pass: of the keys of a block, while chunks of queries pass
-// by, and of the queries of a chunk over the block. What comes last to a row goes with the sum to
-// the tensor, straight from the tile.
+// The sums of gradients in the backward pass: of the keys of a block, over the chunks of queries,
+// and of the queries of a chunk, over the block. The last product for a row adds the partial sum
+// and stores directly to the tensor.
 
 #if defined(REGARD_KERNELS_GRADIENT_SUMS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef REGARD_KERNELS_GRADIENT_SUMS_INL_H_
@@ -31,7 +31,7 @@ struct GradientRows {
   std::int64_t first;  // of the tensor's head
   std::size_t dim;
   T factor;
-  bool stream = false;  // whole rows of them go past the caches
+  bool stream = false;  // whole rows of them take streaming stores
 
   bool wanted() const { return to.base != nullptr; }
   // Whether tiles can write to the tensor.

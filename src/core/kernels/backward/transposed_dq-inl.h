@@ -1,6 +1,5 @@
-// dq where a matrix unit multiplies: the unit wants dS as it lies, a step of keys a column, so that
-// the keys are what is turned, and dq^T = K^T dS^T gathers turned. It is turned back once, when all
-// keys of a block have come.
+// dq where a matrix unit multiplies. AMX takes dS untransposed, a step of keys a column: K is
+// transposed, dq^T = K^T dS^T is accumulated, and it is transposed once per block.
 
 #if defined(REGARD_KERNELS_TRANSPOSED_DQ_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef REGARD_KERNELS_TRANSPOSED_DQ_INL_H_
@@ -33,8 +32,8 @@ class TransposedDq {
     sums_ = carve.Take<T>(kQueries * RoundUp(dim, kStep));
   }
 
-  // What the keys of a sub-block of `groups`, turned, add to the chunk's queries, by the tiles that
-  // are there. dS lies as [pair of keys][query].
+  // What the transposed keys of a sub-block of `groups` add to the chunk's queries, by the tiles
+  // that are there. dS lies as [pair of keys][query].
   void Add(const Packed* transposed_keys, Packed* d_scores, const BackwardTiles<T>& tiles,
            std::size_t groups, bool select, QuerySums<Ops>* dq) {
     for (std::size_t p = 0; p * kWidth<T> < kQueries; ++p, d_scores += kWidth<T>) {

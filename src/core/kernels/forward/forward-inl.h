@@ -139,8 +139,8 @@ class Forward {
     bool all_pass = true;
     for (std::size_t g = 0; g < groups_.count(); ++g) {
       const RowGroup& group = groups_[g];
-      // Where masks leave little to do for a chunk, asking for the next one costs more than waiting
-      // for it. Late: what has been asked for lies in L2 beside all that the passes use.
+      // Where masks leave little to do for a chunk, prefetching the next one costs more than
+      // waiting for it. Late: what has been prefetched lies in L2 beside all that the passes use.
       if (g == late && all_pass && prefetch_ && chunk_end < sequence_->len_k)
         PrefetchChunk(chunk_end, late, panels);
       const bool sees = walk_.Sees(g / groups_.kPerUnit, chunk);
@@ -159,16 +159,16 @@ class Forward {
   }
 
   void PackKeys(std::int64_t chunk, std::size_t panel_begin, std::size_t panel_end) {
-    const bool asked = chunk_prefetch_.HasPrefetched(chunk);
+    const bool prefetched = chunk_prefetch_.HasPrefetched(chunk);
     for (std::size_t p = panel_begin; p < panel_end; ++p) {
       const std::int64_t key = chunk + static_cast<std::int64_t>(p * kWidth<T>);
       const std::size_t n =
           static_cast<std::size_t>(std::min<std::int64_t>(kWidth<T>, sequence_->len_k - key));
       const std::int64_t next = key + static_cast<std::int64_t>(kWidth<T>);
-      if (p + 1 < panel_end && !asked)
+      if (p + 1 < panel_end && !prefetched)
         PrefetchRows(key_source_, next, std::min<std::int64_t>(kWidth<T>, sequence_->len_k - next),
                      dim_);
-      if (!asked) PrefetchRows(v_, key, static_cast<std::int64_t>(n), dim_v_);
+      if (!prefetched) PrefetchRows(v_, key, static_cast<std::int64_t>(n), dim_v_);
       score_.PackKeys(k_, key, n, p * kWidth<T>, Scratch(), keys_ + p * inner_ * kWidth<T>);
     }
     const std::int64_t key = chunk + static_cast<std::int64_t>(panel_begin * kWidth<T>);

@@ -276,7 +276,7 @@ class MapTiles {
   std::size_t sequence_index_ = 0;
   const plan::Sequence* sequence_ = nullptr;
   std::int32_t head_ = 0;
-  bool prefetch_ = false;  // rows of the sequence: they are asked for ahead
+  bool prefetch_ = false;  // the rows of the sequence
   RowsView k_;
 };
 

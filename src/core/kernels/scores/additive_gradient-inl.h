@@ -1,4 +1,4 @@
-// Additive scores as Backward asks for them: tiles with keys as rows, and what pairs add to the
+// Additive scores as Backward needs them: tiles with keys as rows, and what pairs add to the
 // gradients of queries, keys and v.
 //
 // Sums are kept without what the columns have in common: s = v . tanh(q + k) has ds/dq_c = ds/dk_c
@@ -50,7 +50,7 @@ class AdditiveGradient {
     narrow_ = carve.Take<T>(most_keys);
   }
 
-  // `to`: where the keys' gradients go; no base: nobody asks for them.
+  // `to`: where the keys' gradients go; no base: they are not wanted.
   void Start(const plan::Sequence& sequence, const RowsView& k, std::int64_t kv_head,
              const RowsView& to) {
     few_ = few_queries(sequence);
@@ -168,8 +168,8 @@ class AdditiveGradient {
     }
   }
 
-  // After all queries of head `of_group` of its group: what its keys gathered joins the group's,
-  // what v gathered goes to its slot.
+  // After all queries of head `of_group` of its group: the sums of its keys join the group's,
+  // that of v goes to its slot.
   void EndHead(std::int64_t of_group, std::size_t slot, std::size_t keys) {
     if (task_.group > 1) AddKeysOfHead(of_group == 0, keys);
     T* to = static_cast<T*>(task_.d_additive) + slot * task_.additive.stride;
@@ -222,7 +222,7 @@ class AdditiveGradient {
   }
 
  private:
-  // Adds 4 v times what a head's keys gathered to the group's sums, and clears it for the next
+  // Adds 4 v times the sums of a head's keys to the group's sums, and clears it for the next
   // head.
   void AddKeysOfHead(bool first, std::size_t keys) {
     const Tag<T> d;
@@ -332,7 +332,7 @@ class AdditiveGradient {
   PanelRows<const T> query_rows_{}, key_rows_{};
   bool few_ = false;     // rows are kept as they lie, and scored pair by pair
   bool once_ = false;    // one query comes to each key, and its gradient can be written at once
-  bool stream_ = false;  // and past the caches
+  bool stream_ = false;  // and with streaming stores
 };
 
 }  // namespace HWY_NAMESPACE

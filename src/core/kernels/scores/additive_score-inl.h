@@ -1,4 +1,4 @@
-// Additive scores, v . tanh(q + k) (Bahdanau et al. 2014, arXiv 1409.0473), as Forward asks for
+// Additive scores, v . tanh(q + k) (Bahdanau et al. 2014, arXiv 1409.0473), as Forward needs
 // them: packs the exponentials of rows and makes tiles.
 
 #if defined(REGARD_KERNELS_ADDITIVE_SCORE_INL_H_) == defined(HWY_TARGET_TOGGLE)

@@ -1,4 +1,4 @@
-// Scores that are scaled dot products: what Forward and Backward ask of a score, answered by
+// Scores that are scaled dot products: what Forward and Backward need of a score, answered by
 // products of packed operands.
 
 #if defined(REGARD_KERNELS_DOT_SCORE_INL_H_) == defined(HWY_TARGET_TOGGLE)
@@ -86,7 +86,7 @@ class DotGradient {
              const RowsView& /*to*/) {}
   // Keys of a block: as rows, kRows of them an entry of `rows`, for which `row_memory` has kRows *
   // RowStride(inner) elements each; and as panels, unless `panels` is null because they lie ready;
-  // or, for a matrix unit, turned. Returns whether all is finite.
+  // or, for a matrix unit, transposed. Returns whether all is finite.
   bool PackKeys(const RowsView& k, std::int64_t first, std::size_t n, const RowScratch<T>& scratch,
                 Rows<Packed>* rows, Packed* row_memory, Packed* panels, std::size_t panel_stride) {
     bool finite = true;

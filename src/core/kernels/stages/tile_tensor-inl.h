@@ -1,5 +1,5 @@
 // A tensor's elements under a tile, from any strided view: taken into the tile (biases,
-// multipliers), or gathered from it (their gradients).
+// multipliers), or added to it (their gradients).
 
 #if defined(REGARD_KERNELS_TILE_TENSOR_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef REGARD_KERNELS_TILE_TENSOR_INL_H_
@@ -119,7 +119,7 @@ HWY_INLINE void SumRows(const ScoreTile<T>& tile, T* HWY_RESTRICT to) {
   }
 }
 
-// Adds a tile to a tensor of the kernel's own type. What a broadcast axis gathers is summed within
+// Adds a tile to a tensor of the kernel's own type. What a broadcast axis sums up is summed within
 // the tile first: the total then has two short sums behind it instead of one long one, and rounds
 // less.
 template <typename T>

@@ -225,9 +225,9 @@ struct AmxOps : Bf16PairOps {
     return finite;
   }
 
-  // `n` rows turned: in tiles of 16 columns, which become its rows, by a step of rows; all tiles of
-  // a step, of RoundUp(cols, 16) columns, lie side by side. Zeros where there is no row (of the
-  // last group of kRows) or column. Returns whether all is finite.
+  // `n` rows transposed: in tiles of 16 columns, which become its rows, by a step of rows; all
+  // tiles of a step, of RoundUp(cols, 16) columns, lie side by side. Zeros where there is no row
+  // (of the last group of kRows) or column. Returns whether all is finite.
   static HWY_NOINLINE bool PackTransposed(const RowsView& head, std::int64_t first, std::size_t n,
                                           std::size_t cols, const RowScratch<float>& scratch,
                                           Packed* HWY_RESTRICT to) {

@@ -165,7 +165,7 @@ HWY_INLINE void StoreElement(T x, DType dtype, void* base, std::int64_t at) {
 struct RowsView {
   const void* base = nullptr;
   DType dtype = DType::kFloat32;
-  bool prefetch = false;  // its rows come from memory, and are asked for ahead
+  bool prefetch = false;  // its rows are more than a cache holds: they are prefetched
   std::int64_t row = 0, col = 0;
   const std::int32_t* order =
       nullptr;  // where rows are counted in another order than they lie: which one the i-th is
@@ -200,7 +200,7 @@ struct RowScratch {
   const T* zeros;
 };
 
-// Asks for a row that will be read, or written, soon.
+// Prefetches a row that will be read, or written, soon.
 template <bool kWrite>
 HWY_INLINE void PrefetchRow(const RowsView& head, std::int64_t i, std::size_t cols) {
   const char* row = static_cast<const char*>(head.base) +
@@ -209,8 +209,8 @@ HWY_INLINE void PrefetchRow(const RowsView& head, std::int64_t i, std::size_t co
   for (std::size_t at = 0; at < bytes; at += 64) __builtin_prefetch(row + at, kWrite ? 1 : 0, 3);
 }
 
-// The same for rows of a small group that may be far: the processor sees no pattern in such groups.
-// `n` may be below 0.
+// The same for rows of a small group, where the head's rows are prefetched: the processor's own
+// prefetcher sees no pattern in such groups. `n` may be below 0.
 template <bool kWrite = false>
 HWY_INLINE void PrefetchRows(const RowsView& head, std::int64_t first, std::int64_t n,
                              std::size_t cols) {

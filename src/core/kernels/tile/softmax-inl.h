@@ -3,8 +3,9 @@
 // Each row keeps a maximum (in natural units), found in the first panel of keys in which the row
 // sees anything, and the sum of its weights, one partial sum per lane. The maximum stays as it is
 // until the row's own sum passes kSumBound: then the chunk of keys at hand is done again with a
-// maximum that covers it, and what was gathered before is scaled down. Everything is decided row by
-// row from what that row sees, so that a row's bits never depend on the rows that share its tile.
+// maximum that covers it, and what was accumulated before is scaled down. Everything is decided row
+// by row from what that row sees, so that a row's bits never depend on the rows that share its
+// tile.
 
 #if defined(REGARD_KERNELS_SOFTMAX_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef REGARD_KERNELS_SOFTMAX_INL_H_

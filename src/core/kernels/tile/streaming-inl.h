@@ -1,5 +1,5 @@
-// Rows of results that are more than caches are likely to keep, written past them: else each line
-// would be fetched only to be written over.
+// Streaming stores, for rows of results that are more than caches are likely to keep: with others
+// each line would be read from memory only to be written over.
 
 #if defined(REGARD_KERNELS_STREAMING_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef REGARD_KERNELS_STREAMING_INL_H_
@@ -18,7 +18,7 @@ namespace HWY_NAMESPACE {
 // Where rows that are written once, vector by vector, go.
 enum class Stores { kCached, kStreaming };
 
-// Of a head whose rows lie in whole vectors: only what is aligned can pass the caches.
+// Of a head whose rows lie in whole vectors: only what is aligned can be streamed.
 template <typename T>
 HWY_INLINE Stores StoresFor(const RowsView& to, bool stream) {
   constexpr std::size_t kBytes = kLanes<T> * sizeof(T);
@@ -36,7 +36,7 @@ HWY_INLINE void StoreWith(Vec<T> x, T* to) {
   }
 }
 
-// Other threads may read what this one has written past the caches only after it.
+// Other threads may read what this one has streamed only after it.
 HWY_INLINE void FinishStreaming() { hwy::FlushStream(); }
 
 }  // namespace HWY_NAMESPACE
