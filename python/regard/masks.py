@@ -4,6 +4,9 @@
     regard.causal() & regard.documents(cu_q, cu_k)     # packed sequences (layout="thd"), causal
                                                        # within each
 
+Boolean tensors and numpy arrays, True where attended, join them: ``regard.causal() & allowed``.
+Two masks are equal where they are made alike, in the same order, of equal numbers and tensors.
+
 Query i and key j count from 0 in the whole sequence (for packed sequences: in their own
 document). torch.compile traces ``&`` and ``|``; it has no ``~`` for objects: make such a mask
 outside the compiled function.
@@ -11,6 +14,7 @@ outside the compiled function.
 
 import torch
 
+from ._torch.axes import kind_of
 from ._torch.numbers import whole
 
 # Kinds of records, as include/regard/encoding.h numbers them.
@@ -33,25 +37,74 @@ class Mask:
         # a number that stands for the whole mask on the shortest way to the kernel (_attend), or -1
         self.code = code
 
+    # numpy's arrays leave ``array & mask`` to __rand__ instead of looking into the mask.
+    __array_ufunc__ = None
+
     def __and__(self, other):
         return _join(self, other, _AND, "&")
+
+    def __rand__(self, other):
+        return _join(other, self, _AND, "&")
 
     def __or__(self, other):
         return _join(self, other, _OR, "|")
 
+    def __ror__(self, other):
+        return _join(other, self, _OR, "|")
+
     def __invert__(self):
         return Mask([*self.ints, _NOT, 0], self.tensors, f"~{self.shown}")
+
+    def __bool__(self):
+        raise TypeError(
+            f"{self!r} has no truth value, which `and`, `or`, `not` and `if` ask for; write"
+            " a & b, a | b or ~a (and `mask is None` to see whether there is one)"
+        )
+
+    def __eq__(self, other):
+        if not isinstance(other, Mask):
+            return NotImplemented
+        return self is other or (
+            self.ints == other.ints
+            and len(self.tensors) == len(other.tensors)
+            and all(map(_same, self.tensors, other.tensors))
+        )
+
+    def __hash__(self):
+        # Not of the tensors' values: those may change in place.
+        return hash((*self.ints, *(tuple(x.shape) for x in self.tensors)))
 
     def __repr__(self):
         return f"regard.{self.shown}" if self.shown[0] not in "(~" else self.shown
 
 
+def _same(a, b):
+    if a is b:
+        return True
+    return a.shape == b.shape and a.device == b.device and not a.is_meta and bool((a == b).all())
+
+
 def _join(a, b, kind, sign):
+    if not isinstance(a, Mask):
+        a = _from_booleans(a)
     if not isinstance(b, Mask):
+        b = _from_booleans(b)
+    if a is None or b is None:
         return NotImplemented
     return Mask(
         [*a.ints, *b.ints, kind, 0], [*a.tensors, *b.tensors], f"({a.shown} {sign} {b.shown})"
     )
+
+
+def as_tensor(values):
+    """numpy's arrays as tensors over the same memory; the rest as it is."""
+    return torch.as_tensor(values) if hasattr(values, "__array_interface__") else values
+
+
+def _from_booleans(values):
+    """What stands beside a mask in ``&`` and ``|``: a mask, or None for what is no array at all."""
+    values = as_tensor(values)
+    return tensor(values) if isinstance(values, torch.Tensor) else None
 
 
 def _offset(name, offset):
@@ -83,12 +136,14 @@ def _integers(name, values, dims=(1,)):
 
 
 def _counts(name, **counts):
-    """The counts as whole numbers, in order; -1, where a window's side may have it, is
+    """The counts as whole numbers, in order; -1 or None, where a window's side may have it, is
     unbounded."""
-    return [
-        whole(f"{name}: {what}", count, -1 if what in ("left", "right") else 0)
-        for what, count in counts.items()
-    ]
+    found = []
+    for what, count in counts.items():
+        side = what in ("left", "right")
+        count = -1 if side and count is None else count
+        found.append(whole(f"{name}: {what}", count, -1 if side else 0))
+    return found
 
 
 def causal(offset=None):
@@ -101,9 +156,14 @@ def causal(offset=None):
     return _TOP_LEFT if offset[1] == 0 else Mask([_CAUSAL, 2, *offset], [], f"causal({offset[1]})")
 
 
-def window(left, right, offset=None):
+def window(left, right=..., offset=None):
     """Query i sees keys i + offset - left <= j <= i + offset + right, both ends included; -1
-    leaves a side unbounded."""
+    or None leaves a side unbounded. Both sides have to be given."""
+    if right is ...:
+        raise TypeError(
+            f"window: right: not given; write window({left}, 0) for keys up to the query's own,"
+            f" window({left}, {left}) for as many on both sides"
+        )
     left, right = _counts("window", left=left, right=right)
     shift = _offset("window", offset)
     shown = f"window({left}, {right})" if offset is None else f"window({left}, {right}, {offset})"
@@ -129,20 +189,24 @@ def documents(cu_q, cu_k=None):
 
 
 def tensor(allowed):
-    """An arbitrary boolean tensor, True where attended, that broadcasts to (batch, heads, len_q,
-    len_k)."""
+    """An arbitrary boolean tensor or numpy array, True where attended, that broadcasts to (batch,
+    heads, len_q, len_k)."""
+    allowed = as_tensor(allowed)
     if not isinstance(allowed, torch.Tensor) or allowed.dtype != torch.bool:
         what = allowed.dtype if isinstance(allowed, torch.Tensor) else type(allowed).__name__
         raise ValueError(
             f"allowed: {what}; expected a tensor of dtype torch.bool, True where attended"
         )
+    kind = kind_of(allowed)
+    if kind is not None:
+        raise ValueError(f"allowed: {kind}; expected a dense one")
     return Mask([_TENSOR, 0], [allowed], f"tensor({tuple(allowed.shape)})")
 
 
 def dilated(left, right, dilation, offset=None):
     """A window of every dilation-th key (Longformer, arXiv 2004.05150): query i sees keys j = i
-    + offset - n * dilation for whole n from -right to left; -1 leaves a side unbounded.
-    `dilation` is one number, or one for each query head."""
+    + offset - n * dilation for whole n from -right to left; -1 or None leaves a side
+    unbounded. `dilation` is one number, or one for each query head."""
     sides = _counts("dilated", left=left, right=right)
     one = not hasattr(dilation, "__len__")
     each = _integers("dilation", [whole("dilation", dilation)] if one else dilation)
@@ -169,6 +233,7 @@ def blocks(layout, block_size):
     """Block-sparse: queries and keys in blocks of `block_size` (one number, or (queries, keys));
     a block is seen where the boolean tensor `layout`, (len_q / block, len_k / block) rounded up,
     with or without leading (batch, heads) of which each may be 1, is True."""
+    layout = as_tensor(layout)
     if (
         not isinstance(layout, torch.Tensor)
         or layout.dtype != torch.bool

@@ -12,8 +12,10 @@ gaussian. Formulas and sources: include/regard/modifier.h.
 import torch
 from torch.compiler import is_dynamo_compiling
 
+from ._torch.axes import kind_of
 from ._torch.numbers import number, whole
 from ._torch.record import Record
+from .masks import as_tensor
 
 # Kinds of records, as include/regard/encoding.h numbers them.
 TEMPERATURE, _ALIBI, _RELATIVE_BIAS, _FUNCTION, SINKS, _DROPOUT, _MULTIPLIER, _GAUSSIAN = range(
@@ -34,27 +36,53 @@ class Modifier(Record):
 
 
 def _floating(name, tensor, rank, meaning):
+    """`tensor`, checked."""
     if not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point():
         what = tensor.dtype if isinstance(tensor, torch.Tensor) else type(tensor).__name__
         raise ValueError(f"{name}: {what}; expected a floating-point tensor {meaning}")
+    if tensor.layout is not torch.strided or tensor.is_nested:
+        raise ValueError(f"{name}: {kind_of(tensor)}; expected a dense one")
     if tensor.dim() not in rank:
         raise ValueError(f"{name}: shape {tuple(tensor.shape)}; expected {meaning}")
     return tensor
 
 
+def _numbers(values):
+    """Numbers, lists of them and arrays as a tensor; the rest as it is."""
+    if isinstance(values, int | float | list | tuple) and not isinstance(values, bool):
+        try:
+            return torch.tensor(values, dtype=torch.float64)
+        except (TypeError, ValueError, RuntimeError):  # rows of two lengths, texts
+            return values
+    return as_tensor(values)
+
+
+def _given(name, tensor, meaning):
+    """What an error of the core that calls it `name` shall say about this tensor."""
+    return (name, tuple(tensor.shape), meaning)
+
+
 def temperature(values):
-    """s / t: one positive number per head, (heads,), or one for all, () or (1,)."""
+    """s / t: one positive number per head, (heads,), or one for all: a number, () or (1,)."""
+    values = _floating("temperature", _numbers(values), (0, 1), "a number, or (heads,)")
     return Modifier(
         "temperature",
         TEMPERATURE,
-        tensors=(_floating("temperature", values, (0, 1), "(heads,)").reshape(1, -1, 1, 1),),
+        tensors=(values.reshape(1, -1, 1, 1),),
+        given=(_given("temperature", values, "one number, or (heads,)"),),
     )
 
 
 def alibi(slopes):
     """s - slope * |i + len_k - len_q - j| (arXiv 2108.12409): slopes (heads,) or (batch, heads)."""
-    slopes = _floating("alibi: slopes", slopes, (1, 2), "(heads,) or (batch, heads)")
-    return Modifier("alibi", _ALIBI, tensors=(slopes.reshape(-1, slopes.shape[-1], 1, 1),))
+    meaning = "(heads,) or (batch, heads)"
+    slopes = _floating("alibi: slopes", as_tensor(slopes), (1, 2), meaning)
+    return Modifier(
+        "alibi",
+        _ALIBI,
+        tensors=(slopes.reshape(-1, slopes.shape[-1], 1, 1),),
+        given=(_given("alibi", slopes, meaning),),
+    )
 
 
 def alibi_slopes(heads):
@@ -82,6 +110,11 @@ def relative_bias(table, buckets, *, query_code, key_code, shift=0):
         _RELATIVE_BIAS,
         (shift,),
         tensors=(table.t().reshape(1, table.shape[1], 1, -1), *codes),
+        given=(
+            _given("relative_bias.table", table, "(entries, heads)"),
+            _given("relative_bias.query_code", query_code, "(len_q,)"),
+            _given("relative_bias.key_code", key_code, "(len_k,)"),
+        ),
     )
 
 
@@ -188,20 +221,23 @@ def sinks(logits):
     """Learned logits, (heads, m) or (heads,), that join the denominator of every row of their
     head and nothing else."""
     logits = _floating("sinks: logits", logits, (1, 2), "(heads, m) or (heads,)")
-    return Modifier("sinks", SINKS, tensors=(logits.reshape(1, logits.shape[0], 1, -1),))
+    return Modifier(
+        "sinks",
+        SINKS,
+        tensors=(logits.reshape(1, logits.shape[0], 1, -1),),
+        given=(_given("sinks", logits, "(heads, m) or (heads,)"),),
+    )
 
 
 def multiplier(weights):
     """weight * w after the softmax: any tensor that broadcasts to (batch, heads, len_q, len_k).
     Rows no longer add up to 1."""
+    meaning = "that broadcasts to (batch, heads, len_q, len_k)"
     return Modifier(
         "multiplier",
         _MULTIPLIER,
-        tensors=(
-            _floating(
-                "multiplier", weights, range(5), "that broadcasts to (batch, heads, len_q, len_k)"
-            ),
-        ),
+        tensors=(_floating("multiplier", weights, range(5), meaning),),
+        given=(_given("multiplier", weights, f"one {meaning}"),),
     )
 
 
@@ -209,15 +245,13 @@ def gaussian(centre, sigma):
     """weight * exp(-(j - centre)^2 / (2 sigma^2)) after the softmax (local-p, Luong et al.
     2015): centre (batch, heads, len_q), sizes of 1 stand for all; it gets a gradient, sigma has
     none."""
+    meaning = "that broadcasts to (batch, heads, len_q)"
     return Modifier(
         "gaussian",
         _GAUSSIAN,
         floats=(number("gaussian: sigma", sigma),),
-        tensors=(
-            _floating(
-                "gaussian: centre", centre, range(9), "that broadcasts to (batch, heads, len_q)"
-            )[..., None],
-        ),
+        tensors=(_floating("gaussian: centre", centre, range(9), meaning)[..., None],),
+        given=(_given("gaussian.centre", centre, f"one {meaning}"),),
     )
 
 

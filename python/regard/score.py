@@ -37,7 +37,12 @@ def additive(v):
         )
     if v.dim() not in (1, 2):
         raise ValueError(f"additive: v has shape {tuple(v.shape)}; expected (dim,) or (heads, dim)")
-    return Score("additive", _ADDITIVE, tensors=(v.reshape(1, -1, 1, v.shape[-1]),))
+    return Score(
+        "additive",
+        _ADDITIVE,
+        tensors=(v.reshape(1, -1, 1, v.shape[-1]),),
+        given=(("score.v", tuple(v.shape), "(dim,) or (heads, dim)"),),
+    )
 
 
 class PreparedKeys:

@@ -14,6 +14,8 @@ import torch
 
 from ._torch import ops_library as ops
 from ._torch.attention import _transforms, prepared
+from ._torch.explain import explained
+from ._torch.keywords import refuse_misplaced
 from ._torch.options import AXIS_ORDERS
 from ._torch.record import kinds
 from .modifiers import SINKS
@@ -65,7 +67,7 @@ class State:
         )
 
 
-def attention_state(query, key, value, *, layout="bhsd", **options):
+def attention_state(query, key, value, *misplaced, layout="bhsd", **options):
     """The State of attention over these keys: a part of what the query attends to. Arguments and
     errors as regard.attention, without plan and return_lse.
 
@@ -75,19 +77,26 @@ def attention_state(query, key, value, *, layout="bhsd", **options):
     what the whole would drop need the same `seed`.
     Differentiable, also under torch.compile; torch.func is not served (NotImplementedError).
     """
+    refuse_misplaced(misplaced)
     if _transforms():
         raise NotImplementedError(
             "regard.attention_state: transforms of torch.func are not supported; torch.autograd is"
         )
     if options.pop("plan", None) is not None:
         raise TypeError("plan: a state is made without one; give its mask")
-    *inputs, leading = prepared(query, key, value, layout=layout, **options)
+    try:
+        *inputs, leading = prepared(query, key, value, layout=layout, **options)
+    except (ValueError, RuntimeError) as error:
+        raise explained(error, query, key, value, layout=layout, **options) from None
     if SINKS in kinds(inputs[3]):
         raise ValueError(
             "modifiers: sinks join once, when a row is finished; give their logits to"
             " regard.finish(state, sinks=...)"
         )
-    results = ops.attention_state(*inputs)
+    try:
+        results = ops.attention_state(*inputs)
+    except (ValueError, RuntimeError) as error:
+        raise explained(error, query, key, value, layout=layout, **options) from None
     if leading is not None:
         results = [leading.output(x) for x in results]
     return State(*results, layout=layout, dtype=inputs[0].dtype)

@@ -427,11 +427,11 @@ def test_alibi_slopes():
     [
         (
             lambda: regard.alibi(torch.ones(3)),
-            "alibi: shape (1, 3, 1, 1) does not broadcast to (batch, heads, 1, 1)",
+            "alibi: shape (3,); expected (heads,) or (batch, heads), for query (2, ",
         ),
         (
             lambda: regard.sinks(torch.ones(1, 2)),
-            "sinks: shape (1, 1, 1, 2); expected logits of their own",
+            "sinks: shape (1, 2); expected (heads, m) or (heads,)",
         ),
         (
             lambda: regard.temperature(torch.tensor([1.0, 2.0, 0.0, 1.0])),

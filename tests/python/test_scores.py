@@ -317,7 +317,7 @@ def test_errors():
         regard.additive(torch.ones(DIM, dtype=torch.int64))
     with pytest.raises(
         ValueError,
-        match=r"score.v: shape \(1, 1, 1, 11\); expected one that broadcasts to .*\(2, 4, 1, 10\)",
+        match=r"score.v: shape \(11,\); expected \(dim,\) or \(heads, dim\), for query \(2, 4, ",
     ):
         regard.attention(
             q, k, value, score=regard.additive(torch.ones(DIM + 1, dtype=torch.float64))

@@ -22,7 +22,9 @@ from . import ops_library as ops
 from .autocast import lowered
 from .autograd import Common, Eager
 from .axes import Leading, agree, check_tensors
+from .explain import explained
 from .functional import Functional
+from .keywords import plain_signature, refuse_misplaced, refuse_unknown
 from .options import AXIS_ORDERS, all_records, as_mask, encode
 from .plan import Plan
 
@@ -34,25 +36,29 @@ _grad_enabled = torch.is_grad_enabled
 with_gradients = Common.apply
 _plain = (torch.Tensor, torch.nn.Parameter)
 _EXACT = 2**53  # whole numbers below it are floats
+_ZERO = 0.0  # the defaults themselves, which `is` finds
+_BSHD = 16 * AXIS_ORDERS["bshd"]  # as src/torch_ops/forward.cc reads a code
 
 
+@plain_signature
 def attention(
     query,
     key,
     value,
-    *,
+    *misplaced,
     mask=None,
     score=None,
     modifiers=(),
     scale=None,
-    softcap=0.0,
+    softcap=_ZERO,
     bias=None,
-    dropout_p=0.0,
+    dropout_p=_ZERO,
     seed=None,
     layout="bhsd",
     plan=None,
     part=None,
     return_lse=False,
+    **unknown,
 ):
     """softmax(scale * query @ key^T + bias, over the keys that ``mask`` allows) @ value,
     exactly, with no matrix of scores in memory.
@@ -64,11 +70,11 @@ def attention(
     the same; any strides. Leading dimensions broadcast. The query's heads are a multiple of the
     key's, which are never repeated in memory. The value's dim may differ.
     mask: ``regard.causal()``, ``regard.window(left, right)``, ... composed with ``&``, ``|``,
-    ``~``; or a boolean tensor, True where attended.
+    ``~``; or a boolean tensor or numpy array, True where attended.
     score: None for the scaled dot product above, or ``regard.additive(v)``: scale * v .
     tanh(query + key). The key may then be what ``regard.prepare_keys(key)`` made of it.
     scale: 1 / sqrt(dim) unless given (1 with an additive score). softcap: ``cap * tanh(s /
-    cap)`` on the scaled scores; 0 is none.
+    cap)`` on the scaled scores; 0 or None is none.
     bias: any floating tensor that broadcasts to (..., heads, len_q, len_k), added to the scores;
     it gets a gradient of its own shape. modifiers: ``regard.alibi(slopes)``,
     ``regard.sinks(logits)``, ... (see regard.modifiers); their tensors get gradients.
@@ -82,23 +88,27 @@ def attention(
     (float64 for float64); differentiable.
 
     A row that sees no key is 0 (lse -inf) and has no gradient. Errors: ValueError for what does
-    not fit, by argument name.
+    not fit, by argument name; TypeError, with what to write instead, for arguments that there are
+    not.
     """
     if (
         bias is None
-        and (type(softcap) is float or type(softcap) is int)
-        and softcap == 0
+        and (
+            softcap is _ZERO or ((type(softcap) is float or type(softcap) is int) and softcap == 0)
+        )
         and not return_lse
         and (mask is None or (type(mask) is Mask and mask.code >= 0))
         and plan is None
         and part is None
-        and (type(dropout_p) is float or type(dropout_p) is int)
-        and dropout_p == 0
+        and (
+            dropout_p is _ZERO
+            or ((type(dropout_p) is float or type(dropout_p) is int) and dropout_p == 0)
+        )
         and not modifiers
         and score is None
         and seed is None
         and (scale is None or type(scale) is float or (type(scale) is int and abs(scale) < _EXACT))
-        and layout == "bhsd"
+        and (layout == "bhsd" or layout == "bshd")
         and type(query) in _plain
         and type(key) in _plain
         and type(value) in _plain
@@ -106,16 +116,22 @@ def attention(
         and not _transforms()
         and not _any_autocast()
         and forward_ad._current_level < 0
+        and not misplaced
+        and not unknown
     ):
         code = 0 if mask is None else mask.code
+        if layout == "bshd":
+            code += _BSHD
         try:
             if _grad_enabled() and (
                 query.requires_grad or key.requires_grad or value.requires_grad
             ):
                 return with_gradients(query, key, value, code, scale)
             return ops.attend(query, key, value, code, scale)
-        except ValueError:
+        except (ValueError, NotImplementedError):
             pass  # what has to broadcast, or does not fit and gets its error below
+    if misplaced:
+        refuse_misplaced(misplaced)
     return general(
         query,
         key,
@@ -132,13 +148,17 @@ def attention(
         seed=seed,
         layout=layout,
         part=part,
+        **unknown,
     )
 
 
 def general(query, key, value, *, plan=None, return_lse=False, **options):
     """Every road but the shortest (see the table above)."""
-    *inputs, leading = prepared(query, key, value, plan=plan, **options)
-    result = _run(*inputs, plan, return_lse)
+    try:
+        *inputs, leading = prepared(query, key, value, plan=plan, **options)
+        result = _run(*inputs, plan, return_lse)
+    except (ValueError, RuntimeError) as error:
+        raise explained(error, query, key, value, plan=plan, **options) from None
     if leading is None:
         return result
     return tuple(leading.output(x) for x in result) if return_lse else leading.output(result)
@@ -153,7 +173,7 @@ def _mask_of(plan, mask):
             f"plan: {type(plan).__name__}; expected what regard.plan(mask, len_q=..., len_k=...)"
             " made"
         )
-    if mask is not None and mask is not plan.mask:
+    if mask is not None and mask is not plan.mask and as_mask(mask) != plan.mask:
         raise ValueError("plan: a plan carries its own mask; give one of mask and plan")
     return plan.mask
 
@@ -179,7 +199,7 @@ def prepared(
     """(query, key, value, ints, floats, tensors, order) as the operators take them, and what brings
     results back to the leading dimensions that they had, or None."""
     if unknown:
-        raise TypeError(f"{', '.join(unknown)}: no such option; expected those of regard.attention")
+        refuse_unknown(unknown)
     mask = as_mask(_mask_of(plan, mask))
     records = all_records(score, modifiers, dropout_p, seed, part)
     order = AXIS_ORDERS.get(layout)

@@ -77,10 +77,18 @@ class Leading:
         return x.unflatten(0, self.batch) if self.deep else x
 
 
+def kind_of(tensor):
+    """How to call a tensor whose elements do not lie in rows; None of others."""
+    if tensor.is_nested:
+        return "a nested tensor"
+    return None if tensor.layout is torch.strided else f"a tensor of layout {tensor.layout}"
+
+
 def check_tensors(query, key, value):
     for name, x in (("query", query), ("key", key), ("value", value)):
         if not isinstance(x, torch.Tensor):
-            raise ValueError(f"{name}: {type(x).__name__}; expected a tensor")
+            hint = " (torch.from_numpy)" if hasattr(x, "__array_interface__") else ""
+            raise ValueError(f"{name}: {type(x).__name__}; expected a tensor{hint}")
         if x.device != query.device:
             raise ValueError(f"{name}: on {x.device}; query is on {query.device}")
 

@@ -13,6 +13,7 @@ from ..score import PreparedKeys
 from . import ops_library as ops
 from .attention import _transforms, prepared
 from .axes import check_tensors
+from .explain import explained
 from .numbers import whole
 
 _POOLINGS = ("max", "mean", "sum")
@@ -103,9 +104,13 @@ class _Look:
             )
         values = key.key if isinstance(key, PreparedKeys) else key  # keys are values that fit
         check_tensors(query, values, values)
-        self.query, self.key, _, self.ints, self.floats, tensors, self.order, self.leading = (
-            prepared(query.detach(), key.detach(), values.detach(), plan=plan, **options)
-        )
+        self.given = dict(query=query, key=key, value=values, plan=plan, **options)
+        try:
+            self.query, self.key, _, self.ints, self.floats, tensors, self.order, self.leading = (
+                prepared(query.detach(), key.detach(), values.detach(), plan=plan, **options)
+            )
+        except (ValueError, RuntimeError) as error:
+            raise explained(error, **self.given) from None
         self.tensors = [x.detach() for x in tensors]
         self.plan = 0 if plan is None else plan.handle
         self.maximum, self.log_sum = self._statistics(state)
@@ -168,23 +173,26 @@ class _Look:
             *_range("rows", rows, len_q),
             *_range("cols", cols, len_k),
         )
-        answers = ops.attention_map(
-            self.query,
-            self.key,
-            self.maximum,
-            self.log_sum,
-            row_weights,
-            self.ints,
-            self.floats,
-            self.tensors,
-            self.order,
-            self.plan,
-            kind,
-            region,
-            bool(mean_heads),
-            size,
-            pooling,
-        )
+        try:
+            answers = ops.attention_map(
+                self.query,
+                self.key,
+                self.maximum,
+                self.log_sum,
+                row_weights,
+                self.ints,
+                self.floats,
+                self.tensors,
+                self.order,
+                self.plan,
+                kind,
+                region,
+                bool(mean_heads),
+                size,
+                pooling,
+            )
+        except (ValueError, RuntimeError) as error:
+            raise explained(error, **self.given) from None
         return [self._shaped(x) for x in answers]
 
     def roll(self, rows, residual):

@@ -3,9 +3,10 @@ not serve is refused here, by name."""
 
 import torch
 
-from ..masks import NONE, Mask, tensor
+from ..masks import NONE, Mask, as_tensor, tensor
 from ..modifiers import Modifier, check_seed, dropout
 from ..score import Score
+from .axes import kind_of
 from .numbers import number
 from .part import Part
 
@@ -18,16 +19,25 @@ def as_mask(mask):
         return NONE
     if isinstance(mask, Mask):
         return mask
+    mask = as_tensor(mask)
     if isinstance(mask, torch.Tensor) and mask.dtype == torch.bool:
         return tensor(mask)
     if isinstance(mask, torch.Tensor):
-        raise ValueError(
-            f"mask: a tensor of {mask.dtype}; expected torch.bool, True where attended (what is"
-            " added to scores is bias=)"
+        instead = (
+            "what is added to scores is bias="
+            if mask.is_floating_point()
+            else "of ones and zeros, mask != 0"
         )
+        raise ValueError(
+            f"mask: a tensor of {mask.dtype}; expected torch.bool, True where attended ({instead})"
+        )
+    if callable(mask):
+        name = getattr(mask, "__name__", "")
+        call = f"regard.{name}({'' if name == 'causal' else '...'})"
+        raise ValueError(f"mask: a function; expected what it gives, as in mask={call}")
+    what = repr(mask) if isinstance(mask, str | bool) else type(mask).__name__
     raise ValueError(
-        f"mask: {type(mask).__name__}; expected a mask (regard.causal(), ...), a boolean tensor or"
-        " None"
+        f"mask: {what}; expected a mask (regard.causal(), ...), a boolean tensor or array, or None"
     )
 
 
@@ -69,7 +79,9 @@ def all_records(score, modifiers, dropout_p, seed, part=None):
 
 def encode(mask, scale, softcap, bias, records=()):
     """(ints, floats, tensors)."""
-    cap = 0.0 if type(softcap) is float and softcap == 0.0 else number("softcap", softcap)
+    cap = 0.0
+    if softcap is not None and not (type(softcap) is float and softcap == 0.0):
+        cap = number("softcap", softcap)
     if scale is None and cap == 0.0 and bias is None and not records:
         return mask.ints, [], mask.tensors
     ints, floats, tensors = list(mask.ints), [], list(mask.tensors)
@@ -88,8 +100,8 @@ def encode(mask, scale, softcap, bias, records=()):
                 f"bias: {what}; expected a floating-point tensor (a boolean one is a mask:"
                 " regard.tensor)"
             )
-        if bias.layout is not torch.strided:
-            raise ValueError(f"bias: a tensor of layout {bias.layout}; expected a dense one")
+        if bias.layout is not torch.strided or bias.is_nested:
+            raise ValueError(f"bias: {kind_of(bias)}; expected a dense one")
         ints += (_BIAS, 1, 0)
         tensors.append(bias)
     for record in records:

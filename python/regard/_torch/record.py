@@ -3,13 +3,15 @@ own."""
 
 
 class Record:
-    __slots__ = ("floats", "ints", "name", "tensors")
+    __slots__ = ("floats", "given", "ints", "name", "tensors")
 
-    def __init__(self, name, kind, ints=(), floats=(), tensors=()):
+    def __init__(self, name, kind, ints=(), floats=(), tensors=(), given=()):
         self.name = name
         self.ints = (kind, len(ints), *ints)
         self.floats = floats
         self.tensors = tensors
+        # (shape, what was expected) of the tensors as the user gave them, for errors
+        self.given = given
 
     def __repr__(self):
         return f"regard.{self.name}(...)"
