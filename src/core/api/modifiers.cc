@@ -4,12 +4,13 @@
 #include <string>
 
 #include "core/element.h"
-#include "core/modifier_tensor.h"
 
 namespace regard {
 namespace {
 
 using kernels::Stage;
+using modifiers::ActsOn;
+using modifiers::Owner;
 
 std::size_t elements(const Shape& shape) {
   return static_cast<std::size_t>(shape[0] * shape[1] * shape[2] * shape[3]);
@@ -42,28 +43,6 @@ void fill_with_zeros(const MutableTensorView& view) {
   });
 }
 
-// The place of a modifier among the stages.
-struct Order {
-  Stage::Kind kind;
-  int rank;  // the smaller, the earlier; weights from kWeights on
-};
-constexpr int kWeights = 6;
-
-std::optional<Order> order_of(const Modifier& modifier) {
-  using Kind = Stage::Kind;
-  if (std::holds_alternative<Temperature>(modifier)) return Order{Kind::kTemperature, 0};
-  if (const auto* bias = std::get_if<Bias>(&modifier))
-    return Order{Kind::kBias, bias->before_softcap ? 1 : 3};
-  if (std::holds_alternative<Softcap>(modifier)) return Order{Kind::kSoftcap, 2};
-  if (std::holds_alternative<Alibi>(modifier)) return Order{Kind::kAlibi, 3};
-  if (std::holds_alternative<RelativeBias>(modifier)) return Order{Kind::kRelativeBias, 3};
-  if (std::holds_alternative<Function>(modifier)) return Order{Kind::kFunction, 4};
-  if (std::holds_alternative<Dropout>(modifier)) return Order{Kind::kDropout, kWeights};
-  if (std::holds_alternative<Multiplier>(modifier)) return Order{Kind::kMultiplier, kWeights};
-  if (std::holds_alternative<Gaussian>(modifier)) return Order{Kind::kGaussian, kWeights};
-  return std::nullopt;  // sinks: no stage
-}
-
 // table[head][buckets[x]] for every difference x, in the kernel's own type.
 template <typename T>
 void spread_table(const RelativeBias& bias, T* to) {
@@ -89,37 +68,47 @@ void sum_into_table(const RelativeBias& bias, const T* sums, const MutableTensor
   }
 }
 
+// The sums of a number per head (and batch entry), from those of all blocks, in their order.
+void write_partials(const kernels::BackwardTask& task, const double* partials,
+                    const MutableTensorView& gradient) {
+  const auto own = [&gradient](int axis, std::int64_t index) {
+    return gradient.shape[axis] == 1 ? 0 : index;
+  };
+  const std::int64_t heads = task.inputs.q.shape[1], slots_of_block = task.sequences * heads;
+  std::vector<double> sums(elements(gradient.shape), 0);
+  for (std::int64_t block = 0; block < task.blocks; ++block) {
+    for (std::int64_t s = 0; s < task.sequences; ++s) {
+      const std::int64_t batch = task.layout->sequences[static_cast<std::size_t>(s)].batch;
+      for (std::int64_t h = 0; h < heads; ++h) {
+        sums[static_cast<std::size_t>(own(0, batch) * gradient.shape[1] + own(1, h))] +=
+            partials[block * slots_of_block + s * heads + h];
+      }
+    }
+  }
+  for_each(gradient.shape, [&](auto b, auto h, auto i, auto j) {
+    store(gradient, b, h, i, j, sums[static_cast<std::size_t>(b * gradient.shape[1] + h)]);
+  });
+}
+
 }  // namespace
 
 Status ModifierMemory::list(const Options& options, const Shape& full, DType own,
                             const Gradients* gradients, std::int64_t slots) {
   std::size_t with_tensor = 0;
   for (const Modifier& modifier : options.modifiers) {
-    const TensorView* tensor = modifier_tensor(modifier);
-    Part part{&modifier, {}, {}, {}, false};
+    Entry entry{modifiers::facts_of(modifier), {}, {}, {}, false};
+    const TensorView* tensor = entry.facts.tensor;
     if (tensor != nullptr && gradients != nullptr && with_tensor < gradients->d_modifiers.size())
-      part.gradient = gradients->d_modifiers[with_tensor];
+      entry.gradient = gradients->d_modifiers[with_tensor];
     with_tensor += tensor != nullptr ? 1 : 0;
-    if (const std::optional<Order> order = order_of(modifier)) part.stage.kind = order->kind;
+    if (entry.facts.does_nothing) continue;
+    entry.stage.modifier = &modifier;
     if (options.part) {
-      part.stage.query_begin = options.part->query_begin;
-      part.stage.key_begin = options.part->key_begin;
+      entry.stage.query_begin = options.part->query_begin;
+      entry.stage.key_begin = options.part->key_begin;
     }
-    if (tensor != nullptr) part.stage.tensor = broadcast_to(*tensor, full);
-    if (const auto* softcap = std::get_if<Softcap>(&modifier)) part.stage.value = softcap->cap;
-    if (const auto* gaussian = std::get_if<Gaussian>(&modifier)) part.stage.value = gaussian->sigma;
-    if (const auto* function = std::get_if<Function>(&modifier)) part.stage.function = function;
-    if (const auto* dropout = std::get_if<Dropout>(&modifier)) {
-      if (dropout->p == 0) continue;
-      part.stage.value = dropout->p;
-      part.stage.seed = dropout->seed;
-    }
-    if (const auto* relative = std::get_if<RelativeBias>(&modifier)) {
-      part.stage.query_codes = static_cast<const std::int32_t*>(relative->query_code.data);
-      part.stage.key_codes = static_cast<const std::int32_t*>(relative->key_code.data);
-      part.stage.shift = relative->shift;
-    }
-    parts_.push_back(part);
+    if (tensor != nullptr) entry.stage.tensor = broadcast_to(*tensor, full);
+    entries_.push_back(entry);
   }
   kernels::Carve sizes(nullptr);
   allocate(sizes, full, own, slots);
@@ -142,36 +131,43 @@ void ModifierMemory::allocate(kernels::Carve& carve, const Shape& full, DType ow
     if (block != nullptr && zero) std::memset(block, 0, bytes);
     return block;
   };
-  for (Part& part : parts_) {
-    const bool wanted = part.gradient.given();
-    if (const auto* relative = std::get_if<RelativeBias>(part.modifier)) {
-      const Shape table{1, relative->table.shape[1], 1, relative->buckets.shape[3]};
-      const std::int64_t row = table[1] == 1 ? 0 : table[3];
-      std::byte* spread_out = take(elements(table) * size, false);
-      part.stage.tensor = {spread_out, own, full, {0, row, 0, 0}};
-      if (spread_out != nullptr) {
-        own == DType::kFloat64 ? spread_table(*relative, reinterpret_cast<double*>(spread_out))
-                               : spread_table(*relative, reinterpret_cast<float*>(spread_out));
+  for (Entry& entry : entries_) {
+    const bool wanted = entry.gradient.given();
+    const auto doubles = [&](std::int64_t count) {
+      return reinterpret_cast<double*>(
+          take(static_cast<std::size_t>(count) * sizeof(double), true));
+    };
+    switch (entry.facts.owner) {
+      case Owner::kNone: break;
+      case Owner::kTensor:
+        // A gradient starts at 0: pairs that no tile holds add nothing.
+        if (!wanted) break;
+        entry.copied = entry.gradient.dtype != own;
+        entry.sums = entry.copied ? contiguous(take(elements(entry.gradient.shape) * size, true),
+                                               own, entry.gradient.shape)
+                                  : entry.gradient;
+        entry.stage.gradient = broadcast_to(entry.sums, full);
+        break;
+      case Owner::kPartials:
+        if (wanted) entry.stage.partials = doubles(slots);
+        break;
+      case Owner::kSinks:
+        if (wanted) sink_sums_ = doubles(full[0] * full[1] * entry.gradient.shape[3]);
+        break;
+      case Owner::kTable: {
+        const auto& relative = std::get<RelativeBias>(*entry.stage.modifier);
+        const Shape table{1, relative.table.shape[1], 1, relative.buckets.shape[3]};
+        const std::int64_t row = table[1] == 1 ? 0 : table[3];
+        std::byte* spread_out = take(elements(table) * size, false);
+        entry.stage.tensor = {spread_out, own, full, {0, row, 0, 0}};
+        if (spread_out != nullptr) {
+          own == DType::kFloat64 ? spread_table(relative, reinterpret_cast<double*>(spread_out))
+                                 : spread_table(relative, reinterpret_cast<float*>(spread_out));
+        }
+        if (wanted)
+          entry.stage.gradient = {take(elements(table) * size, true), own, full, {0, row, 0, 0}};
+        break;
       }
-      if (wanted)
-        part.stage.gradient = {take(elements(table) * size, true), own, full, {0, row, 0, 0}};
-    } else if (std::holds_alternative<Sinks>(*part.modifier)) {
-      if (wanted)
-        sink_sums_ = reinterpret_cast<double*>(take(
-            static_cast<std::size_t>(full[0] * full[1] * part.gradient.shape[3]) * sizeof(double),
-            true));
-    } else if (std::holds_alternative<Temperature>(*part.modifier) ||
-               std::holds_alternative<Alibi>(*part.modifier)) {
-      if (wanted)
-        part.stage.partials =
-            reinterpret_cast<double*>(take(static_cast<std::size_t>(slots) * sizeof(double), true));
-    } else if (wanted) {
-      // A gradient starts at 0: pairs that no tile holds add nothing.
-      part.copied = part.gradient.dtype != own;
-      part.sums = part.copied ? contiguous(take(elements(part.gradient.shape) * size, true), own,
-                                           part.gradient.shape)
-                              : part.gradient;
-      part.stage.gradient = broadcast_to(part.sums, full);
     }
   }
 }
@@ -179,18 +175,21 @@ void ModifierMemory::allocate(kernels::Carve& carve, const Shape& full, DType ow
 void ModifierMemory::sort(std::vector<Stage>& stages, std::vector<Stage>& weight_stages) const {
   stages.clear();
   weight_stages.clear();
-  for (int rank = 0; rank <= kWeights; ++rank) {
-    for (const Part& part : parts_) {
-      const std::optional<Order> order = order_of(*part.modifier);
-      if (order && order->rank == rank)
-        (rank == kWeights ? weight_stages : stages).push_back(part.stage);
+  for (int rank = 0; rank < modifiers::kRanks; ++rank) {
+    for (const Entry& entry : entries_) {
+      if (static_cast<int>(entry.facts.rank) != rank) continue;
+      switch (entry.facts.acts_on) {
+        case ActsOn::kScores: stages.push_back(entry.stage); break;
+        case ActsOn::kWeights: weight_stages.push_back(entry.stage); break;
+        case ActsOn::kRows: break;
+      }
     }
   }
 }
 
 TensorView ModifierMemory::sinks() const {
-  for (const Part& part : parts_) {
-    if (const auto* sinks = std::get_if<Sinks>(part.modifier)) return sinks->logits;
+  for (const Entry& entry : entries_) {
+    if (const auto* sinks = std::get_if<Sinks>(entry.stage.modifier)) return sinks->logits;
   }
   return {};
 }
@@ -208,8 +207,8 @@ Status ModifierMemory::prepare(const Options& options, const Shape& full, DType 
                                kernels::BackwardTask& task) {
   Status status = list(options, full, own, &gradients, slots);
   if (!status.ok()) return status;
-  for (const Part& part : parts_) {
-    if (part.sums.given() && !part.copied) fill_with_zeros(part.sums);
+  for (const Entry& entry : entries_) {
+    if (entry.sums.given() && !entry.copied) fill_with_zeros(entry.sums);
   }
   sort(task.stages, task.weight_stages);
   task.sinks = sinks();
@@ -218,41 +217,31 @@ Status ModifierMemory::prepare(const Options& options, const Shape& full, DType 
 
 void ModifierMemory::write(const kernels::BackwardTask& task, const kernels::KernelSet& set) const {
   const std::int64_t heads = task.inputs.q.shape[1];
-  for (const Part& part : parts_) {
-    const MutableTensorView& gradient = part.gradient;
+  for (const Entry& entry : entries_) {
+    const MutableTensorView& gradient = entry.gradient;
     if (!gradient.given()) continue;
-    const auto own = [&gradient](int axis, std::int64_t index) {
-      return gradient.shape[axis] == 1 ? 0 : index;
-    };
-    if (const auto* relative = std::get_if<RelativeBias>(part.modifier)) {
-      const void* sums = part.stage.gradient.data;
-      part.stage.gradient.dtype == DType::kFloat64
-          ? sum_into_table(*relative, static_cast<const double*>(sums), gradient)
-          : sum_into_table(*relative, static_cast<const float*>(sums), gradient);
-    } else if (std::holds_alternative<Sinks>(*part.modifier)) {
-      for_each({1, heads, 1, gradient.shape[3]}, [&](auto, auto h, auto, auto m) {
-        double sum = 0;
-        for (std::int64_t b = 0; b < task.inputs.q.shape[0]; ++b)
-          sum += sink_sums_[(b * heads + h) * gradient.shape[3] + m];
-        store(gradient, 0, h, 0, m, sum);
-      });
-    } else if (part.stage.partials != nullptr) {
-      std::vector<double> sums(elements(gradient.shape), 0);
-      const std::int64_t slots_of_block = task.sequences * heads;
-      for (std::int64_t block = 0; block < task.blocks; ++block) {
-        for (std::int64_t s = 0; s < task.sequences; ++s) {
-          const std::int64_t batch = task.layout->sequences[static_cast<std::size_t>(s)].batch;
-          for (std::int64_t h = 0; h < heads; ++h) {
-            sums[static_cast<std::size_t>(own(0, batch) * gradient.shape[1] + own(1, h))] +=
-                part.stage.partials[block * slots_of_block + s * heads + h];
-          }
-        }
+    switch (entry.facts.owner) {
+      case Owner::kNone: break;
+      case Owner::kTensor:
+        if (entry.copied) set.copy(as_const(entry.sums), gradient);
+        break;
+      case Owner::kPartials: write_partials(task, entry.stage.partials, gradient); break;
+      case Owner::kSinks:
+        for_each({1, heads, 1, gradient.shape[3]}, [&](auto, auto h, auto, auto m) {
+          double sum = 0;
+          for (std::int64_t b = 0; b < task.inputs.q.shape[0]; ++b)
+            sum += sink_sums_[(b * heads + h) * gradient.shape[3] + m];
+          store(gradient, 0, h, 0, m, sum);
+        });
+        break;
+      case Owner::kTable: {
+        const auto& relative = std::get<RelativeBias>(*entry.stage.modifier);
+        const void* sums = entry.stage.gradient.data;
+        entry.stage.gradient.dtype == DType::kFloat64
+            ? sum_into_table(relative, static_cast<const double*>(sums), gradient)
+            : sum_into_table(relative, static_cast<const float*>(sums), gradient);
+        break;
       }
-      for_each(gradient.shape, [&](auto b, auto h, auto i, auto j) {
-        store(gradient, b, h, i, j, sums[static_cast<std::size_t>(b * gradient.shape[1] + h)]);
-      });
-    } else if (part.copied) {
-      set.copy(as_const(part.sums), gradient);
     }
   }
 }

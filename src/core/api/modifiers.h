@@ -7,6 +7,7 @@
 
 #include "core/kernels/carve.h"
 #include "core/kernels/kernels.h"
+#include "core/modifiers/modifiers.h"
 #include "core/schedule/scratch.h"
 #include "regard/attention.h"
 
@@ -30,15 +31,15 @@ class ModifierMemory {
 
   // Ends a call; keeps the capacity of the lists.
   void clear() {
-    parts_.clear();
+    entries_.clear();
     sink_sums_ = nullptr;
     scratch_.reset();
   }
 
  private:
   // One modifier: the stage that it becomes, and where its gradient is summed.
-  struct Part {
-    const Modifier* modifier;
+  struct Entry {
+    modifiers::Facts facts;
     kernels::Stage stage;
     MutableTensorView gradient;  // the caller's; not given: not wanted
     MutableTensorView sums;      // of the gradient's shape, in the kernel's own type: the gradient
@@ -52,7 +53,7 @@ class ModifierMemory {
   void sort(std::vector<kernels::Stage>& stages, std::vector<kernels::Stage>& weight_stages) const;
   TensorView sinks() const;
 
-  std::vector<Part> parts_;
+  std::vector<Entry> entries_;
   double* sink_sums_ = nullptr;
   std::optional<schedule::Scratch> scratch_;
 };

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <string>
 
+#include "core/modifiers/modifiers.h"
+
 namespace regard {
 namespace {
 
@@ -11,16 +13,12 @@ std::string text(const PlanShape& s) {
          std::to_string(s.len_q) + ", len_k " + std::to_string(s.len_k) + ")";
 }
 
-// Whether a tile's rows and keys must lie as they do in the tensors: most modifiers look at
-// positions, and so do additive scores when they mend a tile.
+// Whether a tile's rows and keys must be neighbours in the tensors: most modifiers look at
+// positions, and so do additive scores where they compute pairs of a tile again.
 bool looks_at_positions(const Options& options) {
   return options.score.has_value() ||
          std::any_of(options.modifiers.begin(), options.modifiers.end(),
-                     [](const Modifier& modifier) {
-                       return !std::holds_alternative<Softcap>(modifier) &&
-                              !std::holds_alternative<Temperature>(modifier) &&
-                              !std::holds_alternative<Sinks>(modifier);
-                     });
+                     [](const Modifier& m) { return modifiers::facts_of(m).looks_at_positions; });
 }
 
 std::string text(const std::optional<Part>& part) {

@@ -13,32 +13,20 @@
 namespace regard::kernels {
 
 // What runs over a tile of scores between the product and the softmax, or over its weights after
-// it, in the order of the list (see stages-inl.h).
+// it, in the order of the list: a modifier, and what it needs of this call (stages/stages-inl.h).
 struct Stage {
-  enum class Kind : std::uint8_t {
-    kTemperature,
-    kBias,
-    kSoftcap,
-    kAlibi,
-    kRelativeBias,
-    kFunction,
-    kDropout,
-    kMultiplier,
-    kGaussian
-  } kind;
-  double value = 0;  // softcap: cap; dropout: p; Gaussian: sigma
-  TensorView tensor =
-      {};  // full shape, stride 0 where it is broadcast; relative bias: see relative_bias-inl.h
-  MutableTensorView gradient = {};  // backward: where the tensor's gradient is summed, of the
-                                    // kernel's own type and strides like it; or not given
-  double* partials = nullptr;       // backward, temperature and ALiBi: a sum for each (key block,
-                                    // sequence, query head); or null
-  std::uint64_t seed = 0;           // dropout
-  std::int64_t query_begin = 0, key_begin = 0;  // dropout, function: the tensors' first rows in the
-                                                // whole attention (regard/part.h)
-  const std::int32_t *query_codes = nullptr, *key_codes = nullptr;  // relative bias, by tensor row
-  std::int64_t shift = 0;
-  const Function* function = nullptr;
+  const Modifier* modifier = nullptr;  // outlives the call
+  // That of the modifier (Description::tensor) in the full shape (batch, heads, len_q, len_k),
+  // stride 0 where it is broadcast. Of Owner::kTable: an entry per difference of codes (heads or 1
+  // rows of them), of the kernel's own type.
+  TensorView tensor = {};
+  // Backward: where the tensor's gradient is summed, of the kernel's own type and strides like
+  // `tensor`; or not given.
+  MutableTensorView gradient = {};
+  // Backward, of Owner::kPartials: a sum for each (key block, sequence, query head); or null.
+  double* partials = nullptr;
+  // The tensors' first rows in the whole attention (regard/part.h).
+  std::int64_t query_begin = 0, key_begin = 0;
 };
 
 // The learned vectors of additive scores times the scale, one for all or one for each batch entry,

@@ -236,9 +236,11 @@ HWY_NOINLINE void StagedBackwardTile(const BackwardTile<typename Gradient::Ops>&
   score_tile.data = scores;
   gradient.Tile(score_tile, row, lane_begin, tile.keys, tile.queries);
   for (std::size_t i = 0; i < stages.size(); ++i) {
-    if (KeepsInput(stages[i])) KeepOutput(scores, tile.words, M, scratch.kept + i * kTile);
+    if (KeptOf(stages[i]) == modifiers::Keeps::kInput)
+      KeepOutput(scores, tile.words, M, scratch.kept + i * kTile);
     ApplyStage(stages[i], score_tile);
-    if (KeepsOutput(stages[i])) KeepOutput(scores, tile.words, M, scratch.kept + i * kTile);
+    if (KeptOf(stages[i]) == modifiers::Keeps::kOutput)
+      KeepOutput(scores, tile.words, M, scratch.kept + i * kTile);
   }
   ResumeSession<Ops>(stages);
   const auto hidden = hn::Set(d, -std::numeric_limits<T>::infinity());
@@ -284,8 +286,7 @@ HWY_NOINLINE void StagedBackwardTile(const BackwardTile<typename Gradient::Ops>&
   std::copy_n(weights, rows * kWidth<T>, scores);
   for (std::size_t i = stages.size(); i-- > 0;) {
     DeriveStage(stages[i], score_tile, scratch.kept + i * kTile);
-    if (stages[i].kind == Stage::Kind::kFunction && tile.words != nullptr)
-      HideGradients(tile.words, M, scores);
+    if (CallsUserCode(stages[i]) && tile.words != nullptr) HideGradients(tile.words, M, scores);
   }
   ResumeSession<Ops>(stages);
   for (std::size_t r = 0; r < rows; ++r) {

@@ -38,7 +38,7 @@ HWY_INLINE Vec<T> Distances(const AlibiSteps& steps, std::size_t r, std::size_t 
 }
 
 template <typename T>
-HWY_NOINLINE void ApplyAlibi(const Stage& stage, const ScoreTile<T>& tile) {
+HWY_NOINLINE void Apply(const Alibi&, const Stage& stage, const ScoreTile<T>& tile) {
   const Tag<T> d;
   const auto slope = hn::Set(d, HeadElement(stage.tensor, tile));
   const AlibiSteps steps = DistancesOf(tile);
@@ -51,7 +51,8 @@ HWY_NOINLINE void ApplyAlibi(const Stage& stage, const ScoreTile<T>& tile) {
 }
 
 template <typename T>
-HWY_NOINLINE void AddAlibiGradient(const Stage& stage, const ScoreTile<T>& gradient) {
+HWY_NOINLINE void Derive(const Alibi&, const Stage& stage, const ScoreTile<T>& gradient,
+                         const T* /*kept*/) {
   if (stage.partials == nullptr) return;
   const AlibiSteps steps = DistancesOf(gradient);
   double sum = 0;

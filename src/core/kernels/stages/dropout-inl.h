@@ -18,11 +18,11 @@ namespace HWY_NAMESPACE {
 // factors <- 0 where the hash is below the threshold, else factors / (1 - p). Queries hash once a
 // row or lane, keys likewise; the two words of a pair are mixed in as many steps as its bits need.
 template <typename T>
-HWY_NOINLINE void ApplyDropout(const Stage& stage, const ScoreTile<T>& tile,
-                               T* HWY_RESTRICT factors) {
-  const DropoutHash hash(stage.seed, tile.batch, tile.head);
-  const std::uint32_t threshold = DropoutThreshold(stage.value);
-  const T kept = static_cast<T>(stage.value < 1 ? 1 / (1 - stage.value) : 0);
+HWY_NOINLINE void ApplyFactor(const Dropout& dropout, const Stage& stage, const ScoreTile<T>& tile,
+                              T* HWY_RESTRICT factors) {
+  const DropoutHash hash(dropout.seed, tile.batch, tile.head);
+  const std::uint32_t threshold = DropoutThreshold(dropout.p);
+  const T kept = static_cast<T>(dropout.p < 1 ? 1 / (1 - dropout.p) : 0);
   constexpr std::size_t kMost = kWidth < T >> kRows ? kWidth<T> : kRows;
   std::uint32_t first[kMost] = {}, second[kMost] = {}, keys[kMost] = {};
   for (std::size_t i = 0; i < tile.queries(); ++i) {

@@ -45,29 +45,29 @@ HWY_INLINE FunctionTile Described(const Stage& stage, const ScoreTile<T>& tile, 
 }
 
 template <typename T>
-HWY_NOINLINE void ApplyFunction(const Stage& stage, const ScoreTile<T>& tile) {
+HWY_NOINLINE void Apply(const Function& function, const Stage& stage, const ScoreTile<T>& tile) {
   if (!tile.rows_are_keys) {
     const FunctionTile described = Described<T>(stage, tile, tile.data, nullptr, kWidth<T>);
-    stage.function->apply(&described, stage.function->context);
+    function.apply(&described, function.context);
     return;
   }
   T queries_as_rows[kFunctionTile<T>];
   Transpose(tile.data, kWidth<T>, tile.rows, tile.lanes, kRows, queries_as_rows);
   const FunctionTile described = Described<T>(stage, tile, queries_as_rows, nullptr, kRows);
-  stage.function->apply(&described, stage.function->context);
+  function.apply(&described, function.context);
   Transpose(queries_as_rows, kRows, tile.lanes, tile.rows, kWidth<T>, tile.data);
 }
 
 // `input` holds the scores as the function met them. Gradients come in backward tiles, whose rows
 // are keys.
 template <typename T>
-HWY_NOINLINE void DeriveFunction(const Stage& stage, const ScoreTile<T>& gradient,
-                                 const T* HWY_RESTRICT input) {
+HWY_NOINLINE void Derive(const Function& function, const Stage& stage, const ScoreTile<T>& gradient,
+                         const T* HWY_RESTRICT input) {
   T transposed[kFunctionTile<T>], scores[kFunctionTile<T>];
   Transpose(gradient.data, kWidth<T>, gradient.rows, gradient.lanes, kRows, transposed);
   Transpose(input, kWidth<T>, gradient.rows, gradient.lanes, kRows, scores);
   const FunctionTile described = Described<T>(stage, gradient, transposed, scores, kRows);
-  stage.function->derive(&described, stage.function->context);
+  function.derive(&described, function.context);
   Transpose(transposed, kRows, gradient.lanes, gradient.rows, kWidth<T>, gradient.data);
 }
 

@@ -19,7 +19,8 @@ namespace HWY_NAMESPACE {
 // Calls f(offset in the tile, exp(-(j - centre)^2 / (2 sigma^2)), j - centre) for every vector of a
 // tile.
 template <typename T, class F>
-HWY_INLINE void EachGaussian(const Stage& stage, const ScoreTile<T>& tile, F f) {
+HWY_INLINE void EachGaussian(const Gaussian& gaussian, const Stage& stage, const ScoreTile<T>& tile,
+                             F f) {
   const Tag<T> d;
   constexpr std::size_t kMost = kWidth < T >> kRows ? kWidth<T> : kRows;
   HWY_ALIGN T centres[kMost] = {};
@@ -29,7 +30,7 @@ HWY_INLINE void EachGaussian(const Stage& stage, const ScoreTile<T>& tile, F f) 
     centres[i] = ElementAs<T>(stage.tensor.dtype, stage.tensor.data,
                               s.first + static_cast<std::int64_t>(i) * query);
   }
-  const auto factor = hn::Set(d, static_cast<T>(-0.5 / (stage.value * stage.value)));
+  const auto factor = hn::Set(d, static_cast<T>(-0.5 / (gaussian.sigma * gaussian.sigma)));
   const auto step = hn::Set(d, static_cast<T>(tile.step));
   for (std::size_t r = 0; r < tile.rows; ++r) {
     for (std::size_t c = 0; c < kWidth<T>; c += kLanes<T>) {
@@ -54,9 +55,9 @@ struct TimesGaussian {
 };
 
 template <typename T>
-HWY_NOINLINE void ApplyGaussian(const Stage& stage, const ScoreTile<T>& tile,
-                                T* HWY_RESTRICT factors) {
-  EachGaussian(stage, tile, TimesGaussian<T>{factors});
+HWY_NOINLINE void ApplyFactor(const Gaussian& gaussian, const Stage& stage,
+                              const ScoreTile<T>& tile, T* HWY_RESTRICT factors) {
+  EachGaussian(gaussian, stage, tile, TimesGaussian<T>{factors});
 }
 
 // d value / d centre = value * (j - centre) / sigma^2.
@@ -71,11 +72,12 @@ struct TimesSlope {
   }
 };
 
-// Turns the gradient of the Gaussian into that of its centre, in tile, and adds it.
+// Turns the gradient of the Gaussian into that of its centre, in place, and adds it.
 template <typename T>
-HWY_NOINLINE void AddGaussianGradient(const Stage& stage, const ScoreTile<T>& gradient) {
-  EachGaussian(stage, gradient,
-               TimesSlope<T>{gradient.data, static_cast<T>(1 / (stage.value * stage.value))});
+HWY_NOINLINE void DeriveFactor(const Gaussian& gaussian, const Stage& stage,
+                               const ScoreTile<T>& gradient) {
+  EachGaussian(gaussian, stage, gradient,
+               TimesSlope<T>{gradient.data, static_cast<T>(1 / (gaussian.sigma * gaussian.sigma))});
   AddToTensor(stage.gradient, gradient);
 }
 

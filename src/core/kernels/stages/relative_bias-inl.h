@@ -22,10 +22,10 @@ struct RelativeLookup {
   std::int64_t step, sign;           // difference = first + sign * (lane's code - row's code)
   std::int64_t first;
 
-  RelativeLookup(const Stage& stage, const ScoreTile<T>& tile)
-      : step(tile.step), sign(tile.rows_are_keys ? -1 : 1), first(stage.shift) {
-    const std::int32_t *queries = stage.query_codes + tile.query,
-                       *keys = stage.key_codes + tile.key;
+  RelativeLookup(const RelativeBias& bias, const ScoreTile<T>& tile)
+      : step(tile.step), sign(tile.rows_are_keys ? -1 : 1), first(bias.shift) {
+    const auto *queries = static_cast<const std::int32_t*>(bias.query_code.data) + tile.query,
+               *keys = static_cast<const std::int32_t*>(bias.key_code.data) + tile.key;
     rows = tile.rows_are_keys ? keys : queries;
     lanes = tile.rows_are_keys ? queries : keys;
   }
@@ -36,9 +36,9 @@ struct RelativeLookup {
 };
 
 template <typename T>
-HWY_NOINLINE void ApplyRelativeBias(const Stage& stage, const ScoreTile<T>& tile) {
+HWY_NOINLINE void Apply(const RelativeBias& bias, const Stage& stage, const ScoreTile<T>& tile) {
   const T* table = static_cast<const T*>(stage.tensor.data) + tile.head * stage.tensor.strides[1];
-  const RelativeLookup<T> lookup(stage, tile);
+  const RelativeLookup<T> lookup(bias, tile);
   for (std::size_t r = 0; r < tile.rows; ++r) {
     for (std::size_t c = 0; c < tile.lanes; ++c)
       tile.data[r * kWidth<T> + c] += table[lookup.at(r, c)];
@@ -46,10 +46,11 @@ HWY_NOINLINE void ApplyRelativeBias(const Stage& stage, const ScoreTile<T>& tile
 }
 
 template <typename T>
-HWY_NOINLINE void AddRelativeBiasGradient(const Stage& stage, const ScoreTile<T>& gradient) {
+HWY_NOINLINE void Derive(const RelativeBias& bias, const Stage& stage, const ScoreTile<T>& gradient,
+                         const T* /*kept*/) {
   if (!stage.gradient.given()) return;
   T* sums = static_cast<T*>(stage.gradient.data) + gradient.head * stage.gradient.strides[1];
-  const RelativeLookup<T> lookup(stage, gradient);
+  const RelativeLookup<T> lookup(bias, gradient);
   for (std::size_t r = 0; r < gradient.rows; ++r) {
     for (std::size_t c = 0; c < gradient.lanes; ++c)
       sums[lookup.at(r, c)] += gradient.data[r * kWidth<T> + c];

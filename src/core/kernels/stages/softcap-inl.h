@@ -16,10 +16,10 @@ namespace regard::kernels {
 namespace HWY_NAMESPACE {
 
 template <typename T>
-HWY_NOINLINE void ApplySoftcap(const Stage& stage, const ScoreTile<T>& tile) {
+HWY_NOINLINE void Apply(const Softcap& softcap, const Stage&, const ScoreTile<T>& tile) {
   const Tag<T> d;
-  const auto cap = hn::Set(d, static_cast<T>(stage.value));
-  const auto inverse = hn::Set(d, static_cast<T>(1 / stage.value));
+  const auto cap = hn::Set(d, static_cast<T>(softcap.cap));
+  const auto inverse = hn::Set(d, static_cast<T>(1 / softcap.cap));
   for (std::size_t r = 0; r < tile.rows; ++r) {
     for (std::size_t lane = 0; lane < kWidth<T>; lane += kLanes<T>) {
       T* HWY_RESTRICT at = tile.data + r * kWidth<T> + lane;
@@ -30,10 +30,10 @@ HWY_NOINLINE void ApplySoftcap(const Stage& stage, const ScoreTile<T>& tile) {
 
 // d tanh = 1 - tanh^2, from the capped score.
 template <typename T>
-HWY_NOINLINE void DeriveSoftcap(const Stage& stage, const ScoreTile<T>& gradient,
-                                const T* HWY_RESTRICT output) {
+HWY_NOINLINE void Derive(const Softcap& softcap, const Stage&, const ScoreTile<T>& gradient,
+                         const T* HWY_RESTRICT output) {
   const Tag<T> d;
-  const auto inverse = hn::Set(d, static_cast<T>(1 / stage.value));
+  const auto inverse = hn::Set(d, static_cast<T>(1 / softcap.cap));
   for (std::size_t r = 0; r < gradient.rows; ++r) {
     for (std::size_t lane = 0; lane < kWidth<T>; lane += kLanes<T>) {
       T* HWY_RESTRICT at = gradient.data + r * kWidth<T> + lane;

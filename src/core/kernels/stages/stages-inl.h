@@ -8,55 +8,63 @@
 #define REGARD_KERNELS_STAGES_INL_H_
 #endif
 
+#include <type_traits>
+#include <variant>
+
 #include "core/kernels/kernels.h"
 #include "core/kernels/stages/alibi-inl.h"
+#include "core/kernels/stages/bias-inl.h"
 #include "core/kernels/stages/dropout-inl.h"
 #include "core/kernels/stages/function-inl.h"
 #include "core/kernels/stages/gaussian-inl.h"
+#include "core/kernels/stages/multiplier-inl.h"
 #include "core/kernels/stages/relative_bias-inl.h"
 #include "core/kernels/stages/score_tile-inl.h"
 #include "core/kernels/stages/softcap-inl.h"
 #include "core/kernels/stages/temperature-inl.h"
-#include "core/kernels/stages/tile_tensor-inl.h"
+#include "core/modifiers/modifiers.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace regard::kernels {
 namespace HWY_NAMESPACE {
 
-// Scores -> modified scores, in tile.
+template <class M>
+using DescriptionOf = modifiers::Description<std::remove_cvref_t<M>>;
+using modifiers::ActsOn;
+
+// Scores -> modified scores, in place.
 template <typename T>
 HWY_INLINE void ApplyStage(const Stage& stage, const ScoreTile<T>& tile) {
-  switch (stage.kind) {
-    case Stage::Kind::kTemperature: return ApplyTemperature(stage, tile);
-    case Stage::Kind::kSoftcap: return ApplySoftcap(stage, tile);
-    case Stage::Kind::kBias: return TakeTensor<Plus>(stage.tensor, tile, tile.data);
-    case Stage::Kind::kAlibi: return ApplyAlibi(stage, tile);
-    case Stage::Kind::kRelativeBias: return ApplyRelativeBias(stage, tile);
-    case Stage::Kind::kFunction: return ApplyFunction(stage, tile);
-    default: return;  // weights
-  }
+  std::visit(
+      [&](const auto& modifier) {
+        if constexpr (DescriptionOf<decltype(modifier)>::kActsOn == ActsOn::kScores)
+          Apply(modifier, stage, tile);
+      },
+      *stage.modifier);
 }
 
 // What a stage's derivative needs.
-inline bool KeepsInput(const Stage& stage) { return stage.kind == Stage::Kind::kFunction; }
-inline bool KeepsOutput(const Stage& stage) {
-  return stage.kind == Stage::Kind::kSoftcap || stage.kind == Stage::Kind::kTemperature;
+inline modifiers::Keeps KeptOf(const Stage& stage) {
+  return std::visit([](const auto& modifier) { return DescriptionOf<decltype(modifier)>::kKeeps; },
+                    *stage.modifier);
+}
+inline bool CallsUserCode(const Stage& stage) {
+  return std::visit(
+      [](const auto& modifier) { return DescriptionOf<decltype(modifier)>::kCallsUserCode; },
+      *stage.modifier);
 }
 
-// Gradient of the modified scores -> gradient of the scores, in tile; `kept` is what ApplyStage
-// met or left. Parameters' gradients are added where they belong.
+// Gradient of the modified scores -> gradient of the scores, in place; `kept` is what ApplyStage
+// met or left (KeptOf). Parameters' gradients are added where they belong.
 template <typename T>
 HWY_INLINE void DeriveStage(const Stage& stage, const ScoreTile<T>& gradient,
                             const T* HWY_RESTRICT kept) {
-  switch (stage.kind) {
-    case Stage::Kind::kTemperature: return DeriveTemperature(stage, gradient, kept);
-    case Stage::Kind::kSoftcap: return DeriveSoftcap(stage, gradient, kept);
-    case Stage::Kind::kBias: return AddToTensor(stage.gradient, gradient);
-    case Stage::Kind::kAlibi: return AddAlibiGradient(stage, gradient);
-    case Stage::Kind::kRelativeBias: return AddRelativeBiasGradient(stage, gradient);
-    case Stage::Kind::kFunction: return DeriveFunction(stage, gradient, kept);
-    default: return;
-  }
+  std::visit(
+      [&](const auto& modifier) {
+        if constexpr (DescriptionOf<decltype(modifier)>::kActsOn == ActsOn::kScores)
+          Derive(modifier, stage, gradient, kept);
+      },
+      *stage.modifier);
 }
 
 // A user's function may have used the matrix unit too.
@@ -64,7 +72,7 @@ template <class Ops>
 HWY_INLINE void ResumeSession([[maybe_unused]] const std::vector<Stage>& stages) {
   if constexpr (Ops::kMatrixUnit) {
     for (const Stage& stage : stages) {
-      if (stage.kind == Stage::Kind::kFunction) return Ops::Session::Configure();
+      if (CallsUserCode(stage)) return Ops::Session::Configure();
     }
   }
 }
@@ -73,19 +81,24 @@ HWY_INLINE void ResumeSession([[maybe_unused]] const std::vector<Stage>& stages)
 template <typename T>
 HWY_INLINE void ApplyWeightStage(const Stage& stage, const ScoreTile<T>& tile,
                                  T* HWY_RESTRICT factors) {
-  switch (stage.kind) {
-    case Stage::Kind::kDropout: return ApplyDropout(stage, tile, factors);
-    case Stage::Kind::kMultiplier: return TakeTensor<Times>(stage.tensor, tile, factors);
-    case Stage::Kind::kGaussian: return ApplyGaussian(stage, tile, factors);
-    default: return;
-  }
+  std::visit(
+      [&](const auto& modifier) {
+        if constexpr (DescriptionOf<decltype(modifier)>::kActsOn == ActsOn::kWeights)
+          ApplyFactor(modifier, stage, tile, factors);
+      },
+      *stage.modifier);
 }
 
 // Adds a factor's gradient to that of its parameter; the tile is not needed afterwards.
 template <typename T>
 HWY_INLINE void AddWeightStageGradient(const Stage& stage, const ScoreTile<T>& gradient) {
-  if (stage.kind == Stage::Kind::kGaussian) return AddGaussianGradient(stage, gradient);
-  return AddToTensor(stage.gradient, gradient);
+  std::visit(
+      [&](const auto& modifier) {
+        using D = DescriptionOf<decltype(modifier)>;
+        if constexpr (D::kActsOn == ActsOn::kWeights && D::kOwner != modifiers::Owner::kNone)
+          DeriveFactor(modifier, stage, gradient);
+      },
+      *stage.modifier);
 }
 
 // The factors of a tile's weights: the product of all stages but one (or of all, with `but` behind

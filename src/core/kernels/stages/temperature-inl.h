@@ -15,7 +15,7 @@ namespace regard::kernels {
 namespace HWY_NAMESPACE {
 
 template <typename T>
-HWY_NOINLINE void ApplyTemperature(const Stage& stage, const ScoreTile<T>& tile) {
+HWY_NOINLINE void Apply(const Temperature&, const Stage& stage, const ScoreTile<T>& tile) {
   const Tag<T> d;
   const auto inverse = hn::Set(d, T{1} / HeadElement(stage.tensor, tile));
   for (std::size_t at = 0; at < tile.rows * kWidth<T>; at += kLanes<T>)
@@ -24,8 +24,8 @@ HWY_NOINLINE void ApplyTemperature(const Stage& stage, const ScoreTile<T>& tile)
 
 // d (s / t) / dt = -(s / t) / t, from the divided score.
 template <typename T>
-HWY_NOINLINE void DeriveTemperature(const Stage& stage, const ScoreTile<T>& gradient,
-                                    const T* HWY_RESTRICT output) {
+HWY_NOINLINE void Derive(const Temperature&, const Stage& stage, const ScoreTile<T>& gradient,
+                         const T* HWY_RESTRICT output) {
   const Tag<T> d;
   const T inverse = T{1} / HeadElement(stage.tensor, gradient);
   double sum = 0;
