@@ -1,45 +1,17 @@
 // Options as three flat lists, the form in which they cross every border (PyTorch's operators, C,
 // the command line).
 //
-// `ints` is a row of records, each: kind, count, then `count` integers. Kinds and what they hold:
-//
-//   1 causal        has_offset, offset
-//   2 window        left, right, has_offset, offset
-//   3 key_lengths   (none)                      takes one tensor: int32 or int64, shape (1, 1, 1,
-//   batch) 4 documents     (none)                      takes two tensors: cu_q, cu_k, int32 or
-//   int64, shape (1, 1, 1, documents + 1) 5 tensor        (none)                      takes one
-//   bool tensor that broadcasts to (batch, heads, len_q, len_k) 6 dilated       left, right,
-//   has_offset, offset     takes one tensor: dilations, int32 or int64, (1, 1, 1, heads or 1) 7
-//   global_tokens has_offset, offset          takes one tensor: tokens, int32 or int64, (1, 1,
-//   batch or 1, entries); -1 fills short lists 8 blocks        block_q, block_k            takes
-//   one bool tensor, (batch or 1, heads or 1, blocks of queries, blocks of keys) 9 prefix
-//   has_offset, offset          takes one tensor: lengths, int32 or int64, (1, 1, 1, batch) 10 and,
-//   11 or   (none)                      pop two masks, push one (masks are in postfix order) 12 not
-//   (none)                      pops one mask, pushes one 13 tree         (none) takes one tensor:
-//   parents, int32 or int64, (1, 1, batch or 1, nodes) 14 around       width takes one floating
-//   tensor, centres, that broadcasts to (batch, heads, len_q, 1) 15 bigbird      block, window,
-//   global, random, seed 20 scale        (none)                      takes one float 21 softcap
-//   (none)                      takes one float 22 bias         before_softcap              takes
-//   one floating tensor 23 temperature  (none)                      takes one floating tensor 24
-//   alibi        (none)                      takes one floating tensor: slopes 25 relative_bias
-//   shift                   takes four tensors: table (floating), query_code, key_code, buckets
-//   (int32) 26 function     apply, derive, context      addresses in this process; derive and
-//   context may be 0 27 sinks        (none)                      takes one floating tensor: logits
-//   28 dropout      (none)                      takes one float, p, and one int64 tensor of one
-//   element, the seed 29 multiplier   (none)                      takes one floating tensor 30
-//   gaussian     (none)                      takes one float, sigma, and one floating tensor,
-//   centre 40 additive     (none)                      takes one floating tensor: v 41
-//   prepared_keys    (none)                  takes one float32 or float64 tensor: what
-//   prepare_keys() made; follows additive 50 part         query_begin, key_begin, len_q, len_k
-//
-// Shapes of tensors are those of regard/modifier.h and regard/mask.h. Floats and tensors are taken
-// from their lists in order. One mask, or none, remains on the stack at the end.
+// `ints` is a row of records, each: kind, count, then `count` integers. What each kind holds is in
+// kRecordFormats. Floats and tensors are taken from their lists in order; masks are in postfix
+// order, and one, or none, remains at the end. Shapes of tensors are those of regard/modifier.h and
+// regard/mask.h, lists of integers (1, 1, batch or 1, entries), int32 or int64.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "regard/attention.h"
@@ -78,6 +50,51 @@ enum class Record : std::int64_t {
   kPart = 50,
 };
 
+// What a record of one kind holds: names, separated by ", ".
+struct RecordFormat {
+  Record kind;
+  const char* name;
+  const char* ints;
+  const char* floats;
+  const char* tensors;
+  int masks;  // that it takes from the stack; those of kinds below kScale push one
+};
+
+inline constexpr RecordFormat kRecordFormats[] = {
+    {Record::kCausal, "causal", "has_offset, offset", "", "", 0},
+    {Record::kWindow, "window", "left, right, has_offset, offset", "", "", 0},
+    {Record::kKeyLengths, "key_lengths", "", "", "lengths", 0},
+    {Record::kDocuments, "documents", "", "", "cu_q, cu_k", 0},
+    {Record::kTensor, "tensor", "", "", "allowed", 0},
+    {Record::kDilated, "dilated", "left, right, has_offset, offset", "", "dilations", 0},
+    // -1 fills lists of tokens that are shorter than the longest
+    {Record::kGlobalTokens, "global_tokens", "has_offset, offset", "", "tokens", 0},
+    {Record::kBlocks, "blocks", "block_q, block_k", "", "allowed", 0},
+    {Record::kPrefix, "prefix", "has_offset, offset", "", "lengths", 0},
+    {Record::kAnd, "and", "", "", "", 2},
+    {Record::kOr, "or", "", "", "", 2},
+    {Record::kNot, "not", "", "", "", 1},
+    {Record::kTree, "tree", "", "", "parents", 0},
+    {Record::kAround, "around", "width", "", "centres", 0},
+    {Record::kBigBird, "bigbird", "block, window, global, random, seed", "", "", 0},
+    {Record::kScale, "scale", "", "scale", "", 0},
+    {Record::kSoftcap, "softcap", "", "cap", "", 0},
+    {Record::kBias, "bias", "before_softcap", "", "values", 0},
+    {Record::kTemperature, "temperature", "", "", "values", 0},
+    {Record::kAlibi, "alibi", "", "", "slopes", 0},
+    {Record::kRelativeBias, "relative_bias", "shift", "", "table, query_code, key_code, buckets",
+     0},
+    // addresses in this process; derive and context may be 0
+    {Record::kFunction, "function", "apply, derive, context", "", "", 0},
+    {Record::kSinks, "sinks", "", "", "logits", 0},
+    {Record::kDropout, "dropout", "", "p", "seed", 0},  // the seed: one int64 element
+    {Record::kMultiplier, "multiplier", "", "", "values", 0},
+    {Record::kGaussian, "gaussian", "", "sigma", "centre", 0},
+    {Record::kAdditive, "additive", "", "", "v", 0},
+    {Record::kPreparedKeys, "prepared_keys", "", "", "keys", 0},  // comes after additive
+    {Record::kPart, "part", "query_begin, key_begin, len_q, len_k", "", "", 0},
+};
+
 // Which of the tensors have gradients, by their index: one for each entry of
 // Gradients::d_modifiers, and Gradients::d_score_v's.
 struct Differentiable {
@@ -89,5 +106,11 @@ struct Differentiable {
 Status decode(std::span<const std::int64_t> ints, std::span<const double> floats,
               std::span<const TensorView> tensors, Options* options,
               Differentiable* differentiable = nullptr);
+
+// The records for a person to read, a line each: "window(left=3, right=0, has_offset=0, offset=0)".
+// Tensors are named by their index, or their shape where `tensors` are given. What is not an
+// encoding is shown as far as it is one.
+std::string encoding_text(std::span<const std::int64_t> ints, std::span<const double> floats,
+                          std::span<const TensorView> tensors = {});
 
 }  // namespace regard

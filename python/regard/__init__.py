@@ -18,6 +18,7 @@ from ._torch.map import (
 )
 from ._torch.part import Part, part
 from ._torch.plan import Plan, plan
+from ._torch.record import options_text
 from ._torch.targets import kernel_target, set_target
 from .luong import luong_concat, luong_general, luong_location
 from .masks import (
@@ -90,6 +91,7 @@ __all__ = [
     "luong_location",
     "merge",
     "multiplier",
+    "options_text",
     "part",
     "plan",
     "prefix",

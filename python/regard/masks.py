@@ -16,12 +16,7 @@ import torch
 
 from ._torch.axes import kind_of
 from ._torch.numbers import whole
-
-# Kinds of records, as include/regard/encoding.h numbers them.
-_CAUSAL, _WINDOW, _KEY_LENGTHS, _DOCUMENTS, _TENSOR, _DILATED, _GLOBAL_TOKENS, _BLOCKS, _PREFIX = (
-    range(1, 10)
-)
-_AND, _OR, _NOT, _TREE, _AROUND, _BIGBIRD = range(10, 16)
+from ._torch.record import KINDS
 
 
 class Mask:
@@ -41,19 +36,19 @@ class Mask:
     __array_ufunc__ = None
 
     def __and__(self, other):
-        return _join(self, other, _AND, "&")
+        return _join(self, other, KINDS["and"], "&")
 
     def __rand__(self, other):
-        return _join(other, self, _AND, "&")
+        return _join(other, self, KINDS["and"], "&")
 
     def __or__(self, other):
-        return _join(self, other, _OR, "|")
+        return _join(self, other, KINDS["or"], "|")
 
     def __ror__(self, other):
-        return _join(other, self, _OR, "|")
+        return _join(other, self, KINDS["or"], "|")
 
     def __invert__(self):
-        return Mask([*self.ints, _NOT, 0], self.tensors, f"~{self.shown}")
+        return Mask([*self.ints, KINDS["not"], 0], self.tensors, f"~{self.shown}")
 
     def __bool__(self):
         raise TypeError(
@@ -153,7 +148,11 @@ def causal(offset=None):
     if offset is None:
         return _BOTTOM_RIGHT
     offset = _offset("causal", offset)
-    return _TOP_LEFT if offset[1] == 0 else Mask([_CAUSAL, 2, *offset], [], f"causal({offset[1]})")
+    return (
+        _TOP_LEFT
+        if offset[1] == 0
+        else Mask([KINDS["causal"], 2, *offset], [], f"causal({offset[1]})")
+    )
 
 
 def window(left, right=..., offset=None):
@@ -167,13 +166,13 @@ def window(left, right=..., offset=None):
     left, right = _counts("window", left=left, right=right)
     shift = _offset("window", offset)
     shown = f"window({left}, {right})" if offset is None else f"window({left}, {right}, {offset})"
-    return Mask([_WINDOW, 4, left, right, *shift], [], shown)
+    return Mask([KINDS["window"], 4, left, right, *shift], [], shown)
 
 
 def key_lengths(lengths):
     """Sequence b of the batch has lengths[b] keys; those from there on are neither seen nor
     read."""
-    return Mask([_KEY_LENGTHS, 0], [_integers("lengths", lengths)], "key_lengths(...)")
+    return Mask([KINDS["key_lengths"], 0], [_integers("lengths", lengths)], "key_lengths(...)")
 
 
 def documents(cu_q, cu_k=None):
@@ -182,7 +181,7 @@ def documents(cu_q, cu_k=None):
     its own document. ``cu_k`` is ``cu_q`` where it is not given."""
     first = _integers("cu_q", cu_q)
     return Mask(
-        [_DOCUMENTS, 0],
+        [KINDS["documents"], 0],
         [first, first if cu_k is None else _integers("cu_k", cu_k)],
         "documents(...)",
     )
@@ -200,7 +199,7 @@ def tensor(allowed):
     kind = kind_of(allowed)
     if kind is not None:
         raise ValueError(f"allowed: {kind}; expected a dense one")
-    return Mask([_TENSOR, 0], [allowed], f"tensor({tuple(allowed.shape)})")
+    return Mask([KINDS["tensor"], 0], [allowed], f"tensor({tuple(allowed.shape)})")
 
 
 def dilated(left, right, dilation, offset=None):
@@ -212,7 +211,7 @@ def dilated(left, right, dilation, offset=None):
     each = _integers("dilation", [whole("dilation", dilation)] if one else dilation)
     shown = dilation if one else "..."
     return Mask(
-        [_DILATED, 4, *sides, *_offset("dilated", offset)],
+        [KINDS["dilated"], 4, *sides, *_offset("dilated", offset)],
         [each],
         f"dilated({sides[0]}, {sides[1]}, {shown})",
     )
@@ -223,7 +222,7 @@ def global_tokens(tokens, offset=None):
     sees every key (Longformer). `tokens` has one dimension, or two, a row for each batch entry,
     filled up with -1. Usually joined to a window: ``regard.window(w, w) | ...``."""
     return Mask(
-        [_GLOBAL_TOKENS, 2, *_offset("global_tokens", offset)],
+        [KINDS["global_tokens"], 2, *_offset("global_tokens", offset)],
         [_integers("tokens", tokens, dims=(1, 2))],
         "global_tokens(...)",
     )
@@ -251,7 +250,9 @@ def blocks(layout, block_size):
             f"block_size: {block_size!r}; expected a number of rows from 1, or two (queries, keys)"
         )
     sizes = [whole("block_size", size, 1) for size in sizes]
-    return Mask([_BLOCKS, 2, *sizes], [layout], f"blocks({tuple(layout.shape)}, {block_size})")
+    return Mask(
+        [KINDS["blocks"], 2, *sizes], [layout], f"blocks({tuple(layout.shape)}, {block_size})"
+    )
 
 
 def bigbird(block_size=64, *, window=3, global_blocks=2, random_blocks=3, seed=0):
@@ -266,14 +267,16 @@ def bigbird(block_size=64, *, window=3, global_blocks=2, random_blocks=3, seed=0
         f"bigbird({block_size}, window={window}, global_blocks={global_blocks},"
         f" random_blocks={random_blocks}, seed={seed})"
     )
-    return Mask([_BIGBIRD, 5, block_size, *counts, seed], [], shown)
+    return Mask([KINDS["bigbird"], 5, block_size, *counts, seed], [], shown)
 
 
 def prefix(lengths, offset=None):
     """Prefix language model (arXiv 1910.10683): all queries of batch entry b see its first
     lengths[b] keys; beyond, they are causal."""
     return Mask(
-        [_PREFIX, 2, *_offset("prefix", offset)], [_integers("lengths", lengths)], "prefix(...)"
+        [KINDS["prefix"], 2, *_offset("prefix", offset)],
+        [_integers("lengths", lengths)],
+        "prefix(...)",
     )
 
 
@@ -282,7 +285,7 @@ def tree(parents):
     2401.10774): the last keys are the nodes of a tree of drafted tokens, which see themselves,
     their ancestors, and all keys before the tree. parents[n] is an earlier node, or -1. One
     dimension, or two, a tree for each batch entry. The last query is the last node."""
-    return Mask([_TREE, 0], [_integers("parents", parents, dims=(1, 2))], "tree(...)")
+    return Mask([KINDS["tree"], 0], [_integers("parents", parents, dims=(1, 2))], "tree(...)")
 
 
 def around(centres, width):
@@ -302,13 +305,13 @@ def around(centres, width):
         )
     (width,) = _counts("around", width=width)
     return Mask(
-        [_AROUND, 1, width],
+        [KINDS["around"], 1, width],
         [centres.detach()[..., None]],
         f"around({tuple(centres.shape)}, {width})",
     )
 
 
-_BOTTOM_RIGHT = Mask([_CAUSAL, 2, 0, 0], [], "causal()", 1)
-_TOP_LEFT = Mask([_CAUSAL, 2, 1, 0], [], "causal(0)", 2)
+_BOTTOM_RIGHT = Mask([KINDS["causal"], 2, 0, 0], [], "causal()", 1)
+_TOP_LEFT = Mask([KINDS["causal"], 2, 1, 0], [], "causal(0)", 2)
 NONE = Mask([], [], "no mask", 0)  # hides nothing; not a value to compose with
 BY_CODE = (NONE, _BOTTOM_RIGHT, _TOP_LEFT)

@@ -17,11 +17,6 @@ from ._torch.numbers import number, whole
 from ._torch.record import Record
 from .masks import as_tensor
 
-# Kinds of records, as include/regard/encoding.h numbers them.
-TEMPERATURE, _ALIBI, _RELATIVE_BIAS, _FUNCTION, SINKS, _DROPOUT, _MULTIPLIER, _GAUSSIAN = range(
-    23, 31
-)
-
 _INTEGERS = (torch.int8, torch.int16, torch.int32, torch.int64)
 
 # Tensor.random_, which Dynamo does not trace, as a function: it does that, and compiled code then
@@ -67,7 +62,6 @@ def temperature(values):
     values = _floating("temperature", _numbers(values), (0, 1), "a number, or (heads,)")
     return Modifier(
         "temperature",
-        TEMPERATURE,
         tensors=(values.reshape(1, -1, 1, 1),),
         given=(_given("temperature", values, "one number, or (heads,)"),),
     )
@@ -79,7 +73,6 @@ def alibi(slopes):
     slopes = _floating("alibi: slopes", as_tensor(slopes), (1, 2), meaning)
     return Modifier(
         "alibi",
-        _ALIBI,
         tensors=(slopes.reshape(-1, slopes.shape[-1], 1, 1),),
         given=(_given("alibi", slopes, meaning),),
     )
@@ -107,7 +100,6 @@ def relative_bias(table, buckets, *, query_code, key_code, shift=0):
     shift = whole("relative_bias: shift", shift)
     return Modifier(
         "relative_bias",
-        _RELATIVE_BIAS,
         (shift,),
         tensors=(table.t().reshape(1, table.shape[1], 1, -1), *codes),
         given=(
@@ -212,7 +204,6 @@ def function(apply, derive=None, context=0):
 
     return Modifier(
         "function",
-        _FUNCTION,
         (address("apply", apply), address("derive", derive), address("context", context)),
     )
 
@@ -223,7 +214,6 @@ def sinks(logits):
     logits = _floating("sinks: logits", logits, (1, 2), "(heads, m) or (heads,)")
     return Modifier(
         "sinks",
-        SINKS,
         tensors=(logits.reshape(1, logits.shape[0], 1, -1),),
         given=(_given("sinks", logits, "(heads, m) or (heads,)"),),
     )
@@ -235,7 +225,6 @@ def multiplier(weights):
     meaning = "that broadcasts to (batch, heads, len_q, len_k)"
     return Modifier(
         "multiplier",
-        _MULTIPLIER,
         tensors=(_floating("multiplier", weights, range(5), meaning),),
         given=(_given("multiplier", weights, f"one {meaning}"),),
     )
@@ -248,7 +237,6 @@ def gaussian(centre, sigma):
     meaning = "that broadcasts to (batch, heads, len_q)"
     return Modifier(
         "gaussian",
-        _GAUSSIAN,
         floats=(number("gaussian: sigma", sigma),),
         tensors=(_floating("gaussian: centre", centre, range(9), meaning)[..., None],),
         given=(_given("gaussian.centre", centre, f"one {meaning}"),),
@@ -277,4 +265,4 @@ def dropout(p, seed=None):
     seed = check_seed(seed)
     if seed is None:
         seed = _draw(torch.empty(1, dtype=torch.int64))
-    return Modifier("dropout", _DROPOUT, floats=(float(p),), tensors=(seed.reshape(1, 1, 1, 1),))
+    return Modifier("dropout", floats=(float(p),), tensors=(seed.reshape(1, 1, 1, 1),))

@@ -11,8 +11,6 @@ import torch
 from ._torch import ops_library as ops
 from ._torch.record import Record
 
-_ADDITIVE, _PREPARED_KEYS = 40, 41  # as include/regard/encoding.h numbers them
-
 
 class Score(Record):
     """What score= takes."""
@@ -39,7 +37,6 @@ def additive(v):
         raise ValueError(f"additive: v has shape {tuple(v.shape)}; expected (dim,) or (heads, dim)")
     return Score(
         "additive",
-        _ADDITIVE,
         tensors=(v.reshape(1, -1, 1, v.shape[-1]),),
         given=(("score.v", tuple(v.shape), "(dim,) or (heads, dim)"),),
     )
@@ -72,7 +69,7 @@ class PreparedKeys:
             order != 0 and self.exponentials.dim() > 2
         )  # a key without heads is refused by itself
         heads_first = self.exponentials.transpose(-3, -2) if turned else self.exponentials
-        return Record("prepared_keys", _PREPARED_KEYS, tensors=(heads_first,))
+        return Record("prepared_keys", tensors=(heads_first,))
 
 
 def prepare_keys(key):

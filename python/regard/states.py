@@ -17,8 +17,7 @@ from ._torch.attention import _transforms, prepared
 from ._torch.explain import explained
 from ._torch.keywords import refuse_misplaced
 from ._torch.options import AXIS_ORDERS
-from ._torch.record import kinds
-from .modifiers import SINKS
+from ._torch.record import KINDS, kinds
 
 
 class State:
@@ -88,7 +87,7 @@ def attention_state(query, key, value, *misplaced, layout="bhsd", **options):
         *inputs, leading = prepared(query, key, value, layout=layout, **options)
     except (ValueError, RuntimeError) as error:
         raise explained(error, query, key, value, layout=layout, **options) from None
-    if SINKS in kinds(inputs[3]):
+    if KINDS["sinks"] in kinds(inputs[3]):
         raise ValueError(
             "modifiers: sinks join once, when a row is finished; give their logits to"
             " regard.finish(state, sinks=...)"

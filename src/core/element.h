@@ -70,8 +70,11 @@ inline double load(const TensorView& view, Index b, Index h, Index i, Index d) {
     case DType::kFloat64: return static_cast<const double*>(view.data)[at];
     case DType::kFloat16: return Float16::widen(static_cast<const std::uint16_t*>(view.data)[at]);
     case DType::kBFloat16: return BFloat16::widen(static_cast<const std::uint16_t*>(view.data)[at]);
-    default: return std::numeric_limits<double>::quiet_NaN();  // not floating: refused before
+    case DType::kBool:
+    case DType::kInt32:
+    case DType::kInt64: break;  // refused before
   }
+  return std::numeric_limits<double>::quiet_NaN();
 }
 
 inline void store(const MutableTensorView& view, Index b, Index h, Index i, Index d, double value) {
@@ -83,7 +86,9 @@ inline void store(const MutableTensorView& view, Index b, Index h, Index i, Inde
     case DType::kBFloat16:
       static_cast<std::uint16_t*>(view.data)[at] = BFloat16::round(value);
       break;
-    default: break;
+    case DType::kBool:
+    case DType::kInt32:
+    case DType::kInt64: break;
   }
 }
 
@@ -95,15 +100,6 @@ View broadcast_to(View view, const Shape& full) {
     view.shape[axis] = full[axis];
   }
   return view;
-}
-
-// Where the element of the full shape lies in one that broadcasts to it.
-template <typename Pointer>
-Shape broadcast_index(const BasicTensorView<Pointer>& view, Index b, Index h, Index i, Index j) {
-  const auto along = [&](std::size_t axis, Index index) {
-    return view.shape[axis] == 1 ? 0 : index;
-  };
-  return {along(0, b), along(1, h), along(2, i), along(3, j)};
 }
 
 }  // namespace regard

@@ -53,6 +53,8 @@ STABLE_TORCH_LIBRARY(regard, library) {
   library.def("_plan_density(int plan) -> float");
   library.def("_plan_picture(int plan, int batch, int head, int width) -> str");
   library.def("_free_plan(int plan) -> ()");
+  library.def("_record_kinds() -> str");
+  library.def("_options_text(SymInt[] ints, float[] floats, Tensor[] tensors) -> str");
   library.def("_kernel_target() -> str");
   library.def("_set_target(str name) -> ()");
 }
@@ -78,6 +80,8 @@ STABLE_TORCH_LIBRARY_IMPL(regard, CompositeExplicitAutograd, library) {
   library.impl("_plan_density", TORCH_BOX(&plan_density));
   library.impl("_plan_picture", TORCH_BOX(&plan_picture));
   library.impl("_free_plan", TORCH_BOX(&free_plan));
+  library.impl("_record_kinds", TORCH_BOX(&record_kinds));
+  library.impl("_options_text", TORCH_BOX(&options_text));
   library.impl("_kernel_target", TORCH_BOX(&kernel_target_op));
   library.impl("_set_target", TORCH_BOX(&set_target_op));
 }

@@ -83,6 +83,11 @@ std::string plan_picture(std::int64_t plan, std::int64_t batch, std::int64_t hea
                          std::int64_t width);
 void free_plan(std::int64_t plan);
 
+// "causal 1", ...: the kinds of records and their numbers, a line each.
+std::string record_kinds();
+// encoding_text() of regard/encoding.h.
+std::string options_text(Ints ints, Floats floats, Tensors tensors);
+
 // The name of the instruction set that a kernel was compiled for; forcing one ("" is the default
 // choice).
 std::string kernel_target_op();

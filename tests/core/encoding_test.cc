@@ -201,5 +201,36 @@ TEST(Encoding, IntegersOfTheWrongKind) {
                "documents: cu_k: no data for shape (1, 1, 1, 3)");
 }
 
+TEST(Encoding, EachKindAndNameStandsInTheTableOnce) {
+  for (const RecordFormat& one : kRecordFormats) {
+    for (const RecordFormat& other : kRecordFormats) {
+      if (&one == &other) continue;
+      EXPECT_NE(one.kind, other.kind) << one.name;
+      EXPECT_STRNE(one.name, other.name);
+    }
+  }
+}
+
+TEST(Encoding, RecordsAreReadableAsText) {
+  const std::vector<float> values(6);
+  const TensorView bias = TensorView::bhsd(values.data(), DType::kFloat32, 1, 1, 2, 3);
+  const Ints ints{1, 2, 1, -3, 2, 4, 5, 0, 0, 0, 10, 0, 20, 0, 22, 1, 1, 28, 0};
+  EXPECT_EQ(encoding_text(ints, std::vector<double>{0.5, 0.25}, std::vector<TensorView>{bias}),
+            "causal(has_offset=1, offset=-3)\n"
+            "window(left=5, right=0, has_offset=0, offset=0)\n"
+            "and\n"
+            "scale(scale=0.5)\n"
+            "bias(before_softcap=1, values=tensor 0 (1, 1, 2, 3))\n"
+            "dropout(p=0.25, seed=tensor 1)\n");
+}
+
+TEST(Encoding, TextOfWhatIsNoEncodingSaysSo) {
+  EXPECT_EQ(encoding_text(Ints{99, 1, 5, 20, 0}, {}),
+            "kind 99, which is not known\nscale(scale=missing)\n");
+  EXPECT_EQ(encoding_text(Ints{2, 4, 5}, {}),
+            "window(left=5, right=missing, has_offset=missing, offset=missing) (cut off)\n");
+  EXPECT_EQ(encoding_text(Ints{2}, {}), "(cut off)\n");
+}
+
 }  // namespace
 }  // namespace regard

@@ -3,10 +3,9 @@ and give what they save as outputs."""
 
 import torch
 
-from ..modifiers import SINKS, TEMPERATURE
 from . import ops_library as ops
 from .autograd import DOUBLE_BACKWARD, spread, wanted_bits
-from .record import kinds
+from .record import KINDS, kinds
 
 
 class Functional(torch.autograd.Function):
@@ -169,7 +168,7 @@ def _fold(ints, order, tensors):
     in all of it, integers count its entries, packed sequences have none."""
     if order == 2 or any(x.dtype in (torch.int32, torch.int64) for x in tensors):
         return False
-    return not any(kind in (TEMPERATURE, SINKS) for kind in kinds(ints))
+    return not any(kind in (KINDS["temperature"], KINDS["sinks"]) for kind in kinds(ints))
 
 
 def _one_by_one(function, size, in_dims, *inputs):

@@ -41,6 +41,8 @@ make_plan = _overload("_make_plan")
 plan_density = _overload("_plan_density")
 plan_picture = _overload("_plan_picture")
 free_plan = _overload("_free_plan")
+record_kinds = _overload("_record_kinds")
+options_text = _overload("_options_text")
 kernel_target = _overload("_kernel_target")
 set_target = _overload("_set_target")
 

@@ -9,8 +9,9 @@ from ..score import Score
 from .axes import kind_of
 from .numbers import number
 from .part import Part
+from .record import KINDS
 
-_SCALE, _SOFTCAP, _BIAS = 20, 21, 22
+_SCALE, _SOFTCAP, _BIAS = KINDS["scale"], KINDS["softcap"], KINDS["bias"]
 AXIS_ORDERS = {"bhsd": 0, "bshd": 1, "thd": 2}  # as src/torch_ops/tensors.h numbers them
 
 

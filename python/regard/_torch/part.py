@@ -2,8 +2,6 @@
 
 from .record import Record
 
-_PART = 50  # as include/regard/encoding.h numbers it
-
 
 class Part(Record):
     """What part= takes."""
@@ -34,4 +32,4 @@ def part(query_begin=0, key_begin=0, *, len_q, len_k):
             f"part: query_begin {query_begin}, key_begin {key_begin}, len_q {len_q}, len_k {len_k};"
             " expected counts from 0"
         )
-    return Part("part", _PART, places)
+    return Part("part", places)

@@ -1,46 +1,43 @@
 #include "regard/encoding.h"
 
+#include <algorithm>
+#include <iterator>
 #include <new>
 #include <string>
+#include <string_view>
 
 #include "core/check_view.h"
 
 namespace regard {
 namespace {
 
-std::string name_of(Record record) {
-  switch (record) {
-    case Record::kCausal: return "causal";
-    case Record::kWindow: return "window";
-    case Record::kKeyLengths: return "key_lengths";
-    case Record::kDocuments: return "documents";
-    case Record::kTensor: return "mask tensor";
-    case Record::kDilated: return "dilated";
-    case Record::kGlobalTokens: return "global_tokens";
-    case Record::kBlocks: return "blocks";
-    case Record::kPrefix: return "prefix";
-    case Record::kTree: return "tree";
-    case Record::kAround: return "around";
-    case Record::kBigBird: return "bigbird";
-    case Record::kAnd: return "and";
-    case Record::kOr: return "or";
-    case Record::kNot: return "not";
-    case Record::kScale: return "scale";
-    case Record::kSoftcap: return "softcap";
-    case Record::kBias: return "bias";
-    case Record::kTemperature: return "temperature";
-    case Record::kAlibi: return "alibi";
-    case Record::kRelativeBias: return "relative_bias";
-    case Record::kFunction: return "function";
-    case Record::kSinks: return "sinks";
-    case Record::kDropout: return "dropout";
-    case Record::kMultiplier: return "multiplier";
-    case Record::kGaussian: return "gaussian";
-    case Record::kAdditive: return "additive";
-    case Record::kPreparedKeys: return "prepared_keys";
-    case Record::kPart: return "part";
+const RecordFormat* format_of(Record kind) {
+  const auto* format =
+      std::find_if(std::begin(kRecordFormats), std::end(kRecordFormats),
+                   [kind](const RecordFormat& format) { return format.kind == kind; });
+  return format == std::end(kRecordFormats) ? nullptr : format;
+}
+
+std::string name_of(Record kind) {
+  const RecordFormat* format = format_of(kind);
+  return format != nullptr ? format->name
+                           : "kind " + std::to_string(static_cast<std::int64_t>(kind));
+}
+
+// Calls f(name) for each of the names that ", " separates.
+template <typename F>
+void for_each_name(std::string_view names, F f) {
+  while (!names.empty()) {
+    const std::size_t end = names.find(", ");
+    f(names.substr(0, end));
+    names = end == std::string_view::npos ? std::string_view() : names.substr(end + 2);
   }
-  return "kind " + std::to_string(static_cast<std::int64_t>(record));
+}
+
+std::size_t count_names(const char* names) {
+  std::size_t count = 0;
+  for_each_name(names, [&count](std::string_view) { ++count; });
+  return count;
 }
 
 // A list of integers for each batch entry, or one for all.
@@ -112,11 +109,6 @@ class Decoder {
   }
 
  private:
-  // A record takes so many integers, floats, tensors and masks.
-  struct Needs {
-    std::size_t ints = 0, floats = 0, tensors = 0, masks = 0;
-  };
-
   static Status left_over(std::size_t count, const char* what) {
     return Status::invalid("options: " + std::to_string(count) + " " + what +
                            " left over after the last record");
@@ -127,55 +119,23 @@ class Decoder {
                            what + "; found " + std::to_string(found));
   }
 
-  Status check(const Needs& needs) const {
-    if (values_.size() != needs.ints) return lacks(needs.ints, "integers", values_.size());
-    if (floats_.size() < needs.floats) return lacks(needs.floats, "floats", floats_.size());
-    if (tensors_.size() < needs.tensors) return lacks(needs.tensors, "tensors", tensors_.size());
-    if (masks_.size() < needs.masks) return lacks(needs.masks, "masks", masks_.size());
+  Status check(const RecordFormat& format) const {
+    const std::size_t ints = count_names(format.ints), floats = count_names(format.floats),
+                      tensors = count_names(format.tensors),
+                      masks = static_cast<std::size_t>(format.masks);
+    if (values_.size() != ints) return lacks(ints, "integers", values_.size());
+    if (floats_.size() < floats) return lacks(floats, "floats", floats_.size());
+    if (tensors_.size() < tensors) return lacks(tensors, "tensors", tensors_.size());
+    if (masks_.size() < masks) return lacks(masks, "masks", masks_.size());
     return {};
   }
 
-  static bool needs_of(Record kind, Needs* needs) {
-    switch (kind) {
-      case Record::kCausal: *needs = {.ints = 2}; return true;
-      case Record::kWindow: *needs = {.ints = 4}; return true;
-      case Record::kKeyLengths: *needs = {.tensors = 1}; return true;
-      case Record::kDocuments: *needs = {.tensors = 2}; return true;
-      case Record::kTensor: *needs = {.tensors = 1}; return true;
-      case Record::kDilated: *needs = {.ints = 4, .tensors = 1}; return true;
-      case Record::kGlobalTokens:
-      case Record::kBlocks:
-      case Record::kPrefix: *needs = {.ints = 2, .tensors = 1}; return true;
-      case Record::kTree: *needs = {.tensors = 1}; return true;
-      case Record::kAround: *needs = {.ints = 1, .tensors = 1}; return true;
-      case Record::kBigBird: *needs = {.ints = 5}; return true;
-      case Record::kPart: *needs = {.ints = 4}; return true;
-      case Record::kAnd:
-      case Record::kOr: *needs = {.masks = 2}; return true;
-      case Record::kNot: *needs = {.masks = 1}; return true;
-      case Record::kScale:
-      case Record::kSoftcap: *needs = {.floats = 1}; return true;
-      case Record::kBias: *needs = {.ints = 1, .tensors = 1}; return true;
-      case Record::kTemperature:
-      case Record::kAlibi:
-      case Record::kSinks:
-      case Record::kMultiplier: *needs = {.tensors = 1}; return true;
-      case Record::kRelativeBias: *needs = {.ints = 1, .tensors = 4}; return true;
-      case Record::kFunction: *needs = {.ints = 3}; return true;
-      case Record::kDropout:
-      case Record::kGaussian: *needs = {.floats = 1, .tensors = 1}; return true;
-      case Record::kAdditive:
-      case Record::kPreparedKeys: *needs = {.tensors = 1}; return true;
-    }
-    return false;
-  }
-
   Status record() {
-    Needs needs;
-    if (!needs_of(kind_, &needs))
+    const RecordFormat* format = format_of(kind_);
+    if (format == nullptr)
       return Status::unsupported("options: records of " + name_of(kind_) +
                                  " are not supported yet");
-    Status status = check(needs);
+    Status status = check(*format);
     if (!status.ok()) return status;
     switch (kind_) {
       case Record::kCausal: masks_.push_back(causal(offset(0))); break;
@@ -354,7 +314,57 @@ class Decoder {
   Options options_;
 };
 
+// One record as text; takes its floats and tensors from the lists.
+class RecordText {
+ public:
+  RecordText(std::span<const double> floats, std::span<const TensorView> tensors)
+      : floats_(floats), tensors_(tensors) {}
+
+  std::string line(const RecordFormat& format, std::span<const std::int64_t> values) {
+    std::string arguments;
+    const auto add = [&arguments](std::string_view name, const std::string& value) {
+      arguments += (arguments.empty() ? "" : ", ") + std::string(name) + "=" + value;
+    };
+    std::size_t at = 0;
+    for_each_name(format.ints, [&](std::string_view name) {
+      add(name, at < values.size() ? std::to_string(values[at]) : "missing");
+      ++at;
+    });
+    for_each_name(format.floats, [&](std::string_view name) {
+      add(name, float_ < floats_.size() ? text(floats_[float_]) : "missing");
+      ++float_;
+    });
+    for_each_name(format.tensors, [&](std::string_view name) {
+      add(name, "tensor " + std::to_string(tensor_) +
+                    (tensor_ < tensors_.size() ? " " + text(tensors_[tensor_].shape) : ""));
+      ++tensor_;
+    });
+    return format.name + (arguments.empty() ? std::string() : "(" + arguments + ")");
+  }
+
+ private:
+  std::span<const double> floats_;
+  std::span<const TensorView> tensors_;
+  std::size_t float_ = 0, tensor_ = 0;
+};
+
 }  // namespace
+
+std::string encoding_text(std::span<const std::int64_t> ints, std::span<const double> floats,
+                          std::span<const TensorView> tensors) {
+  RecordText text(floats, tensors);
+  std::string lines;
+  while (ints.size() >= 2) {
+    const RecordFormat* format = format_of(static_cast<Record>(ints[0]));
+    const std::int64_t left = static_cast<std::int64_t>(ints.size()) - 2, count = ints[1];
+    const auto size = static_cast<std::size_t>(std::clamp<std::int64_t>(count, 0, left));
+    lines += format != nullptr ? text.line(*format, ints.subspan(2, size))
+                               : "kind " + std::to_string(ints[0]) + ", which is not known";
+    lines += count == static_cast<std::int64_t>(size) ? "\n" : " (cut off)\n";
+    ints = ints.subspan(2 + size);
+  }
+  return lines + (ints.empty() ? "" : "(cut off)\n");
+}
 
 Status decode(std::span<const std::int64_t> ints, std::span<const double> floats,
               std::span<const TensorView> tensors, Options* options,

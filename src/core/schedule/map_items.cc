@@ -126,7 +126,9 @@ void cut_map(MapTask& task) {
   switch (task.kind) {
     case MapTask::Kind::kColumnSums: return cut_keys(task);
     case MapTask::Kind::kPicture: return cut_picture(task);
-    default: return cut_rows(task);
+    case MapTask::Kind::kTiles:
+    case MapTask::Kind::kEntropy:
+    case MapTask::Kind::kTop: return cut_rows(task);
   }
 }
 

@@ -112,7 +112,8 @@ class MapSink {
       case MapTask::Kind::kPicture: return picture_.Begin(item);
       case MapTask::Kind::kEntropy: return entropy_.Begin(item);
       case MapTask::Kind::kTop: return top_.Begin(item);
-      default: return tiles_.Begin(item);
+      case MapTask::Kind::kTiles:
+      case MapTask::Kind::kColumnSums: return tiles_.Begin(item);
     }
   }
   // Strips up to EndChunk() count their panels from this chunk's first key. Only pictures are made
@@ -126,7 +127,8 @@ class MapSink {
       case MapTask::Kind::kPicture: return picture_.Take(strip);
       case MapTask::Kind::kEntropy: return entropy_.Take(strip);
       case MapTask::Kind::kTop: return top_.Take(strip, chunk_key_);
-      default: return tiles_.Take(strip, chunk_key_);
+      case MapTask::Kind::kTiles:
+      case MapTask::Kind::kColumnSums: return tiles_.Take(strip, chunk_key_);
     }
   }
   void EndChunk() {
@@ -137,7 +139,8 @@ class MapSink {
       case MapTask::Kind::kPicture: return picture_.End(item);
       case MapTask::Kind::kEntropy: return entropy_.End(item);
       case MapTask::Kind::kTop: return top_.End(item);
-      default: return;
+      case MapTask::Kind::kTiles:
+      case MapTask::Kind::kColumnSums: return;
     }
   }
 

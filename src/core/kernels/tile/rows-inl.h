@@ -8,6 +8,7 @@
 #endif
 
 #include <cstring>
+#include <limits>
 #include <type_traits>
 
 #include "core/kernels/tile/operands-inl.h"
@@ -53,7 +54,8 @@ HWY_INLINE hn::Vec<D> LoadFloat16(D d, const hwy::float16_t* from) {
   }
 }
 
-// Conversions of one vector; D may be a vector of one lane, for tails and strided elements.
+// Conversions of one vector; D may be a vector of one lane, for tails and strided elements. A dtype
+// that is not listed does not compile.
 template <class D>
 HWY_INLINE hn::Vec<D> LoadAs(D d, [[maybe_unused]] DType dtype, const void* base, std::int64_t at) {
   using T = hn::TFromD<D>;
@@ -65,8 +67,13 @@ HWY_INLINE hn::Vec<D> LoadAs(D d, [[maybe_unused]] DType dtype, const void* base
         return hn::PromoteTo(d, hn::LoadU(hn::Rebind<hwy::bfloat16_t, D>(),
                                           static_cast<const hwy::bfloat16_t*>(base) + at));
       case DType::kFloat16: return LoadFloat16(d, static_cast<const hwy::float16_t*>(base) + at);
-      default: return hn::LoadU(d, static_cast<const float*>(base) + at);
+      case DType::kFloat32: return hn::LoadU(d, static_cast<const float*>(base) + at);
+      case DType::kFloat64:  // read by kernels of double, or element by element (ElementAs)
+      case DType::kBool:
+      case DType::kInt32:
+      case DType::kInt64: break;  // refused by validate
     }
+    return hn::Set(d, std::numeric_limits<T>::quiet_NaN());
   }
 }
 
@@ -128,7 +135,11 @@ HWY_INLINE void StoreAs(D d, hn::Vec<D> x, [[maybe_unused]] DType dtype, void* b
     switch (dtype) {
       case DType::kBFloat16: return StoreBFloat16(d, x, static_cast<std::uint16_t*>(base) + at);
       case DType::kFloat16: return StoreFloat16(d, x, static_cast<hwy::float16_t*>(base) + at);
-      default: return hn::StoreU(x, d, static_cast<float*>(base) + at);
+      case DType::kFloat32: return hn::StoreU(x, d, static_cast<float*>(base) + at);
+      case DType::kFloat64:  // written by kernels of double, or element by element (StoreElement)
+      case DType::kBool:
+      case DType::kInt32:
+      case DType::kInt64: break;  // refused by validate
     }
   }
 }
