@@ -17,10 +17,15 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 REPORTS = ROOT / "build" / "reports"
-DEFAULT = ["core", "asan", "text", "data", "picture", "docs", "consumer", "python"]
+DEFAULT = ["core", "asan", "text", "data", "picture", "tokenizers", "docs", "consumer", "python"]
 # suites that are one program each, run once
 PROGRAMS = {name: f"tests/{name}/{name}_tests" for name in ("text", "data", "picture")}
-PYTEST = {"docs": "tests/docs", "consumer": "tests/consumer", "python": "tests/python"}
+PYTEST = {
+    "tokenizers": "tests/tokenizers",
+    "docs": "tests/docs",
+    "consumer": "tests/consumer",
+    "python": "tests/python",
+}
 SANITIZERS = ["asan", "ubsan", "tsan"]
 TIME_LIMIT = 20 * 60  # seconds for one suite: one that hangs is a failure with a name
 TIME_LIMITS = {"tsan": 60 * 60}  # a quarter of an hour on two idle cores
