@@ -1,8 +1,11 @@
 """Builds and runs the test suites, and ends with one line: how many tests passed, failed and
 were skipped.
 
-./dev test [SUITE...]        the suites of DEFAULT, or those named: core, asan, ubsan, tsan,
-                             text, data, picture, docs, consumer, python
+./dev test [--all] [SUITE...]    the suites of DEFAULT, or those named: core, asan, ubsan, tsan,
+                                 text, data, picture, tokenizers, docs, consumer, python
+
+Under sanitizers, the whole core suite runs on this processor's own instruction set, and of it on
+the others what their code differs in; --all (and ./dev sanitize) runs the whole on each.
 """
 
 import os
@@ -28,7 +31,15 @@ PYTEST = {
 }
 SANITIZERS = ["asan", "ubsan", "tsan"]
 TIME_LIMIT = 20 * 60  # seconds for one suite: one that hangs is a failure with a name
-TIME_LIMITS = {"tsan": 60 * 60}  # a quarter of an hour on two idle cores
+TIME_LIMITS = {"tsan": 60 * 60, "python": 40 * 60}  # on two slow cores
+# Test cases whose subject is the same code on every instruction set (masks, checks, schedules), or
+# that run the kernels of others again to compare their bits. Whatever is not named here, new cases
+# too, runs on every set under the sanitizers.
+SAME_ON_EACH_TARGET = [
+    *("Bitwise*", "Denormals*", "DTypes*", "Encoding*", "ExecutorTbb*", "Layout*"),
+    *("MaskProperty*", "Memory*", "Merge*", "Oracle*", "Plan*", "Run*", "Schedule*", "Target*"),
+    "Validate*",
+]
 # the end of a failing suite's log is shown; a property's search for a small example writes
 # thousands
 LOG_LINES = 400
@@ -136,11 +147,17 @@ def targets(preset):
     return [(name, state == "available") for name, state in map(str.split, listed.splitlines())]
 
 
-def on_each_target(preset, label, **settings):
-    """One job for each instruction set; those that the processor lacks are skipped by name."""
+def on_each_target(preset, label, filter_others=None, **settings):
+    """One job for each instruction set, the processor's own first; those that it lacks are skipped
+    by name. `filter_others` is GoogleTest's filter for all sets but its own."""
+    own = True
     for name, available in targets(preset):
         if available:
-            yield lambda name=name: core(f"{label} {name}", preset, target=name, **settings)
+            arguments = [] if own or not filter_others else [f"--gtest_filter={filter_others}"]
+            own = False
+            yield lambda name=name, arguments=arguments: core(
+                f"{label} {name}", preset, target=name, arguments=arguments, **settings
+            )
         else:
             yield lambda name=name: Result(
                 f"{label} {name}", skipped=1, notes=["this processor lacks it"]
@@ -158,7 +175,7 @@ def fixed_addresses():
     )
 
 
-def sanitized(preset):
+def sanitized(preset, everything):
     """Memory errors hide in one instruction set's tiles: its kernels are all run. Races do not:
     the default target will do."""
     prefix = fixed_addresses()
@@ -167,7 +184,8 @@ def sanitized(preset):
         # report races that are none.
         yield lambda: core(preset, preset, arguments=["--gtest_filter=-*Tbb*"], prefix=prefix)
     else:
-        yield from on_each_target(preset, preset, prefix=prefix)
+        others = None if everything else "-" + ":".join(SAME_ON_EACH_TARGET)
+        yield from on_each_target(preset, preset, others, prefix=prefix)
 
 
 def program(suite):
@@ -185,11 +203,14 @@ def pytest(suite):
         suite,
         [sys.executable, "-m", "pytest", "-q", "-ra", PYTEST[suite], f"--junitxml={report}"],
         report,
+        log=REPORTS / f"{suite}.log",
     )
 
 
 def main():
-    suites = sys.argv[1:] or DEFAULT
+    arguments = sys.argv[1:]
+    everything = "--all" in arguments
+    suites = [name for name in arguments if name != "--all"] or DEFAULT
     unknown = set(suites) - {"core", *SANITIZERS, *PROGRAMS, *PYTEST}
     if unknown:
         sys.exit(f"no such suite: {', '.join(sorted(unknown))}\n{__doc__}")
@@ -200,13 +221,20 @@ def main():
     for preset in presets:
         build(preset, "core_tests")
 
-    jobs = [job for preset in presets for job in sanitized(preset)]  # the longest first
+    jobs = [job for preset in presets for job in sanitized(preset, everything)]
     if "core" in suites:
         jobs.extend(on_each_target("release", "core"))
+    # The longest first, so that all end together.
+    slow = [suite for suite in ("python",) if suite in suites]
+    jobs = [lambda suite=suite: pytest(suite) for suite in slow] + jobs
+    jobs += [lambda suite=suite: program(suite) for suite in PROGRAMS if suite in suites]
+    jobs += [
+        lambda suite=suite: pytest(suite)
+        for suite in PYTEST
+        if suite in suites and suite not in slow
+    ]
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
         results = list(pool.map(lambda job: job(), jobs))
-    results += [program(suite) for suite in PROGRAMS if suite in suites]
-    results += [pytest(suite) for suite in PYTEST if suite in suites]
 
     print()
     for result in results:
