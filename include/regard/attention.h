@@ -56,6 +56,10 @@ struct Inputs {
 //   maximum, log_sum   the two halves of lse, kept apart: with scores near the largest float one
 //                      number loses the sum. backward() and merge() want both.
 //   lse                maximum + log_sum, natural log.
+// What is written shares no memory with what is read or with other results, which is refused
+// otherwise; views that interleave without sharing an element (query, key and value packed side by
+// side) are apart. One may lie over another: out over q, where both are the same view, element for
+// element. Masks are read before anything is written.
 // A row that sees no key has out 0, maximum -inf, log_sum 0 and lse -inf; with sinks, out 0 and lse
 // = logsumexp(sinks).
 struct Outputs {
@@ -78,7 +82,8 @@ struct BackwardInputs {
 // shape; its dtype is the input's, or float32. d_modifiers has one entry for each of
 // Options::modifiers that holds a differentiable tensor (all but Softcap, Function and Dropout), in
 // their order, each with that tensor's own (broadcast) shape; the list may be shorter. d_score_v is
-// that of Additive::v. None may lie over an input, or over another.
+// that of Additive::v. None may share memory with anything in BackwardInputs, with a tensor of the
+// options or with another gradient: that is refused.
 struct Gradients {
   MutableTensorView dq, dk, dv;
   std::vector<MutableTensorView> d_modifiers;

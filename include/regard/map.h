@@ -8,6 +8,8 @@
 // of it; a row that sees no key is 0. Weights are those that forward() multiplies values with, from
 // scores of the same bits.
 //
+// An answer shares no memory with what is read, or with another answer.
+//
 // Everything is float32 (float64 for float64 inputs). Results are bitwise the same for any number
 // of workers. An error is a Status that names the argument.
 #pragma once

@@ -39,9 +39,9 @@ struct Additive {
 };
 
 // Takes e^{2k} of every element once. k (batch, heads_kv, len_k, dim) as Inputs::k; `prepared` of
-// the same shape, with any strides, float32 (float64 for float64 keys). It is a tensor like the
-// keys: rows may be appended as keys are, and a slice of it serves the same slice of them. What it
-// holds depends on this version and on the instruction set.
+// the same shape, with any strides and memory of its own, float32 (float64 for float64 keys). It is
+// a tensor like the keys: rows may be appended as keys are, and a slice of it serves the same slice
+// of them. What it holds depends on this version and on the instruction set.
 Status prepare_keys(const TensorView& k, const MutableTensorView& prepared,
                     const Executor& executor = default_executor());
 

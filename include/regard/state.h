@@ -29,7 +29,7 @@ struct State {
 
 // into <- into + other, row by row. Rows that saw nothing (maximum -inf) leave the other side
 // unchanged; two of them give out 0, lse -inf. All six views agree in shape and dtype; dim_v may be
-// anything.
+// anything. Those of `into` share no memory with each other or with `other`.
 Status merge(const State& other, const State& into);
 
 // What arrives at one part: d_out as its out; d_lse as its log_sum, and given only where it is
@@ -46,7 +46,8 @@ struct StateGradients {
 //
 // lse is maximum + log_sum, and its gradient that of log_sum: the maximum is where the sum was
 // taken from, and carries none of its own. Rows of a part that saw nothing get gradient 0. All
-// views agree in shape and dtype as those of merge().
+// views agree in shape and dtype as those of merge(). The gradients share no memory with each other
+// or with what is read.
 Status merge_backward(const State& part, const State& whole, const TensorView& d_out,
                       const TensorView& d_lse, const StateGradients& gradients);
 

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdint>
 #include <functional>
 #include <limits>
 #include <string>
@@ -14,14 +15,18 @@ namespace {
 constexpr std::int64_t kHuge = std::int64_t{1} << 62;
 constexpr std::int64_t kLongest = (std::int64_t{1} << 31) - 64;
 
-// Memory that nothing reads: validation looks at descriptions alone.
-alignas(64) unsigned char memory[64];
+// An address of its own for each view, far from the others. Nothing reads there: validation looks
+// at descriptions alone.
+void* somewhere() {
+  static std::uintptr_t count = 0;
+  return reinterpret_cast<void*>(++count << 42);
+}
 
 TensorView view(const Shape& shape, DType dtype = DType::kFloat32) {
-  return TensorView::bhsd(memory, dtype, shape[0], shape[1], shape[2], shape[3]);
+  return TensorView::bhsd(somewhere(), dtype, shape[0], shape[1], shape[2], shape[3]);
 }
 MutableTensorView result(const Shape& shape, DType dtype = DType::kFloat32) {
-  return MutableTensorView::bhsd(memory, dtype, shape[0], shape[1], shape[2], shape[3]);
+  return MutableTensorView::bhsd(somewhere(), dtype, shape[0], shape[1], shape[2], shape[3]);
 }
 
 // batch 2, query heads 8 on 4, lengths 5 and 7, dims 64 and 32.

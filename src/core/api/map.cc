@@ -120,7 +120,7 @@ Status run_map(MapCall& call, const MapInputs& inputs, const Options& options,
   if (Status status = validate_scores(inputs.q, inputs.k, options, inputs.maximum, inputs.log_sum);
       !status.ok())
     return status;
-  if (Status status = validate_map(task, inputs); !status.ok()) return status;
+  if (Status status = validate_map(task, inputs, options); !status.ok()) return status;
   task.region = resolved(task.region, inputs);
   task.mean = task.out.shape[1] == 1 && task.region.head_end - task.region.head_begin > 1;
   if (holds_nothing(task)) return {};

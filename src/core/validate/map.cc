@@ -4,6 +4,8 @@
 
 #include "core/check_view.h"
 #include "core/return_if_error.h"
+#include "core/validate/apart.h"
+#include "core/validate/validate.h"
 
 namespace regard {
 namespace {
@@ -71,7 +73,7 @@ MapRegion resolved(MapRegion region, const MapInputs& inputs) {
   return region;
 }
 
-Status validate_map(const kernels::MapTask& task, const MapInputs& inputs) {
+Status validate_map(const kernels::MapTask& task, const MapInputs& inputs, const Options& options) {
   const Shape& q = inputs.q.shape;
   const std::int64_t len_k = inputs.k.shape[2];
   const MapRegion& asked = task.region;
@@ -138,7 +140,7 @@ Status validate_map(const kernels::MapTask& task, const MapInputs& inputs) {
     if (task.keys.dtype != DType::kInt64)
       return invalid("keys", std::string("dtype ") + name_of(task.keys.dtype) + "; expected int64");
   }
-  return {};
+  return check_map_apart(inputs, options, name, task.out, task.keys, task.row_weights);
 }
 
 Status validate_rollout(std::span<const RolloutLayer> layers, double residual,
@@ -167,6 +169,10 @@ Status validate_rollout(std::span<const RolloutLayer> layers, double residual,
                                  (q.dtype == DType::kFloat64 ? "float64" : "float32") + " for " +
                                  name_of(q.dtype) + " queries");
     }
+    const auto& [inputs, options, plan] = layers[n];
+    Status status = validate_scores(q, k, options, inputs.maximum, inputs.log_sum);
+    if (status.ok()) status = check_map_apart(inputs, options, "rows", rows, {}, {});
+    if (!status.ok()) return {status.code(), name + ": " + status.message()};
   }
   return {};
 }

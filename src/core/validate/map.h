@@ -9,7 +9,7 @@ namespace regard {
 MapRegion resolved(MapRegion region, const MapInputs& inputs);
 
 // Checks the region, as the caller gave it, and the views of `task` against q and k.
-Status validate_map(const kernels::MapTask& task, const MapInputs& inputs);
+Status validate_map(const kernels::MapTask& task, const MapInputs& inputs, const Options& options);
 Status validate_rollout(std::span<const RolloutLayer> layers, double residual,
                         const MutableTensorView& rows);
 

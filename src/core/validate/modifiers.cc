@@ -72,4 +72,30 @@ Status check_modifier_gradients(const std::vector<MutableTensorView>& gradients,
                                     std::to_string(n) + " of the modifiers can have one");
 }
 
+std::vector<std::string> names_of_gradients(const std::vector<Modifier>& all) {
+  Names names;
+  std::vector<std::string> of_gradients;
+  for (const Modifier& modifier : all) {
+    const std::string own = names.next(modifier);
+    if (modifiers::facts_of(modifier).tensor != nullptr) of_gradients.push_back("d_" + own);
+  }
+  return of_gradients;
+}
+
+Status check_modifiers_apart(std::span<const NamedView> written, const std::vector<Modifier>& all) {
+  Names names;
+  for (const Modifier& modifier : all) {
+    const TensorView* tensor = modifiers::facts_of(modifier).tensor;
+    if (tensor == nullptr) continue;
+    const std::string name = names.next(modifier);
+    REGARD_RETURN_IF_ERROR(check_apart(written, name, *tensor));
+    const auto* relative = std::get_if<RelativeBias>(&modifier);
+    if (relative == nullptr) continue;
+    REGARD_RETURN_IF_ERROR(check_apart(written, name + ".query_code", relative->query_code));
+    REGARD_RETURN_IF_ERROR(check_apart(written, name + ".key_code", relative->key_code));
+    REGARD_RETURN_IF_ERROR(check_apart(written, name + ".buckets", relative->buckets));
+  }
+  return {};
+}
+
 }  // namespace regard

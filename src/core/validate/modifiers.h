@@ -1,8 +1,11 @@
 // Checks of Options::modifiers and of the gradients asked of them.
 #pragma once
 
+#include <span>
+#include <string>
 #include <vector>
 
+#include "core/validate/overlap.h"
 #include "regard/attention.h"
 
 namespace regard {
@@ -14,5 +17,11 @@ Status check_modifiers(const std::vector<Modifier>& modifiers, const Shape& scor
 // too.
 Status check_modifier_gradients(const std::vector<MutableTensorView>& gradients,
                                 const std::vector<Modifier>& modifiers);
+
+// What errors call the gradients, one for each modifier that can have one: "d_bias[1]".
+std::vector<std::string> names_of_gradients(const std::vector<Modifier>& modifiers);
+// Whether what is written lies apart from all tensors of the modifiers.
+Status check_modifiers_apart(std::span<const NamedView> written,
+                             const std::vector<Modifier>& modifiers);
 
 }  // namespace regard

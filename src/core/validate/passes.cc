@@ -8,6 +8,7 @@
 #include "core/plan/mask_node.h"
 #include "core/plan/part.h"
 #include "core/return_if_error.h"
+#include "core/validate/apart.h"
 #include "core/validate/modifiers.h"
 
 namespace regard {
@@ -166,7 +167,8 @@ Status validate_forward(const Inputs& inputs, const Options& options, const Outp
   REGARD_RETURN_IF_ERROR(check_out(as_const(outputs.out), q, v));
   REGARD_RETURN_IF_ERROR(check_optional_statistics("maximum", outputs.maximum, q));
   REGARD_RETURN_IF_ERROR(check_optional_statistics("log_sum", outputs.log_sum, q));
-  return check_optional_statistics("lse", outputs.lse, q);
+  REGARD_RETURN_IF_ERROR(check_optional_statistics("lse", outputs.lse, q));
+  return check_forward_apart(inputs, options, outputs);
 }
 
 Status validate_backward(const BackwardInputs& inputs, const Options& options,
@@ -196,7 +198,8 @@ Status validate_backward(const BackwardInputs& inputs, const Options& options,
     REGARD_RETURN_IF_ERROR(
         check_gradient("d_score_v", gradients.d_score_v, options.score->v, "as score.v"));
   }
-  return check_modifier_gradients(gradients.d_modifiers, options.modifiers);
+  REGARD_RETURN_IF_ERROR(check_modifier_gradients(gradients.d_modifiers, options.modifiers));
+  return check_backward_apart(inputs, options, gradients);
 }
 
 Status validate_prepare_keys(const TensorView& k, const MutableTensorView& prepared) {
@@ -209,8 +212,10 @@ Status validate_prepare_keys(const TensorView& k, const MutableTensorView& prepa
   REGARD_RETURN_IF_ERROR(check_dim("key", k, kMaxAdditiveDim));
   REGARD_RETURN_IF_ERROR(check_output("prepared", prepared));
   REGARD_RETURN_IF_ERROR(check_shape("prepared", prepared.shape, k.shape, "that of key"));
-  return check_dtype("prepared", prepared.dtype, statistics_dtype(k.dtype),
-                     "as scores are computed");
+  REGARD_RETURN_IF_ERROR(
+      check_dtype("prepared", prepared.dtype, statistics_dtype(k.dtype), "as scores are computed"));
+  const NamedView written[] = {{"prepared", prepared}};
+  return check_apart(written, "key", k);
 }
 
 Status validate_scores(const TensorView& q, const TensorView& k, const Options& options,
@@ -261,7 +266,8 @@ Status check_state_dtype(const char* name, DType dtype) {
 Status validate_merge(const State& other, const State& into) {
   REGARD_RETURN_IF_ERROR(check_state_dtype("into.out", into.out.dtype));
   REGARD_RETURN_IF_ERROR(check_state("into", into, into.out, "into.out", true));
-  return check_state("other", other, into.out, "into.out", false);
+  REGARD_RETURN_IF_ERROR(check_state("other", other, into.out, "into.out", false));
+  return check_merge_apart(other, into);
 }
 
 Status validate_merge_backward(const State& part, const State& whole, const TensorView& d_out,
@@ -284,9 +290,12 @@ Status validate_merge_backward(const State& part, const State& whole, const Tens
     REGARD_RETURN_IF_ERROR(check_output("gradients.d_out", gradients.d_out));
     REGARD_RETURN_IF_ERROR(check_gradient_view("gradients.d_out", as_const(gradients.d_out), out));
   }
-  if (!gradients.d_lse.given()) return {};
-  REGARD_RETURN_IF_ERROR(check_output("gradients.d_lse", gradients.d_lse));
-  return check_gradient_view("gradients.d_lse", as_const(gradients.d_lse), statistics);
+  if (gradients.d_lse.given()) {
+    REGARD_RETURN_IF_ERROR(check_output("gradients.d_lse", gradients.d_lse));
+    REGARD_RETURN_IF_ERROR(
+        check_gradient_view("gradients.d_lse", as_const(gradients.d_lse), statistics));
+  }
+  return check_merge_backward_apart(part, whole, d_out, d_lse, gradients);
 }
 
 }  // namespace regard
