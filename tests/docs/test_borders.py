@@ -28,7 +28,15 @@ def test_highway_stays_in_the_kernels():
 
 
 def test_torch_stays_out_of_the_core():
-    assert not includes("(torch|ATen|c10)/", "include", "src/core")
+    found = includes("(torch|ATen|c10)/", "include", "src/core")
+    assert not {path for path in found if not path.startswith("include/regard/nn/")}
+
+
+def test_the_stable_operators_do_without_the_rest_of_torch():
+    """One binary of them serves several versions of PyTorch."""
+    everything = includes("(torch|ATen|c10)/", "src/torch_ops")
+    stable = includes("torch/csrc/(stable|inductor/aoti_torch/c)/", "src/torch_ops")
+    assert everything == stable and not includes("torch/torch.h", "src/torch_ops")
 
 
 def test_tbb_stays_in_its_executor():
@@ -36,9 +44,11 @@ def test_tbb_stays_in_its_executor():
 
 
 def test_arrows_point_one_way():
-    assert not includes("(core|torch_ops|models|train|cli)/", "include")
-    assert not includes("(torch_ops|models|train|cli)/", "src/core")
-    assert not includes("(models|train|cli)/", "src/torch_ops")
+    assert not includes("(core|torch_ops|nn|models|train|cli)/", "include")
+    assert not includes("(torch_ops|nn|models|train|cli)/", "src/core")
+    assert not includes("(nn|models|train|cli)/", "src/torch_ops")
+    assert not includes("(core|models|train|cli)/", "src/nn")
+    assert not includes("regard/nn/", ":(glob)include/regard/*.h", "src/core", "src/torch_ops")
 
 
 def core_includes():

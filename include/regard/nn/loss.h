@@ -1,0 +1,26 @@
+// What training minimises: cross entropy with label smoothing (Szegedy et al. 2016, arXiv
+// 1512.00567): the target is (1 - smoothing) * one-hot + smoothing / vocabulary.
+#pragma once
+
+#include <torch/torch.h>
+
+#include <cstdint>
+
+#include "regard/nn/sequence_model.h"
+
+namespace regard::nn {
+
+struct SequenceLoss {
+  torch::Tensor loss;       // smoothed, the mean over tokens in nats; has gradients
+  double nll = 0;           // the mean negative log-likelihood without smoothing: its exp is the
+                            // perplexity
+  std::int64_t tokens = 0;  // of target_out, without padding
+};
+
+// The loss of a batch under teacher forcing. Logits exist for `chunk` target positions at a time,
+// forward and backward: they would take more memory than the rest of the model (64 sentences of 200
+// tokens over 8,000 words: 400 MB, twice). Padding is left out before they are computed.
+SequenceLoss sequence_loss(SequenceModel& model, const Batch& batch, double smoothing = 0,
+                           std::int64_t chunk = 1024);
+
+}  // namespace regard::nn
