@@ -19,7 +19,7 @@ install(EXPORT regard_targets NAMESPACE regard:: FILE regardTargets.cmake DESTIN
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/regard DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT cpp)
 if(TARGET regard_nn)
   # Targets of their own: who does not ask for them needs no Torch.
-  install(TARGETS regard_nn regard_torch_ops EXPORT regard_nn_targets
+  install(TARGETS regard_nn regard_torch_ops regard_files EXPORT regard_nn_targets
           ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT cpp)
   install(EXPORT regard_nn_targets NAMESPACE regard:: FILE regardNnTargets.cmake
           DESTINATION ${REGARD_PACKAGE_DIR} COMPONENT cpp)

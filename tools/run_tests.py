@@ -2,7 +2,8 @@
 were skipped.
 
 ./dev test [--all] [SUITE...]    the suites of DEFAULT, or those named: core, asan, ubsan, tsan,
-                                 text, data, picture, tokenizers, docs, consumer, python
+                                 text, data, picture, tokenizers, nn, docs, consumer,
+                                 python
 
 Under sanitizers, the whole core suite runs on this processor's own instruction set, and of it on
 the others what their code differs in; --all (and ./dev sanitize) runs the whole on each.
@@ -20,10 +21,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 REPORTS = ROOT / "build" / "reports"
-DEFAULT = ["core", "asan", "text", "data", "picture", "tokenizers", "docs", "consumer", "python"]
+DEFAULT = ["core", "asan", "text", "data", "picture", "tokenizers", "nn"]
+DEFAULT += ["docs", "consumer", "python"]
 # suites that are one program each, run once
-PROGRAMS = {name: f"tests/{name}/{name}_tests" for name in ("text", "data", "picture")}
+PROGRAMS = {name: f"tests/{name}/{name}_tests" for name in ("text", "data", "picture", "nn")}
 PYTEST = {
+    "nn": "tests/nn",  # a program as well
     "tokenizers": "tests/tokenizers",
     "docs": "tests/docs",
     "consumer": "tests/consumer",
@@ -197,13 +200,13 @@ def program(suite):
 
 
 def pytest(suite):
-    report = REPORTS / f"{suite}.xml"
+    report = REPORTS / f"{suite}_pytest.xml"
     say(f"{suite} ...")
     return run(
         suite,
         [sys.executable, "-m", "pytest", "-q", "-ra", PYTEST[suite], f"--junitxml={report}"],
         report,
-        log=REPORTS / f"{suite}.log",
+        log=REPORTS / f"{suite}_pytest.log",
     )
 
 

@@ -4,6 +4,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -49,6 +50,28 @@ def test_a_project_outside_the_tree_links_and_runs(built, program):
     assert sh(built / program) == f"{program}: ok\n"
 
 
+NN = sorted((ROOT / "include/regard/nn").glob("*.h"))
+
+
+def test_a_project_outside_the_tree_uses_the_sequence_models(installed, tmp_path):
+    prefixes = f"{installed};{torch.utils.cmake_prefix_path}"
+    options = [f"-DCMAKE_PREFIX_PATH={prefixes}", "-DCMAKE_BUILD_TYPE=Release"]
+    sh("cmake", "-G", "Ninja", "-S", HERE / "nn", "-B", tmp_path, *options)
+    sh("cmake", "--build", tmp_path)
+    assert sh(tmp_path / "with_nn", tmp_path / "model") == "with_nn: ok\n"
+
+
+def test_public_headers_of_the_sequence_models_can_come_in_any_order(installed, tmp_path):
+    """One compilation for all of them: each takes PyTorch's headers along."""
+    names = [f"regard/nn/{path.name}" for path in NN]
+    source = tmp_path / "all.cc"
+    source.write_text("".join(f"#include <{name}>\n" for name in names[::-1] + names))
+    torch_include = Path(torch.__file__).parent / "include"
+    flags = ["-std=c++20", "-Wall", "-Wextra", "-fsyntax-only", "-I", installed / "include"]
+    torch_flags = ["-isystem", torch_include, "-isystem", torch_include / "torch/csrc/api/include"]
+    sh("c++", *flags, *torch_flags, source)
+
+
 def test_installed_files_do_not_name_this_checkout(installed):
     """A package that points back into the source tree works here and nowhere else."""
     for path in [*installed.rglob("*.cmake"), *installed.rglob("*.h")]:
@@ -56,7 +79,8 @@ def test_installed_files_do_not_name_this_checkout(installed):
 
 
 def test_every_public_header_is_installed_and_stands_alone(installed, tmp_path):
-    headers = sorted(path.relative_to(ROOT / "include") for path in (ROOT / "include").rglob("*.h"))
+    public = set((ROOT / "include").rglob("*.h")) - set(NN)
+    headers = sorted(path.relative_to(ROOT / "include") for path in public)
     assert headers
     for header in headers:
         source = tmp_path / f"{header.stem}.cc"

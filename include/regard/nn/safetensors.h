@@ -26,7 +26,4 @@ TensorFile read_safetensors(const std::filesystem::path& path);
 // to the disk, renamed. Tensors may lie anyhow in memory; they must be dense, on the CPU.
 void write_safetensors(const std::filesystem::path& path, const TensorFile& file);
 
-// Replaces a file's bytes in the same way.
-void write_atomically(const std::filesystem::path& path, std::string_view bytes);
-
 }  // namespace regard::nn

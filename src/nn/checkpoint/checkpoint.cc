@@ -4,6 +4,7 @@
 #include <set>
 #include <sstream>
 
+#include "files/atomic_file.h"
 #include "regard/nn/safetensors.h"
 
 namespace regard::nn {
@@ -57,7 +58,7 @@ void save_model(const fs::path& folder, const SequenceModel& model) {
   config["kind"] = model.kind();
   write_safetensors(folder / "model.safetensors",
                     {all_tensors(model), {{"format", "pt"}, {"config", config.dump()}}});
-  write_atomically(folder / "config.json", config.dump(2) + "\n");
+  files::write_file(folder / "config.json", config.dump(2) + "\n");
 }
 
 void load_tensors(torch::nn::Module& module, const std::map<std::string, torch::Tensor>& tensors,

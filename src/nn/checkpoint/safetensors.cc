@@ -9,6 +9,8 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "files/atomic_file.h"
+
 namespace regard::nn {
 namespace {
 
@@ -227,12 +229,11 @@ void write_safetensors(const fs::path& path, const TensorFile& file) {
   std::string bytes = header.dump();
   bytes.append((8 - bytes.size() % 8) % 8, ' ');
   const std::uint64_t length = bytes.size();
-  std::string text(reinterpret_cast<const char*>(&length), sizeof(length));
-  text += bytes;
-  text.reserve(text.size() + at);
-  for (const auto& [name, tensor] : tensors)
-    text.append(static_cast<const char*>(tensor.data_ptr()), tensor.nbytes());
-  write_atomically(path, text);
+  files::AtomicFile out(path);
+  out.write(&length, sizeof(length));
+  out.write(bytes);
+  for (const auto& [name, tensor] : tensors) out.write(tensor.data_ptr(), tensor.nbytes());
+  out.commit();
 }
 
 }  // namespace regard::nn
