@@ -53,7 +53,7 @@ class LuongAttentionImpl : public torch::nn::Module {
 
  private:
   struct Call {
-    torch::Tensor query, key, value;  // (batch, 1, len, dim)
+    torch::Tensor query;  // as the engine takes it, (batch, 1, len_q, dim)
     AttentionOptions options;
   };
   Call call(const torch::Tensor& query, const AttentionMemory& memory, std::int64_t position,

@@ -46,6 +46,9 @@ class RecurrentImpl : public torch::nn::Module {
   RecurrentState step(const torch::Tensor& input, const RecurrentState& state);
 
   RecurrentState zeros(std::int64_t batch) const;
+  // libtorch's names and order: weight_ih, weight_hh, bias_ih, bias_hh of each layer (and
+  // direction).
+  std::vector<torch::Tensor> weights() const;
   const RecurrentOptions& options() const { return options_; }
 
  private:
@@ -53,7 +56,6 @@ class RecurrentImpl : public torch::nn::Module {
   torch::nn::RNN rnn_{nullptr};
   torch::nn::GRU gru_{nullptr};
   torch::nn::LSTM lstm_{nullptr};
-  std::vector<torch::Tensor> weights() const;
 };
 TORCH_MODULE(Recurrent);
 

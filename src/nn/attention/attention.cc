@@ -18,10 +18,12 @@ using torch::autograd::variable_list;
 // name and not a wrong number.
 struct Gradients : torch::autograd::Function<Gradients> {
   static variable_list forward(AutogradContext*, const torch::Tensor& d_out,
-                               const torch::Tensor& d_lse, const engine::Pass& pass,
-                               const c10::intrusive_ptr<Call>& call,
+                               const torch::Tensor& query, const torch::Tensor& key,
+                               const torch::Tensor& value, const torch::Tensor& d_lse,
+                               const engine::Pass& pass, const c10::intrusive_ptr<Call>& call,
                                const std::vector<torch::Tensor>& tensors, std::int64_t wanted) {
-    return engine::backward(d_out, d_lse, pass, *call, tensors, wanted);
+    return engine::backward(d_out, d_lse, {query, key, value, pass.out, pass.statistics}, *call,
+                            tensors, wanted);
   }
   static variable_list backward(AutogradContext*, const variable_list&) {
     throw std::runtime_error(
@@ -33,9 +35,9 @@ struct Attention : torch::autograd::Function<Attention> {
   // (out) or (out, lse).
   static variable_list forward(AutogradContext* context, const torch::Tensor& query,
                                const torch::Tensor& key, const torch::Tensor& value,
-                               const std::vector<torch::Tensor>& tensors,
-                               const c10::intrusive_ptr<Call>& call, bool lse) {
-    auto [out, statistics] = engine::forward(query, key, value, *call, tensors, lse);
+                               at::TensorList tensors, const c10::intrusive_ptr<Call>& call,
+                               bool lse) {
+    auto [out, statistics] = engine::forward(query, key, value, *call, tensors.vec(), lse);
     variable_list saved{query, key, value, out, statistics};
     saved.insert(saved.end(), tensors.begin(), tensors.end());
     context->save_for_backward(std::move(saved));
@@ -58,7 +60,8 @@ struct Attention : torch::autograd::Function<Attention> {
     const torch::Tensor d_out = arrived[0].defined() ? arrived[0] : torch::zeros_like(pass.out);
     const torch::Tensor d_lse = arrived.size() > 1 ? arrived[1] : torch::Tensor();
     variable_list found = torch::GradMode::is_enabled()
-                              ? Gradients::apply(d_out, d_lse, pass, call, tensors, wanted)
+                              ? Gradients::apply(d_out, pass.query, pass.key, pass.value, d_lse,
+                                                 pass, call, tensors, wanted)
                               : engine::backward(d_out, d_lse, pass, *call, tensors, wanted);
     variable_list result(inputs + 2);
     auto next = found.begin();
@@ -123,8 +126,8 @@ variable_list run(const torch::Tensor& query, const torch::Tensor& key, const to
   const Encoded encoded = engine::encode(options);
   const Inputs inputs = prepared(query, key, value, encoded);
   if (any_gradient(inputs, encoded.tensors))
-    return Attention::apply(inputs.query, inputs.key, inputs.value, encoded.tensors, encoded.call,
-                            lse);
+    return Attention::apply(inputs.query, inputs.key, inputs.value, at::TensorList(encoded.tensors),
+                            encoded.call, lse);
   auto [out, statistics] =
       engine::forward(inputs.query, inputs.key, inputs.value, *encoded.call, encoded.tensors, lse);
   if (lse) return {out, statistics.select(0, 2)};

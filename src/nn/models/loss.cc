@@ -11,7 +11,7 @@ using torch::autograd::variable_list;
 
 // A sum whose gradients are known already: those of a loss are proportional to what arrives.
 struct Known : torch::autograd::Function<Known> {
-  static torch::Tensor forward(AutogradContext* context, const variable_list& inputs,
+  static torch::Tensor forward(AutogradContext* context, at::TensorList inputs,
                                const torch::Tensor& value, const variable_list& gradients) {
     static_cast<void>(inputs);
     context->saved_data["gradients"] = gradients;
@@ -22,7 +22,7 @@ struct Known : torch::autograd::Function<Known> {
     const std::size_t inputs = result.size();
     for (torch::Tensor& gradient : result)
       if (gradient.defined()) gradient = gradient * arrived[0];
-    result.resize(2 * inputs + 1);
+    result.resize(inputs + 2);  // none for the value and the gradients
     return result;
   }
 };
@@ -91,7 +91,7 @@ SequenceLoss sequence_loss(SequenceModel& model, const Batch& batch, double smoo
   }
   gradients[0] = torch::cat(feature_gradients);
   for (std::size_t i = 1; i < gradients.size(); ++i) gradients[i].div_(result.tokens);
-  result.loss = Known::apply(inputs, loss, gradients);
+  result.loss = Known::apply(at::TensorList(inputs), loss, gradients);
   return result;
 }
 

@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "nn/steps/memory_steps.h"
+
 namespace regard::nn {
 
 AdditiveAttentionImpl::AdditiveAttentionImpl(std::int64_t query_dim, std::int64_t annotation_dim,
@@ -18,12 +20,12 @@ AdditiveAttentionImpl::AdditiveAttentionImpl(std::int64_t query_dim, std::int64_
 AttentionMemory AdditiveAttentionImpl::memory(const torch::Tensor& annotations,
                                               const torch::Tensor& lengths) {
   const torch::Tensor keys = key_->forward(annotations);
-  return {keys, annotations, lengths, prepare_keys(keys)};
+  return with_steps({keys, annotations, lengths, prepare_keys(keys), v_, nullptr});
 }
 
 AttentionOptions AdditiveAttentionImpl::options(const AttentionMemory& memory) const {
   AttentionOptions options;
-  options.additive_v = v_;
+  options.additive_v = memory.v;
   if (memory.prepared.defined()) options.prepared_keys = memory.prepared.unsqueeze(1);
   if (memory.lengths.defined()) options.mask = key_lengths(memory.lengths);
   return options;
@@ -31,9 +33,8 @@ AttentionOptions AdditiveAttentionImpl::options(const AttentionMemory& memory) c
 
 torch::Tensor AdditiveAttentionImpl::forward(const torch::Tensor& query,
                                              const AttentionMemory& memory) {
-  return attention(query_->forward(query).unsqueeze(1), memory.keys.unsqueeze(1),
-                   memory.values.unsqueeze(1), options(memory))
-      .squeeze(1);
+  const torch::Tensor projected = step_linear("query", query, query_->weight, memory);
+  return attend(projected.unsqueeze(1), memory, options(memory)).squeeze(1);
 }
 
 torch::Tensor AdditiveAttentionImpl::weights(const torch::Tensor& query,

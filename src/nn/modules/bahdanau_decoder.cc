@@ -1,5 +1,6 @@
 #include <stdexcept>
 
+#include "nn/steps/cells.h"
 #include "regard/nn/decoder_rnn.h"
 
 namespace regard::nn {
@@ -78,13 +79,14 @@ torch::Tensor BahdanauDecoderImpl::step(DecoderState& state, const torch::Tensor
 
 torch::Tensor BahdanauDecoderImpl::features(const EncodedSource& source,
                                             const torch::Tensor& embedded) {
-  DecoderState state = begin(source);
+  const DecoderState state = begin(source);
+  const Cells cells(recurrent_, options_.embedding);
+  CellStates states(state.rnn);
   std::vector<torch::Tensor> queries, contexts;
-  for (std::int64_t i = 0; i < embedded.size(1); ++i) {
-    queries.push_back(state.rnn.top());
-    contexts.push_back(context(state, queries.back()));
-    const torch::Tensor input = torch::cat({embedded.select(1, i), contexts.back()}, -1);
-    state.rnn = recurrent_->step(input, state.rnn);
+  for (const torch::Tensor& prepared : cells.prepare(embedded.transpose(0, 1))) {
+    queries.push_back(states.top());
+    contexts.push_back(context(state, states.top()));
+    cells.step(prepared, contexts.back(), states);
   }
   return deep_output(torch::stack(queries, 1), embedded, torch::stack(contexts, 1));
 }

@@ -3,6 +3,8 @@
 #include <cmath>
 #include <stdexcept>
 
+#include "nn/steps/memory_steps.h"
+
 namespace regard::nn {
 namespace {
 
@@ -45,11 +47,11 @@ AttentionMemory LuongAttentionImpl::memory(const torch::Tensor& source,
                                            const torch::Tensor& lengths) {
   switch (options_.score) {
     case LuongScore::kDot:
-    case LuongScore::kGeneral: return {source, source, lengths, {}};
+    case LuongScore::kGeneral: return with_steps({source, source, lengths, {}, {}, nullptr});
     case LuongScore::kConcat: {
       const torch::Tensor keys =
           torch::matmul(source, weight_.narrow(1, options_.query_dim, options_.source_dim).t());
-      return {keys, source, lengths, prepare_keys(keys)};
+      return with_steps({keys, source, lengths, prepare_keys(keys), v_, nullptr});
     }
     case LuongScore::kLocation: break;
   }
@@ -64,14 +66,15 @@ AttentionMemory LuongAttentionImpl::memory(const torch::Tensor& source,
 LuongAttentionImpl::Call LuongAttentionImpl::call(const torch::Tensor& query,
                                                   const AttentionMemory& memory,
                                                   std::int64_t position, bool side_by_side) const {
-  Call result{query, memory.keys.unsqueeze(1), memory.values.unsqueeze(1), {}};
+  Call result{query, {}};
   AttentionOptions& options = result.options;
   options.scale = 1.0;
   if (memory.lengths.defined()) options.mask = key_lengths(memory.lengths);
-  if (options_.score == LuongScore::kGeneral) result.query = torch::matmul(query, weight_);
+  if (options_.score == LuongScore::kGeneral)
+    result.query = step_linear("score", query, weight_.t(), memory);
   if (options_.score == LuongScore::kConcat) {
-    result.query = torch::matmul(query, weight_.narrow(1, 0, options_.query_dim).t());
-    options.additive_v = v_;
+    result.query = step_linear("score", query, weight_.narrow(1, 0, options_.query_dim), memory);
+    options.additive_v = memory.v;
     if (memory.prepared.defined()) options.prepared_keys = memory.prepared.unsqueeze(1);
   }
   result.query = result.query.unsqueeze(1);
@@ -89,7 +92,8 @@ LuongAttentionImpl::Call LuongAttentionImpl::call(const torch::Tensor& query,
             ? memory.lengths.to(query.scalar_type()).reshape({-1, 1})
             : torch::full({1, 1}, static_cast<double>(memory.keys.size(1)), query.options());
     const torch::Tensor centre =
-        length * torch::sigmoid(torch::matmul(torch::tanh(place_->forward(query)), place_v_));
+        length * torch::sigmoid(torch::matmul(
+                     torch::tanh(step_linear("place", query, place_->weight, memory)), place_v_));
     options.mask = options.mask & around(centre.unsqueeze(1), width);
     options.modifiers.push_back(gaussian(centre.unsqueeze(1), static_cast<double>(width) / 2));
   }
@@ -99,15 +103,16 @@ LuongAttentionImpl::Call LuongAttentionImpl::call(const torch::Tensor& query,
 torch::Tensor LuongAttentionImpl::forward(const torch::Tensor& query, const AttentionMemory& memory,
                                           std::int64_t position, bool side_by_side) {
   const Call c = call(query, memory, position, side_by_side);
-  const torch::Tensor context = attention(c.query, c.key, c.value, c.options).squeeze(1);
-  return torch::tanh(output_->forward(torch::cat({context, query}, -1)));
+  const torch::Tensor context = attend(c.query, memory, c.options).squeeze(1);
+  return torch::tanh(
+      step_linear("output", torch::cat({context, query}, -1), output_->weight, memory));
 }
 
 torch::Tensor LuongAttentionImpl::weights(const torch::Tensor& query, const AttentionMemory& memory,
                                           std::int64_t position, bool side_by_side) {
   torch::NoGradGuard no_grad;
   const Call c = call(query, memory, position, side_by_side);
-  return attention_map(c.query, c.key, c.options).squeeze(1);
+  return attention_map(c.query, memory.keys.unsqueeze(1), c.options).squeeze(1);
 }
 
 }  // namespace regard::nn

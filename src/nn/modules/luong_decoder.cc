@@ -1,5 +1,6 @@
 #include <stdexcept>
 
+#include "nn/steps/cells.h"
 #include "regard/nn/decoder_rnn.h"
 
 namespace regard::nn {
@@ -63,9 +64,17 @@ torch::Tensor LuongDecoderImpl::features(const EncodedSource& source,
     const torch::Tensor queries = recurrent_->forward(embedded, {}, state.rnn).first;
     return dropout_->forward(attention_->forward(queries, state.memory));
   }
+  const Cells cells(recurrent_, options_.embedding);
+  CellStates states(state.rnn);
   std::vector<torch::Tensor> features;
-  for (std::int64_t i = 0; i < embedded.size(1); ++i)
-    features.push_back(step(state, embedded.select(1, i)));
+  for (const torch::Tensor& prepared : cells.prepare(embedded.transpose(0, 1))) {
+    cells.step(prepared, state.feed, states);
+    const torch::Tensor attended =
+        attention_->forward(states.top().unsqueeze(1), state.memory, state.position++,
+                            /*side_by_side=*/true);
+    state.feed = dropout_->forward(attended.squeeze(1));
+    features.push_back(state.feed);
+  }
   return torch::stack(features, 1);
 }
 
