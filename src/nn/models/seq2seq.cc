@@ -44,8 +44,8 @@ RecurrentOptions encoder_options(const Seq2SeqConfig& config) {
           config.layers,        config.bidirectional, config.dropout};
 }
 
-struct State final : DecodingState {
-  State(DecoderState begun, std::int64_t sources, std::int64_t length)
+struct Seq2SeqState final : DecodingState {
+  Seq2SeqState(DecoderState begun, std::int64_t sources, std::int64_t length)
       : decoder(std::move(begun)), hypotheses(sources), max_length(length) {}
 
   std::int64_t rows() const override { return hypotheses.rows(); }
@@ -68,8 +68,8 @@ struct State final : DecodingState {
   std::int64_t max_length;
 };
 
-State& own(DecodingState& state) {
-  auto* mine = dynamic_cast<State*>(&state);
+Seq2SeqState& seq2seq_state(DecodingState& state) {
+  auto* mine = dynamic_cast<Seq2SeqState*>(&state);
   if (mine == nullptr) throw std::invalid_argument("state: of another kind of model");
   return *mine;
 }
@@ -124,20 +124,20 @@ std::unique_ptr<DecodingState> Seq2Seq::start(const torch::Tensor& source,
                                               std::int64_t max_length) {
   torch::NoGradGuard no_grad;
   check_source(source, source_lengths, config_.source_vocab);
-  return std::make_unique<State>(decoder_->begin(encoder_->forward(source, source_lengths)),
-                                 source.size(0), max_length);
+  return std::make_unique<Seq2SeqState>(decoder_->begin(encoder_->forward(source, source_lengths)),
+                                        source.size(0), max_length);
 }
 
 torch::Tensor Seq2Seq::step(DecodingState& state, const torch::Tensor& tokens) {
   torch::NoGradGuard no_grad;
-  State& mine = own(state);
+  Seq2SeqState& mine = seq2seq_state(state);
   check_step(tokens, mine.rows(), mine.position(), mine.max_length, config_.target_vocab);
   return logits(decoder_->step(mine.decoder, embed(tokens)));
 }
 
 torch::Tensor Seq2Seq::attention_weights(DecodingState& state) {
   torch::NoGradGuard no_grad;
-  return decoder_->weights(own(state).decoder).unsqueeze(1);
+  return decoder_->weights(seq2seq_state(state).decoder).unsqueeze(1);
 }
 
 torch::Tensor Seq2Seq::alignment(const torch::Tensor& source, const torch::Tensor& source_lengths,

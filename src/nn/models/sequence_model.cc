@@ -10,13 +10,13 @@
 namespace regard::nn {
 namespace {
 
-struct Kind {
+struct ModelKind {
   const char* name;
   std::shared_ptr<SequenceModel> (*make)(const nlohmann::json& config);
 };
 
 // A new kind of model is a line here.
-const Kind kKinds[] = {
+const ModelKind kKinds[] = {
     {"seq2seq",
      [](const nlohmann::json& config) -> std::shared_ptr<SequenceModel> {
        return std::make_shared<Seq2Seq>(seq2seq_config(config));
@@ -41,17 +41,17 @@ torch::Tensor SequenceModel::first_tokens(const torch::Tensor& source, const tor
 
 std::vector<std::string> model_kinds() {
   std::vector<std::string> names;
-  for (const Kind& kind : kKinds) names.emplace_back(kind.name);
+  for (const ModelKind& kind : kKinds) names.emplace_back(kind.name);
   return names;
 }
 
 std::shared_ptr<SequenceModel> make_model(const nlohmann::json& config) {
   if (!config.is_object() || !config.contains("kind"))
     throw std::invalid_argument("config: expected a JSON object with \"kind\"");
-  for (const Kind& kind : kKinds)
+  for (const ModelKind& kind : kKinds)
     if (config["kind"] == kind.name) return kind.make(config);
   std::string known;
-  for (const Kind& kind : kKinds) known += std::string(known.empty() ? "" : ", ") + kind.name;
+  for (const ModelKind& kind : kKinds) known += std::string(known.empty() ? "" : ", ") + kind.name;
   throw std::invalid_argument("kind: " + config["kind"].dump() + "; expected one of " + known);
 }
 

@@ -10,7 +10,7 @@
 namespace regard::nn {
 namespace {
 
-TransformerStackOptions stack(const TransformerConfig& config, std::int64_t layers) {
+TransformerStackOptions stack_options(const TransformerConfig& config, std::int64_t layers) {
   TransformerStackOptions options;
   options.layer = {config.dim,           config.heads,      config.kv_heads, config.feed_forward,
                    config.norm == "pre", config.activation, config.dropout,  config.norm_eps};
@@ -36,8 +36,8 @@ torch::nn::Embedding embedding_of(std::int64_t vocabulary, const TransformerConf
   return made;
 }
 
-struct State final : DecodingState {
-  State(TransformerDecoderState begun, torch::Tensor source_lengths)
+struct TransformerState final : DecodingState {
+  TransformerState(TransformerDecoderState begun, torch::Tensor source_lengths)
       : decoder(std::move(begun)),
         lengths(std::move(source_lengths)),
         hypotheses(lengths.size(0)) {}
@@ -65,8 +65,8 @@ struct State final : DecodingState {
   Hypotheses hypotheses;
 };
 
-State& own(DecodingState& state) {
-  auto* mine = dynamic_cast<State*>(&state);
+TransformerState& transformer_state(DecodingState& state) {
+  auto* mine = dynamic_cast<TransformerState*>(&state);
   if (mine == nullptr) throw std::invalid_argument("state: of another kind of model");
   return *mine;
 }
@@ -85,7 +85,7 @@ Transformer::Transformer(const TransformerConfig& config)
   target_positions_ = PositionalEncoding(positions_of(config));
   register_module("source_positions", source_positions_);
   register_module("target_positions", target_positions_);
-  const TransformerStackOptions encoder = stack(config, config.encoder_layers);
+  const TransformerStackOptions encoder = stack_options(config, config.encoder_layers);
   if (config.embedding_norm) {
     const auto norm = [&] {
       return torch::nn::LayerNorm(torch::nn::LayerNormOptions({config.dim}).eps(config.norm_eps));
@@ -95,7 +95,8 @@ Transformer::Transformer(const TransformerConfig& config)
   }
   dropout_ = register_module("dropout", torch::nn::Dropout(config.dropout));
   encoder_ = register_module("encoder", TransformerEncoder(encoder));
-  decoder_ = register_module("decoder", TransformerDecoder(stack(config, config.decoder_layers)));
+  decoder_ =
+      register_module("decoder", TransformerDecoder(stack_options(config, config.decoder_layers)));
   if (config.tied == "none") {
     output_weight_ =
         register_parameter("output_weight", torch::empty({config.target_vocab, config.dim}));
@@ -155,13 +156,13 @@ std::unique_ptr<DecodingState> Transformer::start(const torch::Tensor& source,
                                                   std::int64_t max_length) {
   torch::NoGradGuard no_grad;
   const torch::Tensor encoded = encode(source, source_lengths);
-  return std::make_unique<State>(decoder_->begin(encoded, key_lengths(source_lengths), max_length),
-                                 source_lengths);
+  return std::make_unique<TransformerState>(
+      decoder_->begin(encoded, key_lengths(source_lengths), max_length), source_lengths);
 }
 
 torch::Tensor Transformer::step(DecodingState& state, const torch::Tensor& tokens) {
   torch::NoGradGuard no_grad;
-  State& mine = own(state);
+  TransformerState& mine = transformer_state(state);
   check_step(tokens, mine.rows(), mine.position(), mine.decoder.caches[0].max_length(),
              config_.target_vocab);
   const torch::Tensor x = embed_target(tokens.unsqueeze(1), mine.position());
@@ -170,7 +171,7 @@ torch::Tensor Transformer::step(DecodingState& state, const torch::Tensor& token
 
 torch::Tensor Transformer::attention_weights(DecodingState& state) {
   torch::NoGradGuard no_grad;
-  return decoder_->step_weights(own(state).decoder);
+  return decoder_->step_weights(transformer_state(state).decoder);
 }
 
 torch::Tensor Transformer::alignment(const torch::Tensor& source,

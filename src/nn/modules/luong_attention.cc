@@ -13,7 +13,7 @@ torch::Tensor uniform(std::vector<std::int64_t> sizes) {
   return torch::empty(sizes).uniform_(-bound, bound);
 }
 
-torch::nn::Linear linear(std::int64_t from, std::int64_t to) {
+torch::nn::Linear plain_linear(std::int64_t from, std::int64_t to) {
   return torch::nn::Linear(torch::nn::LinearOptions(from, to).bias(false));
 }
 
@@ -37,10 +37,10 @@ LuongAttentionImpl::LuongAttentionImpl(const LuongOptions& options) : options_(o
   if (score == LuongScore::kLocation)
     weight_ = register_parameter("weight", uniform({positions, query_dim}));
   if (reach == LuongReach::kLocalP) {
-    place_ = register_module("place", linear(query_dim, query_dim));
+    place_ = register_module("place", plain_linear(query_dim, query_dim));
     place_v_ = register_parameter("place_v", uniform({query_dim}));
   }
-  output_ = register_module("output", linear(source_dim + query_dim, query_dim));
+  output_ = register_module("output", plain_linear(source_dim + query_dim, query_dim));
 }
 
 AttentionMemory LuongAttentionImpl::memory(const torch::Tensor& source,

@@ -83,18 +83,18 @@ class MemorySteps {
 
 namespace {
 
-using Shared = std::shared_ptr<MemorySteps>;
+using SharedSteps = std::shared_ptr<MemorySteps>;
 
-struct Holder : torch::CustomClassHolder {
-  explicit Holder(Shared held) : steps(std::move(held)) {}
-  Shared steps;
+struct StepsHolder : torch::CustomClassHolder {
+  explicit StepsHolder(SharedSteps held) : steps(std::move(held)) {}
+  SharedSteps steps;
 };
 
-torch::IValue capsule(const Shared& steps) {
-  return torch::IValue::make_capsule(c10::make_intrusive<Holder>(steps));
+torch::IValue capsule(const SharedSteps& steps) {
+  return torch::IValue::make_capsule(c10::make_intrusive<StepsHolder>(steps));
 }
-Shared from_capsule(const torch::IValue& value) {
-  return c10::static_intrusive_pointer_cast<Holder>(value.toCapsule())->steps;
+SharedSteps from_capsule(const torch::IValue& value) {
+  return c10::static_intrusive_pointer_cast<StepsHolder>(value.toCapsule())->steps;
 }
 
 torch::Tensor sum_of(const torch::Tensor& a, const torch::Tensor& b) {
@@ -102,9 +102,9 @@ torch::Tensor sum_of(const torch::Tensor& a, const torch::Tensor& b) {
 }
 
 // Between the memory and the steps: autograd comes here when all of them are done.
-struct Source : torch::autograd::Function<Source> {
+struct MemorySource : torch::autograd::Function<MemorySource> {
   static variable_list forward(AutogradContext* context, at::TensorList parts,
-                               const Shared& steps) {
+                               const SharedSteps& steps) {
     context->save_for_backward(parts.vec());
     context->saved_data["steps"] = capsule(steps);
     context->set_materialize_grads(false);
@@ -121,10 +121,10 @@ struct Source : torch::autograd::Function<Source> {
   }
 };
 
-struct OneStep : torch::autograd::Function<OneStep> {
+struct MemoryStep : torch::autograd::Function<MemoryStep> {
   static torch::Tensor forward(AutogradContext* context, const torch::Tensor& query,
                                at::TensorList memory, at::TensorList tensors,
-                               const c10::intrusive_ptr<Call>& call, const Shared& steps) {
+                               const c10::intrusive_ptr<Call>& call, const SharedSteps& steps) {
     const torch::Tensor keys = memory[0].unsqueeze(1), values = memory[1].unsqueeze(1);
     auto [out, statistics] = engine::forward(query, keys, values, *call, tensors.vec(), false);
     variable_list saved{query, keys, values, out, statistics};
@@ -167,7 +167,7 @@ AttentionMemory with_steps(AttentionMemory memory) {
   memory.steps = std::make_shared<MemorySteps>();
   variable_list parts{memory.keys, memory.values};
   if (memory.v.defined()) parts.push_back(memory.v);
-  parts = Source::apply(at::TensorList(parts), memory.steps);
+  parts = MemorySource::apply(at::TensorList(parts), memory.steps);
   memory.keys = parts[0];
   memory.values = parts[1];
   if (memory.v.defined()) memory.v = parts[2];
@@ -204,8 +204,8 @@ torch::Tensor attend(const torch::Tensor& query, const AttentionMemory& memory,
     detached.additive_v = memory.v.detach();
   }
   const engine::Encoded encoded = engine::encode(detached);
-  return OneStep::apply(query, at::TensorList(parts), at::TensorList(encoded.tensors), encoded.call,
-                        memory.steps);
+  return MemoryStep::apply(query, at::TensorList(parts), at::TensorList(encoded.tensors),
+                           encoded.call, memory.steps);
 }
 
 }  // namespace regard::nn

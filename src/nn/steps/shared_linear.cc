@@ -5,21 +5,21 @@
 namespace regard::nn {
 namespace {
 
-using Steps = SharedLinear::Steps;
+using LinearSteps = SharedLinear::Steps;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
 // Between the weight and the steps: autograd comes here when all of them are done.
-struct Source : torch::autograd::Function<Source> {
+struct WeightSource : torch::autograd::Function<WeightSource> {
   static torch::Tensor forward(AutogradContext* context, const torch::Tensor& weight,
-                               const c10::intrusive_ptr<Steps>& steps) {
+                               const c10::intrusive_ptr<LinearSteps>& steps) {
     context->saved_data["steps"] = torch::IValue::make_capsule(steps);
     context->set_materialize_grads(false);
     return weight;
   }
   static variable_list backward(AutogradContext* context, const variable_list&) {
     const auto steps =
-        c10::static_intrusive_pointer_cast<Steps>(context->saved_data["steps"].toCapsule());
+        c10::static_intrusive_pointer_cast<LinearSteps>(context->saved_data["steps"].toCapsule());
     torch::Tensor d_weight;
     if (!steps->inputs.empty())
       d_weight = torch::cat(steps->gradients).t().mm(torch::cat(steps->inputs));
@@ -29,10 +29,10 @@ struct Source : torch::autograd::Function<Source> {
   }
 };
 
-struct Step : torch::autograd::Function<Step> {
+struct LinearStep : torch::autograd::Function<LinearStep> {
   static torch::Tensor forward(AutogradContext* context, const torch::Tensor& addend,
                                const torch::Tensor& x, const torch::Tensor& weight,
-                               const c10::intrusive_ptr<Steps>& steps) {
+                               const c10::intrusive_ptr<LinearSteps>& steps) {
     context->save_for_backward({x, weight});
     context->saved_data["steps"] = torch::IValue::make_capsule(steps);
     context->saved_data["vector"] = addend.defined() && addend.dim() == 1;
@@ -41,7 +41,7 @@ struct Step : torch::autograd::Function<Step> {
   static variable_list backward(AutogradContext* context, const variable_list& arrived) {
     refuse_double_backward();
     const auto steps =
-        c10::static_intrusive_pointer_cast<Steps>(context->saved_data["steps"].toCapsule());
+        c10::static_intrusive_pointer_cast<LinearSteps>(context->saved_data["steps"].toCapsule());
     const variable_list saved = context->get_saved_variables();
     const torch::Tensor& d_out = arrived[0];
     if (context->needs_input_grad(2)) {
@@ -59,13 +59,13 @@ struct Step : torch::autograd::Function<Step> {
 }  // namespace
 
 SharedLinear::SharedLinear(const torch::Tensor& weight)
-    : weight_(weight), steps_(c10::make_intrusive<Steps>()) {
+    : weight_(weight), steps_(c10::make_intrusive<LinearSteps>()) {
   if (weight.requires_grad() && torch::GradMode::is_enabled())
-    weight_ = Source::apply(weight, steps_);
+    weight_ = WeightSource::apply(weight, steps_);
 }
 
 torch::Tensor SharedLinear::operator()(const torch::Tensor& addend, const torch::Tensor& x) const {
-  return Step::apply(addend, x, weight_, steps_);
+  return LinearStep::apply(addend, x, weight_, steps_);
 }
 
 }  // namespace regard::nn

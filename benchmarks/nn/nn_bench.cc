@@ -1,0 +1,53 @@
+// nn_bench CONFIG.json WEIGHTS.safetensors BATCH.safetensors THREADS: trains a model on one batch.
+// Each line on standard input asks for one training step, whose milliseconds and loss are answered;
+// "peak" asks for the process' peak memory in bytes. benchmarks/nn/train_steps.py takes turns with
+// PyTorch.
+#include <chrono>
+#include <fstream>
+#include <iostream>
+
+#include "regard/nn/checkpoint.h"
+#include "regard/nn/loss.h"
+#include "regard/nn/safetensors.h"
+
+namespace nn = regard::nn;
+
+namespace {
+
+// The kernel's own count (VmHWM, in KiB).
+std::int64_t peak_bytes() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);)
+    if (line.starts_with("VmHWM:")) return 1024 * std::stoll(line.substr(6));
+  return -1;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 5) return 2;
+  torch::set_num_threads(std::stoi(argv[4]));
+  nlohmann::json config;
+  std::ifstream(argv[1]) >> config;
+  const auto model = nn::make_model(config);
+  nn::load_tensors(*model, nn::read_safetensors(argv[2]).tensors, argv[2]);
+  auto tensors = nn::read_safetensors(argv[3]).tensors;
+  const nn::Batch batch{tensors.at("source"), tensors.at("lengths"), tensors.at("target_in"),
+                        tensors.at("target_out")};
+  torch::optim::Adam optimiser(model->parameters(), torch::optim::AdamOptions(1e-4));
+  model->train();
+  for (std::string line; std::getline(std::cin, line);) {
+    if (line == "peak") {
+      std::cout << peak_bytes() << std::endl;
+      continue;
+    }
+    const auto begin = std::chrono::steady_clock::now();
+    optimiser.zero_grad();
+    const nn::SequenceLoss loss = nn::sequence_loss(*model, batch);
+    loss.loss.backward();
+    optimiser.step();
+    const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - begin;
+    std::cout << took.count() << " " << loss.nll << std::endl;
+  }
+  return 0;
+}
