@@ -224,6 +224,15 @@ def test_modifiers_of_weights_sinks_and_softcap(tmp_path):
     compare(ask(tmp_path, request, given, None, d_out), out, d_out, exact)
 
 
+def test_a_function_of_ones_own(tmp_path):
+    given = inputs()
+    exact = doubles(given)
+    out, _ = formula(exact, j <= i + SHIFT, change=lambda s: s**3 / 10)
+    d_out = torch.randn(out.shape)
+    request = {"mask": ["causal", None], "modifiers": [["cube"]]}
+    compare(ask(tmp_path, request, given, None, d_out), out, d_out, exact)
+
+
 @pytest.mark.parametrize("prepare", [False, True])
 @pytest.mark.parametrize("len_q", [1, LEN_Q])
 def test_additive_score(tmp_path, prepare, len_q):

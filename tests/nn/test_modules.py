@@ -125,8 +125,8 @@ def test_incremental_attention_is_causal_attention(tmp_path, steps):
     )
     request = {"dim": DIM, "heads": 6, "kv_heads": 2, "steps": steps}
     close(ask(tmp_path, "multihead_attention", request, given, weights)["out"], out, "out")
-    with pytest.raises(ProgramError, match="cache: room for 11 positions"):
-        request["steps"] = [LEN_K - 1, 2]
+    request["room"] = LEN_K - 1
+    with pytest.raises(ProgramError, match="cache: room for 10 positions"):
         ask(tmp_path, "multihead_attention", request, given, weights)
 
 

@@ -14,6 +14,8 @@
 #include <optional>
 #include <vector>
 
+#include "regard/modifier.h"
+
 namespace regard::nn {
 
 // Part of the options in the encoding of regard/encoding.h.
@@ -85,5 +87,11 @@ Modifier bias(const torch::Tensor& values, bool before_softcap = false);  // (ba
 Modifier sinks(const torch::Tensor& logits);                              // (heads, m) or (heads)
 Modifier multiplier(const torch::Tensor& weights);                        // (batch, heads, q, k)
 Modifier gaussian(const torch::Tensor& centre, double sigma);             // (batch, heads, len_q)
+
+// A function of one's own over tiles of scores, and its derivative (regard/modifier.h), which must
+// outlive every use.
+Modifier function(void (*apply)(const FunctionTile* tile, void* context),
+                  void (*derive)(const FunctionTile* tile, void* context) = nullptr,
+                  void* context = nullptr);
 
 }  // namespace regard::nn

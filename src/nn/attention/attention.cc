@@ -19,11 +19,12 @@ using torch::autograd::variable_list;
 struct Gradients : torch::autograd::Function<Gradients> {
   static variable_list forward(AutogradContext*, const torch::Tensor& d_out,
                                const torch::Tensor& query, const torch::Tensor& key,
-                               const torch::Tensor& value, const torch::Tensor& d_lse,
-                               const engine::Pass& pass, const c10::intrusive_ptr<Call>& call,
+                               const torch::Tensor& value,
+                               const std::optional<torch::Tensor>& d_lse, const engine::Pass& pass,
+                               const c10::intrusive_ptr<Call>& call,
                                const std::vector<torch::Tensor>& tensors, std::int64_t wanted) {
-    return engine::backward(d_out, d_lse, {query, key, value, pass.out, pass.statistics}, *call,
-                            tensors, wanted);
+    return engine::backward(d_out, d_lse.value_or(torch::Tensor()),
+                            {query, key, value, pass.out, pass.statistics}, *call, tensors, wanted);
   }
   static variable_list backward(AutogradContext*, const variable_list&) {
     throw std::runtime_error(
@@ -59,9 +60,10 @@ struct Attention : torch::autograd::Function<Attention> {
       if (context->needs_input_grad(i)) wanted |= std::int64_t{1} << i;
     const torch::Tensor d_out = arrived[0].defined() ? arrived[0] : torch::zeros_like(pass.out);
     const torch::Tensor d_lse = arrived.size() > 1 ? arrived[1] : torch::Tensor();
+    const auto d_lse_given = d_lse.defined() ? std::optional(d_lse) : std::nullopt;
     variable_list found = torch::GradMode::is_enabled()
-                              ? Gradients::apply(d_out, pass.query, pass.key, pass.value, d_lse,
-                                                 pass, call, tensors, wanted)
+                              ? Gradients::apply(d_out, pass.query, pass.key, pass.value,
+                                                 d_lse_given, pass, call, tensors, wanted)
                               : engine::backward(d_out, d_lse, pass, *call, tensors, wanted);
     variable_list result(inputs + 2);
     auto next = found.begin();

@@ -171,4 +171,11 @@ Modifier gaussian(const torch::Tensor& centre, double sigma) {
                          {of_rank("gaussian: centre", centre, 0, 3).unsqueeze(-1)}, {sigma}));
 }
 
+Modifier function(void (*apply)(const FunctionTile*, void*),
+                  void (*derive)(const FunctionTile*, void*), void* context) {
+  return Modifier(record(Kind::kFunction, {reinterpret_cast<std::int64_t>(apply),
+                                           reinterpret_cast<std::int64_t>(derive),
+                                           reinterpret_cast<std::int64_t>(context)}));
+}
+
 }  // namespace regard::nn

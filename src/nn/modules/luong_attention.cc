@@ -59,8 +59,8 @@ AttentionMemory LuongAttentionImpl::memory(const torch::Tensor& source,
     throw std::invalid_argument("source: " + std::to_string(source.size(1)) +
                                 " positions; the location score has weights for " +
                                 std::to_string(options_.positions));
-  return {
-      weight_.narrow(0, 0, source.size(1)).expand({source.size(0), -1, -1}), source, lengths, {}};
+  const torch::Tensor keys = weight_.narrow(0, 0, source.size(1));
+  return with_steps({keys.expand({source.size(0), -1, -1}), source, lengths, {}, {}, nullptr});
 }
 
 LuongAttentionImpl::Call LuongAttentionImpl::call(const torch::Tensor& query,

@@ -30,29 +30,31 @@ struct WeightSource : torch::autograd::Function<WeightSource> {
 };
 
 struct LinearStep : torch::autograd::Function<LinearStep> {
-  static torch::Tensor forward(AutogradContext* context, const torch::Tensor& addend,
-                               const torch::Tensor& x, const torch::Tensor& weight,
+  static torch::Tensor forward(AutogradContext* context, const torch::Tensor& x,
+                               const torch::Tensor& weight,
+                               const std::optional<torch::Tensor>& addend,
                                const c10::intrusive_ptr<LinearSteps>& steps) {
     context->save_for_backward({x, weight});
     context->saved_data["steps"] = torch::IValue::make_capsule(steps);
-    context->saved_data["vector"] = addend.defined() && addend.dim() == 1;
-    return addend.defined() ? torch::addmm(addend, x, weight.t()) : torch::mm(x, weight.t());
+    context->saved_data["addend_rank"] = addend ? addend->dim() : 0;
+    return addend ? torch::addmm(*addend, x, weight.t()) : torch::mm(x, weight.t());
   }
   static variable_list backward(AutogradContext* context, const variable_list& arrived) {
     refuse_double_backward();
     const auto steps =
         c10::static_intrusive_pointer_cast<LinearSteps>(context->saved_data["steps"].toCapsule());
     const variable_list saved = context->get_saved_variables();
+    const std::int64_t addend_rank = context->saved_data["addend_rank"].toInt();
     const torch::Tensor& d_out = arrived[0];
-    if (context->needs_input_grad(2)) {
+    torch::Tensor d_x, d_addend;
+    if (context->needs_input_grad(0)) d_x = d_out.mm(saved[1]);
+    if (context->needs_input_grad(1)) {
       steps->inputs.push_back(saved[0]);
       steps->gradients.push_back(d_out);
     }
-    torch::Tensor d_addend, d_x;
-    if (context->needs_input_grad(0))
-      d_addend = context->saved_data["vector"].toBool() ? d_out.sum(0) : d_out;
-    if (context->needs_input_grad(1)) d_x = d_out.mm(saved[1]);
-    return {d_addend, d_x, {}, {}};
+    if (addend_rank > 0 && context->needs_input_grad(2))
+      d_addend = addend_rank == 1 ? d_out.sum(0) : d_out;
+    return {d_x, {}, d_addend, {}};
   }
 };
 
@@ -65,7 +67,8 @@ SharedLinear::SharedLinear(const torch::Tensor& weight)
 }
 
 torch::Tensor SharedLinear::operator()(const torch::Tensor& addend, const torch::Tensor& x) const {
-  return LinearStep::apply(addend, x, weight_, steps_);
+  const auto given = addend.defined() ? std::optional(addend) : std::nullopt;
+  return LinearStep::apply(x, weight_, given, steps_);
 }
 
 }  // namespace regard::nn

@@ -27,7 +27,7 @@ void multihead_attention(Request& request) {
   const torch::Tensor key = request.in.contains("key") ? request.leaf("key") : query;
   const torch::Tensor value = request.in.contains("value") ? request.leaf("value") : key;
   if (asked.contains("steps")) {  // one or several positions a step, through the cache
-    nn::KeyValueCache cache = module->make_cache(query.size(0), query.size(1));
+    nn::KeyValueCache cache = module->make_cache(query.size(0), asked.value("room", query.size(1)));
     std::vector<torch::Tensor> parts;
     std::int64_t at = 0;
     for (const std::int64_t count : asked["steps"]) {
