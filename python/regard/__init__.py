@@ -5,6 +5,7 @@ regard.enable()               # every F.scaled_dot_product_attention on CPU tens
 import regard.transformers    # attn_implementation="regard"
 """
 
+from . import flash_attn
 from ._torch import ops_library, public_op, state_ops  # noqa: F401  (registers the operators)
 from ._torch.attention import attention
 from ._torch.enable import disable, enable, enabled, report
@@ -81,6 +82,7 @@ __all__ = [
     "enable",
     "enabled",
     "finish",
+    "flash_attn",
     "function",
     "gaussian",
     "global_tokens",

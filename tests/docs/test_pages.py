@@ -1,4 +1,4 @@
-"""The snippets of README.md and docs/maps.md compile and run as they stand there, and the files
+"""The snippets of README.md, docs/maps.md and docs/flash_attn.md compile and run as they stand there, and the files
 that they link exist."""
 
 import os
@@ -9,7 +9,7 @@ import sys
 import pytest
 from tree import ROOT
 
-PAGES = [ROOT / "README.md", ROOT / "docs/maps.md"]
+PAGES = [ROOT / "README.md", ROOT / "docs/maps.md", ROOT / "docs/flash_attn.md"]
 
 
 def snippets(language):
