@@ -1,5 +1,5 @@
-"""The snippets of README.md, docs/maps.md and docs/flash_attn.md compile and run as they stand there, and the files
-that they link exist."""
+"""The snippets of README.md, docs/maps.md and docs/flash_attn.md compile and run as they stand
+there, and the files that they link exist."""
 
 import os
 import re
