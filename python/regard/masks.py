@@ -13,6 +13,7 @@ outside the compiled function.
 """
 
 import torch
+from torch.compiler import is_dynamo_compiling
 
 from ._torch.axes import kind_of
 from ._torch.numbers import whole
@@ -21,7 +22,8 @@ from ._torch.record import KINDS
 
 class Mask:
     """A mask expression in postfix order: `ints` are its records, `tensors` what they take, in
-    order."""
+    order. `shown` says how it was made: (its name, its arguments) or (&, |, ~ and what stands
+    beside), as text only when someone looks: numbers in compiled code have none."""
 
     __slots__ = ("code", "ints", "shown", "tensors")
 
@@ -48,7 +50,7 @@ class Mask:
         return _join(other, self, KINDS["or"], "|")
 
     def __invert__(self):
-        return Mask([*self.ints, KINDS["not"], 0], self.tensors, f"~{self.shown}")
+        return Mask([*self.ints, KINDS["not"], 0], self.tensors, ("~", self.shown))
 
     def __bool__(self):
         raise TypeError(
@@ -70,7 +72,22 @@ class Mask:
         return hash((*self.ints, *(tuple(x.shape) for x in self.tensors)))
 
     def __repr__(self):
-        return f"regard.{self.shown}" if self.shown[0] not in "(~" else self.shown
+        text = _text(self.shown)
+        return f"regard.{text}" if text[0] not in "(~" else text
+
+
+def _text(shown):
+    sign, *rest = shown
+    if sign == "~":
+        return f"~{_text(rest[0])}"
+    if sign in ("&", "|"):
+        return f"({_text(rest[0])} {sign} {_text(rest[1])})"
+    return f"{sign}({', '.join(map(_argument, rest))})" if rest else sign
+
+
+def _argument(x):
+    """A number, a shape, or (name, number)."""
+    return f"{x[0]}={x[1]}" if isinstance(x, tuple) and isinstance(x[0], str) else str(x)
 
 
 def _same(a, b):
@@ -86,9 +103,7 @@ def _join(a, b, kind, sign):
         b = _from_booleans(b)
     if a is None or b is None:
         return NotImplemented
-    return Mask(
-        [*a.ints, *b.ints, kind, 0], [*a.tensors, *b.tensors], f"({a.shown} {sign} {b.shown})"
-    )
+    return Mask([*a.ints, *b.ints, kind, 0], [*a.tensors, *b.tensors], (sign, a.shown, b.shown))
 
 
 def as_tensor(values):
@@ -106,13 +121,20 @@ def _offset(name, offset):
     return [0, 0] if offset is None else [1, whole(f"{name}: offset", offset)]
 
 
+def _numbers(values):
+    """A list of numbers as a tensor. Compiled code may leave them open, and torch.as_tensor would
+    make constants of them."""
+    if is_dynamo_compiling() and all(isinstance(x, int) for x in values):
+        return torch.stack([torch.full((), x, dtype=torch.int64) for x in values])
+    return torch.as_tensor(values)
+
+
 def _integers(name, values, dims=(1,)):
     try:
-        tensor = (
-            torch.as_tensor(values)
-            if not isinstance(values, list | tuple) or values
-            else torch.empty(0, dtype=torch.int64)
-        )
+        if not isinstance(values, list | tuple):
+            tensor = torch.as_tensor(values)
+        else:
+            tensor = _numbers(values) if values else torch.empty(0, dtype=torch.int64)
     except (
         TypeError,
         ValueError,
@@ -148,11 +170,9 @@ def causal(offset=None):
     if offset is None:
         return _BOTTOM_RIGHT
     offset = _offset("causal", offset)
-    return (
-        _TOP_LEFT
-        if offset[1] == 0
-        else Mask([KINDS["causal"], 2, *offset], [], f"causal({offset[1]})")
-    )
+    if not is_dynamo_compiling() and offset[1] == 0:  # to compiled code, 0 is like other numbers
+        return _TOP_LEFT
+    return Mask([KINDS["causal"], 2, *offset], [], ("causal", offset[1]))
 
 
 def window(left, right=..., offset=None):
@@ -165,14 +185,14 @@ def window(left, right=..., offset=None):
         )
     left, right = _counts("window", left=left, right=right)
     shift = _offset("window", offset)
-    shown = f"window({left}, {right})" if offset is None else f"window({left}, {right}, {offset})"
+    shown = ("window", left, right) if offset is None else ("window", left, right, offset)
     return Mask([KINDS["window"], 4, left, right, *shift], [], shown)
 
 
 def key_lengths(lengths):
     """Sequence b of the batch has lengths[b] keys; those from there on are neither seen nor
     read."""
-    return Mask([KINDS["key_lengths"], 0], [_integers("lengths", lengths)], "key_lengths(...)")
+    return Mask([KINDS["key_lengths"], 0], [_integers("lengths", lengths)], ("key_lengths", "..."))
 
 
 def documents(cu_q, cu_k=None):
@@ -183,7 +203,7 @@ def documents(cu_q, cu_k=None):
     return Mask(
         [KINDS["documents"], 0],
         [first, first if cu_k is None else _integers("cu_k", cu_k)],
-        "documents(...)",
+        ("documents", "..."),
     )
 
 
@@ -199,7 +219,7 @@ def tensor(allowed):
     kind = kind_of(allowed)
     if kind is not None:
         raise ValueError(f"allowed: {kind}; expected a dense one")
-    return Mask([KINDS["tensor"], 0], [allowed], f"tensor({tuple(allowed.shape)})")
+    return Mask([KINDS["tensor"], 0], [allowed], ("tensor", tuple(allowed.shape)))
 
 
 def dilated(left, right, dilation, offset=None):
@@ -207,13 +227,13 @@ def dilated(left, right, dilation, offset=None):
     + offset - n * dilation for whole n from -right to left; -1 or None leaves a side
     unbounded. `dilation` is one number, or one for each query head."""
     sides = _counts("dilated", left=left, right=right)
-    one = not hasattr(dilation, "__len__")
+    one = isinstance(dilation, int) or not hasattr(dilation, "__len__")
     each = _integers("dilation", [whole("dilation", dilation)] if one else dilation)
     shown = dilation if one else "..."
     return Mask(
         [KINDS["dilated"], 4, *sides, *_offset("dilated", offset)],
         [each],
-        f"dilated({sides[0]}, {sides[1]}, {shown})",
+        ("dilated", *sides, shown),
     )
 
 
@@ -224,7 +244,7 @@ def global_tokens(tokens, offset=None):
     return Mask(
         [KINDS["global_tokens"], 2, *_offset("global_tokens", offset)],
         [_integers("tokens", tokens, dims=(1, 2))],
-        "global_tokens(...)",
+        ("global_tokens", "..."),
     )
 
 
@@ -250,9 +270,7 @@ def blocks(layout, block_size):
             f"block_size: {block_size!r}; expected a number of rows from 1, or two (queries, keys)"
         )
     sizes = [whole("block_size", size, 1) for size in sizes]
-    return Mask(
-        [KINDS["blocks"], 2, *sizes], [layout], f"blocks({tuple(layout.shape)}, {block_size})"
-    )
+    return Mask([KINDS["blocks"], 2, *sizes], [layout], ("blocks", tuple(layout.shape), block_size))
 
 
 def bigbird(block_size=64, *, window=3, global_blocks=2, random_blocks=3, seed=0):
@@ -263,10 +281,8 @@ def bigbird(block_size=64, *, window=3, global_blocks=2, random_blocks=3, seed=0
         "bigbird", window=window, global_blocks=global_blocks, random_blocks=random_blocks
     )
     block_size, seed = whole("bigbird: block_size", block_size, 1), whole("bigbird: seed", seed)
-    shown = (
-        f"bigbird({block_size}, window={window}, global_blocks={global_blocks},"
-        f" random_blocks={random_blocks}, seed={seed})"
-    )
+    names = ("window", "global_blocks", "random_blocks", "seed")
+    shown = ("bigbird", block_size, *zip(names, (*counts, seed), strict=True))
     return Mask([KINDS["bigbird"], 5, block_size, *counts, seed], [], shown)
 
 
@@ -276,7 +292,7 @@ def prefix(lengths, offset=None):
     return Mask(
         [KINDS["prefix"], 2, *_offset("prefix", offset)],
         [_integers("lengths", lengths)],
-        "prefix(...)",
+        ("prefix", "..."),
     )
 
 
@@ -285,7 +301,7 @@ def tree(parents):
     2401.10774): the last keys are the nodes of a tree of drafted tokens, which see themselves,
     their ancestors, and all keys before the tree. parents[n] is an earlier node, or -1. One
     dimension, or two, a tree for each batch entry. The last query is the last node."""
-    return Mask([KINDS["tree"], 0], [_integers("parents", parents, dims=(1, 2))], "tree(...)")
+    return Mask([KINDS["tree"], 0], [_integers("parents", parents, dims=(1, 2))], ("tree", "..."))
 
 
 def around(centres, width):
@@ -307,11 +323,11 @@ def around(centres, width):
     return Mask(
         [KINDS["around"], 1, width],
         [centres.detach()[..., None]],
-        f"around({tuple(centres.shape)}, {width})",
+        ("around", tuple(centres.shape), width),
     )
 
 
-_BOTTOM_RIGHT = Mask([KINDS["causal"], 2, 0, 0], [], "causal()", 1)
-_TOP_LEFT = Mask([KINDS["causal"], 2, 1, 0], [], "causal(0)", 2)
-NONE = Mask([], [], "no mask", 0)  # hides nothing; not a value to compose with
+_BOTTOM_RIGHT = Mask([KINDS["causal"], 2, 0, 0], [], ("causal()",), 1)
+_TOP_LEFT = Mask([KINDS["causal"], 2, 1, 0], [], ("causal", 0), 2)
+NONE = Mask([], [], ("no mask",), 0)  # hides nothing; not a value to compose with
 BY_CODE = (NONE, _BOTTOM_RIGHT, _TOP_LEFT)

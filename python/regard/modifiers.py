@@ -248,13 +248,18 @@ def check_seed(seed):
     if seed is None:
         return None
     if not isinstance(seed, torch.Tensor):
-        return torch.tensor([whole("seed", seed)], dtype=torch.int64)
+        return torch.full((1,), whole("seed", seed), dtype=torch.int64)
     if seed.dtype != torch.int64 or seed.numel() != 1:
         raise ValueError(
             f"seed: {seed.dtype}, shape {tuple(seed.shape)}; expected an int, or an int64 tensor of"
             " one element"
         )
     return seed
+
+
+def drawn_seed():
+    """An int64 of torch's default generator."""
+    return _draw(torch.empty(1, dtype=torch.int64))
 
 
 def dropout(p, seed=None):
@@ -264,5 +269,5 @@ def dropout(p, seed=None):
         raise ValueError(f"dropout_p: {p}; expected a probability between 0 and 1")
     seed = check_seed(seed)
     if seed is None:
-        seed = _draw(torch.empty(1, dtype=torch.int64))
+        seed = drawn_seed()
     return Modifier("dropout", floats=(float(p),), tensors=(seed.reshape(1, 1, 1, 1),))

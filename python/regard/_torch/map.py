@@ -64,23 +64,24 @@ torch.library.register_fake("regard::_rollout_layer", _fake_rollout)
 
 def _range(name, wanted, size):
     """[begin, end) of a slice or an int, of which Python's rules hold."""
-    if wanted is None:
-        return 0, size
-    if isinstance(wanted, slice):
+    if isinstance(wanted, slice):  # asked first: `is` would make constants of its ends
         if wanted.step not in (None, 1):
             raise ValueError(f"{name}: {wanted}; expected a slice of step 1")
         begin, end = _edge(name, wanted.start, 0, size), _edge(name, wanted.stop, size, size)
-        return begin, max(begin, end)
+        return begin, torch.sym_max(begin, end)
+    if wanted is None:
+        return 0, size
     one = _one(name, wanted, size)
     return one, one + 1
 
 
 def _edge(name, wanted, default, size):
-    """As slice.indices() has it, which not every Dynamo can trace."""
+    """As slice.indices() has it, which not every Dynamo can trace. The sign of an end is a guard of
+    compiled code, the size that cuts it off is none."""
     if wanted is None:
         return default
     edge = whole(name, wanted)
-    return min(max(edge + size if edge < 0 else edge, 0), size)
+    return torch.sym_min(torch.sym_max(edge + size if edge < 0 else edge, 0), size)
 
 
 def _one(name, wanted, size):

@@ -3,6 +3,7 @@
 from operator import index
 
 import torch
+from torch.compiler import is_dynamo_compiling
 
 _LEAST, _MOST = -(2**63), 2**63 - 1
 
@@ -28,6 +29,12 @@ def number(name, value, instead=""):
 
 def whole(name, value, least=None, most=None):
     """An int of 64 bits; a bool or 2.5 is a mistake."""
+    if is_dynamo_compiling() and isinstance(value, int) and not isinstance(value, bool):
+        # A number that compiled code leaves open: index() would make a constant of it, and every
+        # other number a compilation of its own. It has 64 bits; its range is a guard.
+        if (least is None or value >= least) and (most is None or value <= most):
+            return value
+        raise ValueError(f"{name}: a whole number out of range")
     span = "" if least is None else f" from {least}" if most is None else f" from {least} to {most}"
     try:
         if isinstance(value, bool):
