@@ -5,10 +5,10 @@ regard.enable()               # every F.scaled_dot_product_attention on CPU tens
 import regard.transformers    # attn_implementation="regard"
 """
 
-from . import flash_attn
-from ._torch import ops_library, public_op, state_ops  # noqa: F401  (registers the operators)
+from . import flash_attn, nn
+from ._torch import fast_path, jagged, ops_library, public_op, state_ops  # noqa: F401  (they register)
 from ._torch.attention import attention
-from ._torch.enable import disable, enable, enabled, report
+from ._torch.enable import report
 from ._torch.map import (
     attention_entropy,
     attention_map,
@@ -20,6 +20,7 @@ from ._torch.map import (
 from ._torch.part import Part, part
 from ._torch.plan import Plan, plan
 from ._torch.record import options_text
+from ._torch.switch import disable, enable, enabled
 from ._torch.targets import kernel_target, set_target
 from .luong import luong_concat, luong_general, luong_location
 from .masks import (
@@ -93,6 +94,7 @@ __all__ = [
     "luong_location",
     "merge",
     "multiplier",
+    "nn",
     "options_text",
     "part",
     "plan",

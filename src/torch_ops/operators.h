@@ -83,7 +83,7 @@ std::string plan_picture(std::int64_t plan, std::int64_t batch, std::int64_t hea
                          std::int64_t width);
 void free_plan(std::int64_t plan);
 
-// "causal 1", ...: the kinds of records and their numbers, a line each.
+// "causal 1 0 0", ...: the kinds of records, a line each: number, how many floats, how many tensors.
 std::string record_kinds();
 // encoding_text() of regard/encoding.h.
 std::string options_text(Ints ints, Floats floats, Tensors tensors);

@@ -186,10 +186,6 @@ DECLINED = {
         {},
     ),
     "heads that do not divide": ((_x(*Q), _x(2, 2, 9, 8), _x(2, 1, 9, 8)), dict(enable_gqa=True)),
-    "attn_mask together with is_causal": (
-        (_x(*Q),) * 3,
-        dict(attn_mask=torch.rand(9, 9) > 0.3, is_causal=True),
-    ),
 }
 
 
@@ -205,16 +201,6 @@ def test_what_is_not_covered_goes_to_pytorch_and_is_reported(reason):
     assert torch.equal(actual.nan_to_num(7.0), expected.nan_to_num(7.0))
     assert regard.report() == (0, {reason: 1})
     assert f"1 calls ran in PyTorch: {reason}" in str(regard.report())
-
-
-def test_nested_tensors_are_left_alone():
-    parts = [torch.randn(n, 4, 8) for n in (3, 5)]
-    jagged = torch.nested.nested_tensor(parts, layout=torch.jagged).transpose(1, 2)
-    expected = F.scaled_dot_product_attention(jagged, jagged, jagged)
-    with regard.enabled():
-        actual = F.scaled_dot_product_attention(jagged, jagged, jagged)
-    for a, e in zip(actual.unbind(), expected.unbind(), strict=True):
-        assert torch.equal(a, e)
 
 
 WRONG = {
@@ -256,18 +242,6 @@ def test_enable_disable_and_nesting():
         assert _served()
         raise KeyError
     assert not _served()
-
-
-@pytest.mark.parametrize("before", [True, False])
-def test_the_fast_path_of_multihead_attention_is_as_it_was(before):
-    was = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(before)
-    try:
-        with regard.enabled():
-            assert not torch.backends.mha.get_fastpath_enabled()
-        assert torch.backends.mha.get_fastpath_enabled() is before
-    finally:
-        torch.backends.mha.set_fastpath_enabled(was)
 
 
 # The road that loses gradients without an error is compile (None) and func.grad (0) in a process

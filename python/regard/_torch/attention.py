@@ -37,7 +37,6 @@ with_gradients = Common.apply
 _plain = (torch.Tensor, torch.nn.Parameter)
 _EXACT = 2**53  # whole numbers below it are floats
 _ZERO = 0.0  # the defaults themselves, which `is` finds
-_BSHD = 16 * AXIS_ORDERS["bshd"]  # as src/torch_ops/forward.cc reads a code
 
 
 @plain_signature
@@ -108,7 +107,9 @@ def attention(
         and score is None
         and seed is None
         and (scale is None or type(scale) is float or (type(scale) is int and abs(scale) < _EXACT))
-        and (layout == "bhsd" or layout == "bshd")
+        and (
+            layout == "bhsd" or (layout == "bshd" and query.dim() == key.dim() == value.dim() == 4)
+        )
         and type(query) in _plain
         and type(key) in _plain
         and type(value) in _plain
@@ -120,14 +121,15 @@ def attention(
         and not unknown
     ):
         code = 0 if mask is None else mask.code
-        if layout == "bshd":
-            code += _BSHD
+        attend = ops.attend
+        if _grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad):
+            attend = with_gradients
         try:
-            if _grad_enabled() and (
-                query.requires_grad or key.requires_grad or value.requires_grad
-            ):
-                return with_gradients(query, key, value, code, scale)
-            return ops.attend(query, key, value, code, scale)
+            if layout == "bhsd":
+                return attend(query, key, value, code, scale)
+            if query.dim() == key.dim() == value.dim() == 4:
+                views = (x.transpose(1, 2) for x in (query, key, value))
+                return attend(*views, code, scale).transpose(1, 2)
         except (ValueError, NotImplementedError):
             pass  # what has to broadcast, or does not fit and gets its error below
     if misplaced:

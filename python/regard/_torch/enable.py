@@ -1,14 +1,14 @@
-"""regard.enable(): every `torch.nn.functional.scaled_dot_product_attention` on CPU tensors runs
-here.
+"""Under regard.enable(), every `torch.nn.functional.scaled_dot_product_attention` on CPU tensors
+runs here.
 
-The dispatcher's kernel of that operator is replaced for CPU and for AutogradCPU: with CPU alone
-gradients would be lost without an error. What is not covered goes to PyTorch's own kernel, and
-report() says what and why. The choice is process-wide; a graph that was compiled before keeps
-the kernel it was compiled with.
+A kernel of that operator is registered at two keys of the dispatcher, once (see switch.py):
+AutogradCPU, which nearly every call passes, and BackendSelect, which those of inference mode pass.
+At CPU, PyTorch's exporter would take it for an operator that has no decomposition. What is not
+covered goes to PyTorch's own kernel, and report() says what and why. A graph that was compiled
+before keeps the kernel it was compiled with.
 """
 
 import collections
-import contextlib
 
 import torch
 from torch._C import DispatchKey
@@ -16,11 +16,14 @@ from torch.autograd import forward_ad
 
 from ..masks import causal, tensor
 from . import ops_library as ops
+from . import switch
 from .attention import _grad_enabled, _transforms, general, with_gradients
 
 _sdpa = torch.ops.aten.scaled_dot_product_attention.default
+_below_python = _sdpa._op_dk
 _top_left = causal(0)
-_state = {"library": None, "fastpath": None}
+_fused_allowed = torch._C._get_flash_sdp_enabled  # what torch.nn.attention.sdpa_kernel sets
+_on = switch.on
 _served = collections.Counter()
 _declined = collections.Counter()
 
@@ -49,44 +52,27 @@ def report(reset=False):
     return result
 
 
-def enable():
-    """Routes scaled_dot_product_attention on CPU tensors here until disable(). Also closes the
-    fast path of nn.MultiheadAttention
-    and nn.TransformerEncoderLayer, which would pass it by."""
-    if _state["library"] is not None:
-        return
+@switch.at_first_use
+def _register():
     library = torch.library.Library("aten", "IMPL")
-    for key in ("CPU", "AutogradCPU"):
+    for key in ("AutogradCPU", "BackendSelect"):
         library.impl("scaled_dot_product_attention", _route, key)
-    _state["library"] = library
-    _state["fastpath"] = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
+    kept.append(library)
 
 
-def disable():
-    """Undoes enable()."""
-    if _state["library"] is None:
-        return
-    _state["library"]._destroy()
-    _state["library"] = None
-    torch.backends.mha.set_fastpath_enabled(_state["fastpath"])
+kept = []  # a library takes its kernels with it when it is freed
 
 
-@contextlib.contextmanager
-def enabled():
-    """Regard within the block; afterwards as it was before."""
-    before = _state["library"] is not None
-    enable()
-    try:
-        yield
-    finally:
-        if not before:
-            disable()
+def count_served():
+    _served["calls"] += 1
 
 
-def _original(reason, *arguments, **keywords):
+def count_declined(reason):
     _declined[reason] += 1
-    return _sdpa._op_dk(DispatchKey.CompositeImplicitAutograd, *arguments, **keywords)
+
+
+def _pytorch(*arguments, **keywords):
+    return _below_python(DispatchKey.CompositeImplicitAutograd, *arguments, **keywords)
 
 
 def _route(
@@ -100,9 +86,18 @@ def _route(
     scale=None,
     enable_gqa=False,
 ):
+    arguments = (query, key, value, attn_mask, dropout_p, is_causal)
+    if not _on():
+        return _pytorch(*arguments, scale=scale, enable_gqa=enable_gqa)
     kind = type(query)
     plain = kind is torch.Tensor and type(key) is kind and type(value) is kind
-    if plain and not dropout_p and not _transforms() and forward_ad._current_level < 0:
+    if (
+        plain
+        and not dropout_p
+        and not _transforms()
+        and forward_ad._current_level < 0
+        and _fused_allowed()
+    ):
         # The shortest way, for what most calls are. What the operators refuse finds its reason
         # below.
         a, b = query.shape, key.shape
@@ -116,24 +111,15 @@ def _route(
             except ValueError:
                 result = None
             if result is not None:
-                _served["calls"] += 1
+                count_served()
                 return result
-    reason = _why_not(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa)
+    reason = _why_not(*arguments, scale, enable_gqa)
     if reason is not None:
-        return _original(
-            reason,
-            query,
-            key,
-            value,
-            attn_mask,
-            dropout_p,
-            is_causal,
-            scale=scale,
-            enable_gqa=enable_gqa,
-        )
-    _served["calls"] += 1
+        count_declined(reason)
+        return _pytorch(*arguments, scale=scale, enable_gqa=enable_gqa)
+    count_served()
     if attn_mask is not None:
-        return _masked(query, key, value, attn_mask, scale, dropout_p)
+        return _masked(query, key, value, attn_mask, is_causal, scale, dropout_p)
     mask = _top_left if is_causal else None
     return general(query, key, value, mask=mask, scale=scale, dropout_p=dropout_p)
 
@@ -148,28 +134,35 @@ def _plain_call(query, key, value, attn_mask, is_causal, scale, a, b):
         ):
             return ops.attend(query, key, value, code, scale)
         return with_gradients(query, key, value, code, scale)
-    elif type(attn_mask) is torch.Tensor and not is_causal and attn_mask.dtype in _mask_dtypes:
+    if type(attn_mask) is torch.Tensor and _mask_dtype_fits(attn_mask.dtype, query.dtype):
         sizes = attn_mask.shape
-        if len(sizes) <= 4 and all(
+        if 2 <= len(sizes) <= 4 and all(
             m in (1, n) for m, n in zip(reversed(sizes), (b[2], a[2], a[1], a[0]), strict=False)
         ):
-            return _masked(query, key, value, attn_mask, scale)
+            return _masked(query, key, value, attn_mask, is_causal, scale)
     return None
 
 
-def _masked(query, key, value, attn_mask, scale, dropout_p=0.0):
+def _masked(query, key, value, attn_mask, is_causal, scale, dropout_p=0.0):
+    """PyTorch's CPU kernel takes a mask together with is_causal: a key has to pass both."""
     mask, bias = (tensor(attn_mask), None) if attn_mask.dtype is torch.bool else (None, attn_mask)
+    if is_causal:
+        mask = _top_left if mask is None else _top_left & mask
     return general(query, key, value, mask=mask, bias=bias, scale=scale, dropout_p=dropout_p)
 
 
-_dtypes = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
-_mask_dtypes = (torch.bool, *_dtypes)
+DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+
+
+def _mask_dtype_fits(mask, query):
+    """PyTorch's rule."""
+    return mask is torch.bool or mask is torch.float32 or mask is query
 
 
 def _covered(query, key, value, a, b, c):
     """None, or why these tensors are not Regard's."""
     dtype = query.dtype
-    if dtype not in _dtypes or key.dtype is not dtype or value.dtype is not dtype:
+    if dtype not in DTYPES or key.dtype is not dtype or value.dtype is not dtype:
         return "dtype"
     if not 1 <= a[-1] <= 512:
         return "head dim outside 1 to 512"
@@ -181,6 +174,8 @@ def _covered(query, key, value, a, b, c):
 
 
 def _why_not(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa):
+    if not _fused_allowed():
+        return "torch.nn.attention.sdpa_kernel without FLASH_ATTENTION"
     if _transforms():
         return "inside a torch.func transform"
     if forward_ad._current_level >= 0:
@@ -204,10 +199,10 @@ def _why_not(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_g
     if reason is not None:
         return reason
     if attn_mask is not None:
-        if is_causal:
-            return "attn_mask together with is_causal"
-        if attn_mask.dtype not in _mask_dtypes:
+        if not _mask_dtype_fits(attn_mask.dtype, query.dtype):
             return "dtype of attn_mask"
+        if attn_mask.dim() < 2:
+            return "shapes that do not fit"
     return _heads_and_batch(query, key, value, attn_mask, enable_gqa)
 
 

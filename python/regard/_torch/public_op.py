@@ -6,8 +6,9 @@ from torch._C import DispatchKey, DispatchKeySet, _ExcludeDispatchKeyGuard
 
 from . import ops_library as ops
 from .autocast import lowered
-from .autograd import DOUBLE_BACKWARD, spread, wanted_bits
 from .axes import agree
+from .double_backward import DoubleGradient
+from .gradient import spread, wanted_bits
 
 
 def fake_attention(query, key, value, ints, floats, tensors, order):
@@ -120,8 +121,21 @@ def _vmap_prepare_keys(info, in_dims, key):
     return ops.prepare_keys(flat).view(key.shape), 0
 
 
-def _no_double_backward(ctx, *_):
-    raise RuntimeError(DOUBLE_BACKWARD)
+def _setup_second(ctx, inputs, output):
+    d_out, d_lse, query, key, value, _, _, ints, floats, tensors, order, _, wanted = inputs
+    ctx.save_for_backward(d_out, d_lse, query, key, value, *tensors)
+    ctx.lists = (ints, floats, order, wanted)
+    ctx.needs = (*ctx.needs_input_grad[:5], *(x.requires_grad for x in tensors))
+
+
+def _second(ctx, arriving):
+    second = DoubleGradient.apply(
+        *ctx.lists, wanted_bits(ctx.needs), len(arriving), *arriving, *ctx.saved_tensors
+    )
+    second = spread(second, ctx.needs)
+    no_ints, no_floats = ([] if not x else None for x in ctx.lists[:2])
+    nothing = (None, None)
+    return (*second[:5], *nothing, no_ints, no_floats, list(second[5:]), *nothing, None)
 
 
 torch.library.register_fake("regard::attention", fake_attention)
@@ -134,7 +148,7 @@ torch.library.register_fake("regard::_attend", _fake_attend)
 torch.library.register_fake("regard::_attend_for_gradients", _fake_attend_for_gradients)
 torch.library.register_fake("regard::_attend_backward", _fake_attend_backward)
 torch.library.register_autograd("regard::attention", _backward, setup_context=_setup_context)
-torch.library.register_autograd("regard::attention_backward", _no_double_backward)
+torch.library.register_autograd("regard::attention_backward", _second, setup_context=_setup_second)
 
 _library = torch.library.Library("regard", "IMPL")
 _library.impl("attention", _autocast, "AutocastCPU")

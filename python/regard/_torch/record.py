@@ -3,8 +3,13 @@ own."""
 
 from . import ops_library
 
-# The number of each kind of record, by its name, from the table that the library decodes with.
-KINDS = {name: int(kind) for name, kind in map(str.split, ops_library.record_kinds().splitlines())}
+# Of each kind of record its number, by its name, and how many floats and tensors it takes, from the
+# table that the library decodes with.
+KINDS, _NAMES, _FLOATS, _TENSORS = {}, {}, {}, {}
+for _line in ops_library.record_kinds().splitlines():
+    _name, _kind, _floats, _tensors = _line.split()
+    KINDS[_name], _NAMES[int(_kind)] = int(_kind), _name
+    _FLOATS[int(_kind)], _TENSORS[int(_kind)] = int(_floats), int(_tensors)
 
 
 class Record:
@@ -35,3 +40,34 @@ def options_text(ints, floats=(), tensors=()):
     arguments they are (torch.ops.regard.attention). Without `tensors` these are shown by their
     index."""
     return ops_library.options_text(list(ints), list(floats), list(tensors))
+
+
+class Parsed:
+    """A record read back from the three lists. `places`: of its tensors, in their list."""
+
+    __slots__ = ("floats", "ints", "is_mask", "name", "places", "tensors")
+
+    def __init__(self, kind, ints, floats, places, tensors):
+        self.name = _NAMES[kind]
+        self.is_mask = kind < KINDS["scale"]
+        self.ints = ints
+        self.floats = floats
+        self.places = places
+        self.tensors = [tensors[n] for n in places]
+
+
+def parsed(ints, floats, tensors):
+    """The records of three lists, in order."""
+    at = float_at = tensor_at = 0
+    while at < len(ints):
+        kind, count = ints[at : at + 2]
+        float_end = float_at + _FLOATS[kind]
+        tensor_end = tensor_at + _TENSORS[kind]
+        yield Parsed(
+            kind,
+            tuple(ints[at + 2 : at + 2 + count]),
+            tuple(floats[float_at:float_end]),
+            tuple(range(tensor_at, tensor_end)),
+            tensors,
+        )
+        at, float_at, tensor_at = at + 2 + count, float_end, tensor_end

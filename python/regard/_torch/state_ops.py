@@ -6,7 +6,7 @@ from torch._C import DispatchKey, DispatchKeySet, _ExcludeDispatchKeyGuard
 
 from . import ops_library as ops
 from .autocast import lowered
-from .autograd import spread, wanted_bits
+from .gradient import spread, wanted_bits
 from .public_op import fake_attention
 
 DOUBLE_BACKWARD = (
