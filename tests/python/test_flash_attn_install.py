@@ -3,6 +3,7 @@
 import importlib
 import importlib.metadata
 import importlib.util
+import inspect
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ import regard
 import regard.transformers
 import tiny_models
 import torch
+import transformers
 from regard import flash_attn as fa
 
 
@@ -93,6 +95,7 @@ FRESH = """
 import {first}
 import {second}
 import torch
+import transformers
 regard.flash_attn.install()
 from transformers import LlamaConfig, LlamaForCausalLM
 config = LlamaConfig(hidden_size=32, intermediate_size=64, num_hidden_layers=2,
@@ -178,3 +181,40 @@ def test_transformers_refuses_again_after_uninstall():
 
 def test_the_name_is_there_after_import_regard():
     assert regard.flash_attn is fa
+
+
+@pytest.mark.parametrize("name", ["flash_attention_2", "paged|regard"])
+def test_continuous_batching_writes_the_same_tokens(name, installed, monkeypatch):
+    """Requests of several lengths in one packed batch over transformers' paged cache. It takes a
+    flash-attention for every other implementation that it does not know."""
+    import flash_attn
+
+    calls = [0]
+
+    def counted(*arguments, **keywords):
+        calls[0] += 1
+        return fa.flash_attn_varlen_func(*arguments, **keywords)
+
+    counted.__signature__ = inspect.signature(fa.flash_attn_varlen_func)
+    monkeypatch.setattr(flash_attn, "flash_attn_varlen_func", counted)
+    model = tiny_models.twins(tiny_models.llama, torch.float32)[0].eval()
+    prompts = [list(range(3, 3 + length)) for length in (5, 17, 2, 30)]
+    config = transformers.GenerationConfig(
+        max_new_tokens=8, do_sample=False, pad_token_id=0, eos_token_id=2
+    )
+    expected = [
+        model.generate(torch.tensor([prompt]), generation_config=config)[0, len(prompt) :].tolist()
+        for prompt in prompts
+    ]
+    model.set_attn_implementation(name)
+    answers = model.generate_batch(
+        inputs=prompts,
+        generation_config=config,
+        continuous_batching_config=transformers.ContinuousBatchingConfig(
+            num_blocks=64, max_batch_tokens=64, page_size=16
+        ),
+        progress_bar=False,
+    )
+    in_order = sorted(answers, key=lambda request: int(request.rsplit("_", 1)[-1]))
+    assert [answers[request].generated_tokens for request in in_order] == expected
+    assert calls[0] >= 8
