@@ -2,29 +2,25 @@
 
     AutoModel.from_pretrained(..., attn_implementation="regard")
 
-Keys and values of grouped heads are not repeated; causal, sliding-window, padding and packing
-masks stay parameters; T5's position bias and gpt-oss's attention sinks get their gradients;
-dropout in training follows torch's default generator. Paged caches (continuous batching) and
-models that choose keys for each query (DeepSeek V3.2 and its kin) are refused by name.
-"""
+Keys and values of grouped heads are not repeated; causal, sliding-window, padding and packing masks
+stay parameters; T5's position bias and gpt-oss's attention sinks get their gradients; dropout in
+training follows torch's default generator; ``output_attentions=True`` gives exact weights. A model
+whose code does not call transformers' attention interface is refused by name when it is loaded
+(docs/transformers.md lists every architecture), paged caches (continuous batching) when they
+arrive."""
 
 import torch
 from transformers import AttentionInterface, AttentionMaskInterface
 
+from ._hf import arguments, loading, weights
+from ._hf.carried import CarriedMask
+from ._hf.chosen import chosen_blocks, chosen_keys
+from ._hf.masks import regard_mask
 from ._torch.attention import attention
-from ._transformers_masks import CarriedMask, regard_mask
-from .masks import causal, documents, tensor, window
-from .modifiers import sinks
+from .masks import NONE, causal, documents, tensor, window
+from .modifiers import sinks as sink_logits
 
 NAME = "regard"
-
-# What models hand over beside query, key and value that would change the result, and is not served.
-_REFUSED = {
-    "cache": "paged caches (continuous batching)",
-    "indices": "keys chosen for each query",
-    "block_indices": "blocks of keys chosen for each query",
-    "sinks": "sinks of a row's own",
-}
 
 
 def regard_attention(
@@ -39,79 +35,132 @@ def regard_attention(
     sliding_window=None,
     softcap=None,
     s_aux=None,
+    sinks=None,
     position_bias=None,
+    indices=None,
+    block_indices=None,
     cu_seq_lens_q=None,
     cu_seq_lens_k=None,
     **kwargs,
 ):
     """The attention function of transformers' AttentionInterface: (batch, heads, seq, dim) in,
-    ((batch, seq, heads, dim), None) out."""
-    for name, what in _REFUSED.items():
-        if kwargs.get(name) is not None:
-            raise NotImplementedError(
-                f'attn_implementation="regard": {what} ({name}) are not supported; use "eager" or'
-                ' "sdpa"'
-            )
+    (output, weights) out: (batch, seq, heads, dim), and (batch, heads, len_q, len_k) where the
+    model was asked for attentions, else None.
+
+    s_aux: (heads,), a logit of each head that takes its part of a row's sum; sinks: the same of a
+    row's own, (batch, heads, len_q, 1). indices: (batch, len_q, n), the keys that each query sees.
+    position_bias is added to the scores. NotImplementedError for what would change the result and
+    is not served; a warning, once, for arguments not known."""
+    with_weights = weights.wanted(module, kwargs)
+    arguments.check(kwargs)
     if is_causal is None:
         is_causal = getattr(module, "is_causal", True)
-    modifiers = () if s_aux is None else (sinks(s_aux),)
+        hidden = is_causal and not _masks_are_made_here(module)
+    else:
+        hidden = is_causal
+    modifiers = () if s_aux is None else (sink_logits(s_aux),)
     options = dict(scale=scaling, softcap=softcap or 0.0, dropout_p=dropout, modifiers=modifiers)
-    if attention_mask is None and cu_seq_lens_q is not None:
-        return (
-            _packed(
-                query,
-                key,
-                value,
-                cu_seq_lens_q,
-                cu_seq_lens_k,
-                is_causal,
-                sliding_window,
-                position_bias,
-                options,
-            ),
-            None,
+    if dropout and with_weights:  # both must drop the same
+        options["seed"] = torch.randint(2**62, ())
+    packed = _packed_pattern(attention_mask, is_causal, sliding_window)
+    if cu_seq_lens_q is not None and packed is not None:
+        if sinks is not None or with_weights:
+            what = "sinks of a row's own" if sinks is not None else "attention weights"
+            raise NotImplementedError(
+                f'attn_implementation="regard": {what} are not supported beside packed sequences'
+                ' (cu_seq_lens_q); use "eager"'
+            )
+        return _packed(
+            query, key, value, cu_seq_lens_q, cu_seq_lens_k, packed, position_bias, options
+        ), None
+    if block_indices is not None:
+        attention_mask = chosen_blocks(
+            module, block_indices, attention_mask, query, key, kwargs.get("position_ids")
         )
-    len_q, len_k = query.shape[2], key.shape[2]
-    mask, bias = _mask_and_bias(attention_mask, position_bias, len_k)
+    mask, bias = _mask_and_bias(attention_mask, position_bias, key.shape[2])
     if attention_mask is None:
-        if is_causal and len_q > 1:
-            mask = causal(0)
-            if (
-                len_k > len_q
-            ):  # the first step of a static cache: what lies behind is not written yet
-                key, value = key[:, :, :len_q], value[:, :, :len_q]
-                bias = bias if bias is None or bias.shape[-1] == 1 else bias[..., :len_q]
-        if sliding_window is not None and len_k > sliding_window:
-            # That many keys in all, the query's own included. Without is_causal the window reaches
-            # as far to the right.
-            seen = window(sliding_window - 1, 0 if is_causal else sliding_window - 1)
-            mask = seen if mask is None else mask & seen
-    out = attention(query, key, value, mask=mask, bias=bias, **options)
-    return out.transpose(1, 2).contiguous(), None
+        mask, key, value, bias = _unmasked(query, key, value, bias, hidden, sliding_window)
+    if indices is not None:
+        chosen = tensor(chosen_keys(indices, key.shape[2]))
+        mask = chosen if mask is None or mask is NONE else mask & chosen
+    options.update(mask=mask, bias=bias)
+    shares = None
+    if sinks is None:
+        out = attention(query, key, value, **options)
+    else:  # a sink is a key of value 0: what it takes of a row follows from the row's sum
+        out, lse = attention(query, key, value, return_lse=True, **options)
+        shares = torch.sigmoid(lse[..., None] - sinks).to(out.dtype)
+        out = out * shares
+    seen = None
+    if with_weights:
+        seen = weights.weights(query, key, **options)
+        seen = seen if shares is None else seen * shares.detach()
+    return out.transpose(1, 2).contiguous(), seen
+
+
+def _masks_are_made_here(module):
+    """Whether it belongs to a model that asks regard_mask for its masks, which never answers None:
+    where the model hands over none, it means that nothing is hidden, whatever the module says of
+    itself (BridgeTower's image layers say that they are causal, and are not)."""
+    config = getattr(module, "config", None)
+    return getattr(config, "_attn_implementation", None) == NAME
+
+
+def _unmasked(query, key, value, bias, is_causal, sliding_window):
+    """Without a mask is_causal says what is hidden: it is top-left aligned, and off for one
+    query."""
+    mask, len_q, len_k = None, query.shape[2], key.shape[2]
+    if is_causal and len_q > 1:
+        mask = causal(0)
+        if len_k > len_q:  # the first step of a static cache: what lies behind is not written yet
+            key, value = key[:, :, :len_q], value[:, :, :len_q]
+            bias = bias if bias is None or bias.shape[-1] == 1 else bias[..., :len_q]
+    if sliding_window is not None and len_k > sliding_window:
+        seen = _sliding(sliding_window, is_causal)
+        mask = seen if mask is None else mask & seen
+    return mask, key, value, bias
+
+
+def _sliding(sliding_window, is_causal):
+    """That many keys in all, the query's own included. Without is_causal the window reaches as far
+    to the right."""
+    return window(sliding_window - 1, 0 if is_causal else sliding_window - 1)
 
 
 def _mask_and_bias(attention_mask, position_bias, len_k):
-    if isinstance(attention_mask, CarriedMask):
-        if attention_mask.shape[-1] != len_k:
-            raise ValueError(
-                f"attention_mask: made for {attention_mask.shape[-1]} keys; expected {len_k}, as"
-                " key has"
-            )
-        return attention_mask.mask, position_bias
     if attention_mask is None:
         return None, position_bias
-    if attention_mask.dtype is torch.bool:
-        return tensor(attention_mask), position_bias
-    return None, attention_mask if position_bias is None else position_bias + attention_mask
+    if attention_mask.dtype is not torch.bool:
+        return None, attention_mask if position_bias is None else position_bias + attention_mask
+    if attention_mask.shape[-1] not in (1, len_k):
+        raise ValueError(
+            f"attention_mask: made for {attention_mask.shape[-1]} keys; expected {len_k}, as key"
+            " has"
+        )
+    if isinstance(attention_mask, CarriedMask):
+        return attention_mask.mask, position_bias
+    return tensor(attention_mask), position_bias
 
 
-def _packed(query, key, value, cu_q, cu_k, is_causal, sliding_window, position_bias, options):
+def _packed_pattern(attention_mask, is_causal, sliding_window):
+    """What a query sees within its own sequence, as a mask; None where the model's mask says more
+    than that, which then goes before."""
+    if isinstance(attention_mask, CarriedMask):
+        return attention_mask.pattern
+    if attention_mask is not None:
+        return None
+    mask = causal() if is_causal else NONE
+    if sliding_window is None:
+        return mask
+    seen = _sliding(sliding_window, is_causal)
+    return seen if mask is NONE else mask & seen
+
+
+def _packed(query, key, value, cu_q, cu_k, pattern, position_bias, options):
     """Several sequences in one row (packed training); the rows of a batch follow each other."""
     mask = documents(cu_q, cu_k)
-    if is_causal:
-        mask = causal() & mask
-    if sliding_window is not None:
-        mask = window(sliding_window - 1, 0 if is_causal else sliding_window - 1) & mask
+    if pattern is not NONE:
+        mask = pattern & mask
     rows = [x.transpose(1, 2).flatten(0, 1) for x in (query, key, value)]
     return attention(*rows, mask=mask, bias=position_bias, layout="thd", **options).unflatten(
         0, (query.shape[0], -1)
@@ -120,3 +169,4 @@ def _packed(query, key, value, cu_q, cu_k, is_causal, sliding_window, position_b
 
 AttentionInterface.register(NAME, regard_attention)
 AttentionMaskInterface.register(NAME, regard_mask)
+loading.watch()

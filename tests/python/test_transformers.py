@@ -8,7 +8,7 @@ import torch
 transformers = pytest.importorskip("transformers")
 
 import regard.transformers  # noqa: E402
-from regard import _transformers_masks  # noqa: E402
+from regard._hf import masks as hf_masks  # noqa: E402
 from regard.transformers import regard_attention  # noqa: E402
 from tiny_models import CASES, cast, ids, llama, meaningful, result, twins, whisper  # noqa: E402
 
@@ -115,15 +115,15 @@ PARAMETERS = [
 
 
 def test_masks_with_parameters_make_no_matrix(monkeypatch):
-    """An unpadded causal batch has no mask at all; padding, windows and packed sequences travel
-    as parameters."""
+    """Causal batches, padding, windows and packed sequences travel as parameters."""
 
     def refuse(**_):
         raise AssertionError("a boolean matrix was made")
 
-    monkeypatch.setattr(_transformers_masks, "sdpa_mask", refuse)
-    assert _transformers_masks.regard_mask(2, 9, 9, allow_is_causal_skip=True) is None
-    assert _transformers_masks.regard_mask(2, 1, 9, q_offset=8) is None
+    monkeypatch.setattr(hf_masks, "sdpa_mask", refuse)
+    for q_length, q_offset in ((9, 0), (1, 8)):
+        mask = hf_masks.regard_mask(2, q_length, 9, q_offset=q_offset, allow_is_causal_skip=True)
+        assert mask.mask.shown == f"causal({q_offset})" and mask.shape == (2, 1, q_length, 9)
     for name in PARAMETERS:
         make, draw = CASES[name]
         _, ours = twins(make)
@@ -205,25 +205,7 @@ def test_a_mask_goes_before_packed_sequences():
 
 def test_a_mask_for_other_lengths_is_an_error():
     """Models that lengthen keys after the mask was made would have it count wrongly."""
-    mask = _transformers_masks.regard_mask(1, 6, 6, allow_is_causal_skip=False)
+    mask = hf_masks.regard_mask(1, 6, 6, allow_is_causal_skip=False)
     query, key = torch.randn(1, 4, 6, 8), torch.randn(1, 4, 9, 8)
     with pytest.raises(ValueError, match="attention_mask: made for 6 keys; expected 9, as key has"):
         regard_attention(torch.nn.Module(), query, key, key, mask)
-    with pytest.raises(NotImplementedError, match="takes its attention mask apart"):
-        mask[:, 0]
-
-
-REFUSED = {
-    "cache": "paged caches (continuous batching) (cache)",
-    "indices": "keys chosen for each query (indices)",
-    "block_indices": "blocks of keys chosen for each query (block_indices)",
-    "sinks": "sinks of a row's own (sinks)",
-}
-
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_what_is_not_served_is_refused_by_name(name):
-    with pytest.raises(NotImplementedError) as error:
-        _call(**{name: torch.zeros(4)})
-    assert f'attn_implementation="regard": {REFUSED[name]} are not supported' in str(error.value)
-    _call(**{name: None})

@@ -1,0 +1,1 @@
+"""What regard.transformers is made of."""

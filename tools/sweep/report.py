@@ -1,0 +1,70 @@
+"""The sweep's reports as lines, and as the table of docs/transformers.md."""
+
+import collections
+import datetime
+import re
+
+BEGIN, END = "<!-- sweep: begin -->", "<!-- sweep: end -->"
+WORDS = {
+    "right": "Regard",
+    "part": "Regard, in part",
+    "none": "no effect",
+    "refused": "refused",
+    "wrong": "WRONG",
+    "unbuilt": "not tried",
+}
+
+
+def line(report):
+    """For the terminal."""
+    text = (
+        f"{report['model_type']:28} {report['architecture']:40} {report['result']:8}"
+        f" {report['worst']:.0e} {report['calls']:4} calls {report['unsure']} unsure "
+        f" {', '.join(report['checked'])}  {report['said']}"
+    )
+    return text.rstrip()
+
+
+def summary(reports):
+    counts = collections.Counter(each["result"] for each in reports)
+    parts = [f"{counts[name]} {WORDS[name]}" for name in WORDS if counts[name]]
+    return f"{len(reports)} model types: {', '.join(parts)}"
+
+
+def write(reports, path):
+    import platform
+
+    import torch
+    import transformers
+
+    versions = f"transformers {transformers.__version__}, torch {torch.__version__}"
+    rows = [
+        f"{summary(reports)}. {versions}, {platform.machine()},"
+        f" {datetime.date.today():%Y-%m-%d}, by `./dev sweep transformers`.",
+        "",
+        "| model type | class tried | result | checked beside eager, or why not |",
+        "|---|---|---|---|",
+    ]
+    rows += [_row(each) for each in reports]
+    text = path.read_text()
+    begin, end = text.index(BEGIN) + len(BEGIN), text.index(END)
+    path.write_text(text[:begin] + "\n" + "\n".join(rows) + "\n" + text[end:])
+
+
+def _row(report):
+    said = _short(report["said"])
+    checked = ", ".join(report["checked"])
+    last = checked if report["result"] == "right" else said
+    if report["result"] in ("part", "none") and checked:
+        last = f"{checked}. {said}"
+    name = f"`{report['architecture']}`" if report["architecture"] else ""
+    return f"| {report['model_type']} | {name} | {WORDS[report['result']]} | {last} |"
+
+
+def _short(text):
+    """What the message says beyond what the column says already."""
+    text = re.sub(r"^\w+ cannot use attn_implementation=\"regard\": it ", "", text)
+    text = re.sub(r" and does not go through transformers' attention interface", "", text)
+    text = re.sub(r"^\w+: attn_implementation=\"regard\" has no effect on ", "own: ", text)
+    text = re.sub(r", which compute attention themselves; the rest goes through Regard", "", text)
+    return re.sub(r"\s+", " ", text.replace("|", "\\|"))[:220]
