@@ -34,6 +34,7 @@ GROUPS = (
     "memory",
     "overhead",
     "steps",
+    "decode",
     "mechanisms",
 )
 
@@ -126,6 +127,7 @@ def _measure(arguments: argparse.Namespace) -> dict:
     import regard
     import torch
     from groups import (
+        decode,
         dense,
         maps,
         mechanisms,
@@ -168,7 +170,8 @@ def _measure(arguments: argparse.Namespace) -> dict:
     functions = {
         "forward": dense.forward, "backward": dense.backward, "bf16": dense.bf16, "threads": threads.threads, "small": small.small,
         "ragged": ragged.ragged, "windows": windows.windows, "sparse": sparse.sparse, "maps": maps.maps, "memory": memory.memory,
-        "overhead": overhead.overhead, "steps": steps.steps, "mechanisms": mechanisms.mechanisms,
+        "overhead": overhead.overhead, "steps": steps.steps, "decode": decode.decode,
+        "mechanisms": mechanisms.mechanisms,
     }  # fmt: skip
     start = time.perf_counter()
     done = []

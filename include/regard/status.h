@@ -15,6 +15,7 @@ enum class StatusCode {
       1,  // the caller's to mend: the message says which argument, its shape and what was expected
   kUnsupported = 2,  // a valid request that this version does not serve yet, named in the message
   kOutOfMemory = 3,  // scratch memory could not be had; nothing was written
+  kFull = 4,         // a cache has no room left (regard/cache.h); nothing was written
 };
 
 class [[nodiscard]] Status {

@@ -22,13 +22,15 @@ enum class DType : std::uint8_t {
   kFloat64 = 3,
   kBool = 4,
   kInt32 = 5,
-  kInt64 = 6
+  kInt64 = 6,
+  kInt8 = 7  // keys and values of a cache, with a scale for each row (regard/cache.h)
 };
 
 // Bytes of one element.
 constexpr std::size_t size_of(DType dtype) {
   switch (dtype) {
-    case DType::kBool: return 1;
+    case DType::kBool:
+    case DType::kInt8: return 1;
     case DType::kBFloat16:
     case DType::kFloat16: return 2;
     case DType::kFloat32:

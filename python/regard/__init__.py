@@ -22,6 +22,7 @@ from ._torch.plan import Plan, plan
 from ._torch.record import options_text
 from ._torch.switch import disable, enable, enabled
 from ._torch.targets import kernel_target, set_target
+from .cache import CacheFull, KVCache, PagedCache
 from .luong import luong_concat, luong_general, luong_location
 from .masks import (
     Mask,
@@ -55,8 +56,11 @@ from .score import PreparedKeys, Score, additive, prepare_keys
 from .states import State, attention_state, finish, merge
 
 __all__ = [
+    "CacheFull",
+    "KVCache",
     "Mask",
     "Modifier",
+    "PagedCache",
     "Part",
     "Plan",
     "PreparedKeys",

@@ -72,7 +72,8 @@ inline double load(const TensorView& view, Index b, Index h, Index i, Index d) {
     case DType::kBFloat16: return BFloat16::widen(static_cast<const std::uint16_t*>(view.data)[at]);
     case DType::kBool:
     case DType::kInt32:
-    case DType::kInt64: break;  // refused before
+    case DType::kInt64:
+    case DType::kInt8: break;  // refused before
   }
   return std::numeric_limits<double>::quiet_NaN();
 }
@@ -88,7 +89,8 @@ inline void store(const MutableTensorView& view, Index b, Index h, Index i, Inde
       break;
     case DType::kBool:
     case DType::kInt32:
-    case DType::kInt64: break;
+    case DType::kInt64:
+    case DType::kInt8: break;
   }
 }
 

@@ -48,6 +48,19 @@ std::tuple<Tensor, Tensor> forward_op(Tensor query, Tensor key, Tensor value, In
              plan_of(plan).get(), lse);
 }
 
+std::tuple<Tensor, Tensor> infer(Tensor query, Tensor key, Tensor value, Ints ints, Floats floats,
+                                 Tensors tensors, std::int64_t order, std::int64_t plan, bool lse) {
+  const Problem problem(query, key, value, axis_order(order));
+  Tensor out = problem.make_output();
+  Tensor statistics = problem.make_statistics(lse ? 1 : 0);
+  Outputs outputs;
+  outputs.out = axes_view(Described(out, "out"), problem.order, "out");
+  if (lse) outputs.lse = problem.statistic(statistics, 0);
+  raise_if_failed(forward(problem.inputs(), decode_options(ints, floats, tensors), outputs,
+                          TorchExecutor(), plan_of(plan).get()));
+  return {out, statistics};
+}
+
 std::tuple<Tensor, Tensor, Tensor> attention_op(Tensor query, Tensor key, Tensor value, Ints ints,
                                                 Floats floats, Tensors tensors,
                                                 std::int64_t order) {

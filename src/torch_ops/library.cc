@@ -19,6 +19,10 @@ STABLE_TORCH_LIBRARY(regard, library) {
       "tensors, int order, int plan, bool lse)"
       " -> (Tensor, Tensor)");
   library.def(
+      "_infer(Tensor query, Tensor key, Tensor value, SymInt[] ints, float[] floats, Tensor[] "
+      "tensors, int order, int plan, bool lse)"
+      " -> (Tensor, Tensor)");
+  library.def(
       "attention(Tensor query, Tensor key, Tensor value, SymInt[] ints, float[] floats, Tensor[] "
       "tensors, int order)"
       " -> (Tensor, Tensor, Tensor)");
@@ -48,6 +52,24 @@ STABLE_TORCH_LIBRARY(regard, library) {
       "SymInt[] ints, float[] floats, Tensor[] tensors, int order, int plan, float residual) "
       "-> Tensor");
   library.def(
+      "_cache_append(Tensor key, Tensor value, Tensor(a!) k_cache, Tensor(b!) v_cache, Tensor(c!)? "
+      "k_scale, Tensor(d!)? v_scale,"
+      " Tensor lengths, Tensor? counts, Tensor? block_table, int order, int cache_order) -> ()");
+  library.def(
+      "_cache_attend(Tensor query, Tensor k_cache, Tensor v_cache, Tensor? k_scale, Tensor? "
+      "v_scale, Tensor lengths,"
+      " Tensor? block_table, Tensor? cu_q, SymInt[] ints, float[] floats, Tensor[] tensors, int "
+      "order, int cache_order) -> (Tensor, Tensor)");
+  library.def("_pages_make(int pages, int page_size) -> int");
+  library.def("_pages_drop(int handle) -> ()");
+  library.def("_pages_add(int handle) -> int");
+  library.def("_pages_fork(int handle, int sequence, int length) -> int");
+  library.def("_pages_free(int handle, int sequence) -> ()");
+  library.def("_pages_truncate(int handle, int sequence, int length) -> ()");
+  library.def("_pages_count_free(int handle) -> int");
+  library.def("_pages_reserve(int handle, int[] sequences, int[] counts) -> Tensor");
+  library.def("_pages_table(int handle, int[] sequences) -> (Tensor, Tensor)");
+  library.def(
       "_make_plan(SymInt[] ints, Tensor[] tensors, int batch, int heads, int len_q, int len_k) -> "
       "int");
   library.def("_plan_density(int plan) -> float");
@@ -64,6 +86,7 @@ STABLE_TORCH_LIBRARY_IMPL(regard, CPU, library) {
   library.impl("_attend_for_gradients", TORCH_BOX(&attend_for_gradients));
   library.impl("_attend_backward", TORCH_BOX(&attend_backward));
   library.impl("_forward", TORCH_BOX(&forward_op));
+  library.impl("_infer", TORCH_BOX(&infer));
   library.impl("_map", TORCH_BOX(&map_op));
   library.impl("_rollout_layer", TORCH_BOX(&rollout_layer));
   library.impl("attention", TORCH_BOX(&attention_op));
@@ -72,6 +95,8 @@ STABLE_TORCH_LIBRARY_IMPL(regard, CPU, library) {
   library.impl("prepare_keys", TORCH_BOX(&prepare_keys_op));
   library.impl("merge_states", TORCH_BOX(&merge_states));
   library.impl("merge_states_backward", TORCH_BOX(&merge_states_backward));
+  library.impl("_cache_append", TORCH_BOX(&cache_append));
+  library.impl("_cache_attend", TORCH_BOX(&cache_attend));
 }
 
 // Nothing to dispatch on: these take no tensors that could ask for another device.
@@ -82,6 +107,15 @@ STABLE_TORCH_LIBRARY_IMPL(regard, CompositeExplicitAutograd, library) {
   library.impl("_free_plan", TORCH_BOX(&free_plan));
   library.impl("_record_kinds", TORCH_BOX(&record_kinds));
   library.impl("_options_text", TORCH_BOX(&options_text));
+  library.impl("_pages_make", TORCH_BOX(&pages_make));
+  library.impl("_pages_drop", TORCH_BOX(&pages_drop));
+  library.impl("_pages_add", TORCH_BOX(&pages_add));
+  library.impl("_pages_fork", TORCH_BOX(&pages_fork));
+  library.impl("_pages_free", TORCH_BOX(&pages_free));
+  library.impl("_pages_truncate", TORCH_BOX(&pages_truncate));
+  library.impl("_pages_count_free", TORCH_BOX(&pages_count_free));
+  library.impl("_pages_reserve", TORCH_BOX(&pages_reserve));
+  library.impl("_pages_table", TORCH_BOX(&pages_table));
   library.impl("_kernel_target", TORCH_BOX(&kernel_target_op));
   library.impl("_set_target", TORCH_BOX(&set_target_op));
 }

@@ -35,6 +35,11 @@ std::tuple<Tensor, Tensor> forward_op(Tensor query, Tensor key, Tensor value, In
                                       Floats floats, Tensors tensors, std::int64_t order,
                                       std::int64_t plan, bool lse);
 
+// Without gradients: (out, statistics), where statistics holds lse where it is asked for, else
+// nothing. As forward_op, but that a few queries against many keys take the decode pass.
+std::tuple<Tensor, Tensor> infer(Tensor query, Tensor key, Tensor value, Ints ints, Floats floats,
+                                 Tensors tensors, std::int64_t order, std::int64_t plan, bool lse);
+
 // (out, lse, maximum and log-sum): no output is a view of another, as compilers want it.
 std::tuple<Tensor, Tensor, Tensor> attention_op(Tensor query, Tensor key, Tensor value, Ints ints,
                                                 Floats floats, Tensors tensors, std::int64_t order);
@@ -74,6 +79,34 @@ Tensors map_op(Tensor query, Tensor key, std::optional<Tensor> maximum,
 Tensor rollout_layer(Tensor query, Tensor key, std::optional<Tensor> maximum,
                      std::optional<Tensor> log_sum, Tensor rows, Ints ints, Floats floats,
                      Tensors tensors, std::int64_t order, std::int64_t plan, double residual);
+
+// Caches (regard/cache.h) in tensors: (slots, heads, rows, dim), or (slots, rows, heads, dim) where
+// cache_order says so; scales of int8 without the dim; lengths and counts of one dimension.
+// Rows go behind `lengths`, which the caller moves on.
+void cache_append(Tensor key, Tensor value, Tensor k_cache, Tensor v_cache,
+                  std::optional<Tensor> k_scale, std::optional<Tensor> v_scale, Tensor lengths,
+                  std::optional<Tensor> counts, std::optional<Tensor> block_table,
+                  std::int64_t order, std::int64_t cache_order);
+// (out, lse). With cu_q the query is (total, heads, dim).
+std::tuple<Tensor, Tensor> cache_attend(Tensor query, Tensor k_cache, Tensor v_cache,
+                                        std::optional<Tensor> k_scale,
+                                        std::optional<Tensor> v_scale, Tensor lengths,
+                                        std::optional<Tensor> block_table,
+                                        std::optional<Tensor> cu_q, Ints ints, Floats floats,
+                                        Tensors tensors, std::int64_t order,
+                                        std::int64_t cache_order);
+
+// PageTable by a handle that is checked. pages_reserve returns which pages to copy, (2, n): from,
+// to. pages_table returns the block table of some sequences, and their lengths.
+std::int64_t pages_make(std::int64_t pages, std::int64_t page_size);
+void pages_drop(std::int64_t handle);
+std::int64_t pages_add(std::int64_t handle);
+std::int64_t pages_fork(std::int64_t handle, std::int64_t sequence, std::int64_t length);
+void pages_free(std::int64_t handle, std::int64_t sequence);
+void pages_truncate(std::int64_t handle, std::int64_t sequence, std::int64_t length);
+std::int64_t pages_count_free(std::int64_t handle);
+Tensor pages_reserve(std::int64_t handle, Ints sequences, Ints counts);
+std::tuple<Tensor, Tensor> pages_table(std::int64_t handle, Ints sequences);
 
 // Plans, held by a number from 1 until free_plan. Any other number is refused, and 0 is no plan.
 std::int64_t make_plan(Ints ints, Tensors tensors, std::int64_t batch, std::int64_t heads,

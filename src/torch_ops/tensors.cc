@@ -29,10 +29,11 @@ DType dtype_of(std::int32_t code, const char* name) {
     case ScalarType::Bool: return DType::kBool;
     case ScalarType::Int: return DType::kInt32;
     case ScalarType::Long: return DType::kInt64;
+    case ScalarType::Char: return DType::kInt8;
     default:
-      throw std::invalid_argument(
-          std::string(name) +
-          ": this dtype is not one of float32, bfloat16, float16, float64, bool, int32, int64");
+      throw std::invalid_argument(std::string(name) +
+                                  ": this dtype is not one of float32, bfloat16, float16, float64, "
+                                  "bool, int32, int64, int8");
   }
 }
 
@@ -46,6 +47,7 @@ std::int32_t code_of(DType dtype) {
     case DType::kBool: return static_cast<std::int32_t>(ScalarType::Bool);
     case DType::kInt32: return static_cast<std::int32_t>(ScalarType::Int);
     case DType::kInt64: return static_cast<std::int32_t>(ScalarType::Long);
+    case DType::kInt8: return static_cast<std::int32_t>(ScalarType::Char);
   }
   throw std::logic_error("regard: a dtype without a PyTorch name");
 }

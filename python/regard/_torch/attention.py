@@ -271,8 +271,8 @@ def _run(query, key, value, ints, floats, tensors, order, plan, return_lse):
         return Eager.apply(query, key, value, ints, floats, order, plan, return_lse, *tensors)
     else:
         handle = 0 if plan is None else plan.handle
-        out, statistics = ops.forward(
+        out, statistics = ops.infer(
             query, key, value, ints, floats, tensors, order, handle, return_lse
         )
-        lse = statistics[2] if return_lse else None
+        lse = statistics[0] if return_lse else None
     return (out, lse) if return_lse else out

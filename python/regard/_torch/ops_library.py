@@ -20,8 +20,11 @@ for _name in (
     "_attend_for_gradients",
     "_attend_backward",
     "_forward",
+    "_infer",
     "_map",
     "_rollout_layer",
+    "_cache_append",
+    "_cache_attend",
 ):
     _without_autograd.impl(_name, torch.library.fallthrough_kernel, "AutogradCPU")
 
@@ -37,12 +40,24 @@ attend = _overload("_attend")
 attend_for_gradients = _overload("_attend_for_gradients")
 attend_backward = _overload("_attend_backward")
 forward = _overload("_forward")
+infer = _overload("_infer")
 make_plan = _overload("_make_plan")
 plan_density = _overload("_plan_density")
 plan_picture = _overload("_plan_picture")
 free_plan = _overload("_free_plan")
 record_kinds = _overload("_record_kinds")
 options_text = _overload("_options_text")
+cache_append = _overload("_cache_append")
+cache_attend = _overload("_cache_attend")
+pages_make = _overload("_pages_make")
+pages_drop = _overload("_pages_drop")
+pages_add = _overload("_pages_add")
+pages_fork = _overload("_pages_fork")
+pages_free = _overload("_pages_free")
+pages_truncate = _overload("_pages_truncate")
+pages_count_free = _overload("_pages_count_free")
+pages_reserve = _overload("_pages_reserve")
+pages_table = _overload("_pages_table")
 kernel_target = _overload("_kernel_target")
 set_target = _overload("_set_target")
 

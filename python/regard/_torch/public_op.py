@@ -41,6 +41,11 @@ def _fake_forward(query, key, value, ints, floats, tensors, order, plan, lse):
     return out, row.new_empty([3 if lse else 2, *row.shape])
 
 
+def _fake_infer(query, key, value, ints, floats, tensors, order, plan, lse):
+    out, row, _ = fake_attention(query, key, value, ints, floats, tensors, order)
+    return out, row.new_empty([1 if lse else 0, *row.shape])
+
+
 def _check_alike(query, key, value):
     """What broadcasts takes the longer way (see attention()), on the meta device too; and what is
     there in part gets its error there."""
@@ -144,6 +149,7 @@ torch.library.register_fake("regard::prepare_keys", _fake_prepare_keys)
 torch.library.register_vmap("regard::prepare_keys", _vmap_prepare_keys)
 # The private operators have shapes too, for tensors on the meta device.
 torch.library.register_fake("regard::_forward", _fake_forward)
+torch.library.register_fake("regard::_infer", _fake_infer)
 torch.library.register_fake("regard::_attend", _fake_attend)
 torch.library.register_fake("regard::_attend_for_gradients", _fake_attend_for_gradients)
 torch.library.register_fake("regard::_attend_backward", _fake_attend_backward)

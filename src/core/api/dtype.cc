@@ -11,6 +11,7 @@ const char* name_of(DType dtype) {
     case DType::kBool: return "bool";
     case DType::kInt32: return "int32";
     case DType::kInt64: return "int64";
+    case DType::kInt8: return "int8";
   }
   return "unknown";
 }

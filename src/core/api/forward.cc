@@ -1,3 +1,4 @@
+#include "core/api/decode.h"
 #include "core/api/forward_task.h"
 #include "core/api/plan_for.h"
 #include "core/schedule/borrow.h"
@@ -11,6 +12,7 @@ struct ForwardCall {
   plan::Layout layout;
   kernels::ForwardTask task;
   ModifierMemory modifiers;
+  DecodeMemory decode;
 };
 
 }  // namespace
@@ -24,8 +26,16 @@ Status forward(const Inputs& inputs, const Options& options, const Outputs& outp
                                   additive, call->task);
   if (status.ok()) {
     call->task.layout = &in_best_order(*call->task.layout, options, inputs);
+    call->task.decode_queries = decode_queries(call->task);
     schedule::cut_forward(call->task);
-    status = run_forward(call->task, executor);
+    if (call->task.decode_queries > 0) {
+      status =
+          call->decode.prepare(call->task, source_of(inputs.k), source_of(inputs.v), {}, executor);
+      if (status.ok()) status = call->decode.run(call->task, work_of_pass(call->task), executor);
+      call->decode.clear();
+    } else {
+      status = run_forward(call->task, executor);
+    }
   }
   call->modifiers.clear();
   return status;

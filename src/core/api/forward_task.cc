@@ -10,6 +10,12 @@ Status prepare_forward(const Inputs& inputs, const Options& options, const Outpu
                        AdditiveMemory& additive, kernels::ForwardTask& task) {
   if (Status status = plan_for(options, inputs, plan, own, &task.layout); !status.ok())
     return status;
+  return prepare_pass(inputs, options, outputs, modifiers, additive, task);
+}
+
+Status prepare_pass(const Inputs& inputs, const Options& options, const Outputs& outputs,
+                    ModifierMemory& modifiers, AdditiveMemory& additive,
+                    kernels::ForwardTask& task) {
   const Shape& q = inputs.q.shape;
   const DType kernels_own = inputs.q.dtype == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32;
   task.inputs = inputs;
@@ -31,12 +37,16 @@ double work_of_pair(const kernels::ForwardTask& task) {
                              task.inputs.v.shape[3]);
 }
 
-Status run_forward(const kernels::ForwardTask& task, const Executor& executor) {
+double work_of_pass(const kernels::ForwardTask& task) {
   const Shape& q = task.inputs.q.shape;
   const double pairs = static_cast<double>(q[0] * q[1]) * static_cast<double>(q[2]) *
                        static_cast<double>(task.inputs.k.shape[2]);
+  return task.items.empty() ? 0 : pairs * work_of_pair(task);
+}
+
+Status run_forward(const kernels::ForwardTask& task, const Executor& executor) {
   return schedule::run_items(
-      executor, task.items.size(), pairs * work_of_pair(task), task.set->forward_scratch(task),
+      executor, task.items.size(), work_of_pass(task), task.set->forward_scratch(task),
       [](const void* task, std::size_t item, std::byte* scratch) {
         const auto& forward = *static_cast<const kernels::ForwardTask*>(task);
         forward.set->forward(forward, item, scratch);

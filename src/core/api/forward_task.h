@@ -16,9 +16,16 @@ Status prepare_forward(const Inputs& inputs, const Options& options, const Outpu
                        const Plan* plan, plan::Layout& own, ModifierMemory& modifiers,
                        AdditiveMemory& additive, kernels::ForwardTask& task);
 
+// The same where task.layout is the layout already.
+Status prepare_pass(const Inputs& inputs, const Options& options, const Outputs& outputs,
+                    ModifierMemory& modifiers, AdditiveMemory& additive,
+                    kernels::ForwardTask& task);
+
 // Runs the task's items.
 Status run_forward(const kernels::ForwardTask& task, const Executor& executor);
 
+// Multiply-adds of all pairs, where the pass has items.
+double work_of_pass(const kernels::ForwardTask& task);
 // Multiply-adds of one pair of query and key.
 double work_of_pair(const kernels::ForwardTask& task);
 

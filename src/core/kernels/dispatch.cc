@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <iterator>
 
+#include "core/kernels/decode_task.h"
 #include "core/kernels/exercised_targets.h"
 #include "core/kernels/kernels.h"
 #include "core/kernels/matrix_unit.h"
@@ -147,5 +148,7 @@ const KernelSet& additive_set_for(DType dtype) {
   const std::int64_t number = current().number;
   return dtype == DType::kFloat64 ? *additive_float64_for(number) : *additive_float32_for(number);
 }
+
+const DecodeSet& decode_set() { return *decode_for(current().number); }
 
 }  // namespace regard::kernels

@@ -69,6 +69,9 @@ struct ForwardTask {
   std::vector<Stage> stages, weight_stages;
   std::vector<ForwardItem> items;
   TensorView sinks;  // (1, heads, 1, m), or not given
+  // Sequences of at most so many queries are left to the decode pass (takes_decode() in
+  // decode_task.h); 0: none.
+  std::int64_t decode_queries = 0;
 };
 
 // Keys that one work item owns: for each block in [block_begin, block_end), each sequence in

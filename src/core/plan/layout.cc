@@ -68,11 +68,14 @@ bool alike(const MaskNode& mask, const Sequence& x, const Sequence& y) {
 }
 
 void make_sequences(const Conjuncts& conjuncts, const PlanShape& shape,
-                    std::vector<Sequence>& sequences) {
+                    std::span<const OwnLengths> own, std::vector<Sequence>& sequences) {
   sequences.clear();
   for (std::int64_t b = 0; b < shape.batch; ++b) {
     const auto batch = static_cast<std::int32_t>(b);
-    if (conjuncts.documents != nullptr) {
+    if (!own.empty()) {
+      const auto& [q_begin, len_q, len_k] = own[static_cast<std::size_t>(b)];
+      sequences.push_back({batch, q_begin, 0, len_q, len_k, len_k, len_k - len_q});
+    } else if (conjuncts.documents != nullptr) {
       conjuncts.documents->split(batch, shape, sequences);
     } else {
       sequences.push_back(
@@ -115,7 +118,7 @@ void make_intervals(Layout& layout) {
 }  // namespace
 
 Status Layout::build(const Mask& wanted, const PlanShape& for_shape,
-                     const std::optional<Part>& part) {
+                     const std::optional<Part>& part, std::span<const OwnLengths> own) {
   const PlanShape of_mask =
       part ? PlanShape{for_shape.batch, for_shape.heads, part->len_q, part->len_k} : for_shape;
   Status status = check_shape(for_shape);
@@ -129,6 +132,10 @@ Status Layout::build(const Mask& wanted, const PlanShape& for_shape,
     conjuncts.others.clear();
     const bool hides = !wanted.hides_nothing() && (part || !wanted.node()->hides_nothing(of_mask));
     if (hides) conjuncts.collect(wanted.node());
+    if (!own.empty() && conjuncts.documents != nullptr) {
+      return Status::invalid(
+          "documents: a cache says itself which keys are whose; expected a mask without them");
+    }
 
     shape = for_shape;
     mask = hides ? conjuncts.rest(wanted.node()) : nullptr;
@@ -139,7 +146,7 @@ Status Layout::build(const Mask& wanted, const PlanShape& for_shape,
     mask_heads =
         mask != nullptr && mask->varies_by_head() ? static_cast<std::int32_t>(shape.heads) : 1;
 
-    make_sequences(conjuncts, of_mask, part ? whole_sequences : sequences);
+    make_sequences(conjuncts, of_mask, own, part ? whole_sequences : sequences);
     if (part) {
       sequences.clear();
       cut(*part, shape, whole_sequences, sequences);
@@ -155,7 +162,7 @@ Status Layout::build(const Mask& wanted, const PlanShape& for_shape,
         whole.push_back({0, static_cast<std::int32_t>(sequence.len_k), true});
     }
     has_ordered_ = false;
-    if (!part) build_ordered();  // an order of rows is that of a whole mask
+    if (!part && own.empty()) build_ordered();  // an order of rows is that of a whole mask
   } catch (const std::bad_alloc&) {
     return {StatusCode::kOutOfMemory, "plan: no memory for the intervals of this mask"};
   } catch (const std::length_error&) {

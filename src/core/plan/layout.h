@@ -17,6 +17,12 @@ namespace regard::plan {
 // Query rows of one unit: what 12-row and 6-row tiles divide. The same on every instruction set.
 inline constexpr std::int64_t kRowUnit = 12;
 
+// Rows of a sequence whose lengths are its own (a cache's): query rows of the tensor from q_begin
+// on.
+struct OwnLengths {
+  std::int64_t q_begin, len_q, len_k;
+};
+
 struct Layout {
   PlanShape shape;
   std::shared_ptr<const MaskNode>
@@ -48,8 +54,11 @@ struct Layout {
   // Makes this the layout of `mask`; keeps the capacity of its vectors, so that a reused layout
   // allocates nothing for masks of the same size. An error names the mask and what it expected.
   // With a part the mask is that of the whole, and `shape` the part's.
+  // With `own`, one entry for each batch entry, sequences have these lengths, and the shape the
+  // largest of them.
   Status build(const Mask& mask, const PlanShape& shape,
-               const std::optional<Part>& part = std::nullopt);
+               const std::optional<Part>& part = std::nullopt,
+               std::span<const OwnLengths> own = {});
 
   std::int64_t units(std::size_t s) const { return (sequences[s].len_q + kRowUnit - 1) / kRowUnit; }
   std::int32_t mask_head(std::int32_t head) const { return mask_heads == 1 ? 0 : head; }

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/kernels/carve.h"
+#include "core/kernels/decode_task.h"
 
 namespace regard::schedule {
 namespace {
@@ -53,7 +54,12 @@ void cut_forward(kernels::ForwardTask& task) {
   const auto heads_of_item = static_cast<std::int32_t>(std::min<std::int64_t>(group, most));
   const std::int64_t largest = std::max<std::int64_t>(1, most / heads_of_item);
   std::int64_t items = 0;
+  const auto left_out = [&](std::size_t s) {
+    const plan::Sequence& sequence = layout.sequences[s];
+    return kernels::takes_decode(task.decode_queries, sequence.len_q, sequence.len_k);
+  };
   for (std::size_t s = 0; s < layout.sequences.size(); ++s) {
+    if (left_out(s)) continue;
     items += (layout.units(s) + largest - 1) / largest * kv_heads *
              ((group + heads_of_item - 1) / heads_of_item);
   }
@@ -72,6 +78,7 @@ void cut_forward(kernels::ForwardTask& task) {
   for (std::int64_t at = 0; at < all_heads; ++at) {
     const auto s = static_cast<std::int32_t>(at / kv_heads),
                kv = static_cast<std::int32_t>(at % kv_heads);
+    if (left_out(static_cast<std::size_t>(s))) continue;
     const std::int64_t units = layout.units(static_cast<std::size_t>(s));
     const UnitCosts costs(layout, static_cast<std::size_t>(s), kv * group);
     const std::int64_t dear = units == 0 ? 0 : 4 * costs.of(0, units) / units;

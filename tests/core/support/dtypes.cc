@@ -83,6 +83,7 @@ double load(const void* element, DType dtype) {
     case DType::kBool: return read<std::uint8_t>(element);
     case DType::kInt32: return read<std::int32_t>(element);
     case DType::kInt64: return static_cast<double>(read<std::int64_t>(element));
+    case DType::kInt8: return read<std::int8_t>(element);
   }
   return 0;
 }
@@ -96,6 +97,7 @@ void store(double value, void* element, DType dtype) {
     case DType::kBool: return write(element, static_cast<std::uint8_t>(value != 0));
     case DType::kInt32: return write(element, static_cast<std::int32_t>(value));
     case DType::kInt64: return write(element, static_cast<std::int64_t>(value));
+    case DType::kInt8: return write(element, static_cast<std::int8_t>(value));
   }
 }
 

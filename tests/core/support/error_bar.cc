@@ -159,15 +159,17 @@ std::string errors_of(const Problem& problem, const Results& r, double score_siz
   if (r.lse.given())
     comparisons.push_back(
         {"lse", r.lse.values(), exact.lse, exact.lse, exact.lse, 2, wide, score, score});
-  std::vector<double> halves = r.maximum.values();
-  const std::vector<double> log_sum = r.log_sum.values();
+  std::vector<double> halves;
+  if (r.maximum.given()) halves = r.maximum.values();
+  const std::vector<double> log_sum = r.maximum.given() ? r.log_sum.values() : halves;
   for (std::size_t n = 0; n < halves.size(); ++n) {
     if (std::isinf(halves[n]) && halves[n] < 0 && log_sum[n] != 0)
       return "log_sum of a row that sees nothing is " + std::to_string(log_sum[n]);
     halves[n] += log_sum[n];
   }
-  comparisons.push_back(
-      {"maximum + log_sum", halves, exact.lse, exact.lse, exact.lse, 2, wide, score, score});
+  if (r.maximum.given())
+    comparisons.push_back(
+        {"maximum + log_sum", halves, exact.lse, exact.lse, exact.lse, 2, wide, score, score});
   if (r.dq.given())
     comparisons.push_back(
         {"dq", r.dq.values(), exact.dq, plain.dq, other.dq, 3, e, exact.dq_terms, exact.dq_delta});

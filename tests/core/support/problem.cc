@@ -105,15 +105,15 @@ Results attempt(const Problem& p, const Executor& executor, const Request& reque
   const Options options = p.options();
   Results r;
   r.out = Tensor(out_dtype, {p.batch(), p.heads(), p.len_q(), p.dim_v()}, request.out_lie);
-  r.maximum = Tensor(wide, rows);
-  r.log_sum = Tensor(wide, rows);
+  if (request.statistics) r.maximum = Tensor(wide, rows);
+  if (request.statistics) r.log_sum = Tensor(wide, rows);
   if (request.lse) r.lse = Tensor(wide, rows);
-  const Outputs outputs{r.out.mutable_view(), r.maximum.mutable_view(), r.log_sum.mutable_view(),
-                        r.lse.optional_mutable_view()};
+  const Outputs outputs{r.out.mutable_view(), r.maximum.optional_mutable_view(),
+                        r.log_sum.optional_mutable_view(), r.lse.optional_mutable_view()};
   const Status status = forward({p.q.view(), p.k.view(), p.v.view()}, options, outputs, executor);
   if (!status.ok()) r.error = "forward(): " + status.message();
   if (!r.out.gaps_untouched()) r.error = "forward() wrote between the elements of out";
-  if (!p.d_out.given() || !r.error.empty()) return r;
+  if (!p.d_out.given() || !request.statistics || !r.error.empty()) return r;
 
   const auto wanted = [&](bool asked, const Tensor& input) {
     if (!asked) return Tensor();

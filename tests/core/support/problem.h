@@ -59,6 +59,7 @@ Problem random_problem(Random& random, DType dtype, const Sizes& sizes);
 // What to ask of the library, and how what it writes shall lie.
 struct Request {
   bool lse = true;
+  bool statistics = true;  // maximum and log_sum; without them few queries take the decode pass
   bool dq = true, dk = true, dv = true;
   std::vector<bool> d_bias;  // shorter than the biases: the rest is asked for
   bool d_score_v = true;     // where there is one

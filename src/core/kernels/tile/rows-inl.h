@@ -71,7 +71,8 @@ HWY_INLINE hn::Vec<D> LoadAs(D d, [[maybe_unused]] DType dtype, const void* base
       case DType::kFloat64:  // read by kernels of double, or element by element (ElementAs)
       case DType::kBool:
       case DType::kInt32:
-      case DType::kInt64: break;  // refused by validate
+      case DType::kInt64:
+      case DType::kInt8: break;  // refused by validate
     }
     return hn::Set(d, std::numeric_limits<T>::quiet_NaN());
   }
@@ -139,7 +140,8 @@ HWY_INLINE void StoreAs(D d, hn::Vec<D> x, [[maybe_unused]] DType dtype, void* b
       case DType::kFloat64:  // written by kernels of double, or element by element (StoreElement)
       case DType::kBool:
       case DType::kInt32:
-      case DType::kInt64: break;  // refused by validate
+      case DType::kInt64:
+      case DType::kInt8: break;  // refused by validate
     }
   }
 }

@@ -1,0 +1,311 @@
+// Inner products of queries with rows of keys, and sums of rows of values, both read as they lie in
+// memory: float32, or narrow elements that become float in registers.
+
+#if defined(REGARD_KERNELS_DECODE_ROWS_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef REGARD_KERNELS_DECODE_ROWS_INL_H_
+#undef REGARD_KERNELS_DECODE_ROWS_INL_H_
+#else
+#define REGARD_KERNELS_DECODE_ROWS_INL_H_
+#endif
+
+#include "core/kernels/tile/rows-inl.h"
+#include "core/kernels/tile/simd-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace regard::kernels {
+namespace HWY_NAMESPACE {
+
+inline constexpr std::size_t kDecodeBlock = 64;  // keys that are at hand at once
+
+// A vector of a row.
+HWY_INLINE Vec<float> LoadElements(const float* p) { return hn::LoadU(Tag<float>(), p); }
+HWY_INLINE Vec<float> LoadElements(const hwy::bfloat16_t* p) {
+  const Tag<float> d;
+  return hn::PromoteTo(d, hn::LoadU(hn::Rebind<hwy::bfloat16_t, Tag<float>>(), p));
+}
+HWY_INLINE Vec<float> LoadElements(const hwy::float16_t* p) { return LoadFloat16(Tag<float>(), p); }
+HWY_INLINE Vec<float> LoadElements(const std::int8_t* p) {
+  const hn::Rebind<std::int32_t, Tag<float>> di;
+  const hn::Rebind<std::int8_t, Tag<float>> d8;
+  return hn::ConvertTo(Tag<float>(), hn::PromoteTo(di, hn::LoadU(d8, p)));
+}
+
+// Asks for the lines of rows, one after another, while something else is computed.
+class RowsAhead {
+ public:
+  void Start(const void* const* rows, std::size_t n, std::size_t bytes) {
+    rows_ = rows;
+    left_ = n;
+    bytes_ = bytes;
+    at_ = 0;
+  }
+  HWY_INLINE void Step(std::size_t lines) {
+    for (; lines > 0 && left_ > 0; --lines) {
+      __builtin_prefetch(static_cast<const char*>(*rows_) + at_, 0, 2);
+      at_ += 64;
+      if (at_ >= bytes_) {
+        at_ = 0;
+        ++rows_;
+        --left_;
+      }
+    }
+  }
+  // Lines for each of `steps` steps.
+  std::size_t Share(std::size_t steps) const {
+    return (left_ * ((bytes_ + 63) / 64) + steps - 1) / steps;
+  }
+
+ private:
+  const void* const* rows_ = nullptr;
+  std::size_t left_ = 0, bytes_ = 0, at_ = 0;
+};
+
+#if HWY_TARGET != HWY_SCALAR
+// Of four vectors: in each block of four lanes, the sums of that block of x[0], x[1], x[2], x[3].
+HWY_INLINE Vec<float> SumInBlocks(const Vec<float>* x) {
+  const Tag<float> d;
+  const hn::RepartitionToWide<Tag<float>> dw;
+  const auto a = hn::Add(hn::InterleaveLower(d, x[0], x[1]), hn::InterleaveUpper(d, x[0], x[1]));
+  const auto b = hn::Add(hn::InterleaveLower(d, x[2], x[3]), hn::InterleaveUpper(d, x[2], x[3]));
+  const auto wa = hn::BitCast(dw, a), wb = hn::BitCast(dw, b);
+  return hn::Add(hn::BitCast(d, hn::InterleaveLower(dw, wa, wb)),
+                 hn::BitCast(d, hn::InterleaveUpper(dw, wa, wb)));
+}
+
+// From kLanes / 4 such vectors, of four rows each: the sums of kLanes rows, in their order.
+HWY_INLINE Vec<float> SumBlocks(const float* HWY_RESTRICT partial) {
+  static_assert(kLanes<float> == 4 || kLanes<float> == 8 || kLanes<float> == 16);
+  const Tag<float> d;
+  if constexpr (kLanes<float> == 4) {
+    return hn::Load(d, partial);
+  } else if constexpr (kLanes<float> == 8) {
+    const auto a = hn::Load(d, partial), b = hn::Load(d, partial + 8);
+    return hn::Add(hn::ConcatLowerLower(d, b, a), hn::ConcatUpperUpper(d, b, a));
+  } else {
+    // Rows 8 to 11 come second: the blocks then end up in order.
+    const auto a = hn::Load(d, partial), b = hn::Load(d, partial + 32),
+               c = hn::Load(d, partial + 16), e = hn::Load(d, partial + 48);
+    const auto ab = hn::Add(hn::ConcatLowerLower(d, b, a), hn::ConcatUpperUpper(d, b, a));
+    const auto ce = hn::Add(hn::ConcatLowerLower(d, e, c), hn::ConcatUpperUpper(d, e, c));
+    return hn::Add(hn::OddEvenBlocks(ce, ab), hn::SwapAdjacentBlocks(hn::OddEvenBlocks(ab, ce)));
+  }
+}
+
+// Of M queries, `q_stride` apart, and four rows: partial[m * 4 * kLanes] gets the sums in blocks.
+template <typename E, std::size_t M>
+HWY_INLINE void FourProducts(const float* HWY_RESTRICT q, std::size_t q_stride,
+                             const void* const* rows, std::size_t cols, float* HWY_RESTRICT partial,
+                             RowsAhead& ahead, std::size_t lines) {
+  const Tag<float> d;
+  const E *r0 = static_cast<const E*>(rows[0]), *r1 = static_cast<const E*>(rows[1]),
+          *r2 = static_cast<const E*>(rows[2]), *r3 = static_cast<const E*>(rows[3]);
+  Vec<float> acc[M][4];
+#pragma GCC unroll 4
+  for (std::size_t m = 0; m < M; ++m) {
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) acc[m][i] = hn::Zero(d);
+  }
+#pragma GCC unroll 2
+  for (std::size_t c = 0; c < cols; c += kLanes<float>) {
+    ahead.Step(lines);
+    const Vec<float> k[4] = {LoadElements(r0 + c), LoadElements(r1 + c), LoadElements(r2 + c),
+                             LoadElements(r3 + c)};
+#pragma GCC unroll 4
+    for (std::size_t m = 0; m < M; ++m) {
+      const auto x = hn::LoadU(d, q + m * q_stride + c);
+#pragma GCC unroll 4
+      for (std::size_t i = 0; i < 4; ++i) acc[m][i] = hn::MulAdd(x, k[i], acc[m][i]);
+    }
+  }
+#pragma GCC unroll 4
+  for (std::size_t m = 0; m < M; ++m)
+    hn::Store(SumInBlocks(acc[m]), d, partial + m * 4 * kLanes<float>);
+}
+#endif
+
+// Inner products of M queries with kLanes rows; `to` of query m is `to_stride` further on.
+template <typename E, std::size_t M>
+HWY_NOINLINE void LaneProducts(const float* HWY_RESTRICT q, std::size_t q_stride,
+                               const void* const* rows, std::size_t cols, float* HWY_RESTRICT to,
+                               std::size_t to_stride, RowsAhead& ahead, std::size_t lines) {
+  const Tag<float> d;
+#if HWY_TARGET == HWY_SCALAR
+  ahead.Step(lines);
+  for (std::size_t m = 0; m < M; ++m) {
+    auto sum = hn::Zero(d);
+    for (std::size_t c = 0; c < cols; ++c) {
+      sum = hn::MulAdd(hn::LoadU(d, q + m * q_stride + c),
+                       LoadElements(static_cast<const E*>(rows[0]) + c), sum);
+    }
+    hn::Store(sum, d, to + m * to_stride);
+  }
+#else
+  HWY_ALIGN float partial[M * 4 * kLanes<float>];
+#pragma GCC unroll 4
+  for (std::size_t g = 0; g < kLanes<float> / 4; ++g) {
+    FourProducts<E, M>(q, q_stride, rows + g * 4, cols, partial + g * kLanes<float>, ahead, lines);
+  }
+  for (std::size_t m = 0; m < M; ++m)
+    hn::Store(SumBlocks(partial + m * 4 * kLanes<float>), d, to + m * to_stride);
+#endif
+}
+
+// Sums of M rows of weights times the rows of values: out[m][column + v * kLanes] += sum over j of
+// weights[m][j] * row j, for V vectors. Weights of one panel of kWidth keys after another, `panel`
+// apart.
+template <typename E, std::size_t M, std::size_t V>
+HWY_NOINLINE void SumRowsOfValues(const float* HWY_RESTRICT weights, std::size_t panel,
+                                  const void* const* rows, std::size_t n, std::size_t column,
+                                  float* HWY_RESTRICT out, std::size_t out_stride, RowsAhead& ahead,
+                                  std::size_t lines) {
+  const Tag<float> d;
+  Vec<float> acc[M][V];
+#pragma GCC unroll 8
+  for (std::size_t m = 0; m < M; ++m) {
+#pragma GCC unroll 8
+    for (std::size_t v = 0; v < V; ++v)
+      acc[m][v] = hn::Load(d, out + m * out_stride + column + v * kLanes<float>);
+  }
+  for (std::size_t first = 0; first < n; first += kWidth<float>, weights += panel) {
+    const std::size_t count = n - first < kWidth<float> ? n - first : kWidth<float>;
+    for (std::size_t j = 0; j < count; ++j) {
+      const E* row = static_cast<const E*>(rows[first + j]) + column;
+      ahead.Step(lines);
+      Vec<float> x[V];
+#pragma GCC unroll 8
+      for (std::size_t v = 0; v < V; ++v) x[v] = LoadElements(row + v * kLanes<float>);
+#pragma GCC unroll 8
+      for (std::size_t m = 0; m < M; ++m) {
+        const auto w = hn::Set(d, weights[m * kWidth<float> + j]);
+#pragma GCC unroll 8
+        for (std::size_t v = 0; v < V; ++v) acc[m][v] = hn::MulAdd(w, x[v], acc[m][v]);
+      }
+    }
+  }
+#pragma GCC unroll 8
+  for (std::size_t m = 0; m < M; ++m) {
+#pragma GCC unroll 8
+    for (std::size_t v = 0; v < V; ++v)
+      hn::Store(acc[m][v], d, out + m * out_stride + column + v * kLanes<float>);
+  }
+}
+
+// The same for one row of weights where values may be NaN or infinite: what weighs 0 is left out.
+template <typename E>
+HWY_NOINLINE void SumSelectedRows(const float* HWY_RESTRICT weights, std::size_t panel,
+                                  const void* const* rows, std::size_t n, std::size_t cols,
+                                  float* HWY_RESTRICT out) {
+  const Tag<float> d;
+  for (std::size_t j = 0; j < n; ++j) {
+    const float w = weights[j / kWidth<float> * panel + j % kWidth<float>];
+    if (w == 0) continue;
+    const E* row = static_cast<const E*>(rows[j]);
+    for (std::size_t c = 0; c < cols; c += kLanes<float>)
+      hn::Store(hn::MulAdd(hn::Set(d, w), LoadElements(row + c), hn::Load(d, out + c)), d, out + c);
+  }
+}
+
+template <typename E>
+HWY_NOINLINE bool FiniteRows(const void* const* rows, std::size_t n, std::size_t cols) {
+  auto seen = hn::Zero(Tag<float>());
+  for (std::size_t j = 0; j < n; ++j) {
+    for (std::size_t c = 0; c < cols; c += kLanes<float>)
+      seen = See<float>(seen, LoadElements(static_cast<const E*>(rows[j]) + c));
+  }
+  return AllFinite<float>(seen);
+}
+
+// All rows of a block at once, for whatever type of elements.
+struct ScoreBlock {
+  const float* q;  // [rows][q_stride], zeros behind the last column
+  std::size_t rows, q_stride, cols;
+  float* scores;  // [panel of keys][rows][kWidth]
+};
+
+template <typename E>
+HWY_INLINE void MultiplyBlock(const ScoreBlock& block, const void* const* keys, std::size_t n,
+                              RowsAhead& ahead) {
+  // A query's products have the same bits in every number of rows: each has its own sums.
+  constexpr std::size_t kMost = kAvx512 ? 4 : 2;
+  const std::size_t tiles = (block.rows + kMost - 1) / kMost, fours = (n + 3) / 4;
+  const std::size_t lines = ahead.Share(fours * tiles * (block.cols / kLanes<float>));
+  for (std::size_t j = 0; j < n; j += kLanes<float>) {
+    float* to = block.scores + j / kWidth<float> * block.rows * kWidth<float> + j % kWidth<float>;
+    std::size_t r = 0;
+    const auto some = [&](auto call, std::size_t m) {
+      call(block.q + r * block.q_stride, block.q_stride, keys + j, block.cols,
+           to + r * kWidth<float>, kWidth<float>, ahead, lines);
+      r += m;
+    };
+    for (; r + kMost <= block.rows;) some(LaneProducts<E, kMost>, kMost);
+    if (kMost > 2 && r + 2 <= block.rows) some(LaneProducts<E, 2>, 2);
+    if (r < block.rows) some(LaneProducts<E, 1>, 1);
+  }
+}
+
+struct ValueBlock {
+  const float* weights;  // as scores
+  std::size_t rows, cols;
+  float* out;  // [rows][out_stride]
+  std::size_t out_stride;
+};
+
+// Columns from `column` on, as long as V vectors fit.
+template <typename E, std::size_t M, std::size_t V>
+HWY_INLINE void SumColumns(const ValueBlock& block, std::size_t r, const void* const* values,
+                           std::size_t n, std::size_t* column, RowsAhead& ahead,
+                           std::size_t lines) {
+  for (; *column + V * kLanes<float> <= block.cols; *column += V * kLanes<float>) {
+    SumRowsOfValues<E, M, V>(block.weights + r * kWidth<float>, block.rows * kWidth<float>, values,
+                             n, *column, block.out + r * block.out_stride, block.out_stride, ahead,
+                             lines);
+  }
+}
+
+template <typename E, std::size_t M>
+HWY_INLINE void SumAllColumns(const ValueBlock& block, std::size_t r, const void* const* values,
+                              std::size_t n, RowsAhead& ahead, std::size_t lines) {
+  // As many vectors of columns as there are registers for their sums.
+  constexpr std::size_t kRegisters = kAvx512 ? 16 : 8;
+  constexpr std::size_t kVectors = M == 1 ? 8 : kRegisters / M;
+  std::size_t column = 0;
+  SumColumns<E, M, kVectors>(block, r, values, n, &column, ahead, lines);
+  if constexpr (kVectors > 4) SumColumns<E, M, 4>(block, r, values, n, &column, ahead, lines);
+  if constexpr (kVectors > 2) SumColumns<E, M, 2>(block, r, values, n, &column, ahead, lines);
+  SumColumns<E, M, 1>(block, r, values, n, &column, ahead, lines);
+}
+
+template <typename E>
+HWY_INLINE void SumBlock(const ValueBlock& block, const void* const* values, std::size_t n,
+                         bool select, RowsAhead& ahead) {
+  if (HWY_UNLIKELY(select)) {
+    for (std::size_t r = 0; r < block.rows; ++r) {
+      SumSelectedRows<E>(block.weights + r * kWidth<float>, block.rows * kWidth<float>, values, n,
+                         block.cols, block.out + r * block.out_stride);
+    }
+    return;
+  }
+  constexpr std::size_t kMost = kAvx512 ? 8 : 4;
+  // Passes over the rows, at least: as many columns at once as full tiles take.
+  const std::size_t passes =
+      block.rows < kMost ? 1 : block.rows / kMost * (block.cols / kWidth<float>);
+  const std::size_t lines = ahead.Share(n * (passes == 0 ? 1 : passes));
+  std::size_t r = 0;
+  for (; r + kMost <= block.rows; r += kMost)
+    SumAllColumns<E, kMost>(block, r, values, n, ahead, lines);
+  if (kMost > 4 && r + 4 <= block.rows) {
+    SumAllColumns<E, 4>(block, r, values, n, ahead, lines);
+    r += 4;
+  }
+  if (r + 2 <= block.rows) {
+    SumAllColumns<E, 2>(block, r, values, n, ahead, lines);
+    r += 2;
+  }
+  if (r < block.rows) SumAllColumns<E, 1>(block, r, values, n, ahead, lines);
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace regard::kernels
+HWY_AFTER_NAMESPACE();
+
+#endif  // toggle
