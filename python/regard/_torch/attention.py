@@ -4,10 +4,11 @@
 |---|---|---|
 | short, without gradients | the commonest options on plain tensors (attention() below) | _attend |
 | short, with gradients | the same, and an input requires a gradient | autograd.Common |
-| torch.func | a transform is active, inside a compiled function too | functional.Functional |
-| public operator | a compiler traces, or a tensor is of a subclass | public_op.py |
+| public operator | a compiler traces, transforms of torch.func included | public_op.py |
+| torch.func | a transform is active | functional.Functional |
+| public operator | a tensor is of a subclass | public_op.py |
 | eager, with gradients | plain tensors, one of which requires a gradient | autograd.Eager |
-| eager, without | plain tensors | _forward |
+| eager, without | plain tensors | _infer |
 
 The short road is chosen in as few steps as possible: a call below 16 positions lasts 6
 microseconds. _run() chooses among the others, in the order of the table."""
@@ -154,11 +155,11 @@ def attention(
     )
 
 
-def general(query, key, value, *, plan=None, return_lse=False, **options):
-    """Every road but the shortest (see the table above)."""
+def general(query, key, value, *, plan=None, return_lse=False, run=None, **options):
+    """Every road but the shortest (see the table above); or that of `run`."""
     try:
         *inputs, leading = prepared(query, key, value, plan=plan, **options)
-        result = _run(*inputs, plan, return_lse)
+        result = (run or _run)(*inputs, plan, return_lse)
     except (ValueError, RuntimeError) as error:
         raise explained(error, query, key, value, plan=plan, **options) from None
     if leading is None:
@@ -263,9 +264,11 @@ def _refuse_tangents(*inputs):
 
 def _run(query, key, value, ints, floats, tensors, order, plan, return_lse):
     inputs = (query, key, value, *tensors)
-    if _transforms():
+    if is_dynamo_compiling():
+        out, lse, _ = ops.attention(query, key, value, ints, floats, tensors, order)
+    elif _transforms():
         out, lse, _ = Functional.apply(query, key, value, ints, floats, order, *tensors)
-    elif is_dynamo_compiling() or not all(type(x) in _plain for x in inputs):
+    elif not all(type(x) in _plain for x in inputs):
         out, lse, _ = ops.attention(query, key, value, ints, floats, tensors, order)
     elif _grad_enabled() and any(x.requires_grad for x in inputs):
         return Eager.apply(query, key, value, ints, floats, order, plan, return_lse, *tensors)
@@ -275,4 +278,11 @@ def _run(query, key, value, ints, floats, tensors, order, plan, return_lse):
             query, key, value, ints, floats, tensors, order, handle, return_lse
         )
         lse = statistics[0] if return_lse else None
+    return (out, lse) if return_lse else out
+
+
+def by_operator(query, key, value, ints, floats, tensors, order, plan, return_lse):
+    """The public operator, whatever the tensors are: for calls that come from the dispatcher, which
+    works off the transforms of torch.func level by level."""
+    out, lse, _ = ops.attention(query, key, value, ints, floats, tensors, order)
     return (out, lse) if return_lse else out

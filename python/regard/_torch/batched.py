@@ -16,15 +16,15 @@ def can_fold(ints, order, tensors):
     return not any(kind in (KINDS["temperature"], KINDS["sinks"]) for kind in kinds(ints))
 
 
-def one_by_one(function, size, in_dims, *inputs):
-    """For each of the function's results, those of every index of the new dimension."""
+def one_by_one(call, size, in_dims, *inputs):
+    """For each of the call's results, those of every index of the new dimension."""
     results = []
     for i in range(size):
         own = [
             x if d is None or not isinstance(x, torch.Tensor) else x.select(d, i)
             for x, d in zip(inputs, in_dims, strict=True)
         ]
-        results.append(function.apply(*own))
+        results.append(call(*own))
     return list(zip(*results, strict=True))
 
 

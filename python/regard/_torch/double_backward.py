@@ -32,7 +32,7 @@ class DoubleGradient(torch.autograd.Function):
 
     @staticmethod
     def vmap(info, in_dims, *inputs):
-        results = one_by_one(DoubleGradient, info.batch_size, in_dims, *inputs)
+        results = one_by_one(DoubleGradient.apply, info.batch_size, in_dims, *inputs)
         return tuple(torch.stack(x) for x in results), (0,) * len(results)
 
 

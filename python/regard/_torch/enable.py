@@ -17,7 +17,7 @@ from torch.autograd import forward_ad
 from ..masks import causal, tensor
 from . import ops_library as ops
 from . import switch
-from .attention import _grad_enabled, _transforms, general, with_gradients
+from .attention import _grad_enabled, _transforms, by_operator, general, with_gradients
 
 _sdpa = torch.ops.aten.scaled_dot_product_attention.default
 _below_python = _sdpa._op_dk
@@ -118,10 +118,11 @@ def _route(
         count_declined(reason)
         return _pytorch(*arguments, scale=scale, enable_gqa=enable_gqa)
     count_served()
+    run = by_operator if _transforms() else None
     if attn_mask is not None:
-        return _masked(query, key, value, attn_mask, is_causal, scale, dropout_p)
+        return _masked(query, key, value, attn_mask, is_causal, scale, dropout_p, run)
     mask = _top_left if is_causal else None
-    return general(query, key, value, mask=mask, scale=scale, dropout_p=dropout_p)
+    return general(query, key, value, mask=mask, scale=scale, dropout_p=dropout_p, run=run)
 
 
 def _plain_call(query, key, value, attn_mask, is_causal, scale, a, b):
@@ -143,12 +144,13 @@ def _plain_call(query, key, value, attn_mask, is_causal, scale, a, b):
     return None
 
 
-def _masked(query, key, value, attn_mask, is_causal, scale, dropout_p=0.0):
+def _masked(query, key, value, attn_mask, is_causal, scale, dropout_p=0.0, run=None):
     """PyTorch's CPU kernel takes a mask together with is_causal: a key has to pass both."""
     mask, bias = (tensor(attn_mask), None) if attn_mask.dtype is torch.bool else (None, attn_mask)
     if is_causal:
         mask = _top_left if mask is None else _top_left & mask
-    return general(query, key, value, mask=mask, bias=bias, scale=scale, dropout_p=dropout_p)
+    options = dict(mask=mask, bias=bias, scale=scale, dropout_p=dropout_p, run=run)
+    return general(query, key, value, **options)
 
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
@@ -176,8 +178,6 @@ def _covered(query, key, value, a, b, c):
 def _why_not(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa):
     if not _fused_allowed():
         return "torch.nn.attention.sdpa_kernel without FLASH_ATTENTION"
-    if _transforms():
-        return "inside a torch.func transform"
     if forward_ad._current_level >= 0:
         return "inside forward-mode differentiation"
     if not 0.0 <= dropout_p <= 1.0:

@@ -30,27 +30,19 @@ class Functional(torch.autograd.Function):
         return (*result[:3], None, None, None, *result[3:])
 
     @staticmethod
-    def vmap(info, in_dims, query, key, value, ints, floats, order, *tensors):
-        if not can_fold(ints, order, tensors):
-            results = one_by_one(
-                Functional,
-                info.batch_size,
-                in_dims,
-                query,
-                key,
-                value,
-                ints,
-                floats,
-                order,
-                *tensors,
-            )
-            return tuple(torch.stack(x, at) for x, at in zip(results, (0, 0, 1), strict=True)), (
-                0,
-                0,
-                1,
-            )
-        call = Batched(info.batch_size, query, in_dims[0])
-        inputs = [call.rows(x, d) for x, d in zip((query, key, value), in_dims[:3], strict=True)]
-        batched = [call.pairs(x, d) for x, d in zip(tensors, in_dims[6:], strict=True)]
-        out, lse, statistics = Functional.apply(*inputs, ints, floats, order, *batched)
-        return (call.back(out), call.back(lse), call.back(statistics, 1)), (0, 0, 1)
+    def vmap(info, in_dims, *inputs):
+        return batched_forward(Functional.apply, info, in_dims, *inputs)
+
+
+def batched_forward(call, info, in_dims, query, key, value, ints, floats, order, *tensors):
+    """call(query, ..., *tensors) over a new dimension: a rule of torch.func.vmap."""
+    if not can_fold(ints, order, tensors):
+        inputs = (query, key, value, ints, floats, order, *tensors)
+        results = one_by_one(call, info.batch_size, in_dims, *inputs)
+        stacked = (torch.stack(x, at) for x, at in zip(results, (0, 0, 1), strict=True))
+        return tuple(stacked), (0, 0, 1)
+    batch = Batched(info.batch_size, query, in_dims[0])
+    inputs = [batch.rows(x, d) for x, d in zip((query, key, value), in_dims[:3], strict=True)]
+    batched = [batch.pairs(x, d) for x, d in zip(tensors, in_dims[6:], strict=True)]
+    out, lse, statistics = call(*inputs, ints, floats, order, *batched)
+    return (batch.back(out), batch.back(lse), batch.back(statistics, 1)), (0, 0, 1)

@@ -108,60 +108,49 @@ class Gradient(torch.autograd.Function):
         return d_d_out, d_d_lse, d_q, d_k, d_v, None, None, None, None, None, None, None, *d_tensors
 
     @staticmethod
-    def vmap(
-        info,
-        in_dims,
-        d_out,
-        d_lse,
-        query,
-        key,
-        value,
-        out,
-        statistics,
-        ints,
-        floats,
-        order,
-        plan,
-        wanted,
-        *tensors,
-    ):
-        if not can_fold(ints, order, tensors):
-            inputs = (
-                d_out,
-                d_lse,
-                query,
-                key,
-                value,
-                out,
-                statistics,
-                ints,
-                floats,
-                order,
-                plan,
-                wanted,
-                *tensors,
-            )
-            results = one_by_one(Gradient, info.batch_size, in_dims, *inputs)
-            return tuple(torch.stack(x) for x in results), (0,) * len(results)
-        call = Batched(info.batch_size, query, in_dims[2])
-        rows = [
-            call.rows(x, d)
-            for x, d in zip(
-                (d_out, query, key, value, out), (in_dims[0], *in_dims[2:6]), strict=True
-            )
-        ]
-        d_lse = None if d_lse is None else call.lead(d_lse, in_dims[1])
-        statistics = call.lead(statistics, in_dims[6], 1)
-        batched = [call.pairs(x, d) for x, d in zip(tensors, in_dims[12:], strict=True)]
-        # A plan is that of one batch entry's mask and sizes, which a larger batch does not have.
-        results = Gradient.apply(
-            rows[0], d_lse, *rows[1:], statistics, ints, floats, order, 0, wanted, *batched
-        )
-        back = [
-            call.back(g) if i < 3 else call.back_pairs(g, tensors[i - 3], in_dims[9 + i])
-            for i, g in zip(_bits(wanted), results, strict=True)
-        ]
-        return tuple(back), (0,) * len(back)
+    def vmap(info, in_dims, *inputs):
+        return batched_gradient(Gradient.apply, info, in_dims, *inputs)
+
+
+def batched_gradient(
+    call,
+    info,
+    in_dims,
+    d_out,
+    d_lse,
+    query,
+    key,
+    value,
+    out,
+    statistics,
+    ints,
+    floats,
+    order,
+    plan,
+    wanted,
+    *tensors,
+):
+    """call(d_out, ..., *tensors) over a new dimension: a rule of torch.func.vmap."""
+    lists = (ints, floats, order)
+    if not can_fold(ints, order, tensors):
+        inputs = (d_out, d_lse, query, key, value, out, statistics, *lists, plan, wanted, *tensors)
+        results = one_by_one(call, info.batch_size, in_dims, *inputs)
+        return tuple(torch.stack(x) for x in results), (0,) * len(results)
+    batch = Batched(info.batch_size, query, in_dims[2])
+    rows = [
+        batch.rows(x, d)
+        for x, d in zip((d_out, query, key, value, out), (in_dims[0], *in_dims[2:6]), strict=True)
+    ]
+    d_lse = None if d_lse is None else batch.lead(d_lse, in_dims[1])
+    statistics = batch.lead(statistics, in_dims[6], 1)
+    batched = [batch.pairs(x, d) for x, d in zip(tensors, in_dims[12:], strict=True)]
+    # A plan is that of one batch entry's mask and sizes, which a larger batch does not have.
+    results = call(rows[0], d_lse, *rows[1:], statistics, *lists, 0, wanted, *batched)
+    back = [
+        batch.back(g) if i < 3 else batch.back_pairs(g, tensors[i - 3], in_dims[9 + i])
+        for i, g in zip(_bits(wanted), results, strict=True)
+    ]
+    return tuple(back), (0,) * len(back)
 
 
 def _bits(wanted):

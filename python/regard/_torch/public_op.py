@@ -8,7 +8,9 @@ from . import ops_library as ops
 from .autocast import lowered
 from .axes import agree
 from .double_backward import DoubleGradient
-from .gradient import spread, wanted_bits
+from .functional import batched_forward
+from .gradient import batched_gradient, spread, wanted_bits
+from .one_level import OneLevel, below_autograd
 
 
 def fake_attention(query, key, value, ints, floats, tensors, order):
@@ -67,21 +69,54 @@ def _fake_attend_backward(d_out, query, key, value, out, statistics, mask, scale
     return _fake_backward(d_out, None, query, key, value, out, statistics, [], [], [], 0, 0, wanted)
 
 
-def _setup_context(ctx, inputs, output):
-    query, key, value, ints, floats, tensors, order = inputs
-    out, _, statistics = output
-    ctx.save_for_backward(query, key, value, out, statistics, *tensors)
-    ctx.lists = (ints, floats, order)
-    ctx.needs = (*ctx.needs_input_grad[:3], *(x.requires_grad for x in tensors))
-    ctx.set_materialize_grads(False)
+class _Attention(OneLevel):
+    @staticmethod
+    def forward(ctx, place, query, key, value, ints, floats, order, *tensors):
+        result = below_autograd(
+            ops.attention, place, query, key, value, ints, floats, list(tensors), order
+        )
+        out, _, statistics = result
+        ctx.mark_non_differentiable(statistics)
+        ctx.save_for_backward(query, key, value, out, statistics, *tensors)
+        ctx.lists = (ints, floats, order)
+        ctx.set_materialize_grads(False)
+        return result
+
+    @staticmethod
+    def backward(ctx, d_out, d_lse, _):
+        query, key, value, out, statistics, *tensors = ctx.saved_tensors
+        needs = (*ctx.needs_input_grad[1:4], *ctx.needs_input_grad[7:])
+        if d_out is None:
+            d_out = torch.zeros_like(out)
+        ints, floats, order = ctx.lists
+        found = ops.attention_backward(
+            d_out,
+            d_lse,
+            query,
+            key,
+            value,
+            out,
+            statistics,
+            ints,
+            floats,
+            tensors,
+            order,
+            0,
+            wanted_bits(needs),
+        )
+        found = spread(found, needs)
+        return (None, *found[:3], None, None, None, *found[3:])
 
 
-def _backward(ctx, d_out, d_lse, _):
-    query, key, value, out, statistics, *tensors = ctx.saved_tensors
-    ints, floats, order = ctx.lists
-    if d_out is None:
-        d_out = torch.zeros_like(out)
-    gradients = ops.attention_backward(
+def _autograd(keyset, query, key, value, ints, floats, tensors, order):
+    return _Attention.one_level(keyset, query, key, value, ints, floats, order, *tensors)
+
+
+class _AttentionBackward(OneLevel):
+    @staticmethod
+    def forward(
+        ctx,
+        place,
         d_out,
         d_lse,
         query,
@@ -91,15 +126,76 @@ def _backward(ctx, d_out, d_lse, _):
         statistics,
         ints,
         floats,
-        tensors,
         order,
-        0,
-        wanted_bits(ctx.needs),
-    )
-    gradients = spread(gradients, ctx.needs)
-    # PyTorch takes an empty list for one of tensors, and wants it back.
-    no_ints, no_floats = ([] if not x else None for x in ctx.lists[:2])
-    return (*gradients[:3], no_ints, no_floats, list(gradients[3:]), None)
+        plan,
+        wanted,
+        *tensors,
+    ):
+        ctx.save_for_backward(d_out, d_lse, query, key, value, *tensors)
+        ctx.lists = (ints, floats, order, wanted)
+        ctx.set_materialize_grads(False)
+        return tuple(
+            below_autograd(
+                ops.attention_backward,
+                place,
+                d_out,
+                d_lse,
+                query,
+                key,
+                value,
+                out,
+                statistics,
+                ints,
+                floats,
+                list(tensors),
+                order,
+                plan,
+                wanted,
+            )
+        )
+
+    @staticmethod
+    def backward(ctx, *arriving):
+        needs = ctx.needs_input_grad
+        if all(x is None for x in arriving):
+            return (None,) * len(needs)
+        own = (*needs[1:6], *needs[13:])
+        second = DoubleGradient.apply(
+            *ctx.lists, wanted_bits(own), len(arriving), *arriving, *ctx.saved_tensors
+        )
+        second = spread(second, own)
+        return (None, *second[:5], *(None,) * 7, *second[5:])
+
+
+def _backward_autograd(keyset, *arguments):
+    *first, tensors, order, plan, wanted = arguments
+    return list(_AttentionBackward.one_level(keyset, *first, order, plan, wanted, *tensors))
+
+
+def _flat(in_dims, place):
+    """The dims of a list of tensors at `place` behind those of the other arguments."""
+    dims = in_dims[place]
+    dims = dims if isinstance(dims, list | tuple) else ()
+    return (*in_dims[:place], *in_dims[place + 1 :], *dims)
+
+
+def _vmap(info, in_dims, query, key, value, ints, floats, tensors, order):
+    def call(query, key, value, ints, floats, order, *tensors):
+        return ops.attention(query, key, value, ints, floats, list(tensors), order)
+
+    lists = (ints, floats, order)
+    return batched_forward(call, info, _flat(in_dims, 5), query, key, value, *lists, *tensors)
+
+
+def _vmap_backward(info, in_dims, *arguments):
+    def call(*arguments):
+        *first, order, plan, wanted = arguments[:12]
+        return ops.attention_backward(*first, list(arguments[12:]), order, plan, wanted)
+
+    *first, tensors, order, plan, wanted = arguments
+    inputs = (*first, order, plan, wanted, *tensors)
+    found, dims = batched_gradient(call, info, _flat(in_dims, 9), *inputs)
+    return list(found), list(dims)
 
 
 # torch.library.register_autocast fixes the dtype when it registers; this asks for the region's own
@@ -126,23 +222,6 @@ def _vmap_prepare_keys(info, in_dims, key):
     return ops.prepare_keys(flat).view(key.shape), 0
 
 
-def _setup_second(ctx, inputs, output):
-    d_out, d_lse, query, key, value, _, _, ints, floats, tensors, order, _, wanted = inputs
-    ctx.save_for_backward(d_out, d_lse, query, key, value, *tensors)
-    ctx.lists = (ints, floats, order, wanted)
-    ctx.needs = (*ctx.needs_input_grad[:5], *(x.requires_grad for x in tensors))
-
-
-def _second(ctx, arriving):
-    second = DoubleGradient.apply(
-        *ctx.lists, wanted_bits(ctx.needs), len(arriving), *arriving, *ctx.saved_tensors
-    )
-    second = spread(second, ctx.needs)
-    no_ints, no_floats = ([] if not x else None for x in ctx.lists[:2])
-    nothing = (None, None)
-    return (*second[:5], *nothing, no_ints, no_floats, list(second[5:]), *nothing, None)
-
-
 torch.library.register_fake("regard::attention", fake_attention)
 torch.library.register_fake("regard::attention_backward", _fake_backward)
 torch.library.register_fake("regard::prepare_keys", _fake_prepare_keys)
@@ -153,8 +232,10 @@ torch.library.register_fake("regard::_infer", _fake_infer)
 torch.library.register_fake("regard::_attend", _fake_attend)
 torch.library.register_fake("regard::_attend_for_gradients", _fake_attend_for_gradients)
 torch.library.register_fake("regard::_attend_backward", _fake_attend_backward)
-torch.library.register_autograd("regard::attention", _backward, setup_context=_setup_context)
-torch.library.register_autograd("regard::attention_backward", _second, setup_context=_setup_second)
+torch.library.register_vmap("regard::attention", _vmap)
+torch.library.register_vmap("regard::attention_backward", _vmap_backward)
 
 _library = torch.library.Library("regard", "IMPL")
 _library.impl("attention", _autocast, "AutocastCPU")
+_library.impl("attention", _autograd, "Autograd", with_keyset=True)
+_library.impl("attention_backward", _backward_autograd, "Autograd", with_keyset=True)
