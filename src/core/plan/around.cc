@@ -4,13 +4,13 @@
 
 #include "core/check_view.h"
 #include "core/element.h"
-#include "core/plan/interval_list.h"
+#include "core/plan/row_range.h"
 
 namespace regard {
 namespace plan {
 namespace {
 
-class Around final : public MaskNode {
+class Around final : public RowRangeMask<Around> {
  public:
   Around(const TensorView& centres, std::int64_t width) : centres_(centres), width_(width) {}
 
@@ -36,47 +36,16 @@ class Around final : public MaskNode {
     return bound;
   }
 
-  void intervals(const Place& place, std::int64_t i0, std::int64_t i1,
-                 std::vector<Interval>& out) const override {
-    const std::int64_t len_k = place.sequence->len_k;
-    thread_local std::vector<Range> rows;
-    rows.clear();
-    Range all{0, static_cast<std::int32_t>(len_k)};
-    for (std::int64_t i = i0; i < i1; ++i) {
-      const Range row = range(place, i);
-      all = {std::max(all.begin, row.begin), std::min(all.end, row.end)};
-      if (row.begin < std::min<std::int64_t>(row.end, len_k)) rows.push_back(row);
-    }
-    std::sort(rows.begin(), rows.end(),
-              [](const Range& a, const Range& b) { return a.begin < b.begin; });
-    for (std::size_t r = 0; r < rows.size();) {
-      std::int64_t end = rows[r].end;
-      const std::int64_t begin = rows[r].begin;
-      for (++r; r < rows.size() && rows[r].begin <= end; ++r)
-        end = std::max<std::int64_t>(end, rows[r].end);
-      end = std::min(end, len_k);
-      // Where all rows see something together, this is the only stretch.
-      if (all.begin < all.end) {
-        append(out, begin, all.begin, false);
-        append(out, all.begin, all.end, true);
-        append(out, all.end, end, false);
-      } else {
-        append(out, begin, end, false);
-      }
-    }
-  }
-
-  std::uint64_t bits(const Place& place, std::int64_t i, std::int64_t j0) const override {
-    const Range row = range(place, i);
-    return range_bits(row.begin, row.end, j0);
-  }
-
-  bool stretch(const Place& place, std::int64_t i, std::int64_t* begin,
-               std::int64_t* end) const override {
-    const Range row = range(place, i);
-    *begin = row.begin;
-    *end = row.end;
-    return true;
+  static constexpr bool kRises = false;
+  RowRange range(const Place& place, std::int64_t i) const {
+    const auto along = [this](std::size_t axis, std::int64_t index) {
+      return centres_.shape[axis] == 1 ? 0 : index;
+    };
+    const std::int64_t line =
+        along(0, place.sequence->batch) * centres_.shape[1] + along(1, place.head);
+    const Range& row = ranges_[static_cast<std::size_t>(line * centres_.shape[2] +
+                                                        along(2, place.sequence->q_begin + i))];
+    return {row.begin, row.end};
   }
 
   bool varies_by_head() const override { return centres_.shape[1] > 1; }
@@ -107,16 +76,6 @@ class Around final : public MaskNode {
     if (!(last >= 0 && first <= most)) return {0, 0};  // NaN too
     return {static_cast<std::int32_t>(std::max(first, 0.0)),
             static_cast<std::int32_t>(std::min(last + 1, most))};
-  }
-
-  Range range(const Place& place, std::int64_t i) const {
-    const auto along = [this](std::size_t axis, std::int64_t index) {
-      return centres_.shape[axis] == 1 ? 0 : index;
-    };
-    const std::int64_t line =
-        along(0, place.sequence->batch) * centres_.shape[1] + along(1, place.head);
-    return ranges_[static_cast<std::size_t>(line * centres_.shape[2] +
-                                            along(2, place.sequence->q_begin + i))];
   }
 
   TensorView centres_;

@@ -3,13 +3,13 @@
 #include <utility>
 
 #include "core/plan/bounded.h"
-#include "core/plan/interval_list.h"
+#include "core/plan/row_range.h"
 
 namespace regard {
 namespace plan {
 namespace {
 
-class Prefix final : public MaskNode {
+class Prefix final : public RowRangeMask<Prefix> {
  public:
   Prefix(std::vector<std::int64_t> lengths, std::optional<std::int64_t> offset)
       : lengths_(std::move(lengths)), offset_(offset) {}
@@ -30,33 +30,15 @@ class Prefix final : public MaskNode {
     return {};
   }
 
-  void intervals(const Place& place, std::int64_t i0, std::int64_t i1,
-                 std::vector<Interval>& out) const override {
-    const std::int64_t len_k = place.sequence->len_k, all = std::min(end_of(place, i0), len_k);
-    append(out, 0, all, true);
-    append(out, all, std::min(end_of(place, i1 - 1), len_k), false);
-  }
-
-  std::uint64_t bits(const Place& place, std::int64_t i, std::int64_t j0) const override {
-    return range_bits(0, end_of(place, i), j0);
-  }
-
-  bool stretch(const Place& place, std::int64_t i, std::int64_t* begin,
-               std::int64_t* end) const override {
-    *begin = 0;
-    *end = end_of(place, i);
-    return true;
+  static constexpr bool kRises = true;
+  RowRange range(const Place& place, std::int64_t i) const {
+    const std::int64_t prefix = lengths_[static_cast<std::size_t>(place.sequence->batch)];
+    return {0, std::max(prefix, bounded_sum(i + 1, offset_.value_or(place.sequence->offset)))};
   }
 
   bool varies_by_batch() const override { return true; }
 
  private:
-  // Row i sees keys [0, end).
-  std::int64_t end_of(const Place& place, std::int64_t i) const {
-    const std::int64_t prefix = lengths_[static_cast<std::size_t>(place.sequence->batch)];
-    return std::max(prefix, bounded_sum(i + 1, offset_.value_or(place.sequence->offset)));
-  }
-
   std::vector<std::int64_t> lengths_;
   std::optional<std::int64_t> offset_;
 };
