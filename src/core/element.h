@@ -56,6 +56,11 @@ struct Narrow {
 using Float16 = Narrow<5, 10>;
 using BFloat16 = Narrow<8, 7>;
 
+// What kernels compute in, and keep statistics in: float64 for float64, float32 for all others.
+constexpr DType computed_in(DType inputs) {
+  return inputs == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32;
+}
+
 using Index = std::int64_t;
 
 template <typename Pointer>

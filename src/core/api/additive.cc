@@ -5,15 +5,11 @@
 #include <string>
 #include <vector>
 
+#include "core/api/views.h"
 #include "core/element.h"
 
 namespace regard {
 namespace {
-
-Status no_memory(const char* what, std::size_t bytes) {
-  return {StatusCode::kOutOfMemory,
-          std::string(what) + ": " + std::to_string(bytes) + " bytes could not be allocated"};
-}
 
 constexpr std::size_t kPanel = 32;  // columns: whole panels on every instruction set
 

@@ -5,6 +5,8 @@
 #include "core/api/additive.h"
 #include "core/api/modifiers.h"
 #include "core/api/plan_for.h"
+#include "core/api/views.h"
+#include "core/element.h"
 #include "core/kernels/kernels.h"
 #include "core/schedule/backward_items.h"
 #include "core/schedule/borrow.h"
@@ -20,11 +22,6 @@ struct BackwardCall {
   kernels::BackwardTask task;
   ModifierMemory modifiers;
 };
-
-Status no_memory(const char* what, std::size_t bytes) {
-  return {StatusCode::kOutOfMemory,
-          std::string(what) + ": " + std::to_string(bytes) + " bytes could not be allocated"};
-}
 
 // Where dq is summed over key blocks in the kernel's own type: the gradient itself where it has
 // that type, else a copy.
@@ -65,7 +62,7 @@ Status backward(const BackwardInputs& inputs, const Options& options, const Grad
   task.layout = &in_best_order(*task.layout, options, forward_inputs);
   const kernels::KernelSet& set = set_for(options, inputs.q.dtype);
   task.set = &set;
-  const DType own = inputs.q.dtype == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32;
+  const DType own = computed_in(inputs.q.dtype);
   const Shape& q = inputs.q.shape;
   task.inputs = inputs;
   task.gradients = gradients;

@@ -1,6 +1,7 @@
 #include "core/api/forward_task.h"
 
 #include "core/api/plan_for.h"
+#include "core/element.h"
 #include "core/schedule/run.h"
 
 namespace regard {
@@ -17,7 +18,7 @@ Status prepare_pass(const Inputs& inputs, const Options& options, const Outputs&
                     ModifierMemory& modifiers, AdditiveMemory& additive,
                     kernels::ForwardTask& task) {
   const Shape& q = inputs.q.shape;
-  const DType kernels_own = inputs.q.dtype == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32;
+  const DType own_dtype = computed_in(inputs.q.dtype);
   task.inputs = inputs;
   task.outputs = outputs;
   task.scale = scale_of(options, q[3]);
@@ -25,11 +26,10 @@ Status prepare_pass(const Inputs& inputs, const Options& options, const Outputs&
   task.set = &set_for(options, inputs.q.dtype);
   modifiers.clear();
   if (Status status =
-          modifiers.prepare(options, {q[0], q[1], q[2], inputs.k.shape[2]}, kernels_own, task);
+          modifiers.prepare(options, {q[0], q[1], q[2], inputs.k.shape[2]}, own_dtype, task);
       !status.ok())
     return status;
-  return additive.prepare(options, inputs.k.shape, *task.set, kernels_own, task.scale,
-                          task.additive);
+  return additive.prepare(options, inputs.k.shape, *task.set, own_dtype, task.scale, task.additive);
 }
 
 double work_of_pair(const kernels::ForwardTask& task) {

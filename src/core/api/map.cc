@@ -6,6 +6,7 @@
 
 #include "core/api/forward_task.h"
 #include "core/api/plan_for.h"
+#include "core/api/views.h"
 #include "core/kernels/map/map_task.h"
 #include "core/schedule/borrow.h"
 #include "core/schedule/map_items.h"
@@ -25,17 +26,6 @@ struct MapCall {
   ModifierMemory modifiers;
 };
 
-template <typename T>
-void fill_with_zeros(const MutableTensorView& view) {
-  T* data = static_cast<T*>(view.data);
-  const Strides& s = view.strides;
-  for (std::int64_t b = 0; b < view.shape[0]; ++b)
-    for (std::int64_t h = 0; h < view.shape[1]; ++h)
-      for (std::int64_t i = 0; i < view.shape[2]; ++i)
-        for (std::int64_t j = 0; j < view.shape[3]; ++j)
-          data[b * s[0] + h * s[1] + i * s[2] + j * s[3]] = T{0};
-}
-
 // Statistics of the region's rows, and of those that share a unit with them.
 class Statistics {
  public:
@@ -50,9 +40,7 @@ class Statistics {
     const auto size = static_cast<std::int64_t>(size_of(own)), count = batches * heads * rows;
     scratch_.emplace(static_cast<std::size_t>(2 * count * size));
     if (scratch_->data() == nullptr) {
-      return {StatusCode::kOutOfMemory,
-              "statistics: " + std::to_string(2 * count * size) +
-                  " bytes for the rows' maxima and sums could not be allocated"};
+      return no_memory("statistics", static_cast<std::size_t>(2 * count * size));
     }
     // Views of all rows, of which only these are touched.
     const std::int64_t before =
@@ -126,7 +114,7 @@ Status run_map(MapCall& call, const MapInputs& inputs, const Options& options,
   if (holds_nothing(task)) return {};
   const DType own = task.out.dtype;
   if (task.kind == MapTask::Kind::kColumnSums) {
-    own == DType::kFloat64 ? fill_with_zeros<double>(task.out) : fill_with_zeros<float>(task.out);
+    fill_with_zeros(task.out);
     if (task.row_weights.given()) leave_out_rows(task);
     if (task.region.row_begin == task.region.row_end) return {};
   }
@@ -253,8 +241,7 @@ Status attention_rollout(std::span<const RolloutLayer> layers, double residual,
   const auto elements = static_cast<std::size_t>(shape[0] * shape[2] * shape[3]);
   if (elements == 0) return {};
   const schedule::Scratch passed(elements * size_of(rows.dtype));
-  if (passed.data() == nullptr)
-    return {StatusCode::kOutOfMemory, "rows: no memory for a second copy"};
+  if (passed.data() == nullptr) return no_memory("rows", elements * size_of(rows.dtype));
   const MutableTensorView next =
       MutableTensorView::bhsd(passed.data(), rows.dtype, shape[0], 1, shape[2], shape[3]);
   for (std::size_t n = layers.size(); n-- > 0;) {

@@ -3,6 +3,7 @@
 #include <cstring>
 #include <string>
 
+#include "core/api/views.h"
 #include "core/element.h"
 
 namespace regard {
@@ -18,29 +19,6 @@ std::size_t elements(const Shape& shape) {
 
 MutableTensorView contiguous(void* data, DType dtype, const Shape& shape) {
   return MutableTensorView::bhsd(data, dtype, shape[0], shape[1], shape[2], shape[3]);
-}
-
-// Calls f(index of each element's four axes).
-template <typename F>
-void for_each(const Shape& shape, F f) {
-  for (std::int64_t b = 0; b < shape[0]; ++b)
-    for (std::int64_t h = 0; h < shape[1]; ++h)
-      for (std::int64_t i = 0; i < shape[2]; ++i)
-        for (std::int64_t j = 0; j < shape[3]; ++j) f(b, h, i, j);
-}
-
-void fill_with_zeros(const MutableTensorView& view) {
-  const auto size = static_cast<std::int64_t>(size_of(view.dtype));
-  char* data = static_cast<char*>(view.data);
-  for_each({view.shape[0], view.shape[1], view.shape[2], 1}, [&](auto b, auto h, auto i, auto) {
-    char* row = data + (b * view.strides[0] + h * view.strides[1] + i * view.strides[2]) * size;
-    if (view.strides[3] == 1) {
-      std::memset(row, 0, static_cast<std::size_t>(view.shape[3] * size));
-      return;
-    }
-    for (std::int64_t c = 0; c < view.shape[3]; ++c)
-      std::memset(row + c * view.strides[3] * size, 0, static_cast<std::size_t>(size));
-  });
 }
 
 // table[head][buckets[x]] for every difference x, in the kernel's own type.
@@ -85,7 +63,7 @@ void write_partials(const kernels::BackwardTask& task, const double* partials,
       }
     }
   }
-  for_each(gradient.shape, [&](auto b, auto h, auto i, auto j) {
+  for_each_index(gradient.shape, [&](auto b, auto h, auto i, auto j) {
     store(gradient, b, h, i, j, sums[static_cast<std::size_t>(b * gradient.shape[1] + h)]);
   });
 }
@@ -115,8 +93,7 @@ Status ModifierMemory::list(const Options& options, const Shape& full, DType own
   if (sizes.bytes() == 0) return {};
   scratch_.emplace(sizes.bytes());
   if (scratch_->data() == nullptr) {
-    return {StatusCode::kOutOfMemory, "modifiers: " + std::to_string(sizes.bytes()) +
-                                          " bytes for their gradients could not be allocated"};
+    return no_memory("modifiers", sizes.bytes());
   }
   kernels::Carve memory(scratch_->data());
   allocate(memory, full, own, slots);
@@ -227,7 +204,7 @@ void ModifierMemory::write(const kernels::BackwardTask& task, const kernels::Ker
         break;
       case Owner::kPartials: write_partials(task, entry.stage.partials, gradient); break;
       case Owner::kSinks:
-        for_each({1, heads, 1, gradient.shape[3]}, [&](auto, auto h, auto, auto m) {
+        for_each_index({1, heads, 1, gradient.shape[3]}, [&](auto, auto h, auto, auto m) {
           double sum = 0;
           for (std::int64_t b = 0; b < task.inputs.q.shape[0]; ++b)
             sum += sink_sums_[(b * heads + h) * gradient.shape[3] + m];

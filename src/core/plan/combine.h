@@ -7,17 +7,17 @@
 
 namespace regard::plan {
 
-// How much of a stretch of keys is seen: the order makes & the smaller and | the larger of two.
+// How much of a range of keys is seen: the order makes & the smaller and | the larger of two.
 enum Seen { kAbsent = 0, kPartial = 1, kFull = 2 };
 
 // Interval lists for intermediate results, kept by the thread: planning allocates nothing once they
 // have their capacity.
-class Scratch {
+class BorrowedIntervals {
  public:
-  Scratch() : list_(take()) { list_.clear(); }
-  ~Scratch() { --used(); }
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
+  BorrowedIntervals() : list_(take()) { list_.clear(); }
+  ~BorrowedIntervals() { --used(); }
+  BorrowedIntervals(const BorrowedIntervals&) = delete;
+  BorrowedIntervals& operator=(const BorrowedIntervals&) = delete;
   std::vector<Interval>& operator*() { return list_; }
 
  private:

@@ -38,7 +38,7 @@ class Or final : public Binary {
 
   void intervals(const Place& place, std::int64_t i0, std::int64_t i1,
                  std::vector<Interval>& out) const override {
-    Scratch in_a, in_b;
+    BorrowedIntervals in_a, in_b;
     a()->intervals(place, i0, i1, *in_a);
     b()->intervals(place, i0, i1, *in_b);
     combine(
@@ -75,7 +75,7 @@ class Not final : public MaskNode {
 
   void intervals(const Place& place, std::int64_t i0, std::int64_t i1,
                  std::vector<Interval>& out) const override {
-    Scratch seen;
+    BorrowedIntervals seen;
     a_->intervals(place, i0, i1, *seen);
     std::int64_t key = 0;
     for (const Interval& interval : *seen) {
@@ -149,7 +149,7 @@ NodePointer And::over(const NodePointer& self, const Replace& replace) const {
 
 void And::intervals(const Place& place, std::int64_t i0, std::int64_t i1,
                     std::vector<Interval>& out) const {
-  Scratch in_a, in_b;
+  BorrowedIntervals in_a, in_b;
   a()->intervals(place, i0, i1, *in_a);
   if ((*in_a).empty()) return;
   b()->intervals(place, i0, i1, *in_b);

@@ -64,8 +64,8 @@ class MaskNode {
 
   // Adds to `out` the sorted, disjoint intervals of keys in [0, len_k) that rows i0, i0 +
   // place.step, ... before i1 of the sequence see (Partial where only some pairs do). What is not
-  // in an interval is seen by none. `out` arrives empty; i0 < i1. To speak for the rows in between
-  // too is sound, only less sharp.
+  // in an interval is seen by none. `out` arrives empty; i0 < i1. May include rows in between:
+  // correct, but looser.
   virtual void intervals(const Place& place, std::int64_t i0, std::int64_t i1,
                          std::vector<Interval>& out) const = 0;
 

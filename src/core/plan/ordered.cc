@@ -22,7 +22,7 @@ class Ordered : public MaskNode {
                  std::vector<Interval>& out) const override {
     if (place.order == nullptr) return mask_->intervals(place, p0, p1, out);
     const AxisOrder& queries = place.order->queries;
-    Scratch joined, piece, sum;
+    BorrowedIntervals joined, piece, sum;
     for (std::int64_t p = p0, end; p < p1; p = end) {
       const bool in_front = p < queries.front();
       end = in_front ? p + 1 : std::min(p1, queries.class_begin(queries.class_at(p) + 1));
@@ -97,7 +97,7 @@ class Ordered : public MaskNode {
   // Adds what rows i0, i0 + place.step, ... before i1 see, as intervals of places.
   virtual void see(const Place& place, std::int64_t i0, std::int64_t i1,
                    std::vector<Interval>& out) const {
-    Scratch found;
+    BorrowedIntervals found;
     mask_->intervals(place, i0, i1, *found);
     const AxisOrder& keys = place.order->keys;
     for (const Interval& interval : *found)

@@ -1,4 +1,4 @@
-// Masks asked by places of a row order instead of rows.
+// Masks whose rows are counted by their places in a row order.
 #pragma once
 
 #include "core/plan/compose.h"
@@ -6,7 +6,8 @@
 
 namespace regard::plan {
 
-// What an expression would gain from: dilated windows and global tokens.
+// Finds the masks of an expression for which another order of rows helps: dilated windows and
+// global tokens.
 class OrderWish {
  public:
   explicit OrderWish(const NodePointer& mask);
@@ -19,8 +20,8 @@ class OrderWish {
   std::vector<NodePointer> dilated_, global_;
 };
 
-// The same mask, asked by places: intervals and bits of keys in the place's order, for rows in it.
-// Where a place has no order, by rows.
+// The same mask, counted by places: intervals and bits of keys in the place's order, for rows in
+// it. Where a place has no order, by rows.
 NodePointer ordered(const NodePointer& mask);
 
 }  // namespace regard::plan

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "core/check_view.h"
+#include "core/element.h"
 #include "core/return_if_error.h"
 #include "core/validate/apart.h"
 #include "core/validate/validate.h"
@@ -86,7 +87,7 @@ Status validate_map(const kernels::MapTask& task, const MapInputs& inputs, const
                      heads = region.head_end - region.head_begin;
   const std::int64_t rows = region.row_end - region.row_begin,
                      keys = region.key_end - region.key_begin;
-  const DType own = inputs.q.dtype == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32;
+  const DType own = computed_in(inputs.q.dtype);
   const char* name = name_of_answer(task.kind);
   const Shape& out = task.out.shape;
   Shape expected{batches, heads, rows, keys};

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "core/check_view.h"
+#include "core/element.h"
 #include "core/kernels/dispatch.h"
 #include "core/plan/mask_node.h"
 #include "core/plan/part.h"
@@ -76,17 +77,12 @@ Status check_qkv(const TensorView& q, const TensorView& k, const TensorView& v,
                      "batch, heads and length of key");
 }
 
-// float64 inputs are computed in float64, all others in float32.
-DType statistics_dtype(DType inputs) {
-  return inputs == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32;
-}
-
 Status check_score(const Additive& score, const TensorView& q, const TensorView& k) {
   if (score.prepared_keys.given()) {
     const TensorView& prepared = score.prepared_keys;
     REGARD_RETURN_IF_ERROR(check_view("score.prepared_keys", prepared));
-    REGARD_RETURN_IF_ERROR(check_dtype("score.prepared_keys", prepared.dtype,
-                                       statistics_dtype(q.dtype), "as prepare_keys() makes them"));
+    REGARD_RETURN_IF_ERROR(check_dtype("score.prepared_keys", prepared.dtype, computed_in(q.dtype),
+                                       "as prepare_keys() makes them"));
     if (!broadcasts(prepared.shape, k.shape)) {
       return invalid("score.prepared_keys",
                      "shape " + text(prepared.shape) + "; expected that of key, " + text(k.shape));
@@ -116,7 +112,7 @@ Status check_options(const Options& options, const TensorView& q, const TensorVi
     return invalid("scale", text(*options.scale) + "; expected a number that float32 can hold");
   }
   const Shape scores{q.shape[0], q.shape[1], q.shape[2], k.shape[2]};
-  REGARD_RETURN_IF_ERROR(check_modifiers(options.modifiers, scores, statistics_dtype(q.dtype)));
+  REGARD_RETURN_IF_ERROR(check_modifiers(options.modifiers, scores, computed_in(q.dtype)));
   if (options.part) REGARD_RETURN_IF_ERROR(plan::check_part(*options.part, scores[2], scores[3]));
   if (options.mask.hides_nothing()) return {};
   const bool whole = !options.part.has_value();
@@ -139,7 +135,7 @@ Status check_out(const TensorView& out, const TensorView& q, const TensorView& v
 Status check_statistics(const char* name, const TensorView& view, const TensorView& q) {
   REGARD_RETURN_IF_ERROR(check_shape(name, view.shape, shape_of_statistics(q),
                                      "(batch, heads, len_q) of query and 1"));
-  return check_dtype(name, view.dtype, statistics_dtype(q.dtype), "as scores are computed");
+  return check_dtype(name, view.dtype, computed_in(q.dtype), "as scores are computed");
 }
 
 Status check_optional_statistics(const char* name, const MutableTensorView& view,
@@ -213,7 +209,7 @@ Status validate_prepare_keys(const TensorView& k, const MutableTensorView& prepa
   REGARD_RETURN_IF_ERROR(check_output("prepared", prepared));
   REGARD_RETURN_IF_ERROR(check_shape("prepared", prepared.shape, k.shape, "that of key"));
   REGARD_RETURN_IF_ERROR(
-      check_dtype("prepared", prepared.dtype, statistics_dtype(k.dtype), "as scores are computed"));
+      check_dtype("prepared", prepared.dtype, computed_in(k.dtype), "as scores are computed"));
   const NamedView written[] = {{"prepared", prepared}};
   return check_apart(written, "key", k);
 }

@@ -327,8 +327,9 @@ class Backward {
   std::size_t RowsIn(std::size_t g) const { return std::min(kRows, keys_ - sub_key_ - g * kRows); }
   bool Staged() const { return !task_.stages.empty() || !task_.weight_stages.empty(); }
   ScoreTile<T> ScoreTileOf(std::size_t first_query, std::size_t g) const {
-    ScoreTile<T> tile = TileOfKeys<T>(*sequence_, query_ + static_cast<std::int64_t>(first_query),
-                                      key_begin_ + static_cast<std::int64_t>(sub_key_ + g * kRows));
+    ScoreTile<T> tile =
+        TileFrom<T>(*sequence_, query_ + static_cast<std::int64_t>(first_query),
+                    key_begin_ + static_cast<std::int64_t>(sub_key_ + g * kRows), true);
     tile.rows = RowsIn(g);
     tile.lanes = std::min(kWidth<T>, queries_ - first_query);
     tile.head = head_;

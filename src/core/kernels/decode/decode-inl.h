@@ -268,19 +268,11 @@ class Decode {
 
   ScoreTile<T> TileAt(const Tile& tile, std::int64_t block, std::size_t panel,
                       std::size_t n) const {
-    ScoreTile<T> to{};
+    ScoreTile<T> to = TileFrom<T>(*sequence_, tile.query,
+                                  block + static_cast<std::int64_t>(panel * kWidth<T>), false);
     to.data = PanelOf(panel) + tile.first * kWidth<T>;
     to.rows = tile.rows;
     to.lanes = std::min(kWidth<T>, n - panel * kWidth<T>);
-    to.i = tile.query;
-    to.j = block + static_cast<std::int64_t>(panel * kWidth<T>);
-    to.query = sequence_->q_begin + to.i;
-    to.key = sequence_->k_begin + to.j;
-    to.i += sequence_->i_begin;
-    to.j += sequence_->j_begin;
-    to.offset = sequence_->offset;
-    to.step = 1;
-    to.batch = sequence_->batch;
     to.head = tile.head;
     return to;
   }

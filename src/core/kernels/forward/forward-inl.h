@@ -355,20 +355,12 @@ class Forward {
   }
 
   ScoreTile<T> TileOf(const RowGroup& group, std::size_t u) const {
-    ScoreTile<T> tile{};
+    const std::int64_t key = chunk_begin_ + static_cast<std::int64_t>(uses_[u].panel * kWidth<T>);
+    ScoreTile<T> tile = TileFrom<T>(*sequence_, group.row, key, false);
     tile.data = scores_ + u * kRows * kWidth<T>;
     tile.rows = group.rows;
-    tile.i = group.row;
-    tile.j = chunk_begin_ + static_cast<std::int64_t>(uses_[u].panel * kWidth<T>);
     tile.lanes =
-        static_cast<std::size_t>(std::min<std::int64_t>(kWidth<T>, sequence_->len_k - tile.j));
-    tile.query = sequence_->q_begin + tile.i;
-    tile.key = sequence_->k_begin + tile.j;
-    tile.i += sequence_->i_begin;
-    tile.j += sequence_->j_begin;
-    tile.offset = sequence_->offset;
-    tile.step = 1;
-    tile.batch = sequence_->batch;
+        static_cast<std::size_t>(std::min<std::int64_t>(kWidth<T>, sequence_->len_k - key));
     tile.head = group.head;
     return tile;
   }

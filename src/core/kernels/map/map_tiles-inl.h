@@ -246,20 +246,11 @@ class MapTiles {
   }
 
   ScoreTile<T> TileAt(const MapGroup& group, std::int64_t key) const {
-    ScoreTile<T> tile{};
+    ScoreTile<T> tile = TileFrom<T>(*sequence_, group.row, key, false);
     tile.data = scores_;
     tile.rows = group.rows;
     tile.lanes =
         static_cast<std::size_t>(std::min<std::int64_t>(kWidth<T>, sequence_->len_k - key));
-    tile.i = group.row;
-    tile.j = key;
-    tile.query = sequence_->q_begin + tile.i;
-    tile.key = sequence_->k_begin + tile.j;
-    tile.i += sequence_->i_begin;
-    tile.j += sequence_->j_begin;
-    tile.offset = sequence_->offset;
-    tile.step = 1;
-    tile.batch = sequence_->batch;
     tile.head = head_;
     return tile;
   }

@@ -200,7 +200,7 @@ class AdditiveGradient {
       T* HWY_RESTRICT into = in_place ? GradientRow(key) : row;
       for (std::size_t c = 0; c < columns; c += kLanes<T>) {
         const auto x = hn::Load(d, from + c / kWidth<T> * most_keys_ * kWidth<T> + c % kWidth<T>);
-        // Never -0, whose sign would tell who shared the tile.
+        // -0 becomes +0: a row's bits must not depend on its tile's other rows.
         hn::StoreU(summed ? x : hn::MulAdd(x, hn::Load(d, factors_ + c), hn::Zero(d)), d, into + c);
       }
       if (!in_place) WriteRow(row, to_, key, dim_);

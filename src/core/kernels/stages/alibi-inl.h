@@ -22,8 +22,7 @@ struct AlibiSteps {
 template <typename T>
 HWY_INLINE AlibiSteps DistancesOf(const ScoreTile<T>& tile) {
   const std::int64_t first = tile.i + tile.offset - tile.j;
-  return tile.rows_are_keys ? AlibiSteps{first, -tile.step, tile.step}
-                            : AlibiSteps{first, tile.step, -tile.step};
+  return tile.rows_are_keys ? AlibiSteps{first, -1, 1} : AlibiSteps{first, 1, -1};
 }
 
 // |distance| of one row's lanes [c, c + a vector).

@@ -27,12 +27,12 @@ HWY_NOINLINE void ApplyFactor(const Dropout& dropout, const Stage& stage, const 
   std::uint32_t first[kMost] = {}, second[kMost] = {}, keys[kMost] = {};
   for (std::size_t i = 0; i < tile.queries(); ++i) {
     const std::uint64_t word =
-        hash.Query(stage.query_begin + tile.query + static_cast<std::int64_t>(i) * tile.step);
+        hash.Query(stage.query_begin + tile.query + static_cast<std::int64_t>(i));
     first[i] = static_cast<std::uint32_t>(word);
     second[i] = static_cast<std::uint32_t>(word >> 32);
   }
   for (std::size_t j = 0; j < tile.keys(); ++j)
-    keys[j] = hash.Key(stage.key_begin + tile.key + static_cast<std::int64_t>(j) * tile.step);
+    keys[j] = hash.Key(stage.key_begin + tile.key + static_cast<std::int64_t>(j));
   // Whole rows, one kind of loop at a time: the compiler turns these into vectors.
   for (std::size_t r = 0; r < tile.rows; ++r) {
     std::uint32_t bits[kWidth<T>];

@@ -38,7 +38,7 @@ HWY_INLINE FunctionTile Described(const Stage& stage, const ScoreTile<T>& tile, 
           static_cast<std::int64_t>(stride),
           stage.query_begin + tile.query,
           stage.key_begin + tile.key,
-          tile.step,
+          1,
           tile.batch,
           tile.head,
           sizeof(T) == 8};

@@ -31,15 +31,13 @@ HWY_INLINE void EachGaussian(const Gaussian& gaussian, const Stage& stage, const
                               s.first + static_cast<std::int64_t>(i) * query);
   }
   const auto factor = hn::Set(d, static_cast<T>(-0.5 / (gaussian.sigma * gaussian.sigma)));
-  const auto step = hn::Set(d, static_cast<T>(tile.step));
   for (std::size_t r = 0; r < tile.rows; ++r) {
     for (std::size_t c = 0; c < kWidth<T>; c += kLanes<T>) {
-      const std::int64_t key =
-          tile.j + static_cast<std::int64_t>(tile.rows_are_keys ? r : c) * tile.step;
+      const std::int64_t key = tile.j + static_cast<std::int64_t>(tile.rows_are_keys ? r : c);
       const auto first = hn::Set(d, static_cast<T>(key));
-      const auto distance = tile.rows_are_keys ? hn::Sub(first, hn::Load(d, centres + c))
-                                               : hn::Sub(hn::MulAdd(hn::Iota(d, T{0}), step, first),
-                                                         hn::Set(d, centres[r]));
+      const auto distance =
+          tile.rows_are_keys ? hn::Sub(first, hn::Load(d, centres + c))
+                             : hn::Sub(hn::Add(hn::Iota(d, T{0}), first), hn::Set(d, centres[r]));
       f(r * kWidth<T> + c, SoftmaxExp<T>(hn::Mul(hn::Mul(distance, distance), factor)), distance);
     }
   }

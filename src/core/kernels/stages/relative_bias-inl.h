@@ -18,20 +18,19 @@ namespace HWY_NAMESPACE {
 // heads or 1, 1, differences), its gradient likewise.
 template <typename T>
 struct RelativeLookup {
-  const std::int32_t *rows, *lanes;  // codes of the tile's rows and lanes, `step` apart
-  std::int64_t step, sign;           // difference = first + sign * (lane's code - row's code)
+  const std::int32_t *rows, *lanes;  // codes of the tile's rows and lanes
+  std::int64_t sign;                 // difference = first + sign * (lane's code - row's code)
   std::int64_t first;
 
   RelativeLookup(const RelativeBias& bias, const ScoreTile<T>& tile)
-      : step(tile.step), sign(tile.rows_are_keys ? -1 : 1), first(bias.shift) {
+      : sign(tile.rows_are_keys ? -1 : 1), first(bias.shift) {
     const auto *queries = static_cast<const std::int32_t*>(bias.query_code.data) + tile.query,
                *keys = static_cast<const std::int32_t*>(bias.key_code.data) + tile.key;
     rows = tile.rows_are_keys ? keys : queries;
     lanes = tile.rows_are_keys ? queries : keys;
   }
   std::int64_t at(std::size_t r, std::size_t c) const {
-    return first + sign * (static_cast<std::int64_t>(lanes[static_cast<std::int64_t>(c) * step]) -
-                           rows[static_cast<std::int64_t>(r) * step]);
+    return first + sign * (static_cast<std::int64_t>(lanes[c]) - rows[r]);
   }
 };
 

@@ -16,7 +16,8 @@ namespace regard::kernels {
 namespace HWY_NAMESPACE {
 
 // Forward tiles have queries as rows and keys as lanes, backward tiles keys as rows and queries as
-// lanes. Rows are kWidth apart.
+// lanes. Rows are kWidth apart; queries and keys are neighbours in the tensors, or nothing looks at
+// their positions.
 template <typename T>
 struct ScoreTile {
   T* data;
@@ -25,7 +26,6 @@ struct ScoreTile {
   std::int64_t i,
       j;  // the same, counted in their own sequence (of the whole, where this is a part)
   std::int64_t offset;  // of that sequence: len_k - len_q
-  std::int64_t step;    // tensor rows between neighbours, and between their counts
   std::int64_t batch, head;
   bool rows_are_keys;
   std::size_t slot;  // backward: where partial sums of this (key block, sequence, head) lie
@@ -34,18 +34,19 @@ struct ScoreTile {
   std::size_t keys() const { return rows_are_keys ? rows : lanes; }
 };
 
-// A tile of the backward pass, from query i and key j of a sequence on.
+// A tile from query i and key j of a sequence on, whose data, rows, lanes, head and slot are still
+// to be set.
 template <typename T>
-HWY_INLINE ScoreTile<T> TileOfKeys(const plan::Sequence& sequence, std::int64_t i, std::int64_t j) {
+HWY_INLINE ScoreTile<T> TileFrom(const plan::Sequence& sequence, std::int64_t i, std::int64_t j,
+                                 bool rows_are_keys) {
   ScoreTile<T> tile{};
   tile.query = sequence.q_begin + i;
   tile.key = sequence.k_begin + j;
   tile.i = sequence.i_begin + i;
   tile.j = sequence.j_begin + j;
   tile.offset = sequence.offset;
-  tile.step = 1;
   tile.batch = sequence.batch;
-  tile.rows_are_keys = true;
+  tile.rows_are_keys = rows_are_keys;
   return tile;
 }
 
@@ -60,8 +61,7 @@ HWY_INLINE TileStrides StridesOf(const View& view, const ScoreTile<T>& tile) {
   const std::int64_t q = view.strides[2], k = view.strides[3];
   const std::int64_t first =
       tile.batch * view.strides[0] + tile.head * view.strides[1] + tile.query * q + tile.key * k;
-  return tile.rows_are_keys ? TileStrides{first, k * tile.step, q * tile.step}
-                            : TileStrides{first, q * tile.step, k * tile.step};
+  return tile.rows_are_keys ? TileStrides{first, k, q} : TileStrides{first, q, k};
 }
 
 // The one element of a tensor that holds a number per head (and batch entry).
