@@ -2,7 +2,7 @@
 were skipped.
 
 ./dev test [--all] [SUITE...]    the suites of DEFAULT, or those named: core, asan, ubsan, tsan,
-                                 text, data, picture, tokenizers, formats, nn, docs,
+                                 text, data, picture, tokenizers, formats, nn, docs, growth,
                                  consumer, python
 
 Under sanitizers, the whole core suite runs on this processor's own instruction set, and of it on
@@ -22,7 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 REPORTS = ROOT / "build" / "reports"
 DEFAULT = ["core", "asan", "text", "data", "picture", "tokenizers", "formats", "nn"]
-DEFAULT += ["docs", "consumer", "python"]
+DEFAULT += ["docs", "growth", "consumer", "python"]
 # suites that are one program each, run once
 PROGRAMS = {name: f"tests/{name}/{name}_tests" for name in ("text", "data", "picture", "nn")}
 PYTEST = {
@@ -30,6 +30,7 @@ PYTEST = {
     "tokenizers": "tests/tokenizers",
     "formats": "tests/formats",
     "docs": "tests/docs",
+    "growth": "tests/growth",
     "consumer": "tests/consumer",
     "python": "tests/python",
 }

@@ -7,9 +7,6 @@
 
 namespace regard::plan {
 
-// How much of a range of keys is seen: the order makes & the smaller and | the larger of two.
-enum Seen { kAbsent = 0, kPartial = 1, kFull = 2 };
-
 // Interval lists for intermediate results, kept by the thread: planning allocates nothing once they
 // have their capacity.
 class BorrowedIntervals {
@@ -46,10 +43,10 @@ class Cursor {
     while (next_ != last_ && next_->end <= key) ++next_;
     if (next_ == last_ || key < next_->begin) {
       *end = next_ == last_ ? len_k_ : next_->begin;
-      return kAbsent;
+      return Seen::kAbsent;
     }
     *end = next_->end;
-    return next_->full ? kFull : kPartial;
+    return next_->full ? Seen::kFull : Seen::kPartial;
   }
 
  private:
@@ -57,7 +54,7 @@ class Cursor {
   std::int64_t len_k_;
 };
 
-// The intervals of keys [0, len_k) where choose(what a sees, what b sees) is not kAbsent.
+// The intervals of keys [0, len_k) where choose(what a sees, what b sees) is not Seen::kAbsent.
 template <typename Choose>
 void combine(const std::vector<Interval>& a, const std::vector<Interval>& b, std::int64_t len_k,
              Choose choose, std::vector<Interval>& out) {
@@ -66,7 +63,8 @@ void combine(const std::vector<Interval>& a, const std::vector<Interval>& b, std
     std::int64_t left_end, right_end;
     const Seen in_a = left.at(key, &left_end), in_b = right.at(key, &right_end);
     end = std::min(left_end, right_end);
-    if (const Seen seen = choose(in_a, in_b); seen != kAbsent) append(out, key, end, seen == kFull);
+    if (const Seen seen = choose(in_a, in_b); seen != Seen::kAbsent)
+      append(out, key, end, seen == Seen::kFull);
   }
 }
 

@@ -12,6 +12,10 @@
 
 namespace regard::plan {
 
+// How much of some keys some rows see: nothing, some pairs, or all. The order makes & the smaller
+// and | the larger of two.
+enum class Seen : std::uint8_t { kAbsent, kPartial, kFull };
+
 // Keys [begin, end) of a sequence, for a range of its query rows. Full: every row sees every key.
 // Partial: ask for the bits.
 struct Interval {

@@ -36,7 +36,7 @@ class Ordered : public MaskNode {
       (*sum).clear();
       combine(
           *joined, *piece, place.sequence->len_k,
-          [](Seen x, Seen y) { return x == y ? x : kPartial; }, *sum);
+          [](Seen x, Seen y) { return x == y ? x : Seen::kPartial; }, *sum);
       std::swap(*joined, *sum);
     }
     out.insert(out.end(), (*joined).begin(), (*joined).end());

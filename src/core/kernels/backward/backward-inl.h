@@ -250,10 +250,10 @@ class Backward {
     bool zeros_may_meet_nan = Staged();
     for (std::size_t p = 0; p < kPanels; ++p) {
       for (std::size_t g = 0; g < sub_groups_; ++g) {
-        if (tiles_.states[p][g] == TileState::kAbsent) continue;
+        if (tiles_.states[p][g] == plan::Seen::kAbsent) continue;
         PackPanel(p);
         RunTile(p, g);
-        zeros_may_meet_nan |= tiles_.states[p][g] == TileState::kPartial;
+        zeros_may_meet_nan |= tiles_.states[p][g] == plan::Seen::kPartial;
       }
     }
     ahead_.Finish();
@@ -288,7 +288,7 @@ class Backward {
     tile.inner_v = inner_v_;
     tile.score_factor = static_cast<T>(task_.scale);
     tile.lanes = statistics_.lanes(first_query);
-    if (tiles_.states[p][g] == TileState::kPartial) {
+    if (tiles_.states[p][g] == plan::Seen::kPartial) {
       tile.words = tiles_.WordsOf(p, g, words);
       tile.lane = tiles_.seeing[p][g].template lane<T>();
     }
@@ -317,7 +317,7 @@ class Backward {
       StagedBackwardTile(tile, gradient_, key, first_query, task_.stages, task_.weight_stages,
                          ScoreTileOf(first_query, g), staged_);
     } else if constexpr (Gradient::kIsProduct && !Ops::kMatrixUnit) {
-      const bool partial = tiles_.states[p][g] == TileState::kPartial;
+      const bool partial = tiles_.states[p][g] == plan::Seen::kPartial;
       RunPlainTile(
           tile, RowsIn(g),
           partial ? tiles_.seeing[p][g].template narrow<T>() : queries_ - first_query <= kLanes<T>);
@@ -404,7 +404,8 @@ class Backward {
     }
   }
 
-  // Column panel c of dq, of queries [begin, end), which query panel p speaks for.
+  // dq[begin, end) of column panel c += dS[begin, end)^T (queries by keys) times `columns` (keys by
+  // kWidth). Query panel p stands for all of them: they see the same keys.
   HWY_INLINE void AddToQueries(Columns<Packed> columns, const Stretches& keys, bool select,
                                std::size_t p, std::size_t begin, std::size_t end, std::size_t c) {
     for (std::size_t i = begin; i < end; i += kRows) {

@@ -18,8 +18,6 @@ HWY_BEFORE_NAMESPACE();
 namespace regard::kernels {
 namespace HWY_NAMESPACE {
 
-enum class TileState : std::uint8_t { kAbsent, kPartial, kFull };
-
 // A chunk of queries and a sub-block of keys: first rows in their sequence, and how many queries,
 // keys and groups of kRows keys there are.
 struct SubBlock {
@@ -43,9 +41,9 @@ struct BackwardTiles {
                 kQueries % plan::kRowUnit == 0);
   static_assert(kPanels <= Stretches::kMost && (kSubGroups + 1) / 2 <= Stretches::kMost);
 
-  TileState states[kPanels][kSubGroups];  // by query panel and key group
-  UsedLanes seeing[kPanels][kSubGroups];  // queries that see some of the keys: of partial tiles
-                                          // whose words have been asked for
+  plan::Seen states[kPanels][kSubGroups];  // by query panel and key group
+  UsedLanes seeing[kPanels][kSubGroups];   // queries that see some of the keys: of partial tiles
+                                           // whose words have been asked for
   std::uint64_t*
       words;  // [kPanels][2][kWidth]: visible keys of each query, where a panel has partial tiles
 
@@ -59,7 +57,7 @@ struct BackwardTiles {
         sub.key + static_cast<std::int64_t>(sub.keys) <= layout.sequences[sub.sequence].len_k) {
       for (std::size_t p = 0; p < kPanels; ++p) {
         std::fill_n(states[p], sub.groups,
-                    p * kWidth<T> < sub.queries ? TileState::kFull : TileState::kAbsent);
+                    p * kWidth<T> < sub.queries ? plan::Seen::kFull : plan::Seen::kAbsent);
       }
       return true;
     }
@@ -99,10 +97,10 @@ struct BackwardTiles {
           some |= any[u][g];
           all &= full[u][g];
         }
-        states[p][g] = !some || p * kWidth<T> >= sub.queries ? TileState::kAbsent
-                       : all && dead_maxima == nullptr       ? TileState::kFull
-                                                             : TileState::kPartial;
-        some_partial |= states[p][g] == TileState::kPartial;
+        states[p][g] = !some || p * kWidth<T> >= sub.queries ? plan::Seen::kAbsent
+                       : all && dead_maxima == nullptr       ? plan::Seen::kFull
+                                                             : plan::Seen::kPartial;
+        some_partial |= states[p][g] == plan::Seen::kPartial;
       }
       if (some_partial) LookCloser(layout, sub, dead_maxima, p);
     }
@@ -124,11 +122,11 @@ struct BackwardTiles {
       }
     }
     for (std::size_t g = 0; g < sub.groups; ++g) {
-      if (states[p][g] != TileState::kPartial) continue;
+      if (states[p][g] != plan::Seen::kPartial) continue;
       if (GroupBits(some[0], some[1], g) == 0) {
-        states[p][g] = TileState::kAbsent;
+        states[p][g] = plan::Seen::kAbsent;
       } else if (GroupBits(all[0], all[1], g) == kAllRows) {
-        states[p][g] = TileState::kFull;
+        states[p][g] = plan::Seen::kFull;
       }
     }
   }
@@ -163,8 +161,8 @@ struct BackwardTiles {
   template <std::size_t kPair, bool kWhole>
   void FindQueries(std::size_t g, std::size_t queries, Stretches* found) const {
     for (std::size_t p = 0; p < kPanels; ++p) {
-      if (states[p][g] == TileState::kAbsent) continue;
-      const bool whole = kWhole || states[p][g] == TileState::kFull;
+      if (states[p][g] == plan::Seen::kAbsent) continue;
+      const bool whole = kWhole || states[p][g] == plan::Seen::kFull;
       const std::size_t end =
           std::min(whole ? kWidth<T> : seeing[p][g].end, queries - p * kWidth<T>);
       const std::size_t from = (whole ? 0 : seeing[p][g].begin) / kPair,
@@ -182,8 +180,8 @@ struct BackwardTiles {
       bool seen = false;
       for (std::size_t p = begin / kWidth<T>; p * kWidth<T> < end; ++p) {
         const std::size_t first = p * kWidth<T>;
-        seen |= states[p][g] == TileState::kFull ||
-                (states[p][g] == TileState::kPartial && first + seeing[p][g].begin < end &&
+        seen |= states[p][g] == plan::Seen::kFull ||
+                (states[p][g] == plan::Seen::kPartial && first + seeing[p][g].begin < end &&
                  begin < first + seeing[p][g].end);
       }
       if (seen)
@@ -195,20 +193,20 @@ struct BackwardTiles {
   // Whether a query panel has tiles.
   bool SeesSome(std::size_t p, std::size_t groups) const {
     return std::any_of(states[p], states[p] + groups,
-                       [](TileState state) { return state != TileState::kAbsent; });
+                       [](plan::Seen state) { return state != plan::Seen::kAbsent; });
   }
   // Whether panels [begin, end) have tiles that are not full.
   bool SeesPartly(std::size_t begin, std::size_t end, std::size_t groups) const {
     for (std::size_t p = begin; p < end; ++p) {
-      if (std::find(states[p], states[p] + groups, TileState::kPartial) != states[p] + groups)
+      if (std::find(states[p], states[p] + groups, plan::Seen::kPartial) != states[p] + groups)
         return true;
     }
     return false;
   }
   // Whether two of them have tiles with the same key groups.
   bool SeeTheSame(std::size_t p, std::size_t other, std::size_t groups) const {
-    return std::equal(states[p], states[p] + groups, states[other], [](TileState a, TileState b) {
-      return (a == TileState::kAbsent) == (b == TileState::kAbsent);
+    return std::equal(states[p], states[p] + groups, states[other], [](plan::Seen a, plan::Seen b) {
+      return (a == plan::Seen::kAbsent) == (b == plan::Seen::kAbsent);
     });
   }
 

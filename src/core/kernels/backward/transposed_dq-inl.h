@@ -37,8 +37,9 @@ class TransposedDq {
   void Add(const Packed* transposed_keys, Packed* d_scores, const BackwardTiles<T>& tiles,
            std::size_t groups, bool select, QuerySums<Ops>* dq) {
     for (std::size_t p = 0; p * kWidth<T> < kQueries; ++p, d_scores += kWidth<T>) {
-      const TileState* states = tiles.states[p];
-      if (std::all_of(states, states + groups, [](TileState s) { return s == TileState::kAbsent; }))
+      const plan::Seen* states = tiles.states[p];
+      if (std::all_of(states, states + groups,
+                      [](plan::Seen s) { return s == plan::Seen::kAbsent; }))
         continue;
       ClearAbsent(states, groups, d_scores);
       AddPanel(transposed_keys, {d_scores, static_cast<std::int64_t>(kQueries)},
@@ -84,11 +85,12 @@ class TransposedDq {
   }
 
   // Zeros where a query panel has no tile.
-  static void ClearAbsent(const TileState* states, std::size_t groups,
+  static void ClearAbsent(const plan::Seen* states, std::size_t groups,
                           Packed* HWY_RESTRICT d_scores) {
     const std::size_t padded = RoundUp(groups * kGroupPairs, kStep);
     for (std::size_t pair = 0; pair < padded; ++pair) {
-      if (pair / kGroupPairs < groups && states[pair / kGroupPairs] != TileState::kAbsent) continue;
+      if (pair / kGroupPairs < groups && states[pair / kGroupPairs] != plan::Seen::kAbsent)
+        continue;
       Clear(d_scores + pair * kQueries, kWidth<T>);
     }
   }

@@ -410,7 +410,8 @@ class Forward {
     }
   }
 
-  // Chunk by chunk: a long sum rounds less in pieces.
+  // out (M rows by V vectors) = or, where it has started, += weights (rows by the chunk's used
+  // keys) times `values` (keys by kWidth). Chunk by chunk: a long sum rounds less in pieces.
   template <class TileOps, std::size_t M, std::size_t V>
   HWY_NOINLINE void AccumulatePanel(Columns<Packed> values, bool started,
                                     T* HWY_RESTRICT out) const {

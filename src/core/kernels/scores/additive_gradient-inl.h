@@ -154,7 +154,7 @@ class AdditiveGradient {
         const std::size_t count = std::min(kWidth<T>, queries - query),
                           groups = (keys + kRows - 1) / kRows;
         for (std::size_t g = 0, end; g < groups; g = end + 1) {
-          for (end = g; end < groups && tiles.states[p][end] != TileState::kAbsent;) ++end;
+          for (end = g; end < groups && tiles.states[p][end] != plan::Seen::kAbsent;) ++end;
           if (end == g) continue;
           const std::size_t begin = g * kRows, run = std::min(end * kRows, keys) - begin;
           const T* ds = d_scores + begin * kQueries + query;
