@@ -18,8 +18,8 @@ class ModifierMemory {
   // Lists the stages in their fixed order, whatever the order of the list. `full` is (batch, heads,
   // len_q, len_k), `own` the kernel's own type. The options and gradients must outlive this.
   Status prepare(const Options& options, const Shape& full, DType own, kernels::ForwardTask& task);
-  // The same with room for the gradients that are wanted; `slots` are memory for partial sums (see
-  // kernels::BackwardTask::sequences).
+  // The same with room for the gradients that are wanted; `slots`: how many partial sums one
+  // of Owner::kPartials has (see kernels::BackwardTask::sequences).
   Status prepare(const Options& options, const Shape& full, DType own, const Gradients& gradients,
                  std::int64_t slots, kernels::BackwardTask& task);
   // Adds up what the items have left, into the gradients.

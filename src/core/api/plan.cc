@@ -8,7 +8,7 @@
 namespace regard {
 namespace {
 
-// What one line of a picture has gathered about each of its cells.
+// What one line of a picture knows of each of its cells so far.
 class PictureLine {
  public:
   PictureLine(std::int64_t len_k, std::int64_t columns)

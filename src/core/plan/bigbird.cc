@@ -39,7 +39,7 @@ class BigBirdMask final : public MaskNode {
     return std::make_shared<Blocks>(std::move(bits), pattern_.block, pattern_.block);
   }
 
-  // Never asked: plans are made of what bind() gives.
+  // Never evaluated: plans are made of what bind() gives.
   void intervals(const Place&, std::int64_t, std::int64_t, std::vector<Interval>&) const override {}
   std::uint64_t bits(const Place&, std::int64_t, std::int64_t) const override { return 0; }
 

@@ -8,7 +8,7 @@ namespace regard {
 namespace plan {
 namespace {
 
-// An expression is walked recursively, and a mask that occurs twice is asked twice: beyond this
+// An expression is walked recursively, and a mask that occurs twice is evaluated twice: beyond this
 // size it is refused.
 constexpr int kMaxSize = 1024;
 

@@ -1,4 +1,5 @@
-// & and | of two masks. Layout::build looks into & for what it can use up before any tile is asked.
+// & and | of two masks. Layout::build makes sequences of those operands of & that it
+// can (documents, key lengths); what remains is evaluated tile by tile.
 #pragma once
 
 #include <utility>

@@ -7,8 +7,8 @@
 
 namespace regard::plan {
 
-// At the top of an expression Layout::build clips Sequence::len_k with it, and nothing is left to
-// ask.
+// At the top of an expression Layout::build clips Sequence::len_k with it, and nothing of the mask
+// remains.
 class KeyLengths final : public MaskNode {
  public:
   explicit KeyLengths(std::vector<std::int64_t> lengths) : lengths_(std::move(lengths)) {}

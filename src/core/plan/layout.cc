@@ -19,7 +19,7 @@ namespace {
 struct Conjuncts {
   const Documents* documents = nullptr;    // the first one: it makes the sequences
   std::vector<const KeyLengths*> lengths;  // all of them: they clip the sequences
-  std::vector<const NodePointer*> others;  // what is left to ask
+  std::vector<const NodePointer*> others;  // what remains to be evaluated
 
   void collect(const NodePointer& node) {
     if (const auto* both = dynamic_cast<const And*>(node.get())) {
@@ -35,7 +35,7 @@ struct Conjuncts {
     }
   }
 
-  // The & of what is left: the whole expression itself where nothing was used up.
+  // The & of what remains: the whole expression itself where nothing became a sequence.
   NodePointer rest(const NodePointer& whole) const {
     if (documents == nullptr && lengths.empty()) return whole;
     NodePointer node;

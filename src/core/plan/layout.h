@@ -26,7 +26,7 @@ struct OwnLengths {
 struct Layout {
   PlanShape shape;
   std::shared_ptr<const MaskNode>
-      mask;  // what remains to be asked for bits; null: nothing hidden inside a sequence
+      mask;  // what remains to be evaluated; null: nothing is hidden inside a sequence
   std::vector<Sequence>
       sequences;  // together they own every query row and every key row exactly once
   std::vector<Sequence> whole_sequences;  // of a part: those of the attention that it belongs to

@@ -17,7 +17,7 @@ namespace regard::plan {
 enum class Seen : std::uint8_t { kAbsent, kPartial, kFull };
 
 // Keys [begin, end) of a sequence, for a range of its query rows. Full: every row sees every key.
-// Partial: ask for the bits.
+// Partial: its bits say which.
 struct Interval {
   std::int32_t begin, end;
   bool full;
@@ -42,7 +42,7 @@ struct Sequence {
 
 struct RowOrder;
 
-// Where a mask is asked: which sequence, which query head.
+// Where a mask is evaluated: which sequence, which query head.
 struct Place {
   const Sequence* sequence;
   std::int32_t head;
@@ -58,11 +58,11 @@ class MaskNode {
   // What is wrong with this mask for tensors of this shape, in the caller's words.
   virtual Status check(const PlanShape&) const { return {}; }
 
-  // Whether every query surely sees every key of tensors of this shape: then nothing of the mask
-  // need be asked. Called after check().
+  // Whether every query surely sees every key of tensors of this shape: then the mask need
+  // not be evaluated. Called after check().
   virtual bool hides_nothing(const PlanShape&) const { return false; }
 
-  // A copy that is ready to be asked, or null where the node itself is. A tensor mask packs its
+  // A copy that is ready to be evaluated, or null where the node itself is. A tensor mask packs its
   // bytes here: they may change between one plan and the next. Called after check().
   virtual std::shared_ptr<const MaskNode> bind(const PlanShape&) const { return nullptr; }
 
@@ -77,7 +77,7 @@ class MaskNode {
   // len_k) are unspecified; j0 itself is inside.
   virtual std::uint64_t bits(const Place& place, std::int64_t i, std::int64_t j0) const = 0;
 
-  // The same for rows i ... i + rows - 1, at most kMostRows of them: masks that are asked often
+  // The same for rows i ... i + rows - 1, at most kMostRows of them: masks that are evaluated often
   // have what neighbours share in common.
   static constexpr int kMostRows = 64;
   virtual void words(const Place& place, std::int64_t i, int rows, std::int64_t j0,

@@ -12,8 +12,8 @@ namespace {
 // another mask would be cut in so many.
 constexpr std::int64_t kMostSteps = 256;
 
-// A mask, asked by places. Rows of one class are an even progression: the mask is asked about them,
-// and its keys are looked up in each class.
+// A mask, counted by places. Rows of one class are an even progression: the mask is evaluated for
+// them, and its keys are looked up in each class.
 class Ordered : public MaskNode {
  public:
   explicit Ordered(NodePointer mask) : mask_(std::move(mask)) {}

@@ -17,9 +17,8 @@ struct RowRange {
 
 // `Own` derives from this and has
 //   RowRange range(const Place&, std::int64_t i) const     of row i
-//   static constexpr bool kRises     neither end falls from row to row, and neighbours' ranges
-//   leave
-//                                    no gap between them
+//   static constexpr bool kRises
+//     neither end falls from row to row, and the ranges of neighbours leave no gap between them
 template <class Own>
 class RowRangeMask : public MaskNode {
  public:

@@ -21,7 +21,7 @@ std::uint64_t pack_8(const unsigned char* bytes) {
   x |= x >> 4;
   x |= x >> 2;
   x |= x >> 1;
-  // Each byte's lowest bit holds its truth; the product gathers the eight in the top byte.
+  // Each byte's lowest bit holds its truth; the product collects the eight in the top byte.
   return ((x & 0x0101010101010101u) * 0x0102040810204080u) >> 56;
 }
 

@@ -10,8 +10,8 @@ namespace regard::schedule {
 // Fills task.blocks and task.sequences; comes before cut_backward.
 void count_blocks(kernels::BackwardTask& task);
 
-// Fills block ranges, tickets' places and chunk ranges of the task; returns how many tickets it
-// needs (0: no sum spans blocks).
+// Fills block ranges, the first ticket of each sequence and chunk ranges of the task; returns how
+// many tickets it needs (0: no sum spans blocks).
 std::int64_t cut_backward(kernels::BackwardTask& task);
 
 }  // namespace regard::schedule

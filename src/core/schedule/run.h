@@ -1,4 +1,4 @@
-// Shares numbered items out among an executor's workers.
+// Distributes numbered items among an executor's workers.
 #pragma once
 
 #include <cstddef>
@@ -15,7 +15,7 @@ using ItemFunction = void (*)(const void* task, std::size_t item, std::byte* scr
 enum class ItemOrder { kAny, kMayWait };
 
 // Runs items [0, count), each once, on at most as many workers as `work` (multiply-adds) is worth
-// waking. Where items may wait, they are drawn in order, small ones a few at a time, which their
+// waking. Where items may wait, they are taken in order, small ones a few at a time, which their
 // worker runs in order: the lowest item that has not ended waits for nobody, so whoever waits for a
 // lower one gets on.
 Status run_items(const Executor& executor, std::size_t count, double work,
