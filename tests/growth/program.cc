@@ -13,7 +13,7 @@ namespace {
 constexpr std::int64_t kRows = 45, kKeys = 70, kDim = 8;
 constexpr double kFactor = 1.75;
 
-struct Inputs {
+struct Data {
   std::vector<float> q, k, v, d_out;
 };
 
@@ -24,7 +24,7 @@ std::vector<float> normal(std::mt19937& random, std::int64_t count) {
   return values;
 }
 
-std::vector<double> formula(const Inputs& in, const std::vector<float>& q, bool cubic) {
+std::vector<double> formula(const Data& in, const std::vector<float>& q, bool cubic) {
   std::vector<double> out(kRows * kDim, 0);
   for (std::int64_t i = 0; i < kRows; ++i) {
     std::vector<double> weights;
@@ -44,7 +44,7 @@ std::vector<double> formula(const Inputs& in, const std::vector<float>& q, bool 
   return out;
 }
 
-double loss(const Inputs& in, const std::vector<float>& q) {
+double loss(const Data& in, const std::vector<float>& q) {
   const std::vector<double> out = formula(in, q, false);
   double sum = 0;
   for (std::size_t n = 0; n < out.size(); ++n) sum += out[n] * in.d_out[n];
@@ -62,8 +62,8 @@ bool near(const char* what, double got, double expected, double bar) {
 int main() {
   using namespace regard;
   std::mt19937 random(7);
-  Inputs in{normal(random, kRows * kDim), normal(random, kKeys * kDim),
-            normal(random, kKeys * kDim), normal(random, kRows * kDim)};
+  Data in{normal(random, kRows * kDim), normal(random, kKeys * kDim), normal(random, kKeys * kDim),
+          normal(random, kRows * kDim)};
   const auto view = [](auto& values, std::int64_t rows, std::int64_t columns) {
     return MutableTensorView::bhsd(values.data(), DType::kFloat32, 1, 1, rows, columns);
   };
