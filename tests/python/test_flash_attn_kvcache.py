@@ -219,6 +219,7 @@ WRONG = {
         dict(k=NEW, v=NEW, cache_seqlens=i32(2, 3), cache_batch_idx=i32(1, 1)),
         "cache_batch_idx: .* each entry at most once",
     ),
+    "scale": (dict(softmax_scale="a"), "softmax_scale: 'a'; expected a number"),
     "entries and pages": (
         dict(cache_batch_idx=i32(0, 1), block_table=i32(0, 1)[:, None]),
         "cache_batch_idx: given with block_table",

@@ -3,9 +3,12 @@ and attention over them."""
 
 import torch
 
-from ._options import attend, check_heads, integers, slopes_of, tensor_of
+from .._torch import ops_library as ops
+from .._torch.options import AXIS_ORDERS, as_mask, encode
+from ._options import attend, check_heads, integers, renamed, slopes_of, tensor_of
 from ._pages import check_pages, rows_of_pages
 
+_BSHD = AXIS_ORDERS["bshd"]
 _DENSE, _PAGED = "(batch, seqlen, heads, dim)", "(num_blocks, page_size, heads, dim)"
 
 
@@ -73,6 +76,25 @@ class Cache:
     def attend(self, q, mask, alibi_slopes, options):
         """As regard.attention: (batch, seqlen_q, heads, dim), with options["return_lse"] also
         (batch, heads, seqlen_q). `mask` counts in each sequence's own keys."""
+        if any(self.first) or q.dtype == torch.float64:
+            return self._one_by_one(q, mask, alibi_slopes, options)
+        modifiers = slopes_of(alibi_slopes, q.shape[0], q.shape[2])
+        table = self.table
+        if table is None and self.entries != list(range(self.k.shape[0])):
+            table = torch.tensor(self.entries)[:, None]  # an entry of the cache is a page
+        table = None if table is None else table.to(torch.int32).contiguous()
+        lengths = torch.tensor(self.lengths)
+        try:
+            lists = encode(as_mask(mask), options["scale"], options["softcap"], None, modifiers)
+            out, lse = ops.cache_attend(
+                q, self.k, self.v, None, None, lengths, table, None, *lists, _BSHD, _BSHD
+            )
+        except ValueError as error:
+            raise renamed(error) from None
+        return (out, lse) if options["return_lse"] else out
+
+    def _one_by_one(self, q, mask, alibi_slopes, options):
+        """What caches of their own do not know: keys that begin behind the first, and float64."""
         batch, heads = q.shape[0], q.shape[2]
         own_slopes = alibi_slopes is not None and alibi_slopes.dim() == 2
         results = []

@@ -17,8 +17,13 @@ def attend(q, k, v, **options):
     try:
         return attention(q, k, v, **options)
     except ValueError as error:
-        name, colon, rest = str(error).partition(": ")
-        raise ValueError(f"{_NAMES.get(name, name)}{colon}{rest}") from None
+        raise renamed(error) from None
+
+
+def renamed(error):
+    """`error` of regard's, with the name that flash-attention has for the argument."""
+    name, colon, rest = str(error).partition(": ")
+    return ValueError(f"{_NAMES.get(name, name)}{colon}{rest}")
 
 
 def window_of(window_size, causal, len_k):
