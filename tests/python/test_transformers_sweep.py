@@ -17,12 +17,12 @@ def _names(text):
 
 DECODERS = _names("""
     apertus arcee bitnet cohere2 cwm deepseek_v3 deepseek_v4 doge ernie4_5 exaone4 gemma gemma2
-    gemma3_text gemma4_text glm4 gpt2 gpt_neox gpt_oss granite granitemoe jetmoe llama mistral
+    gemma3_text gemma4_text glm4 gpt2 gpt_oss granite granitemoe jetmoe llama mistral
     mixtral olmo2 opt phi phi3 qwen2 qwen2_moe qwen3 qwen3_moe smollm3 stablelm starcoder2
     vaultgemma
 """)
 CHOOSING_KEYS = _names("axk2 deepseek_v32 glm_moe_dsa")
-HYBRIDS = _names("bamba falcon_h1 granitemoehybrid jamba lfm2 qwen3_next zamba2")
+HYBRIDS = _names("bamba falcon_h1 granitemoehybrid jamba lfm2 qwen3_next")
 ENCODERS = _names("""
     albert align_text_model altclip_text_model bert camembert clap_text_model distilbert electra
     ernie esm eurobert layoutlm modernbert nomic_bert roberta splinter xlm-roberta
@@ -36,7 +36,7 @@ IMAGES = _names("""
     yolos
 """)
 SOUNDS = _names("hubert moonshine speech_to_text unispeech wav2vec2 whisper")
-COMPOSITES = _names("altclip aria bridgetower clip llava paligemma siglip")
+COMPOSITES = _names("altclip aria bridgetower clip llava")
 
 EVERYWHERE = {"plain", "gradients"}
 PADDED = EVERYWHERE | {"ones", "right padding", "left padding"}

@@ -3,13 +3,16 @@ through attn_implementation="regard" and beside eager. Writes the table of docs/
 
     ./dev sweep transformers                      all of them, and the table
     ./dev sweep transformers --only llama bert    some, printed alone
-    ./dev sweep transformers --again              those that were not right the last time
+    ./dev sweep transformers --again              those that were not right, or not reached
+    ./dev sweep transformers --table              only the table, from what was kept
 
-The reports are kept in build/sweep-transformers.json.
+Reports are kept in build/sweep-transformers.jsonl as they come: a run may be interrupted.
 """
 
 import argparse
 import dataclasses
+import difflib
+import functools
 import json
 import logging
 import os
@@ -24,7 +27,7 @@ sys.path.insert(0, str(ROOT / "tests" / "python"))
 import report  # noqa: E402
 import shards  # noqa: E402
 
-KEPT = ROOT / "build" / "sweep-transformers.json"
+KEPT = ROOT / "build" / "sweep-transformers.jsonl"
 LONGEST = 40  # seconds of the processor for one architecture
 
 
@@ -35,7 +38,8 @@ def main():
     parser.add_argument("what", choices=["transformers"])
     parser.add_argument("--only", nargs="+", metavar="TYPE", help="model types of transformers")
     parser.add_argument("--shards", type=int, default=os.cpu_count(), help="processes at a time")
-    parser.add_argument("--again", action="store_true", help="only those not right last time")
+    parser.add_argument("--again", action="store_true", help="those not right, or not reached")
+    parser.add_argument("--table", action="store_true", help="only the table, from what was kept")
     parser.add_argument("--worker", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
@@ -46,18 +50,28 @@ def main():
         for each in _examined(options.only):
             print(report.line(each), flush=True)
         return
-    known = {}
-    if options.again:
-        if not KEPT.exists():
-            sys.exit(f"{KEPT}: not there; run ./dev sweep transformers without --again first")
-        known = {each["model_type"]: each for each in json.loads(KEPT.read_text())}
-    wanted = [name for name in _types() if known.get(name, {}).get("result") != "right"]
-    known |= {each["model_type"]: each for each in shards.run(wanted, options.shards, __file__)}
-    reports = [known[name] for name in _types()]
     KEPT.parent.mkdir(exist_ok=True)
-    KEPT.write_text(json.dumps(reports, indent=1))
+    if not (options.again or options.table):
+        KEPT.unlink(missing_ok=True)
+    known = _kept()
+    if not options.table:
+        wanted = [name for name in _types() if known.get(name, {}).get("result") != "right"]
+        with KEPT.open("a") as kept:
+            shards.run(wanted, options.shards, __file__, functools.partial(_keep, kept))
+        known = _kept()
+    reports = [known.get(name) or report.waiting(name) for name in _types()]
     report.write(reports, ROOT / "docs" / "transformers.md")
     print(report.summary(reports))
+
+
+def _keep(kept, one):
+    print(json.dumps(one), file=kept, flush=True)
+
+
+def _kept():
+    """The last report of each type: {model type: report}."""
+    lines = KEPT.read_text().splitlines() if KEPT.exists() else []
+    return {each["model_type"]: each for each in map(json.loads, lines)}
 
 
 def _types():
@@ -78,9 +92,10 @@ def _examined(wanted):
     types = configs.model_types()
     for model_type in wanted:
         if model_type not in types:
+            near = difflib.get_close_matches(model_type, types, 5, 0.5)
             sys.exit(
-                f"{model_type}: no such model type in transformers {transformers.__version__};"
-                f" expected one of {', '.join(sorted(types))}"
+                f"{model_type}: no such model type in transformers {transformers.__version__}"
+                + (f"; near it: {', '.join(near)}" if near else "")
             )
     signal.signal(signal.SIGPROF, _too_long)
     for model_type in wanted:

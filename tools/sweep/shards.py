@@ -2,6 +2,7 @@
 with it but itself."""
 
 import collections
+import itertools
 import json
 import subprocess
 import sys
@@ -11,10 +12,10 @@ import time
 CHUNK = 50  # architectures that one process examines: importing transformers takes seconds
 
 
-def run(names, processes, program):
-    """The reports of all names, in their order, with progress on stderr."""
+def run(names, processes, program, keep):
+    """Hands the report of each name to ``keep`` as it comes, with progress on stderr."""
     waiting = collections.deque(names[i : i + CHUNK] for i in range(0, len(names), CHUNK))
-    done, lock, begun = {}, threading.Lock(), time.monotonic()
+    lock, begun, count = threading.Lock(), time.monotonic(), itertools.count(1)
 
     def work():
         while True:
@@ -24,8 +25,8 @@ def run(names, processes, program):
                 chunk = waiting.popleft()
             for report in _examine(chunk, program, waiting, lock):
                 with lock:
-                    done[report["model_type"]] = report
-                    _progress(len(done), len(names), begun, report)
+                    keep(report)
+                    _progress(next(count), len(names), begun, report)
 
     threads = [threading.Thread(target=work) for _ in range(processes)]
     for thread in threads:
@@ -33,7 +34,6 @@ def run(names, processes, program):
     for thread in threads:
         thread.join()
     print(file=sys.stderr)
-    return [done[name] for name in names]
 
 
 def _examine(chunk, program, waiting, lock):

@@ -49,7 +49,9 @@ RULES = [(re.compile(pattern), value) for pattern, value in RULES]
 OVERRIDES = {
     "autoformer": {"prediction_length": 4},
     "bamba": {"attn_layer_indices": [1]},
+    "granitemoehybrid": {"layer_types": ["mamba", "attention"]},
     "informer": {"prediction_length": 4},
+    "jamba": {"attn_layer_offset": 1, "attn_layer_period": 2},
     "time_series_transformer": {"prediction_length": 4},
 }
 
