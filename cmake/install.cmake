@@ -3,7 +3,8 @@
 #   target_link_libraries(app PRIVATE regard::regard)      # or regard::regard_tbb, which brings regard::regard
 # or, with the Torch package of PyTorch's wheel in CMAKE_PREFIX_PATH,
 #   find_package(regard REQUIRED COMPONENTS nn)
-#   target_link_libraries(app PRIVATE regard::nn)          # the sequence models over libtorch
+#   target_link_libraries(app PRIVATE regard::nn)          # the sequence models over libtorch; also
+#                                                          # regard::train, regard::generate, regard::text
 # tests/consumer is such a project.
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
@@ -19,7 +20,11 @@ install(EXPORT regard_targets NAMESPACE regard:: FILE regardTargets.cmake DESTIN
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/regard DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT cpp)
 if(TARGET regard_nn)
   # Targets of their own: who does not ask for them needs no Torch.
-  install(TARGETS regard_nn regard_torch_ops regard_files EXPORT regard_nn_targets
+  set(REGARD_NN_INSTALLED regard_nn regard_torch_ops regard_files)
+  if(TARGET regard_train)
+    list(APPEND REGARD_NN_INSTALLED regard_text regard_generate regard_train)
+  endif()
+  install(TARGETS ${REGARD_NN_INSTALLED} EXPORT regard_nn_targets
           ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT cpp)
   install(EXPORT regard_nn_targets NAMESPACE regard:: FILE regardNnTargets.cmake
           DESTINATION ${REGARD_PACKAGE_DIR} COMPONENT cpp)
@@ -31,7 +36,24 @@ write_basic_package_version_file(${PROJECT_BINARY_DIR}/regardConfigVersion.cmake
 install(FILES ${PROJECT_BINARY_DIR}/regardConfig.cmake ${PROJECT_BINARY_DIR}/regardConfigVersion.cmake
         DESTINATION ${REGARD_PACKAGE_DIR} COMPONENT cpp)
 
+# The program: bin/regard, which finds libtorch where it was built with it.
+if(TARGET regard_cli)
+  install(TARGETS regard_cli RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT cli)
+endif()
+
 # The wheel (pyproject.toml) is made of this component and the Python files.
 if(TARGET regard_torch)
   install(TARGETS regard_torch LIBRARY DESTINATION regard COMPONENT python)
+  add_custom_target(regard_wheel DEPENDS regard_torch $<TARGET_NAME_IF_EXISTS:regard_cli>)
+endif()
+# With the program go the libraries that a machine without SentencePiece and FreeType lacks; libtorch is that of
+# the torch package (python/regard/_program.py says where).
+if(DEFINED SKBUILD AND TARGET regard_cli)
+  install(TARGETS regard_cli RUNTIME_DEPENDENCY_SET regard_cli_libraries
+          RUNTIME DESTINATION regard/bin COMPONENT python)
+  file(WRITE ${PROJECT_BINARY_DIR}/torch-version "${Torch_VERSION}\n")
+  install(FILES ${PROJECT_BINARY_DIR}/torch-version DESTINATION regard/bin COMPONENT python)
+  install(RUNTIME_DEPENDENCY_SET regard_cli_libraries
+          PRE_EXCLUDE_REGEXES "^lib(c|m|dl|rt|pthread|stdc\\+\\+|gcc_s|gomp|torch.*|c10)\\.so.*" "^ld-linux.*"
+          LIBRARY DESTINATION regard/bin COMPONENT python)
 endif()

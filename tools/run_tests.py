@@ -2,8 +2,8 @@
 were skipped.
 
 ./dev test [--all] [SUITE...]    the suites of DEFAULT, or those named: core, asan, ubsan, tsan,
-                                 text, data, picture, tokenizers, formats, nn, docs, growth,
-                                 consumer, python
+                                 text, data, picture, tokenizers, formats, nn, generate,
+                                 train, cli, docs, growth, consumer, python
 
 Under sanitizers, the whole core suite runs on this processor's own instruction set, and of it on
 the others what their code differs in; --all (and ./dev sanitize) runs the whole on each.
@@ -21,14 +21,19 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 REPORTS = ROOT / "build" / "reports"
-DEFAULT = ["core", "asan", "text", "data", "picture", "tokenizers", "formats", "nn"]
-DEFAULT += ["docs", "growth", "consumer", "python"]
+DEFAULT = ["core", "asan", "text", "data", "picture", "tokenizers", "formats", "nn", "generate"]
+DEFAULT += ["train", "cli", "docs", "growth", "consumer", "python"]
 # suites that are one program each, run once
-PROGRAMS = {name: f"tests/{name}/{name}_tests" for name in ("text", "data", "picture", "nn")}
+PROGRAMS = {
+    name: f"tests/{name}/{name}_tests"
+    for name in ("text", "data", "picture", "nn", "generate", "train")
+}
 PYTEST = {
     "nn": "tests/nn",  # a program as well
     "tokenizers": "tests/tokenizers",
     "formats": "tests/formats",
+    "generate": "tests/generate",  # a program as well
+    "cli": "tests/cli",
     "docs": "tests/docs",
     "growth": "tests/growth",
     "consumer": "tests/consumer",

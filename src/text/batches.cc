@@ -99,6 +99,9 @@ void BatchStream::load_chunk() {
         blocks[static_cast<std::size_t>(b)],
         [&](std::int64_t line, const auto& source, const auto& target) {
           TokenPair pair{vocabulary_.encode(source), vocabulary_.encode(target), line};
+          if (options_.cut_sources && std::ssize(pair.source) > options_.max_length) {
+            pair.source.resize(static_cast<std::size_t>(options_.max_length));
+          }
           if (pair.source.empty() || pair.target.empty()) {
             leave_out(left_out_.empty, left_out_.first_empty, line);
           } else if (length(pair) - 1 > options_.max_length) {

@@ -10,9 +10,9 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 
 
-def sh(*command):
+def sh(*command, stdin=None):
     done = subprocess.run(
-        [str(part) for part in command], capture_output=True, text=True, check=False
+        [str(part) for part in command], input=stdin, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, (
         f"{command} ended with {done.returncode}\n{done.stdout}{done.stderr}"
@@ -50,20 +50,42 @@ def test_a_project_outside_the_tree_links_and_runs(built, program):
     assert sh(built / program) == f"{program}: ok\n"
 
 
-NN = sorted((ROOT / "include/regard/nn").glob("*.h"))
+# Headers that take PyTorch's along.
+NN = sorted(
+    path
+    for folder in ("nn", "generate", "train")
+    for path in (ROOT / "include/regard" / folder).glob("*.h")
+)
 
 
 def test_a_project_outside_the_tree_uses_the_sequence_models(installed, tmp_path):
     prefixes = f"{installed};{torch.utils.cmake_prefix_path}"
-    options = [f"-DCMAKE_PREFIX_PATH={prefixes}", "-DCMAKE_BUILD_TYPE=Release"]
+    options = [
+        f"-DCMAKE_PREFIX_PATH={prefixes}",
+        "-DCMAKE_BUILD_TYPE=Release",
+        f"-DEXAMPLES={ROOT / 'examples'}",
+    ]
     sh("cmake", "-G", "Ninja", "-S", HERE / "nn", "-B", tmp_path, *options)
     sh("cmake", "--build", tmp_path)
     assert sh(tmp_path / "with_nn", tmp_path / "model") == "with_nn: ok\n"
 
+    # The example trains on two files, goes on, and translates.
+    words = {"red": "rot", "house": "Haus", "tree": "Baum", "big": "gross"}
+    pairs = [(a, b) for a in words for b in words]
+    for name, texts in (("en", words.keys()), ("de", words.values())):
+        lines = [f"{a} {b}" for a in texts for b in texts]
+        (tmp_path / name).write_text("".join(line + "\n" for line in lines * 20))
+    example = tmp_path / "train_translator", tmp_path / "en", tmp_path / "de", tmp_path / "en-de"
+    source = "".join(f"{a} {b}\n" for a, b in pairs)
+    for steps in ("30", "80"):
+        out = sh(*example, steps, stdin=source)
+    right = [f"{words[a]} {words[b]}" for a, b in pairs]
+    assert sum(a == b for a, b in zip(out.splitlines(), right, strict=True)) >= 12, out
+
 
 def test_public_headers_of_the_sequence_models_can_come_in_any_order(installed, tmp_path):
     """One compilation for all of them: each takes PyTorch's headers along."""
-    names = [f"regard/nn/{path.name}" for path in NN]
+    names = [str(path.relative_to(ROOT / "include")) for path in NN]
     source = tmp_path / "all.cc"
     source.write_text("".join(f"#include <{name}>\n" for name in names[::-1] + names))
     torch_include = Path(torch.__file__).parent / "include"

@@ -28,6 +28,8 @@ struct BatchOptions {
   std::int64_t tokens = 2048;
   // Pairs with more tokens than this on either side are left out (and counted).
   std::int64_t max_length = 256;
+  // Sources longer than that are cut instead, as a summary's may be: its target tells of the whole.
+  bool cut_sources = false;
   // Pairs encoded and sorted at once: what is in memory.
   std::int64_t chunk_pairs = 65'536;
   bool shuffle = true;  // otherwise in the order of lengths, chunk by chunk: for validation

@@ -1,0 +1,17 @@
+// The subcommands of `regard`, one file each: every function adds its command with its options,
+// help and callback.
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+namespace regard::cli {
+
+void add_data(CLI::App& app);
+void add_train(CLI::App& app);
+void add_translate(CLI::App& app);  // and summarise
+void add_align(CLI::App& app);
+
+// Whether work that saves what it has was asked to end early (SIGINT or SIGTERM while it listened).
+bool interrupted();
+
+}  // namespace regard::cli

@@ -1,0 +1,62 @@
+// The command line. Results go to standard output, everything else to standard error.
+#include <csignal>
+#include <exception>
+#include <iostream>
+#include <stdexcept>
+
+#include "cli/commands.h"
+
+namespace regard::cli {
+
+namespace {
+
+constexpr int kFailed = 1, kUsage = 2, kInterrupted = 130;
+
+int run(int argc, char** argv) {
+  CLI::App app{
+      "Regard: sequence models with exact, fused attention, trained and run on CPUs.\n\n"
+      "Real text to begin with, a translator, and what it looked at:\n"
+      "  regard data debian --languages en,de --out data\n"
+      "  regard train translate --source data/en-de/train.en --target data/en-de/train.de \\\n"
+      "      --valid-source data/en-de/valid.en --valid-target data/en-de/valid.de --out en-de\n"
+      "  echo 'library for reading files' | regard translate en-de\n"
+      "  regard align en-de --source 'library for reading files' --out map.png\n",
+      "regard"};
+  app.footer(
+      "`regard COMMAND --help` explains a command.\n"
+      "Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted (what was made is saved).");
+  app.set_version_flag("--version", REGARD_VERSION);
+  app.require_subcommand(1);
+  // As everywhere else, an option that is given again replaces what was said before.
+  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  add_data(app);
+  add_train(app);
+  add_translate(app);
+  add_align(app);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : kUsage;
+  } catch (const std::invalid_argument& error) {
+    std::cerr << "regard: " << error.what() << '\n';
+    return kUsage;
+  } catch (const std::exception& error) {
+    std::cerr << "regard: " << error.what() << '\n';
+    return kFailed;
+  }
+  std::cout.flush();
+  if (!std::cout) {
+    std::cerr << "regard: cannot write the output\n";
+    return kFailed;
+  }
+  return interrupted() ? kInterrupted : 0;
+}
+
+}  // namespace
+}  // namespace regard::cli
+
+int main(int argc, char** argv) {
+  // A file that may not grow is an error like a full disk, not the end of the process.
+  std::signal(SIGXFSZ, SIG_IGN);
+  return regard::cli::run(argc, argv);
+}
