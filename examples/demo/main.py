@@ -2,11 +2,12 @@
 """What Regard does, shown on real models.
 
 ./dev demo                       a language model reads the GNU GPL; kernels beside PyTorch's; a
-                                 picture of attention
+                                 picture of attention; a translator is trained and looked at
 ./dev demo my.txt                the same with a text of yours (up to 8192 tokens; the rest is
                                  cut off)
-./dev demo --text "Any words"    also a picture of how an encoder attends to these words
-./dev demo --only picture        one part: reading, kernels or picture
+./dev demo --text "Any words"    also a picture of how an encoder attends to these words, and
+                                 their translation to German
+./dev demo --only picture        one part: reading, kernels, picture or translator
 """
 
 import argparse
@@ -18,7 +19,7 @@ from rich.console import Console
 from rich.padding import Padding
 
 _RABBIT = "The rabbit is running on the grass"
-_PARTS = ("reading", "kernels", "picture")
+_PARTS = ("reading", "kernels", "picture", "translator")
 
 
 def _arguments() -> argparse.Namespace:
@@ -99,6 +100,10 @@ def main() -> None:
             kernels.show(console)
         if arguments.only in (None, "picture"):
             _pictures(arguments.text, arguments.output, console)
+        if arguments.only in (None, "translator"):
+            import translator
+
+            translator.show(arguments.text, arguments.output, console)
     except texts.InputError as error:
         raise SystemExit(f"./dev demo: {error}") from error
     console.print(f"All of it in {time.perf_counter() - start:.0f} seconds.")

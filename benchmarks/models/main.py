@@ -1,0 +1,63 @@
+"""Trains the models of the lecture on real text and shows what attention is worth.
+
+models="./dev run python benchmarks/models/main.py"
+$models run [EXPERIMENT...] --work DIR [--multi30k DIR] [--minutes M]
+$models report --work DIR      writes docs/models.md and its pictures
+
+EXPERIMENT: lengths, luong, time, alignments, summaries; all of them without a name. Every training
+is a folder of DIR and a result a JSON file there: started again after an interruption, what is done
+stays done and what was begun goes on. --minutes bounds each training (otherwise --epochs does),
+--threads its threads. The program is build/release/cli/regard (./dev build regard_cli).
+"""
+
+import argparse
+from pathlib import Path
+
+import experiments
+import report
+
+import data
+
+
+def arguments():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="train, translate, count")
+    run.add_argument("experiments", nargs="*", metavar="EXPERIMENT", default=[])
+    run.add_argument(
+        "--multi30k",
+        type=Path,
+        help="a folder with {train,val,test_2016_flickr}.{de,en}.gz; otherwise Debian's alone",
+    )
+    run.add_argument("--minutes", type=float, default=0, help="of each training; 0 is no limit")
+    run.add_argument("--epochs", type=float, default=10, help="of each training; 0 is no limit")
+    run.add_argument("--threads", type=int, default=2)
+    run.add_argument("--dim", type=int, default=512, help="width of the recurrent models")
+    report_ = commands.add_parser("report", help="write docs/models.md from what there is")
+    for command in (run, report_):
+        command.add_argument("--work", type=Path, required=True, help="trainings and results")
+    return parser.parse_args()
+
+
+def main():
+    options = arguments()
+    options.work.mkdir(parents=True, exist_ok=True)
+    if options.command == "report":
+        report.write(options.work)
+        return
+    unknown = set(options.experiments) - set(experiments.EXPERIMENTS)
+    if unknown:
+        raise SystemExit(
+            f"no such experiment: {', '.join(sorted(unknown))}; there are"
+            f" {', '.join(experiments.EXPERIMENTS)}"
+        )
+    sets = data.prepare(options.work / "data", options.multi30k)
+    for name in options.experiments or experiments.EXPERIMENTS:
+        print(f"== {name}", flush=True)
+        experiments.EXPERIMENTS[name](options, sets)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""The command line program, and results that are kept."""
+
+import json
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAM = ROOT / "build/release/cli/regard"
+
+
+def regard(*arguments, text=None):
+    """Runs `regard`; its progress goes to the terminal. Gives what it wrote."""
+    command = [PROGRAM, *map(str, arguments)]
+    done = subprocess.run(command, input=text, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode != 0:
+        raise SystemExit(f"{' '.join(map(str, command))} ended with {done.returncode}")
+    return done.stdout
+
+
+def kept(path, make):
+    """The result in a JSON file, made if it is not there."""
+    if not path.exists():
+        result = make()
+        path.with_suffix(".tmp").write_text(json.dumps(result, indent=1))
+        path.with_suffix(".tmp").rename(path)
+    return json.loads(path.read_text())
+
+
+def train(options, texts, folder, flags, minutes=None, task="translate"):
+    """Trains, or goes on; what came of it."""
+    limit = options.minutes if minutes is None else minutes
+    files = [
+        *("--source", texts.file("train", "source"), "--target", texts.file("train", "target")),
+        *("--valid-source", texts.file("valid", "source")),
+        *("--valid-target", texts.file("valid", "target")),
+    ]
+    limits = ["--minutes", limit, "--epochs", options.epochs if minutes is None else 0]
+    more = ["--threads", options.threads, "--json"]
+    said = regard("train", task, *files, "--out", folder, *flags, *limits, *more)
+    return json.loads(said)
+
+
+def translate(options, folder, sources, *flags, task="translate"):
+    text = "".join(line + "\n" for line in sources)
+    command = [task, folder, "--threads", options.threads, *flags]
+    return regard(*command, text=text).splitlines()
