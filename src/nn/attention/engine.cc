@@ -98,6 +98,15 @@ std::pair<torch::Tensor, torch::Tensor> forward(const torch::Tensor& query,
   return {unstable(out), unstable(statistics)};
 }
 
+std::pair<torch::Tensor, torch::Tensor> infer(const torch::Tensor& query, const torch::Tensor& key,
+                                              const torch::Tensor& value, const Call& call,
+                                              const std::vector<torch::Tensor>& tensors, bool lse) {
+  const auto [out, statistics] =
+      torch_ops::infer(stable(query), stable(key), stable(value), call.ints, call.floats,
+                       stable(tensors), call.order, handle(call.plan), lse);
+  return {unstable(out), lse ? unstable(statistics).select(0, 0) : torch::Tensor()};
+}
+
 std::vector<torch::Tensor> backward(const torch::Tensor& d_out, const torch::Tensor& d_lse,
                                     const Pass& pass, const Call& call,
                                     const std::vector<torch::Tensor>& tensors,

@@ -35,6 +35,12 @@ std::pair<torch::Tensor, torch::Tensor> forward(const torch::Tensor& query,
                                                 const std::vector<torch::Tensor>& tensors,
                                                 bool lse);
 
+// (out, lse) where no gradients are wanted: a few queries against many keys then take the engine's
+// decode pass. lse is undefined unless it is wanted.
+std::pair<torch::Tensor, torch::Tensor> infer(const torch::Tensor& query, const torch::Tensor& key,
+                                              const torch::Tensor& value, const Call& call,
+                                              const std::vector<torch::Tensor>& tensors, bool lse);
+
 // What backward() needs of a forward pass.
 struct Pass {
   torch::Tensor query, key, value, out, statistics;

@@ -24,7 +24,11 @@ class MemorySteps {
     std::vector<torch::Tensor> tensors;  // of the options
   };
 
+  // Kept without their history, which leads back to what keeps them.
   void add(Step step, c10::intrusive_ptr<Call> call) {
+    step.query = step.query.detach();
+    step.out = step.out.detach();
+    for (torch::Tensor& tensor : step.tensors) tensor = tensor.detach();
     steps_.push_back(std::move(step));
     call_ = std::move(call);
   }

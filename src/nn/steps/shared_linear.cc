@@ -49,7 +49,7 @@ struct LinearStep : torch::autograd::Function<LinearStep> {
     torch::Tensor d_x, d_addend;
     if (context->needs_input_grad(0)) d_x = d_out.mm(saved[1]);
     if (context->needs_input_grad(1)) {
-      steps->inputs.push_back(saved[0]);
+      steps->inputs.push_back(saved[0].detach());  // its history leads back here
       steps->gradients.push_back(d_out);
     }
     if (addend_rank > 0 && context->needs_input_grad(2))
