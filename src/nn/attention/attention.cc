@@ -130,9 +130,9 @@ variable_list run(const torch::Tensor& query, const torch::Tensor& key, const to
   if (any_gradient(inputs, encoded.tensors))
     return Attention::apply(inputs.query, inputs.key, inputs.value, at::TensorList(encoded.tensors),
                             encoded.call, lse);
-  auto [out, statistics] =
-      engine::forward(inputs.query, inputs.key, inputs.value, *encoded.call, encoded.tensors, lse);
-  if (lse) return {out, statistics.select(0, 2)};
+  auto [out, sum] =
+      engine::infer(inputs.query, inputs.key, inputs.value, *encoded.call, encoded.tensors, lse);
+  if (lse) return {out, sum};
   return {out};
 }
 
