@@ -28,19 +28,15 @@ class Columns {
       : lines_(lines), count_(count) {}
 
   // The end of the run of columns of one kind that starts at `column`.
-  std::int64_t end_of_run(std::int64_t column, Kind* kind) const {
+  std::int64_t end_of_run(std::int64_t column, Kind* kind) {
     bool first = true;
     while (column < count_) {
-      std::uint64_t some = 0, all = ~std::uint64_t{0};
-      for (const std::uint64_t* line : lines_) {
-        some |= line[column / 64];
-        all &= line[column / 64];
-      }
+      read_word(column / 64);
       const auto shift = static_cast<int>(column % 64);
       if (first)
-        *kind = (all >> shift & 1) != 0 ? kFull : (some >> shift & 1) != 0 ? kPartial : kAbsent;
+        *kind = (all_ >> shift & 1) != 0 ? kFull : (some_ >> shift & 1) != 0 ? kPartial : kAbsent;
       first = false;
-      const std::uint64_t same = *kind == kFull ? all : *kind == kPartial ? some & ~all : ~some;
+      const std::uint64_t same = *kind == kFull ? all_ : *kind == kPartial ? some_ & ~all_ : ~some_;
       const int run = std::min(std::countr_one(same >> shift), 64 - shift);
       column += run;
       if (run < 64 - shift) break;
@@ -49,9 +45,45 @@ class Columns {
   }
 
  private:
+  // What some and all lines have of 64 columns: kept while the runs that are asked for lie in them.
+  void read_word(std::int64_t word) {
+    if (word == word_) return;
+    word_ = word;
+    some_ = 0, all_ = ~std::uint64_t{0};
+    for (const std::uint64_t* line : lines_) {
+      some_ |= line[word];
+      all_ &= line[word];
+    }
+  }
+
   const std::vector<const std::uint64_t*>& lines_;
   std::int64_t count_;
+  std::int64_t word_ = -1;
+  std::uint64_t some_ = 0, all_ = 0;
 };
+
+// As many intervals are kept as they are, whatever they cost.
+constexpr std::int64_t kFewPieces = 8;
+
+// Appends what small blocks say in whole units of keys: a list of single keys would cost more than
+// the pairs that it leaves out. Full are units all of whose keys are.
+void append_units(std::vector<Interval>& out, std::int64_t begin, std::int64_t end, bool full,
+                  std::int64_t len_k) {
+  const auto down = [](std::int64_t key) { return key / kKeyUnit * kKeyUnit; };
+  const auto up = [&](std::int64_t key) {
+    return key == len_k ? key : std::min(down(key + kKeyUnit - 1), len_k);
+  };
+  const auto append_partial = [&](std::int64_t from, std::int64_t to) {
+    if (from >= to) return;
+    if (!out.empty()) from = std::max<std::int64_t>(from, out.back().end);
+    append(out, from, to, false);
+  };
+  const std::int64_t full_begin = up(begin), full_end = end == len_k ? end : down(end);
+  if (!full || full_begin >= full_end) return append_partial(down(begin), up(end));
+  append_partial(down(begin), full_begin);
+  append(out, full_begin, full_end, true);
+  append_partial(full_end, up(end));
+}
 
 }  // namespace
 
@@ -81,7 +113,7 @@ void Blocks::intervals(const Place& place, std::int64_t i0, std::int64_t i1,
   }
   const std::int64_t first = sequence.k_begin / block_k_,
                      last = blocks_of(sequence.k_begin + sequence.len_k, block_k_);
-  const Columns columns(lines, last);
+  Columns columns(lines, last);
   for (std::int64_t column = first, end; column < last; column = end) {
     Kind kind = kAbsent;
     end = columns.end_of_run(column, &kind);
@@ -89,6 +121,13 @@ void Blocks::intervals(const Place& place, std::int64_t i0, std::int64_t i1,
     append(out, std::max<std::int64_t>(column * block_k_ - sequence.k_begin, 0),
            std::min(end * block_k_ - sequence.k_begin, sequence.len_k), kind == kFull);
   }
+  const auto pieces = static_cast<std::int64_t>(out.size());
+  if (pieces <= kFewPieces || pieces * kKeyUnit <= sequence.len_k) return;
+  thread_local std::vector<Interval> exact;
+  exact.assign(out.begin(), out.end());
+  out.clear();
+  for (const Interval& piece : exact)
+    append_units(out, piece.begin, piece.end, piece.full, sequence.len_k);
 }
 
 std::uint64_t Blocks::bits(const Place& place, std::int64_t i, std::int64_t j0) const {
@@ -98,6 +137,11 @@ std::uint64_t Blocks::bits(const Place& place, std::int64_t i, std::int64_t j0) 
                      end =
                          std::min(key + 64, blocks_of(sequence.k_begin + sequence.len_k, block_k_) *
                                                 block_k_);
+  if (block_k_ == 1) {  // a line has a word more than it needs
+    const auto shift = static_cast<int>(key % 64);
+    const std::uint64_t* words = columns + key / 64;
+    return shift == 0 ? words[0] : words[0] >> shift | words[1] << (64 - shift);
+  }
   std::uint64_t word = 0;
   for (std::int64_t column = key / block_k_; column * block_k_ < end; ++column) {
     if (bit(columns, column)) word |= range_bits(column * block_k_, (column + 1) * block_k_, key);

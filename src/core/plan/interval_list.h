@@ -9,6 +9,9 @@
 
 namespace regard::plan {
 
+// Keys that masks of single pairs judge together as absent, partial or full.
+inline constexpr std::int64_t kKeyUnit = 32;
+
 // Appends [begin, end), joined to the last interval where the two touch and are of one kind.
 // Nothing when it is empty.
 inline void append(std::vector<Interval>& out, std::int64_t begin, std::int64_t end, bool full) {

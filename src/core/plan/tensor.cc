@@ -10,9 +10,6 @@ namespace regard {
 namespace plan {
 namespace {
 
-// Keys that are judged together as absent, partial or full.
-constexpr int kKeyUnit = 32;
-
 // The truth of 8 bytes as 8 bits, lowest address in the lowest bit. Any value but 0 is true.
 std::uint64_t pack_8(const unsigned char* bytes) {
   std::uint64_t x;
