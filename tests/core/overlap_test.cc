@@ -148,8 +148,8 @@ TEST_F(OverlapRefused, Forward) {
   expect_refused(forward(inputs_, {}, results(moved(v_, kLength * kDim))),
                  "out: shares memory with value");
   expect_refused(forward(inputs_, {}, results(moved(q_, -1))), "out: shares memory with query");
-  MutableTensorView turned = q_;
-  std::swap(turned.strides[1], turned.strides[2]);
+  MutableTensorView turned = moved(q_, (kLength - 1) * kDim);
+  turned.strides[2] = -kDim;
   expect_refused(forward(inputs_, {}, results(turned)), "out: shares memory with query");
 }
 

@@ -85,7 +85,7 @@ class Backward {
     dq_.Take(carve, kQueries, panels_);
     transposed_dq_.Take(carve, dim_);
     ahead_.Take(carve);
-    statistics_.Take(carve, kQueries);
+    statistics_.Take(carve, kQueries, inner_v_);
     tiles_.words = carve.Take<std::uint64_t>(kPanels * 2 * kWidth<T>);
     tile_words_ = carve.Take<Unsigned<T>>(kWidth<T>);
     staged_.Take(carve, task.stages.size());
@@ -218,7 +218,7 @@ class Backward {
     const std::size_t at = p * kWidth<T>, n = std::min(kWidth<T>, queries_ - at);
     const RowsView d_lse = in.d_lse.given() ? HeadOf(in.d_lse) : RowsView{};
     statistics_.Read({HeadOf(in.log_sum), HeadOf(in.out), HeadOf(in.d_out), d_lse}, query_, at, n,
-                     dim_v_, Scratch());
+                     dim_v_, Scratch(), packed_queries_.GradientLanes(at), few_);
   }
 
   template <class View>

@@ -23,11 +23,17 @@ namespace HWY_NAMESPACE {
 template <typename T>
 using Unsigned = hwy::MakeUnsigned<T>;
 
-// What a tile needs of its queries, one element a lane.
+// What a tile needs of its queries, one element a lane. P = e^(s - maximum) / sum is factor
+// times what Exp() makes of the two ends: the division's power of two is in the exponential, so
+// that P is a normal number or 0.
 template <typename T>
 struct QueryLanes {
-  const T *maximum, *inverse_sum;
+  const T *maximum, *least, *magic, *factor;
   const T* shift;  // dlse - delta
+
+  HWY_INLINE ExpEnd<Vec<T>> end(std::size_t lane) const {
+    return {hn::Load(Tag<T>(), least + lane), hn::Load(Tag<T>(), magic + lane)};
+  }
 };
 
 template <class Ops>
@@ -98,9 +104,9 @@ HWY_NOINLINE void PlainBackwardTile(const BackwardTile<Ops>& tile) {
 #pragma GCC unroll 2
       for (std::size_t v = 0; v < V; ++v) {
         const std::size_t lane = first + v * kLanes<T>;
-        auto p =
-            Ops::Weight(acc.v[r][v], tile.score_factor, hn::Load(d, tile.lanes.maximum + lane));
-        p = hn::Mul(p, hn::Load(d, tile.lanes.inverse_sum + lane));
+        auto p = Ops::Weight(acc.v[r][v], tile.score_factor, hn::Load(d, tile.lanes.maximum + lane),
+                             tile.lanes.end(lane));
+        p = hn::Mul(p, hn::Load(d, tile.lanes.factor + lane));
         if constexpr (kPartial) p = hn::IfThenElseZero(SeenBy<T>(tile.words, r, lane), p);
         hn::Store(p, d, weights + r * kWidth<T> + v * kLanes<T>);
         acc.v[r][v] = p;
@@ -264,8 +270,8 @@ HWY_NOINLINE void StagedBackwardTile(const BackwardTile<typename Gradient::Ops>&
       const auto s = hn::Load(d, at);
       auto seen = hn::Not(hn::Eq(s, hidden));
       if (tile.words != nullptr) seen = hn::And(seen, SeenBy<T>(tile.words, r, lane));
-      p[v] = hn::Mul(SoftmaxExp<T>(hn::Sub(s, hn::Load(d, tile.lanes.maximum + lane))),
-                     hn::Load(d, tile.lanes.inverse_sum + lane));
+      p[v] = hn::Mul(Exp(hn::Sub(s, hn::Load(d, tile.lanes.maximum + lane)), tile.lanes.end(lane)),
+                     hn::Load(d, tile.lanes.factor + lane));
       p[v] = hn::IfThenElseZero(seen, p[v]);
       auto dp = acc.v[r][v];
       const auto weight = p[v];

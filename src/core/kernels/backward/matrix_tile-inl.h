@@ -34,11 +34,13 @@ HWY_NOINLINE void WeighBackwardTile(const BackwardTile<Ops>& tile,
   using T = typename Ops::T;
   const Tag<T> d;
   constexpr std::size_t kRow = kQueryChunk / Ops::kPair;
-  Vec<T> maximum[2], inverse_sum[2], shift[2];
+  Vec<T> maximum[2], factor[2], shift[2];
+  ExpEnd<Vec<T>> end[2];
 #pragma GCC unroll 2
   for (std::size_t v = 0; v < 2; ++v) {
     maximum[v] = hn::Load(d, tile.lanes.maximum + v * kLanes<T>);
-    inverse_sum[v] = hn::Load(d, tile.lanes.inverse_sum + v * kLanes<T>);
+    factor[v] = hn::Load(d, tile.lanes.factor + v * kLanes<T>);
+    end[v] = tile.lanes.end(v * kLanes<T>);
     shift[v] = hn::Load(d, tile.lanes.shift + v * kLanes<T>);
   }
   for (std::size_t r = 0; r < kRows; r += 2) {
@@ -49,7 +51,8 @@ HWY_NOINLINE void WeighBackwardTile(const BackwardTile<Ops>& tile,
 #pragma GCC unroll 2
       for (std::size_t v = 0; v < 2; ++v) {
         const T* HWY_RESTRICT at = products + (r + k) * kWidth<T> + v * kLanes<T>;
-        p[v] = hn::Mul(Ops::Weight(hn::Load(d, at), tile.score_factor, maximum[v]), inverse_sum[v]);
+        p[v] =
+            hn::Mul(Ops::Weight(hn::Load(d, at), tile.score_factor, maximum[v], end[v]), factor[v]);
         ds[v] = hn::Mul(p[v], hn::Add(hn::Load(d, at + kRows * kWidth<T>), shift[v]));
         if constexpr (kPartial) {
           const auto seen = SeenBy<T>(tile.words, r + k, v * kLanes<T>);

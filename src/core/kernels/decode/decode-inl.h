@@ -294,7 +294,7 @@ class Decode {
     }
   }
 
-  // Scores -> weights, row by row; whether one of them is 0.
+  // Scores -> weights, row by row; whether one of them is 0 because its pair is hidden.
   bool Weigh(std::int64_t block, std::size_t n, const T* HWY_RESTRICT value_scales) {
     const Tag<T> d;
     const std::size_t panels = PanelsOf(n);
@@ -320,10 +320,12 @@ class Decode {
         for (std::size_t lane = 0; lane < kWidth<T>; lane += kLanes<T>) {
           T* at = first + p * panel + lane;
           const auto s = hn::Load(d, at);
-          const auto w = hn::IfThenZeroElse(hn::Eq(s, hidden), SoftmaxExp<T>(hn::Sub(s, m)));
+          const auto is_hidden = hn::Eq(s, hidden);
+          auto w = Exp<T>(hn::Sub(s, m));
           sum = hn::Add(sum, w);
-          some_zero =
-              hn::Or(some_zero, hn::IfThenElseZero(hn::Eq(w, hn::Zero(d)), hn::Set(d, T{1})));
+          // What weighs 0 because its score is low is -0: values are left out where weights are +0.
+          w = hn::IfThenElse(hn::AndNot(is_hidden, hn::Eq(w, hn::Zero(d))), hn::Set(d, T{-0.0}), w);
+          some_zero = hn::Or(some_zero, hn::IfThenElseZero(is_hidden, hn::Set(d, T{1})));
           hn::Store(w, d, at);
         }
       }
@@ -363,7 +365,8 @@ class Decode {
     const T before = row.maximum();
     row.maximum() = maximum;
     if (before == kMinusInfinity<T>) return;
-    const auto factor = hn::Set(d, before - maximum < T{-80} ? T{0} : std::exp(before - maximum));
+    const auto factor =
+        hn::Set(d, before - maximum < ExpEndOf<T>(0).least ? T{0} : std::exp(before - maximum));
     T* sum = sums_ + r * kLanes<T>;
     hn::Store(hn::Mul(hn::Load(d, sum), factor), d, sum);
     for (std::size_t c = 0; c < cols_v_; c += kLanes<T>)

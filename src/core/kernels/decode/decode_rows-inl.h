@@ -8,6 +8,8 @@
 #define REGARD_KERNELS_DECODE_ROWS_INL_H_
 #endif
 
+#include <cmath>
+
 #include "core/kernels/tile/rows-inl.h"
 #include "core/kernels/tile/simd-inl.h"
 
@@ -190,7 +192,7 @@ HWY_NOINLINE void SumRowsOfValues(const float* HWY_RESTRICT weights, std::size_t
   }
 }
 
-// The same for one row of weights where values may be NaN or infinite: what weighs 0 is left out.
+// The same for one row of weights where values may be NaN or infinite: what weighs +0 is left out.
 template <typename E>
 HWY_NOINLINE void SumSelectedRows(const float* HWY_RESTRICT weights, std::size_t panel,
                                   const void* const* rows, std::size_t n, std::size_t cols,
@@ -198,7 +200,7 @@ HWY_NOINLINE void SumSelectedRows(const float* HWY_RESTRICT weights, std::size_t
   const Tag<float> d;
   for (std::size_t j = 0; j < n; ++j) {
     const float w = weights[j / kWidth<float> * panel + j % kWidth<float>];
-    if (w == 0) continue;
+    if (w == 0 && !std::signbit(w)) continue;
     const E* row = static_cast<const E*>(rows[j]);
     for (std::size_t c = 0; c < cols; c += kLanes<float>)
       hn::Store(hn::MulAdd(hn::Set(d, w), LoadElements(row + c), hn::Load(d, out + c)), d, out + c);

@@ -18,6 +18,7 @@
 #include "core/kernels/chunk_walk.h"
 #include "core/kernels/forward/next_item-inl.h"
 #include "core/kernels/forward/row_groups-inl.h"
+#include "core/kernels/forward/underflow-inl.h"
 #include "core/kernels/kernels.h"
 #include "core/kernels/stages/stages-inl.h"
 #include "core/kernels/tile/ops-inl.h"
@@ -97,6 +98,7 @@ class Forward {
       PackQueries(groups_[g]);
       groups_.Start(groups_[g]);
     }
+    all_finite_ = SomeMayBeHidden();  // else values that are read where they lie are not looked at
     const auto size = static_cast<std::int64_t>(chunk_);
     for (std::int64_t chunk = walk_.Next(0); chunk < sequence_->len_k;
          chunk = walk_.Next(chunk + size))
@@ -134,6 +136,7 @@ class Forward {
       for (end = begin; end < panels && wanted_[end];) ++end;
       if (begin < end) PackKeys(chunk, begin, end);
     }
+    all_finite_ &= values_finite_;
     chunk_prefetch_.Forget();
     const std::size_t late = groups_.count() - groups_.count() / 4;
     bool all_pass = true;
@@ -207,7 +210,7 @@ class Forward {
         const T maximum = groups_.Maxima(group)[r];
         // A row's first maximum, or one that has risen by more than 16: weights stay below e^16.
         if (maximum == kMinusInfinity<T> || chunk_maximum > maximum + T{16})
-          groups_.Raise(group, r, chunk_maximum);
+          groups_.Raise(group, r, chunk_maximum, all_finite_);
       }
       WeighAll(group);
     }
@@ -315,7 +318,7 @@ class Forward {
   }
 
   // Does the chunk again for rows whose sum has outgrown their maximum; the others get the same
-  // bits as before, but that a score of -infinity now weighs 0 and not next to nothing.
+  // bits as before.
   void WeighAgain(const RowGroup& group) {
     bool outgrown[kRows];
     for (std::size_t r = 0; r < group.rows; ++r) outgrown[r] = Outgrown(group, r);
@@ -328,7 +331,8 @@ class Forward {
     for (std::size_t r = 0; r < group.rows; ++r) {
       if (!outgrown[r]) continue;
       const T chunk_maximum = ChunkMaximum(r);
-      if (chunk_maximum > groups_.Maxima(group)[r]) groups_.Raise(group, r, chunk_maximum);
+      if (chunk_maximum > groups_.Maxima(group)[r])
+        groups_.Raise(group, r, chunk_maximum, all_finite_);
     }
     if constexpr (Ops::kMatrixUnit) {
       for (std::size_t u = 0; u < uses_count_; ++u) WeighUse(group, queries_[group.index], u);
@@ -408,6 +412,14 @@ class Forward {
         REGARD_FOR_ROWS(group.rows, (AccumulatePanel<Ops, M, 2>(values_.at(p), started, out)));
       }
     }
+    // What a stage of weights makes 0 is dropped.
+    if (HWY_UNLIKELY(select && task_.weight_stages.empty())) {
+      const T* scores = task_.stages.empty() ? nullptr : scores_;
+      SpreadNotFinite<Ops>(
+          {uses_, uses_count_, group.rows, weights_, words_, scores, chunk_begin_,
+           std::min(chunk_begin_ + static_cast<std::int64_t>(chunk_), sequence_->len_k)},
+          v_, dim_v_, copies_, groups_.OutTile(group, 0));
+    }
   }
 
   // out (M rows by V vectors) = or, where it has started, += weights (rows by the chunk's used
@@ -440,6 +452,7 @@ class Forward {
   std::int64_t chunk_begin_ = 0;
   std::size_t bytes_ = 0, uses_count_ = 0;
   bool prefetch_ = false, values_finite_ = true, values_in_place_ = false;
+  bool all_finite_ = false;  // known of all values of the item so far
   RowGroups<Ops> groups_;
   Rows<Packed>* queries_;  // of each group
   Panels<Packed> values_{};

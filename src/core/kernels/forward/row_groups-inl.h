@@ -87,18 +87,23 @@ class RowGroups {
     return out_ + (group.index * panels_ + panel) * kRows * kWidth<T>;
   }
 
-  // Gives a row a new maximum and scales down what it has accumulated.
-  void Raise(const RowGroup& group, std::size_t r, T maximum) {
+  // Gives a row a new maximum and scales down what it has accumulated. Where that is nothing beside
+  // what comes and all its values were finite, it is forgotten: it may have overflowed, and 0 times
+  // infinity is NaN.
+  void Raise(const RowGroup& group, std::size_t r, T maximum, bool finite) {
     const Tag<T> d;
     T& own = Maxima(group)[r];
     if (own != kMinusInfinity<T>) {
-      const auto factor = hn::Set(d, own - maximum < T{-80} ? T{0} : std::exp(own - maximum));
+      const bool nothing = own - maximum < ExpEndOf<T>(0).least;
+      const auto factor = hn::Set(d, nothing ? T{0} : std::exp(own - maximum));
       T* sum = Sum(group, r);
       hn::Store(hn::Mul(hn::Load(d, sum), factor), d, sum);
       for (std::size_t p = 0; Started(group) && p < panels_; ++p) {
         T* out = OutTile(group, p) + r * kWidth<T>;
-        hn::Store(hn::Mul(hn::Load(d, out), factor), d, out);
-        hn::Store(hn::Mul(hn::Load(d, out + kLanes<T>), factor), d, out + kLanes<T>);
+        for (T* at : {out, out + kLanes<T>}) {
+          const auto scaled = hn::Mul(hn::Load(d, at), factor);
+          hn::Store(nothing && finite ? hn::Zero(d) : scaled, d, at);
+        }
       }
     }
     own = maximum;

@@ -23,7 +23,7 @@ namespace regard::kernels {
 namespace HWY_NAMESPACE {
 
 // Both are subtracted from a score: with the sum in the exponent, weights that are next to nothing
-// stay normal numbers.
+// are normal numbers, or 0.
 template <typename T>
 struct RowStatistics {
   const T *maximum, *log_sum;
@@ -45,7 +45,7 @@ HWY_NOINLINE void WeightsPanel(Rows<typename Ops::Packed> q,
     const auto maximum = hn::Set(d, rows.maximum[r]), log_sum = hn::Set(d, rows.log_sum[r]);
 #pragma GCC unroll 2
     for (std::size_t v = 0; v < 2; ++v) {
-      auto p = Exp(hn::Sub(hn::Sub(Ops::ScoreOf(acc.v[r][v], score_factor), maximum), log_sum));
+      auto p = Exp<T>(hn::Sub(hn::Sub(Ops::ScoreOf(acc.v[r][v], score_factor), maximum), log_sum));
       if constexpr (kPartial) p = hn::IfThenElseZero(VisibleLanes<T>(words[r], v * kLanes<T>), p);
       hn::Store(p, d, weights + r * kWidth<T> + v * kLanes<T>);
     }
@@ -59,7 +59,7 @@ HWY_INLINE void RowWeights(const T* HWY_RESTRICT scores, T maximum, T log_sum,
   const Tag<T> d;
   for (std::size_t lane = 0; lane < kWidth<T>; lane += kLanes<T>) {
     const auto s = hn::Load(d, scores + lane);
-    auto p = Exp(hn::Sub(hn::Sub(s, hn::Set(d, maximum)), hn::Set(d, log_sum)));
+    auto p = Exp<T>(hn::Sub(hn::Sub(s, hn::Set(d, maximum)), hn::Set(d, log_sum)));
     if (factors != nullptr) p = hn::Mul(p, hn::Load(d, factors + lane));
     hn::Store(hn::IfThenZeroElse(hn::Eq(s, hn::Set(d, kMinusInfinity<T>)), p), d, weights + lane);
   }

@@ -38,7 +38,7 @@ HWY_INLINE void EachGaussian(const Gaussian& gaussian, const Stage& stage, const
       const auto distance =
           tile.rows_are_keys ? hn::Sub(first, hn::Load(d, centres + c))
                              : hn::Sub(hn::Add(hn::Iota(d, T{0}), first), hn::Set(d, centres[r]));
-      f(r * kWidth<T> + c, SoftmaxExp<T>(hn::Mul(hn::Mul(distance, distance), factor)), distance);
+      f(r * kWidth<T> + c, Exp<T>(hn::Mul(hn::Mul(distance, distance), factor)), distance);
     }
   }
 }

@@ -38,16 +38,17 @@ struct AmxOps : Bf16PairOps {
 
   // Beside a matrix unit that is at work, vectors of 512 bits are multiplied in one pipe of two,
   // while additions and comparisons still have both: hence exponentials of few multiplications, as
-  // exact as numbers that are rounded to bfloat16 need. Below 2^-100 it stays there, as SoftmaxExp;
-  // above 2^128 it is infinite, so that a row sum shows that its maximum was too low. NaN gives
-  // NaN.
-  static HWY_INLINE Vec<float> Weight(Vec<float> acc, float factor, Vec<float> maximum) {
+  // exact as numbers that are rounded to bfloat16 need. Below 2^-126 it is 0; above 2^128 it is
+  // infinite, so that a row sum shows that its maximum was too low. NaN gives NaN.
+  static HWY_INLINE Vec<float> Weight(Vec<float> acc, float factor, Vec<float> maximum,
+                                      const ExpEnd<Vec<float>>& end) {
     const Tag<float> d;
-    const auto magic = hn::Set(d, 12582912.0f);  // 1.5 * 2^23: adding it rounds to a whole number
-    const auto x =
-        hn::Mul(hn::Sub(ScoreOf(acc, factor), maximum), hn::Set(d, 1.44269504088896340736f));
-    const auto n = hn::Sub(hn::Add(x, magic), magic);
-    const __mmask16 counts = _mm512_cmp_ps_mask(x.raw, _mm512_set1_ps(-100.0f), _CMP_NLT_UQ);
+    const auto below = hn::Sub(ScoreOf(acc, factor), maximum);
+    const auto x = hn::Mul(below, hn::Set(d, 1.44269504088896340736f));
+    const auto biased = hn::Add(x, end.magic);
+    const auto n = hn::Sub(biased, end.magic);
+    const auto power = hn::Sub(biased, hn::Set(d, ExpEndOf<float>(0).magic));
+    const __mmask16 counts = _mm512_cmp_ps_mask(below.raw, end.least.raw, _CMP_NLT_UQ);
     const __mmask16 ordinary =
         _mm512_mask_cmp_ps_mask(counts, x.raw, _mm512_set1_ps(128.0f), _CMP_NGT_UQ);
     const Vec<float> f{_mm512_maskz_sub_ps(ordinary, x.raw, n.raw)};
@@ -58,7 +59,7 @@ struct AmxOps : Bf16PairOps {
     p = hn::MulAdd(p, f, hn::Set(d, 2.402211972e-1f));
     p = hn::MulAdd(p, f, hn::Set(d, 6.931469671e-1f));
     p = hn::MulAdd(p, f, hn::Set(d, 1.000000072f));
-    return Vec<float>{_mm512_mask_scalef_ps(_mm512_set1_ps(0x1p-100f), counts, p.raw, n.raw)};
+    return Vec<float>{_mm512_maskz_scalef_ps(counts, p.raw, power.raw)};
   }
 
   // The shapes of the tile registers, for as long as an item runs. 0, 1: sums of kRows rows, of 16

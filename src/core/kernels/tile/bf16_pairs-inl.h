@@ -49,8 +49,9 @@ struct Bf16PairOps {
   static HWY_INLINE Vec<float> ScoreOf(Vec<float> acc, float factor) {
     return hn::Mul(acc, hn::Set(Tag<float>(), factor));
   }
-  static HWY_INLINE Vec<float> Weight(Vec<float> acc, float factor, Vec<float> maximum) {
-    return SoftmaxExp<float>(hn::Sub(ScoreOf(acc, factor), maximum));
+  static HWY_INLINE Vec<float> Weight(Vec<float> acc, float factor, Vec<float> maximum,
+                                      const ExpEnd<Vec<float>>& end) {
+    return Exp(hn::Sub(ScoreOf(acc, factor), maximum), end);
   }
 
   // All bits of each half of a pair that is not 0.
@@ -171,42 +172,6 @@ struct Bf16PairOps {
     const bool finite = PanelsOfRows(rows, n + n % kPair, cols, panel_stride, panels);
     PackLanes(rows, n, Inner(cols), Packed{1}, lanes);
     return finite;
-  }
-
-  // Pairs are multiplied as they lie in the tensors; partial results hold float, and are multiplied
-  // as float.
-  static HWY_NOINLINE void SubtractRowProducts(const RowsView& x, const RowsView& y,
-                                               std::int64_t first, std::size_t n, std::size_t cols,
-                                               const RowScratch<float>& scratch,
-                                               float* HWY_RESTRICT from) {
-    if (x.dtype != DType::kBFloat16 || y.dtype != DType::kBFloat16) {
-      return PlainOps<float>::SubtractRowProducts(x, y, first, n, cols, scratch, from);
-    }
-    const Tag<float> d;
-    const Tag<Packed> du;
-    const std::size_t pairs = Inner(cols);
-    for (std::size_t i = 0; i < n; i += kLanes<float>) {
-      const std::size_t count = std::min(kLanes<float>, n - i);
-      const Packed *left[kLanes<float>], *right[kLanes<float>];
-      const RowScratch<float> other{scratch.copies + kLanes<float> * scratch.stride, scratch.stride,
-                                    scratch.zeros};
-      PointAtPairs(x, first + static_cast<std::int64_t>(i), count, count, cols, scratch, left);
-      PointAtPairs(y, first + static_cast<std::int64_t>(i), count, count, cols, other, right);
-      for (std::size_t r = 0; r < count; ++r) {
-        auto sum = hn::Zero(d);
-        std::size_t c = 0;
-        for (; c + kLanes<float> <= pairs; c += kLanes<float>) {
-          sum = MulAcc(sum, hn::BitCast(d, hn::LoadU(du, left[r] + c)),
-                       hn::BitCast(d, hn::LoadU(du, right[r] + c)));
-        }
-        if (c < pairs) {
-          const auto there = hn::FirstN(du, pairs - c);
-          sum = MulAcc(sum, hn::BitCast(d, hn::MaskedLoad(there, du, left[r] + c)),
-                       hn::BitCast(d, hn::MaskedLoad(there, du, right[r] + c)));
-        }
-        from[i + r] -= hn::GetLane(hn::SumOfLanes(d, sum));
-      }
-    }
   }
 
  protected:

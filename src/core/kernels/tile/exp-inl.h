@@ -15,13 +15,13 @@ namespace regard::kernels {
 namespace HWY_NAMESPACE {
 
 // The minimax polynomial of 2^f on [-0.5, 0.5] for the relative error (1.9e-9), found by the Remez
-// exchange, in x = f / unit.
+// exchange, in x = f / unit; times a factor.
 struct Exp2Terms {
   float of_power[7] = {1.0f,           6.93147182e-1f, 2.40226462e-1f, 5.55032864e-2f,
                        9.61848907e-3f, 1.33999309e-3f, 1.53458124e-4f};
 
-  constexpr explicit Exp2Terms(double unit) {
-    double power = 1;
+  constexpr explicit Exp2Terms(double unit, double factor = 1) {
+    double power = factor;
     for (float& term : of_power) {
       term = static_cast<float>(term * power);
       power *= unit;
@@ -37,26 +37,45 @@ HWY_INLINE Vec<float> Exp2OfFraction(Vec<float> x, const Exp2Terms& terms) {
   return p;
 }
 
-// float: relative error below 1.5e-7 near 0, growing to 2e-6 at -87 (log2(e) is one float), on
-// [-87, 44]. Below `least` the result stays at e^least, 2^-126 or a little above, and does not
-// become 0. Above 88 it saturates near 2^127, so that a row sum shows that its maximum was too low.
-// NaN gives NaN.
+// Where e^x ends: 0 below `least`. Times a power of two 2^shift, with shift <= 0, it ends that much
+// earlier, so that nothing becomes a denormal number, for which some processors take a hundred
+// times as long. Of vectors, one element a lane.
+template <typename V>
+struct ExpEnd {
+  V least;
+  V magic;  // float: adding it leaves the nearest whole number, plus what makes it the exponent of
+            // 2^(shift - 1), in the low bits of the sum
+};
+
+template <typename T>
+inline constexpr int kLeastPower = sizeof(T) == 4 ? -126 : -1021;
+
+template <typename T>
+struct ExpEndOf {
+  T least, magic;
+  constexpr explicit ExpEndOf(int shift)
+      : least(static_cast<T>((kLeastPower<T> - shift) * 0.69314718055994530942)),
+        magic(static_cast<T>(12582912 - kLeastPower<T> + shift)) {}  // 1.5 * 2^23
+};
+
+// float: 2^shift e^x. Relative error below 1.5e-7 near 0, growing to 2e-6 at -87 (log2(e) is one
+// float), on [-87, 44]. Below 2^-125.5 the result is 0, and never a denormal number; so for an x of
+// -infinity. Above 88 it saturates near 2^127, so that a row sum shows that its maximum was too
+// low. NaN gives NaN.
 //
-// 2^(x log2(e)) = 2^n 2^f with n the nearest integer: adding kMagic leaves n, plus the exponent's
-// bias, in the low bits of the sum.
-HWY_INLINE Vec<float> Exp(Vec<float> x, float least = -87.33f) {
+// 2^(x log2(e)) = 2^(n - 1) 2 2^f with n the nearest integer: at the least n, the exponent's bits
+// are 0, and so is the power.
+HWY_INLINE Vec<float> Exp(Vec<float> x, const ExpEnd<Vec<float>>& end) {
   const Tag<float> d;
   const hn::RebindToSigned<Tag<float>> di;
-  constexpr float kMagic = 12582912.0f + 127.0f;  // 1.5 * 2^23 + bias
   const auto log2e = hn::Set(d, 1.44269504088896340736f);
-  const auto magic = hn::Set(d, kMagic);
   // The order of arguments lets NaN through on x86, where max returns its second operand.
-  auto clamped = hn::Max(hn::Set(d, least), x);
+  auto clamped = hn::Max(end.least, x);
 #if HWY_TARGET == HWY_SCALAR
   clamped = hn::IfThenElse(hn::IsNaN(x), x, clamped);
 #endif
-  const auto biased = hn::MulAdd(clamped, log2e, magic);
-  const auto n = hn::Sub(biased, magic);
+  const auto biased = hn::MulAdd(clamped, log2e, end.magic);
+  const auto n = hn::Sub(biased, end.magic);
 #if HWY_TARGET <= HWY_AVX2
   const auto f = hn::MulSub(clamped, log2e, n);
 #else
@@ -66,25 +85,31 @@ HWY_INLINE Vec<float> Exp(Vec<float> x, float least = -87.33f) {
                             hn::Mul(n, hn::Set(d, 1.42860677e-6f)));
   const auto f = hn::Mul(rest, log2e);
 #endif
-  const auto capped = hn::Min(hn::Set(d, 12582912.0f + 254.0f), biased);
+  const auto capped = hn::Min(hn::Set(d, 12582912.0f + 253.0f), biased);
   const auto power = hn::BitCast(d, hn::ShiftLeft<23>(hn::BitCast(di, capped)));
-  constexpr Exp2Terms kTerms(1);
+  constexpr Exp2Terms kTerms(1, 2);
   return hn::Mul(Exp2OfFraction(f, kTerms), power);
 }
 
-// double: within 2 ulp (Highway's math library) on [-708, 708], where it saturates.
-HWY_INLINE Vec<double> Exp(Vec<double> x, double least = -708.0) {
+// double: within 2 ulp (Highway's math library) up to 708, where it saturates; 0 below the end. The
+// power of two is left to the caller.
+HWY_INLINE Vec<double> Exp(Vec<double> x, const ExpEnd<Vec<double>>& end) {
   const Tag<double> d;
-  const auto clamped = hn::Max(hn::Set(d, least), hn::Min(hn::Set(d, 708.0), x));
-  return hn::IfThenElse(hn::IsNaN(x), x, hn::Exp(d, clamped));
+  const auto clamped = hn::Max(end.least, hn::Min(hn::Set(d, 708.0), x));
+  const auto e = hn::IfThenZeroElse(hn::Lt(x, end.least), hn::Exp(d, clamped));
+  return hn::IfThenElse(hn::IsNaN(x), x, e);
 }
 
-// e^x as softmax sums need it: stays at about 2^-100 (double: 2^-938) below that. It is nothing
-// beside a row sum of about 1, and what smaller numbers are multiplied with would soon be denormal,
-// for which some processors take a hundred times as long. Never 0: that says hidden.
 template <typename T>
-HWY_INLINE Vec<T> SoftmaxExp(Vec<T> x) {
-  return Exp(x, sizeof(T) == 4 ? T{-69} : T{-650});
+HWY_INLINE ExpEnd<Vec<T>> NoShift() {
+  constexpr ExpEndOf<T> kEnd(0);
+  return {hn::Set(Tag<T>(), kEnd.least), hn::Set(Tag<T>(), kEnd.magic)};
+}
+
+// e^x.
+template <typename T>
+HWY_INLINE Vec<T> Exp(Vec<T> x) {
+  return Exp(x, NoShift<T>());
 }
 
 // x[i] = e^-x[i] for `n` elements, taken in double: of a logarithm in float the digits behind the
@@ -96,7 +121,7 @@ HWY_INLINE void ExpOfNegated(T* HWY_RESTRICT x, std::size_t n) {
   for (std::size_t at = 0; at < n; at += kLanes<double>) {
     const std::size_t count = n - at < kLanes<double> ? n - at : kLanes<double>;
     for (std::size_t i = 0; i < count; ++i) wide[i] = -static_cast<double>(x[at + i]);
-    hn::Store(Exp(hn::Load(d, wide)), d, wide);
+    hn::Store(Exp<double>(hn::Load(d, wide)), d, wide);
     for (std::size_t i = 0; i < count; ++i) x[at + i] = static_cast<T>(wide[i]);
   }
 }

@@ -74,9 +74,11 @@ struct PlainOps {
   // packed.
   static constexpr bool kScaleWhilePacking = true;
   static HWY_INLINE Vec<T> ScoreOf(Vec<T> acc, T /*factor*/) { return acc; }
-  // e^(score - maximum) of products; a score is `factor` times one.
-  static HWY_INLINE Vec<T> Weight(Vec<T> acc, T /*factor*/, Vec<T> maximum) {
-    return SoftmaxExp<T>(hn::Sub(acc, maximum));
+  // e^(score - maximum) of products, with a power of two that `end` knows; a score is `factor`
+  // times one.
+  static HWY_INLINE Vec<T> Weight(Vec<T> acc, T /*factor*/, Vec<T> maximum,
+                                  const ExpEnd<Vec<T>>& end) {
+    return Exp(hn::Sub(acc, maximum), end);
   }
 
   // MulAcc where b may be NaN or infinite in what this row does not see: there a is 0, and b counts
@@ -169,37 +171,6 @@ struct PlainOps {
     const bool finite = PanelsOfRows(rows, n, cols, panel_stride, panels);
     PackLanes(rows, n, cols, scale, lanes);
     return finite;
-  }
-
-  // from[i] -= the inner product of rows first + i of two heads, for i < n.
-  static HWY_NOINLINE void SubtractRowProducts(const RowsView& x, const RowsView& y,
-                                               std::int64_t first, std::size_t n, std::size_t cols,
-                                               const RowScratch<T>& scratch, T* HWY_RESTRICT from) {
-    const Tag<T> d;
-    if (!LiesReady(x) && cols % kLanes<T> == 0 && x.col == 1 && y.col == 1 &&
-        InKernelWidth<T>(x.dtype) && x.dtype == y.dtype) {
-      for (std::size_t i = 0; i < n; ++i) {
-        const std::int64_t left = x.At(first + static_cast<std::int64_t>(i)),
-                           right = y.At(first + static_cast<std::int64_t>(i));
-        auto sum = hn::Zero(d);
-        for (std::int64_t c = 0; c < static_cast<std::int64_t>(cols);
-             c += static_cast<std::int64_t>(kLanes<T>)) {
-          sum = hn::MulAdd(LoadAs(d, x.dtype, x.base, left + c),
-                           LoadAs(d, y.dtype, y.base, right + c), sum);
-        }
-        from[i] -= hn::GetLane(hn::SumOfLanes(d, sum));
-      }
-      return;
-    }
-    for (std::size_t i = 0; i < n; ++i) {
-      const std::int64_t row = first + static_cast<std::int64_t>(i);
-      const T* left = RowInVectors(x, row, cols, scratch.copies);
-      const T* right = RowInVectors(y, row, cols, scratch.copies + scratch.stride);
-      auto sum = hn::Zero(d);
-      for (std::size_t c = 0; c < cols; c += kLanes<T>)
-        sum = hn::MulAdd(hn::LoadU(d, left + c), hn::LoadU(d, right + c), sum);
-      from[i] -= hn::GetLane(hn::SumOfLanes(d, sum));
-    }
   }
 
   // Elements of tensors that results go to straight from registers, and how V vectors of them are

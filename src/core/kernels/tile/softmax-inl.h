@@ -25,8 +25,10 @@ namespace regard::kernels {
 namespace HWY_NAMESPACE {
 
 // A lane's sum that calls for a new maximum. Far above what a right maximum can give (one per key),
-// far below overflow.
-inline constexpr double kSumBound = 1.0995116277760e12;  // 2^40
+// far below overflow; and below 1e12, so that a row in which one key weighs all but 1e-12 has that
+// key's score as its maximum: its output is then that key's value to the bit, and the gradients of
+// its scores are 0.
+inline constexpr double kSumBound = 549755813888.0;  // 2^39
 
 template <typename T>
 inline constexpr T kMinusInfinity = -std::numeric_limits<T>::infinity();
@@ -74,10 +76,11 @@ HWY_INLINE void WeighProducts(const Vec<typename Ops::T>* products, const Weighi
                               std::size_t r) {
   using T = typename Ops::T;
   const auto m = hn::Set(Tag<T>(), to.maxima[r]);
+  const auto end = NoShift<T>();
   Vec<T> w[V];
 #pragma GCC unroll 2
   for (std::size_t v = 0; v < V; ++v) {
-    w[v] = Ops::Weight(products[v], to.score_factor, m);
+    w[v] = Ops::Weight(products[v], to.score_factor, m, end);
     if constexpr (kPartial)
       w[v] = hn::IfThenElseZero(VisibleLanes<T>(to.words[r], to.lane + v * kLanes<T>), w[v]);
   }
@@ -129,9 +132,7 @@ HWY_INLINE void WeighFirstProducts(const Vec<typename Ops::T>* products, const W
   *maximum = hn::GetLane(greatest);
   const auto m = hn::IfThenZeroElse(hn::Eq(greatest, hidden), greatest);
 #pragma GCC unroll 2
-  for (std::size_t v = 0; v < V; ++v) {
-    w[v] = hn::IfThenZeroElse(hn::Eq(scores[v], hidden), SoftmaxExp<T>(hn::Sub(scores[v], m)));
-  }
+  for (std::size_t v = 0; v < V; ++v) w[v] = Exp<T>(hn::Sub(scores[v], m));
   KeepWeights<Ops, V>(w, to, r);
 }
 
@@ -243,10 +244,8 @@ HWY_INLINE void WeighRow(const typename Ops::T* HWY_RESTRICT scores, typename Op
   using T = typename Ops::T;
   const Tag<T> d;
   const auto m = hn::Set(d, maximum == kMinusInfinity<T> ? T{0} : maximum);
-  const auto hidden = hn::Set(d, kMinusInfinity<T>);
-  const auto s0 = hn::Load(d, scores), s1 = hn::Load(d, scores + kLanes<T>);
-  const auto w0 = hn::IfThenZeroElse(hn::Eq(s0, hidden), SoftmaxExp<T>(hn::Sub(s0, m)));
-  const auto w1 = hn::IfThenZeroElse(hn::Eq(s1, hidden), SoftmaxExp<T>(hn::Sub(s1, m)));
+  const auto w0 = Exp<T>(hn::Sub(hn::Load(d, scores), m));
+  const auto w1 = Exp<T>(hn::Sub(hn::Load(d, scores + kLanes<T>), m));
   hn::Store(hn::Add(hn::Load(d, sum), hn::Add(w0, w1)), d, sum);
   if (factors == nullptr) {
     Ops::StoreRow(w0, w1, weights);
