@@ -35,6 +35,7 @@ GROUPS = (
     "overhead",
     "steps",
     "decode",
+    "corners",
     "mechanisms",
 )
 
@@ -127,6 +128,7 @@ def _measure(arguments: argparse.Namespace) -> dict:
     import regard
     import torch
     from groups import (
+        corners,
         decode,
         dense,
         maps,
@@ -170,7 +172,7 @@ def _measure(arguments: argparse.Namespace) -> dict:
     functions = {
         "forward": dense.forward, "backward": dense.backward, "bf16": dense.bf16, "threads": threads.threads, "small": small.small,
         "ragged": ragged.ragged, "windows": windows.windows, "sparse": sparse.sparse, "maps": maps.maps, "memory": memory.memory,
-        "overhead": overhead.overhead, "steps": steps.steps, "decode": decode.decode,
+        "overhead": overhead.overhead, "steps": steps.steps, "decode": decode.decode, "corners": corners.corners,
         "mechanisms": mechanisms.mechanisms,
     }  # fmt: skip
     start = time.perf_counter()
