@@ -15,13 +15,20 @@ least 2,048 keys, take the decode pass, which reads keys and values once and as 
 take the pass of longer sequences. Which one is decided by a sequence's two lengths alone. No
 gradient passes through a cache."""
 
+from __future__ import annotations
+
 import weakref
+from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from ._torch import ops_library as ops
 from ._torch.numbers import whole
 from ._torch.options import AXIS_ORDERS, all_records, as_mask, encode
+from ._torch.types import Integers
+from .masks import Mask
+from .modifiers import Modifier
 
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.int8)
 
@@ -121,8 +128,16 @@ class KVCache:
     the memory itself; rows from a sequence's length on hold anything."""
 
     def __init__(
-        self, batch, heads, capacity, dim, *, dim_v=None, dtype=torch.float32, value_dtype=None
-    ):
+        self,
+        batch: int,
+        heads: int,
+        capacity: int,
+        dim: int,
+        *,
+        dim_v: int | None = None,
+        dtype: torch.dtype = torch.float32,
+        value_dtype: torch.dtype | None = None,
+    ) -> None:
         self.capacity = whole("capacity", capacity, 1)
         self._rows = _Rows(
             whole("batch", batch, 1), heads, self.capacity, dim, dim_v, dtype, value_dtype
@@ -141,7 +156,9 @@ class KVCache:
             f" {int(self.lengths.max())} rows in the longest sequence)"
         )
 
-    def append(self, key, value, *, counts=None, layout="bhsd"):
+    def append(
+        self, key: Tensor, value: Tensor, *, counts: Integers | None = None, layout: str = "bhsd"
+    ) -> None:
         """Writes the rows of key and value (batch, heads, n, dim) behind those of each sequence; of
         sequence b only the first counts[b], where counts are given. CacheFull where some do not
         fit: then nothing is written."""
@@ -150,7 +167,7 @@ class KVCache:
         self._rows.append(key, value, self.lengths, counts, None, order)
         self.lengths += key.shape[1 if order else 2] if counts is None else counts
 
-    def truncate(self, lengths):
+    def truncate(self, lengths: Integers) -> None:
         """Forgets rows from these lengths on (one number for all, or one for each sequence): those
         of drafted tokens that were refused. 0 empties the cache."""
         wanted = torch.as_tensor(lengths)
@@ -172,16 +189,16 @@ class KVCache:
 
     def attend(
         self,
-        query,
+        query: Tensor,
         *,
-        mask=None,
-        modifiers=(),
-        scale=None,
-        softcap=0.0,
-        bias=None,
-        layout="bhsd",
-        return_lse=False,
-    ):
+        mask: Mask | Tensor | None = None,
+        modifiers: Sequence[Modifier] = (),
+        scale: float | None = None,
+        softcap: float = 0.0,
+        bias: Tensor | None = None,
+        layout: str = "bhsd",
+        return_lse: bool = False,
+    ) -> Tensor | tuple[Tensor, Tensor]:
         """The attention of query (batch, query heads, n, dim), float32, bfloat16 or float16, over
         the cached rows: (batch, query heads, n, dim_v), and with return_lse the logarithms of the
         rows' sums, (batch, query heads, n).
@@ -214,15 +231,15 @@ class PagedCache:
 
     def __init__(
         self,
-        pages,
-        heads,
-        dim,
+        pages: int,
+        heads: int,
+        dim: int,
         *,
-        page_size=64,
-        dim_v=None,
-        dtype=torch.float32,
-        value_dtype=None,
-    ):
+        page_size: int = 64,
+        dim_v: int | None = None,
+        dtype: torch.dtype = torch.float32,
+        value_dtype: torch.dtype | None = None,
+    ) -> None:
         pages, page_size = whole("pages", pages, 1), whole("page_size", page_size, 16)
         self.page_size = page_size
         self._rows = _Rows(pages, heads, page_size, dim, dim_v, dtype, value_dtype)
@@ -242,49 +259,57 @@ class PagedCache:
         )
 
     @property
-    def free_pages(self):
+    def free_pages(self) -> int:
         """Pages that no sequence holds."""
         return ops.pages_count_free(self._table)
 
-    def add(self):
+    def add(self) -> int:
         """A new sequence without rows: its number."""
         return ops.pages_add(self._table)
 
-    def fork(self, sequence, length=None):
+    def fork(self, sequence: int, length: int | None = None) -> int:
         """A new sequence that begins with the first `length` rows of another (all of them unless
         given), whose pages it shares: its number."""
         if length is None:
             length = self.length(sequence)
         return ops.pages_fork(self._table, whole("sequence", sequence), whole("length", length))
 
-    def free(self, sequence):
+    def free(self, sequence: int) -> None:
         """Gives back what a sequence alone holds. Its number may be given to another."""
         ops.pages_free(self._table, whole("sequence", sequence))
 
-    def truncate(self, sequence, length):
+    def truncate(self, sequence: int, length: int) -> None:
         """Forgets a sequence's rows from `length` on."""
         ops.pages_truncate(self._table, whole("sequence", sequence), whole("length", length))
 
-    def length(self, sequence):
+    def length(self, sequence: int) -> int:
         """Rows of a sequence."""
         return int(ops.pages_table(self._table, [whole("sequence", sequence)])[1])
 
-    def block_table(self, sequences):
+    def block_table(self, sequences: Sequence[int]) -> tuple[Tensor, Tensor]:
         """(int32 (sequences, pages of the longest), int64 lengths): which pages hold the rows of
         these sequences."""
         return ops.pages_table(self._table, list(sequences))
 
-    def append(self, sequences, key, value, *, counts=None, layout="bhsd"):
+    def append(
+        self,
+        sequences: Sequence[int],
+        key: Tensor,
+        value: Tensor,
+        *,
+        counts: Integers | None = None,
+        layout: str = "bhsd",
+    ) -> None:
         """Writes the rows of key and value (sequences, heads, n, dim) behind those of the sequences
         listed, each at most once; of the n-th of them only the first counts[n], where counts are
         given. CacheFull where there are too few free pages: then nothing has changed."""
         order, sequences = _order(layout), list(sequences)
-        counts = _counts(counts, len(sequences))
+        given = _counts(counts, len(sequences))
         table, lengths = self.block_table(sequences)
         rows = key.shape[1 if order else 2]
         # Everything but the room is checked before a page is taken.
         self._rows.append(key, value, lengths, torch.zeros_like(lengths), table, order)
-        each = [rows] * len(sequences) if counts is None else counts.tolist()
+        each = [rows] * len(sequences) if given is None else given.tolist()
         if any(n < 0 or n > rows for n in each):
             raise ValueError(f"counts: {each}; expected 0 to {rows}, the rows of key")
         try:
@@ -296,22 +321,22 @@ class PagedCache:
                 if memory is not None:
                     memory[target] = memory[source]
         table, _ = self.block_table(sequences)
-        self._rows.append(key, value, lengths, counts, table, order)
+        self._rows.append(key, value, lengths, given, table, order)
 
     def attend(
         self,
-        sequences,
-        query,
+        sequences: Sequence[int],
+        query: Tensor,
         *,
-        cu_q=None,
-        mask=None,
-        modifiers=(),
-        scale=None,
-        softcap=0.0,
-        bias=None,
-        layout="bhsd",
-        return_lse=False,
-    ):
+        cu_q: Integers | None = None,
+        mask: Mask | Tensor | None = None,
+        modifiers: Sequence[Modifier] = (),
+        scale: float | None = None,
+        softcap: float = 0.0,
+        bias: Tensor | None = None,
+        layout: str = "bhsd",
+        return_lse: bool = False,
+    ) -> Tensor | tuple[Tensor, Tensor]:
         """The attention of query (sequences, query heads, n, dim) over the rows of the sequences
         listed; all else as KVCache.attend(). With cu_q, queries are packed: query (total, query
         heads, dim), of which rows cu_q[n] to cu_q[n + 1] belong to the n-th sequence (lse (query

@@ -2,13 +2,18 @@
 product, made of regard.attention: the dot score itself is regard.attention(query, key, value,
 scale=1.0)."""
 
+from typing import Any
+
 import torch
+from torch import Tensor
 
 from ._torch.attention import attention
 from .score import PreparedKeys, additive
 
 
-def luong_general(query, key, value, weight, **options):
+def luong_general(
+    query: Tensor, key: Tensor, value: Tensor, weight: Tensor, **options: Any
+) -> Tensor | tuple[Tensor, Tensor]:
     """softmax(query . (weight key)) value: the "general" score of Luong et al. 2015 (arXiv
     1508.04025). weight: (query's dim, key's dim).
 
@@ -19,7 +24,9 @@ def luong_general(query, key, value, weight, **options):
     return attention(query @ weight, key, value, scale=1.0, **options)
 
 
-def luong_concat(query, key, value, weight, v, **options):
+def luong_concat(
+    query: Tensor, key: Tensor, value: Tensor, weight: Tensor, v: Tensor, **options: Any
+) -> Tensor | tuple[Tensor, Tensor]:
     """softmax(v . tanh(weight [query; key])) value: the "concat" score of Luong et al. 2015
     (arXiv 1508.04025), which is additive with the weight cut in two. weight: (hidden, query's
     dim + key's dim); v: (hidden,). options: those of regard.attention."""
@@ -31,7 +38,9 @@ def luong_concat(query, key, value, weight, v, **options):
     )
 
 
-def luong_location(query, value, weight, **options):
+def luong_location(
+    query: Tensor, value: Tensor, weight: Tensor, **options: Any
+) -> Tensor | tuple[Tensor, Tensor]:
     """softmax(weight query) value: the "location" score of Luong et al. 2015 (arXiv 1508.04025),
     which looks at no key: position s scores row s of the weight times the query. query (...,
     heads, len_q, dim), value (..., heads, len_k, dim_v), weight: (positions, dim) with at least

@@ -12,12 +12,22 @@ document). torch.compile traces ``&`` and ``|``; it has no ``~`` for objects: ma
 outside the compiled function.
 """
 
+from __future__ import annotations
+
+from types import EllipsisType
+from typing import Any, TypeAlias
+
 import torch
+from torch import Tensor
 from torch.compiler import is_dynamo_compiling
 
 from ._torch.axes import kind_of
 from ._torch.numbers import whole
 from ._torch.record import KINDS
+from ._torch.types import Integers
+
+# Masks, and what joins them: boolean tensors and arrays.
+MaskLike: TypeAlias = Any
 
 
 class Mask:
@@ -27,7 +37,9 @@ class Mask:
 
     __slots__ = ("code", "ints", "shown", "tensors")
 
-    def __init__(self, ints, tensors, shown, code=-1):
+    def __init__(
+        self, ints: list[Any], tensors: list[Tensor], shown: tuple, code: int = -1
+    ) -> None:
         self.ints = ints
         self.tensors = tensors
         self.shown = shown
@@ -37,28 +49,28 @@ class Mask:
     # numpy's arrays leave ``array & mask`` to __rand__ instead of looking into the mask.
     __array_ufunc__ = None
 
-    def __and__(self, other):
+    def __and__(self, other: MaskLike) -> Mask:
         return _join(self, other, KINDS["and"], "&")
 
-    def __rand__(self, other):
+    def __rand__(self, other: MaskLike) -> Mask:
         return _join(other, self, KINDS["and"], "&")
 
-    def __or__(self, other):
+    def __or__(self, other: MaskLike) -> Mask:
         return _join(self, other, KINDS["or"], "|")
 
-    def __ror__(self, other):
+    def __ror__(self, other: MaskLike) -> Mask:
         return _join(other, self, KINDS["or"], "|")
 
-    def __invert__(self):
+    def __invert__(self) -> Mask:
         return Mask([*self.ints, KINDS["not"], 0], self.tensors, ("~", self.shown))
 
-    def __bool__(self):
+    def __bool__(self) -> bool:
         raise TypeError(
             f"{self!r} has no truth value, which `and`, `or`, `not` and `if` ask for; write"
             " a & b, a | b or ~a (and `mask is None` to see whether there is one)"
         )
 
-    def __eq__(self, other):
+    def __eq__(self, other: object) -> bool:
         if not isinstance(other, Mask):
             return NotImplemented
         return self is other or (
@@ -67,11 +79,11 @@ class Mask:
             and all(map(_same, self.tensors, other.tensors))
         )
 
-    def __hash__(self):
+    def __hash__(self) -> int:
         # Not of the tensors' values: those may change in place.
         return hash((*self.ints, *(tuple(x.shape) for x in self.tensors)))
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         text = _text(self.shown)
         return f"regard.{text}" if text[0] not in "(~" else text
 
@@ -163,19 +175,21 @@ def _counts(name, **counts):
     return found
 
 
-def causal(offset=None):
+def causal(offset: int | None = None) -> Mask:
     """Query i sees keys j <= i + offset. By default offset = len_k - len_q: the last query sees
-    the last key (bottom-right aligned,
-    as flash-attention). Offset 0 is top-left aligned, as ``is_causal`` of PyTorch."""
+    the last key (bottom-right aligned, as
+    flash-attention). Offset 0 is top-left aligned, as ``is_causal`` of PyTorch."""
     if offset is None:
         return _BOTTOM_RIGHT
-    offset = _offset("causal", offset)
-    if not is_dynamo_compiling() and offset[1] == 0:  # to compiled code, 0 is like other numbers
+    shift = _offset("causal", offset)
+    if not is_dynamo_compiling() and shift[1] == 0:  # to compiled code, 0 is like other numbers
         return _TOP_LEFT
-    return Mask([KINDS["causal"], 2, *offset], [], ("causal", offset[1]))
+    return Mask([KINDS["causal"], 2, *shift], [], ("causal", shift[1]))
 
 
-def window(left, right=..., offset=None):
+def window(
+    left: int | None, right: int | EllipsisType | None = ..., offset: int | None = None
+) -> Mask:
     """Query i sees keys i + offset - left <= j <= i + offset + right, both ends included; -1
     or None leaves a side unbounded. Both sides have to be given."""
     if right is ...:
@@ -189,13 +203,13 @@ def window(left, right=..., offset=None):
     return Mask([KINDS["window"], 4, left, right, *shift], [], shown)
 
 
-def key_lengths(lengths):
+def key_lengths(lengths: Integers) -> Mask:
     """Sequence b of the batch has lengths[b] keys; those from there on are neither seen nor
     read."""
     return Mask([KINDS["key_lengths"], 0], [_integers("lengths", lengths)], ("key_lengths", "..."))
 
 
-def documents(cu_q, cu_k=None):
+def documents(cu_q: Integers, cu_k: Integers | None = None) -> Mask:
     """Packed sequences: document n holds query rows cu_q[n] to cu_q[n + 1] and key rows cu_k[n]
     to cu_k[n + 1]; a query sees keys of
     its own document. ``cu_k`` is ``cu_q`` where it is not given."""
@@ -207,7 +221,7 @@ def documents(cu_q, cu_k=None):
     )
 
 
-def tensor(allowed):
+def tensor(allowed: Tensor) -> Mask:
     """An arbitrary boolean tensor or numpy array, True where attended, that broadcasts to (batch,
     heads, len_q, len_k)."""
     allowed = as_tensor(allowed)
@@ -222,7 +236,7 @@ def tensor(allowed):
     return Mask([KINDS["tensor"], 0], [allowed], ("tensor", tuple(allowed.shape)))
 
 
-def dilated(left, right, dilation, offset=None):
+def dilated(left: int, right: int, dilation: int | Integers, offset: int | None = None) -> Mask:
     """A window of every dilation-th key (Longformer, arXiv 2004.05150): query i sees keys j = i
     + offset - n * dilation for whole n from -right to left; -1 or None leaves a side
     unbounded. `dilation` is one number, or one for each query head."""
@@ -237,7 +251,7 @@ def dilated(left, right, dilation, offset=None):
     )
 
 
-def global_tokens(tokens, offset=None):
+def global_tokens(tokens: Integers, offset: int | None = None) -> Mask:
     """Every query sees the keys in `tokens`, and a query that is one of them (i + offset is)
     sees every key (Longformer). `tokens` has one dimension, or two, a row for each batch entry,
     filled up with -1. Usually joined to a window: ``regard.window(w, w) | ...``."""
@@ -248,7 +262,7 @@ def global_tokens(tokens, offset=None):
     )
 
 
-def blocks(layout, block_size):
+def blocks(layout: Tensor, block_size: int) -> Mask:
     """Block-sparse: queries and keys in blocks of `block_size` (one number, or (queries, keys));
     a block is seen where the boolean tensor `layout`, (len_q / block, len_k / block) rounded up,
     with or without leading (batch, heads) of which each may be 1, is True."""
@@ -273,7 +287,14 @@ def blocks(layout, block_size):
     return Mask([KINDS["blocks"], 2, *sizes], [layout], ("blocks", tuple(layout.shape), block_size))
 
 
-def bigbird(block_size=64, *, window=3, global_blocks=2, random_blocks=3, seed=0):
+def bigbird(
+    block_size: int = 64,
+    *,
+    window: int = 3,
+    global_blocks: int = 2,
+    random_blocks: int = 3,
+    seed: int = 0,
+) -> Mask:
     """BigBird (arXiv 2007.14062): each block of queries sees `window` blocks around its own,
     `global_blocks` that see all and are seen by all (half of them, rounded up, at the front, the
     rest at the back), and `random_blocks` others, drawn from (seed, head, block)."""
@@ -286,7 +307,7 @@ def bigbird(block_size=64, *, window=3, global_blocks=2, random_blocks=3, seed=0
     return Mask([KINDS["bigbird"], 5, block_size, *counts, seed], [], shown)
 
 
-def prefix(lengths, offset=None):
+def prefix(lengths: Integers, offset: int | None = None) -> Mask:
     """Prefix language model (arXiv 1910.10683): all queries of batch entry b see its first
     lengths[b] keys; beyond, they are causal."""
     return Mask(
@@ -296,7 +317,7 @@ def prefix(lengths, offset=None):
     )
 
 
-def tree(parents):
+def tree(parents: Integers) -> Mask:
     """Tree attention of speculative decoding (SpecInfer, arXiv 2305.09781; Medusa, arXiv
     2401.10774): the last keys are the nodes of a tree of drafted tokens, which see themselves,
     their ancestors, and all keys before the tree. parents[n] is an earlier node, or -1. One
@@ -304,7 +325,7 @@ def tree(parents):
     return Mask([KINDS["tree"], 0], [_integers("parents", parents, dims=(1, 2))], ("tree", "..."))
 
 
-def around(centres, width):
+def around(centres: Tensor, width: int) -> Mask:
     """Local attention (Luong et al. 2015, arXiv 1508.04025, local-p): query i sees keys within
     `width` of its centre, any real number. The tensor `centres` broadcasts to (batch, heads,
     len_q), and gets no gradient: the edges of a window have none. Local-m, where the centre is

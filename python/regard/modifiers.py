@@ -9,7 +9,10 @@ relative_bias, function, mask, softmax (sinks join its denominator), dropout and
 gaussian. Formulas and sources: include/regard/modifier.h.
 """
 
+from typing import Any
+
 import torch
+from torch import Tensor
 from torch.compiler import is_dynamo_compiling
 
 from ._torch.axes import kind_of
@@ -57,7 +60,7 @@ def _given(name, tensor, meaning):
     return (name, tuple(tensor.shape), meaning)
 
 
-def temperature(values):
+def temperature(values: Tensor | float) -> Modifier:
     """s / t: one positive number per head, (heads,), or one for all: a number, () or (1,)."""
     values = _floating("temperature", _numbers(values), (0, 1), "a number, or (heads,)")
     return Modifier(
@@ -67,7 +70,7 @@ def temperature(values):
     )
 
 
-def alibi(slopes):
+def alibi(slopes: Tensor) -> Modifier:
     """s - slope * |i + len_k - len_q - j| (arXiv 2108.12409): slopes (heads,) or (batch, heads)."""
     meaning = "(heads,) or (batch, heads)"
     slopes = _floating("alibi: slopes", as_tensor(slopes), (1, 2), meaning)
@@ -78,7 +81,7 @@ def alibi(slopes):
     )
 
 
-def alibi_slopes(heads):
+def alibi_slopes(heads: int) -> Tensor:
     """The slopes that the authors of ALiBi use: a geometric series, float32 (heads,)."""
 
     def series(count):
@@ -88,7 +91,9 @@ def alibi_slopes(heads):
     return torch.tensor(series(whole) + series(2 * whole)[0::2][: heads - whole])
 
 
-def relative_bias(table, buckets, *, query_code, key_code, shift=0):
+def relative_bias(
+    table: Tensor, buckets: Tensor, *, query_code: Tensor, key_code: Tensor, shift: int = 0
+) -> Modifier:
     """s + table[buckets[key_code[j] - query_code[i] + shift], head]: a bias that depends on how
     two positions lie to each other, with no len_q x len_k tensor. table: (entries, heads), or
     (entries, 1) for all heads. buckets, query_code (len_q,), key_code (len_k,): integers."""
@@ -130,8 +135,15 @@ def _codes(name, code):
 
 
 def t5_bias(
-    table, len_q, len_k, *, bidirectional=True, max_distance=128, query_offset=0, key_offset=0
-):
+    table: Tensor,
+    len_q: int,
+    len_k: int,
+    *,
+    bidirectional: bool = True,
+    max_distance: int = 128,
+    query_offset: int = 0,
+    key_offset: int = 0,
+) -> Modifier:
     """T5's relative position bias (arXiv 1910.10683): table (buckets, heads), the weight of
     `relative_attention_bias`. Half of the buckets hold one distance each, the others ever more,
     up to max_distance. query_offset, key_offset: the positions of the first query (with a cache)
@@ -165,7 +177,7 @@ def t5_bias(
     return relative_bias(table, bucket.int(), query_code=query_code, key_code=key_code, shift=shift)
 
 
-def swin_bias(table, height, width):
+def swin_bias(table: Tensor, height: int, width: int) -> Modifier:
     """Swin's bias inside windows of height x width positions, row by row (arXiv 2103.14030):
     table ((2 height - 1) * (2 width - 1), heads), the `relative_position_bias_table`."""
     height, width = whole("swin_bias: height", height, 1), whole("swin_bias: width", width, 1)
@@ -187,7 +199,7 @@ def swin_bias(table, height, width):
     return relative_bias(table, buckets, query_code=code, key_code=code, shift=(entries - 1) // 2)
 
 
-def function(apply, derive=None, context=0):
+def function(apply: Any, derive: Any = None, context: int = 0) -> Modifier:
     """A compiled function over tiles of scores, and its derivative: addresses of C functions (a
     numba ``cfunc``'s ``.address``, a ctypes pointer) with the signature ``void (const
     FunctionTile*, void* context)`` of include/regard/modifier.h. derive is needed for gradients.
@@ -208,7 +220,7 @@ def function(apply, derive=None, context=0):
     )
 
 
-def sinks(logits):
+def sinks(logits: Tensor) -> Modifier:
     """Learned logits, (heads, m) or (heads,), that join the denominator of every row of their
     head and nothing else."""
     logits = _floating("sinks: logits", logits, (1, 2), "(heads, m) or (heads,)")
@@ -219,7 +231,7 @@ def sinks(logits):
     )
 
 
-def multiplier(weights):
+def multiplier(weights: Tensor) -> Modifier:
     """weight * w after the softmax: any tensor that broadcasts to (batch, heads, len_q, len_k).
     Rows no longer add up to 1."""
     meaning = "that broadcasts to (batch, heads, len_q, len_k)"
@@ -230,7 +242,7 @@ def multiplier(weights):
     )
 
 
-def gaussian(centre, sigma):
+def gaussian(centre: Tensor, sigma: float) -> Modifier:
     """weight * exp(-(j - centre)^2 / (2 sigma^2)) after the softmax (local-p, Luong et al.
     2015): centre (batch, heads, len_q), sizes of 1 stand for all; it gets a gradient, sigma has
     none."""
@@ -262,12 +274,12 @@ def drawn_seed():
     return _draw(torch.empty(1, dtype=torch.int64))
 
 
-def dropout(p, seed=None):
+def dropout(p: float, seed: int | Tensor | None = None) -> Modifier:
     """What dropout_p and seed of regard.attention become. Without a seed, an int64 is drawn from
     torch's default generator."""
     if not 0.0 <= p <= 1.0:
         raise ValueError(f"dropout_p: {p}; expected a probability between 0 and 1")
-    seed = check_seed(seed)
-    if seed is None:
-        seed = drawn_seed()
-    return Modifier("dropout", floats=(float(p),), tensors=(seed.reshape(1, 1, 1, 1),))
+    given = check_seed(seed)
+    if given is None:
+        given = drawn_seed()
+    return Modifier("dropout", floats=(float(p),), tensors=(given.reshape(1, 1, 1, 1),))

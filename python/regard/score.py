@@ -6,7 +6,12 @@
 Formulas and sources: include/regard/score.h.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 import torch
+from torch import Tensor
 
 from ._torch import ops_library as ops
 from ._torch.record import Record
@@ -18,7 +23,7 @@ class Score(Record):
     __slots__ = ()
 
 
-def additive(v):
+def additive(v: Tensor) -> Score:
     """Additive attention (Bahdanau et al. 2014, arXiv 1409.0473): scale * v . tanh(query + key),
     with the projected queries and keys passed as query and key (of the same dim), and a scale of
     1 unless given.
@@ -48,19 +53,19 @@ class PreparedKeys:
 
     __slots__ = ("exponentials", "key")
 
-    def __init__(self, key, exponentials):
+    def __init__(self, key: Tensor, exponentials: Tensor) -> None:
         self.key = key
         self.exponentials = exponentials
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"regard.PreparedKeys({tuple(self.key.shape)}, {self.key.dtype})"
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: Any) -> PreparedKeys:
         """The same part of both, for example prepared[:, :, :length]: all of an axis, or a slice
         of it."""
         return PreparedKeys(self.key[index], self.exponentials[index])
 
-    def detach(self):
+    def detach(self) -> PreparedKeys:
         return PreparedKeys(self.key.detach(), self.exponentials)
 
     def record(self, order):
@@ -72,7 +77,7 @@ class PreparedKeys:
         return Record("prepared_keys", tensors=(heads_first,))
 
 
-def prepare_keys(key):
+def prepare_keys(key: Tensor) -> PreparedKeys:
     """Prepares keys for many calls with an additive score, as when a decoder takes a step a call
     and looks at the same encoder each time:
 

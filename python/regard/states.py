@@ -10,7 +10,13 @@ The parts may be computed anywhere and in any order: split keys, memory and cont
 of a ring.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
 import torch
+from torch import Tensor
 
 from ._torch import ops_library as ops
 from ._torch.attention import _transforms, prepared
@@ -18,6 +24,9 @@ from ._torch.explain import explained
 from ._torch.keywords import refuse_misplaced
 from ._torch.options import AXIS_ORDERS
 from ._torch.record import KINDS, kinds
+
+if TYPE_CHECKING:
+    from .score import PreparedKeys
 
 
 class State:
@@ -36,7 +45,15 @@ class State:
 
     __slots__ = ("dtype", "layout", "log_sum", "maximum", "out")
 
-    def __init__(self, out, maximum, log_sum, *, layout="bhsd", dtype=None):
+    def __init__(
+        self,
+        out: Tensor,
+        maximum: Tensor,
+        log_sum: Tensor,
+        *,
+        layout: str = "bhsd",
+        dtype: torch.dtype | None = None,
+    ) -> None:
         if layout not in AXIS_ORDERS:
             raise ValueError(
                 f"layout: {layout!r}; expected one of {', '.join(map(repr, AXIS_ORDERS))}"
@@ -55,18 +72,25 @@ class State:
         self.dtype = out.dtype if dtype is None else dtype
 
     @property
-    def lse(self):
+    def lse(self) -> Tensor:
         """maximum + log_sum: the natural logarithm of each row's sum, (..., heads, len_q); -inf
         for a row without keys. Differentiable."""
         return self.maximum + self.log_sum
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return (
             f"regard.State(out={tuple(self.out.shape)}, layout={self.layout!r}, dtype={self.dtype})"
         )
 
 
-def attention_state(query, key, value, *misplaced, layout="bhsd", **options):
+def attention_state(
+    query: Tensor,
+    key: Tensor | PreparedKeys,
+    value: Tensor,
+    *misplaced: Any,
+    layout: str = "bhsd",
+    **options: Any,
+) -> State:
     """The State of attention over these keys: a part of what the query attends to. Arguments and
     errors as regard.attention, without plan and return_lse.
 
@@ -101,7 +125,7 @@ def attention_state(query, key, value, *misplaced, layout="bhsd", **options):
     return State(*results, layout=layout, dtype=inputs[0].dtype)
 
 
-def merge(states):
+def merge(states: Sequence[State]) -> State:
     """The State over all keys of `states`, which must not overlap: their outs, weighted by
     exp(lse). All have the same shape, layout and dtype. They are merged in their order: another
     order may round differently. Differentiable.
@@ -126,7 +150,9 @@ def merge(states):
     return State(*merged, layout=first.layout, dtype=first.dtype)
 
 
-def finish(state, sinks=None, *, return_lse=False):
+def finish(
+    state: State, sinks: Tensor | None = None, *, return_lse: bool = False
+) -> Tensor | tuple[Tensor, Tensor]:
     """The output of a state, in the dtype of its inputs; with return_lse also its lse, as
     regard.attention gives both.
 

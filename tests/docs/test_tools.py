@@ -20,6 +20,11 @@ def test_ruff_finds_nothing():
         assert result.returncode == 0, result.stdout + result.stderr
 
 
+def test_the_type_checker_finds_nothing():
+    result = run("-m", "mypy")
+    assert result.returncode == 0, result.stdout
+
+
 def test_a_benchmark_runs_and_writes_its_figures(tmp_path):
     path = tmp_path / "figures.json"
     result = run("benchmarks/bench.py", "overhead", "--quick", "--json", str(path))

@@ -13,7 +13,13 @@
 The short road is chosen in as few steps as possible: a call below 16 positions lasts 6
 microseconds. _run() chooses among the others, in the order of the table."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
 import torch
+from torch import Tensor
 from torch.autograd import forward_ad
 from torch.compiler import is_dynamo_compiling
 
@@ -28,6 +34,11 @@ from .functional import Functional
 from .keywords import plain_signature, refuse_misplaced, refuse_unknown
 from .options import AXIS_ORDERS, all_records, as_mask, encode
 from .plan import Plan
+from .types import Keys
+
+if TYPE_CHECKING:
+    from ..modifiers import Modifier
+    from .part import Part
 
 _any_autocast = getattr(
     torch._C, "_is_any_autocast_enabled", lambda: torch.is_autocast_enabled("cpu")
@@ -42,24 +53,24 @@ _ZERO = 0.0  # the defaults themselves, which `is` finds
 
 @plain_signature
 def attention(
-    query,
-    key,
-    value,
-    *misplaced,
-    mask=None,
-    score=None,
-    modifiers=(),
-    scale=None,
-    softcap=_ZERO,
-    bias=None,
-    dropout_p=_ZERO,
-    seed=None,
-    layout="bhsd",
-    plan=None,
-    part=None,
-    return_lse=False,
-    **unknown,
-):
+    query: Tensor,
+    key: Keys,
+    value: Tensor,
+    *misplaced: Any,
+    mask: Mask | Tensor | None = None,
+    score: Score | None = None,
+    modifiers: Sequence[Modifier] = (),
+    scale: float | None = None,
+    softcap: float | None = _ZERO,
+    bias: Tensor | None = None,
+    dropout_p: float = _ZERO,
+    seed: int | Tensor | None = None,
+    layout: str = "bhsd",
+    plan: Plan | None = None,
+    part: Part | None = None,
+    return_lse: bool = False,
+    **unknown: Any,
+) -> Tensor | tuple[Tensor, Tensor]:
     """softmax(scale * query @ key^T + bias, over the keys that ``mask`` allows) @ value,
     exactly, with no matrix of scores in memory.
 

@@ -1,6 +1,8 @@
 """Gradients in eager code: the shortest way through PyTorch's autograd. torch.func has its own
 (functional.py), compilers see the operator of public_op.py; all end in gradient.py."""
 
+from typing import Any
+
 import torch
 from torch.compiler import is_dynamo_compiling
 
@@ -14,7 +16,7 @@ _transforms = torch._C._are_functorch_transforms_active
 
 # torch.autograd.Function without its apply(), which asks about torch.func once more: a microsecond.
 # attention() has asked already.
-_Base = torch.autograd.Function.__mro__[1]
+_Base: Any = torch.autograd.Function.__mro__[1]
 
 
 class _Function(_Base):

@@ -24,8 +24,8 @@ _below_python = _sdpa._op_dk
 _top_left = causal(0)
 _fused_allowed = torch._C._get_flash_sdp_enabled  # what torch.nn.attention.sdpa_kernel sets
 _on = switch.on
-_served = collections.Counter()
-_declined = collections.Counter()
+_served: collections.Counter = collections.Counter()
+_declined: collections.Counter = collections.Counter()
 
 
 class Report(collections.namedtuple("Report", "served declined")):
@@ -42,7 +42,7 @@ class Report(collections.namedtuple("Report", "served declined")):
         return "\n".join(lines)
 
 
-def report(reset=False):
+def report(reset: bool = False) -> Report:
     """What became of the calls of scaled_dot_product_attention while Regard was enabled, since
     the start or the last reset."""
     result = Report(_served["calls"], dict(_declined))
@@ -60,7 +60,7 @@ def _register():
     kept.append(library)
 
 
-kept = []  # a library takes its kernels with it when it is freed
+kept: list = []  # a library takes its kernels with it when it is freed
 
 
 def count_served():

@@ -7,7 +7,11 @@ adds up to 1, or to what sinks, dropout or a multiplier leave of it. Answers are
 for float64 inputs) and carry no gradients. Formulas: include/regard/map.h.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
+from torch import Tensor
 
 from ..score import PreparedKeys
 from . import ops_library as ops
@@ -15,6 +19,7 @@ from .attention import _transforms, prepared
 from .axes import check_tensors
 from .explain import explained
 from .numbers import whole
+from .types import Wanted
 
 _POOLINGS = ("max", "mean", "sum")
 
@@ -221,7 +226,16 @@ class _Look:
         return answer
 
 
-def attention_map(query, key, *, rows=None, cols=None, heads=None, mean_heads=False, **options):
+def attention_map(
+    query: Tensor,
+    key: Tensor,
+    *,
+    rows: Wanted = None,
+    cols: Wanted = None,
+    heads: Wanted = None,
+    mean_heads: bool = False,
+    **options: Any,
+) -> Tensor:
     """Exact attention weights of some rows and columns: (..., heads, rows, cols).
 
     rows, cols, heads: slices or ints (whose axis stays, with size 1); all unless given.
@@ -243,17 +257,17 @@ def attention_map(query, key, *, rows=None, cols=None, heads=None, mean_heads=Fa
 
 
 def attention_picture(
-    query,
-    key,
-    size,
+    query: Tensor,
+    key: Tensor,
+    size: tuple[int, int],
     *,
-    pooling="max",
-    rows=None,
-    cols=None,
-    heads=None,
-    mean_heads=False,
-    **options,
-):
+    pooling: str = "max",
+    rows: Wanted = None,
+    cols: Wanted = None,
+    heads: Wanted = None,
+    mean_heads: bool = False,
+    **options: Any,
+) -> Tensor:
     """The weights pooled to a picture, in one pass: (..., heads, height, width).
 
     size: (height, width), at most as many as there are rows and columns. pooling: "max", "mean"
@@ -276,7 +290,16 @@ def attention_picture(
     )[0]
 
 
-def attention_top(query, key, count, *, rows=None, heads=None, mean_heads=False, **options):
+def attention_top(
+    query: Tensor,
+    key: Tensor,
+    count: int,
+    *,
+    rows: Wanted = None,
+    heads: Wanted = None,
+    mean_heads: bool = False,
+    **options: Any,
+) -> tuple[Tensor, Tensor]:
     """(weights, keys) of the `count` keys that count most in each row: (..., heads, rows,
     count), from the largest weight down.
 
@@ -289,7 +312,15 @@ def attention_top(query, key, count, *, rows=None, heads=None, mean_heads=False,
     return weights, keys
 
 
-def attention_entropy(query, key, *, rows=None, heads=None, mean_heads=False, **options):
+def attention_entropy(
+    query: Tensor,
+    key: Tensor,
+    *,
+    rows: Wanted = None,
+    heads: Wanted = None,
+    mean_heads: bool = False,
+    **options: Any,
+) -> Tensor:
     """-sum p ln p of each row, in nats: (..., heads, rows). Arguments: those of attention_map."""
     return _Look(query, key, **options).run(
         "entropy", rows=rows, heads=heads, mean_heads=mean_heads
@@ -297,8 +328,15 @@ def attention_entropy(query, key, *, rows=None, heads=None, mean_heads=False, **
 
 
 def attention_received(
-    query, key, *, rows=None, cols=None, heads=None, mean_heads=False, **options
-):
+    query: Tensor,
+    key: Tensor,
+    *,
+    rows: Wanted = None,
+    cols: Wanted = None,
+    heads: Wanted = None,
+    mean_heads: bool = False,
+    **options: Any,
+) -> Tensor:
     """How much attention each key receives from the rows (sums of columns): (..., heads, cols).
     Arguments: those of attention_map."""
     return _Look(query, key, **options).run(
@@ -306,7 +344,9 @@ def attention_received(
     )[0][..., 0, :]
 
 
-def attention_rollout(layers, rows, *, residual=0.5, **options):
+def attention_rollout(
+    layers: Sequence[tuple], rows: Wanted, *, residual: float = 0.5, **options: Any
+) -> Tensor:
     """Attention rollout (Abnar & Zuidema 2020, arXiv 2005.00928): which inputs the chosen rows
     of a stack of self-attention layers' output go back to, (..., rows, n).
 

@@ -8,13 +8,13 @@ class Part(Record):
 
     __slots__ = ()
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return "regard.part(query_begin={}, key_begin={}, len_q={}, len_k={})".format(
             *self.ints[2:]
         )
 
 
-def part(query_begin=0, key_begin=0, *, len_q, len_k):
+def part(query_begin: int = 0, key_begin: int = 0, *, len_q: int, len_k: int) -> Part:
     """The query tensor holds rows from query_begin on, key and value rows from key_begin on, of
     an attention of len_q queries and len_k keys.
 

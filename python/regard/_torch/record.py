@@ -1,6 +1,9 @@
 """One record of the encoding (include/regard/encoding.h): integers, floats and tensors of its
 own."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from . import ops_library
 
 # Of each kind of record its number, by its name, and how many floats and tensors it takes, from the
@@ -35,7 +38,9 @@ def kinds(ints):
         at += 2 + ints[at + 1]
 
 
-def options_text(ints, floats=(), tensors=()):
+def options_text(
+    ints: Sequence[int], floats: Sequence[float] = (), tensors: Sequence[Any] = ()
+) -> str:
     """Options for a person to read, a record a line: of a call in a compiled graph, say, whose
     arguments they are (torch.ops.regard.attention). Without `tensors` these are shown by their
     index."""

@@ -6,13 +6,15 @@ calling it. Switched off, they pass every call on to PyTorch's own."""
 
 import contextlib
 import threading
+from collections.abc import Iterator
 from contextvars import ContextVar
 
 _everywhere = False
-_here = ContextVar("regard.enabled", default=None)  # of this thread (or task): None, True or False
+# Of this thread (or task): None, True or False.
+_here: ContextVar[bool | None] = ContextVar("regard.enabled", default=None)
 _own = _here.get
 
-_registrations = []
+_registrations: list = []
 _registered = False
 _lock = threading.Lock()
 
@@ -38,7 +40,7 @@ def _register():
             _registered = True
 
 
-def enable():
+def enable() -> None:
     """Routes scaled_dot_product_attention on CPU tensors here, in all threads, until disable();
     nested tensors, and the fast path of nn.MultiheadAttention and nn.TransformerEncoderLayer, too.
 
@@ -49,14 +51,14 @@ def enable():
     _everywhere = True
 
 
-def disable():
+def disable() -> None:
     """Undoes enable(), in all threads."""
     global _everywhere
     _everywhere = False
 
 
 @contextlib.contextmanager
-def enabled(choice=True):
+def enabled(choice: bool = True) -> Iterator[None]:
     """Regard (or with False: PyTorch alone) within the block, for this thread alone (and this
     asyncio task); what enable() and disable() chose holds again afterwards, and elsewhere."""
     if choice:

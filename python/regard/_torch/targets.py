@@ -4,12 +4,12 @@ portable) forces one from outside."""
 from . import ops_library as ops
 
 
-def kernel_target():
+def kernel_target() -> str:
     """The instruction set that the kernels really run with: the kernel is asked what it was
     compiled for."""
     return ops.kernel_target()
 
 
-def set_target(name):
+def set_target(name: str) -> None:
     """Forces one for all later calls of this process; "" goes back to the default choice."""
     ops.set_target(name)

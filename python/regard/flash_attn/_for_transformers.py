@@ -13,7 +13,7 @@ _CALLS = "transformers.modeling_flash_attention_utils"
 _LAYERS = "transformers.integrations.flash_attention"
 _NAME = "is_flash_attn_2_available"
 
-_changed = {}  # what was there, by module
+_changed: dict = {}  # what was there, by module
 _state = {"active": False}
 
 
