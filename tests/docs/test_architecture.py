@@ -1,4 +1,4 @@
-"""docs/architecture.md is true: the paths that it names exist."""
+"""docs/architecture.md and CONTRIBUTING.md are true: the paths that they name exist."""
 
 import re
 
@@ -22,9 +22,10 @@ def exists(name):
     return any(any(base.glob(name.strip("/"))) for base in (ROOT, ROOT / "include"))
 
 
-@pytest.mark.parametrize("name", named_paths(PAGE.read_text()) if PAGE.exists() else [])
-def test_path_exists(name):
-    assert exists(name), f"docs/architecture.md names {name}, which does not exist"
+@pytest.mark.parametrize("page", ["docs/architecture.md", "CONTRIBUTING.md"])
+def test_paths_exist(page):
+    missing = [name for name in named_paths((ROOT / page).read_text()) if not exists(name)]
+    assert not missing, f"{page} names what does not exist: {missing}"
 
 
 def test_the_page_names_the_rooms():
