@@ -2,6 +2,7 @@
 
 #include <stdexcept>
 
+#include "nn/models/llama_config.h"
 #include "nn/models/seq2seq_config.h"
 #include "nn/models/transformer_config.h"
 #include "regard/nn/seq2seq.h"
@@ -17,6 +18,10 @@ struct ModelKind {
 
 // A new kind of model is a line here.
 const ModelKind kKinds[] = {
+    {"llama",
+     [](const nlohmann::json& config) -> std::shared_ptr<SequenceModel> {
+       return std::make_shared<Llama>(llama_config(config));
+     }},
     {"seq2seq",
      [](const nlohmann::json& config) -> std::shared_ptr<SequenceModel> {
        return std::make_shared<Seq2Seq>(seq2seq_config(config));

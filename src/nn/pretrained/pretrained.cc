@@ -36,12 +36,30 @@ json map_for(const fs::path& path, const json& config) {
   fail(path, "model_type is " + type.dump() + "; expected one of " + known);
 }
 
-// A field of theirs; of several names, which must agree (two stacks that our config does not tell
-// apart).
+// The value at "a/b/c", or nothing where there is none or null.
+const json* value_at(const json& config, const std::string& path) {
+  const json* at = &config;
+  for (std::size_t begin = 0; begin <= path.size();) {
+    const std::size_t end = std::min(path.find('/', begin), path.size());
+    const auto found = at->find(path.substr(begin, end - begin));
+    if (found == at->end() || found->is_null()) return nullptr;
+    at = &*found;
+    begin = end + 1;
+  }
+  return at;
+}
+
+// A field of theirs. Of several names in a list, all must agree (two stacks that our config does
+// not tell apart); of those in "first_of", the first that is there counts, or else the default.
 json their_field(const fs::path& path, const json& config, const json& names) {
   if (names.is_string()) {
     if (!config.contains(names)) fail(path, names.get<std::string>() + " is missing");
     return config[names.get<std::string>()];
+  }
+  if (names.is_object()) {
+    for (const json& name : names.at("first_of"))
+      if (const json* found = value_at(config, name)) return *found;
+    return names.at("default");
   }
   const json first = their_field(path, config, names.at(0));
   for (const json& name : names)
@@ -56,18 +74,21 @@ json our_config(const fs::path& path, const json& config, const json& map) {
   for (const auto& [name, theirs] : map.at("fields").items())
     ours[name] = their_field(path, config, theirs);
   if (ours["activation"] == "swish") ours["activation"] = "silu";
-  if (config.value("tie_word_embeddings", true) == false ||
-      config.value("share_encoder_decoder_embeddings", true) == false)
-    fail(path, "embeddings that are not shared are not served");
+  // Settings that no module of ours has: served only with one of these values, or absent.
+  for (const auto& [name, served] : map.at("served").items()) {
+    const json* given = value_at(config, name);
+    if (given != nullptr && std::find(served.begin(), served.end(), *given) == served.end())
+      fail(path, name + ": " + given->dump() + " is not served; expected " + served[0].dump());
+  }
   return ours;
 }
 
 // "encoder.layers.3.norm1.weight" as ("encoder.layers.*.norm1.weight", "3"): the only number
 // between dots is that of a layer.
 std::pair<std::string, std::string> pattern_of(const std::string& name) {
-  const std::size_t at = name.find(".layers.");
+  const std::size_t at = name.find("layers.");
   if (at == std::string::npos) return {name, ""};
-  const std::size_t begin = at + 8, end = name.find('.', begin);
+  const std::size_t begin = at + 7, end = name.find('.', begin);
   return {name.substr(0, begin) + "*" + name.substr(end), name.substr(begin, end - begin)};
 }
 
@@ -92,6 +113,31 @@ torch::Tensor tensor_for(const fs::path& path, const std::string& name, const to
   return whole.to(torch::kFloat32);
 }
 
+// The tensors of model.safetensors, or of the files that model.safetensors.index.json names.
+TensorFile read_weights(const fs::path& folder) {
+  const fs::path index_path = folder / "model.safetensors.index.json";
+  if (fs::exists(folder / "model.safetensors") || !fs::exists(index_path))
+    return read_safetensors(folder / "model.safetensors");
+  const json index = read_json(index_path);
+  const json* files = value_at(index, "weight_map");
+  if (files == nullptr || !files->is_object()) fail(index_path, "no \"weight_map\"");
+  std::set<std::string> names;
+  for (const auto& entry : files->items()) {
+    const std::string name = entry.value().is_string() ? entry.value().get<std::string>() : "";
+    if (name.empty() || fs::path(name).filename() != name)
+      fail(index_path, "tensor \"" + entry.key() + "\" is in " + entry.value().dump() +
+                           "; expected a file of the same folder");
+    names.insert(name);
+  }
+  TensorFile whole;
+  for (const std::string& name : names) {
+    for (auto& [tensor, value] : read_safetensors(folder / name).tensors)
+      if (!whole.tensors.emplace(tensor, value).second)
+        fail(folder / name, "tensor \"" + tensor + "\" is in another file, too");
+  }
+  return whole;
+}
+
 }  // namespace
 
 std::vector<std::string> pretrained_types() {
@@ -101,7 +147,7 @@ std::vector<std::string> pretrained_types() {
 }
 
 std::shared_ptr<SequenceModel> load_pretrained(const fs::path& folder) {
-  const fs::path config_path = folder / "config.json", weights_path = folder / "model.safetensors";
+  const fs::path config_path = folder / "config.json", weights_path = folder;
   const json config = read_json(config_path);
   const json map = map_for(config_path, config);
   std::shared_ptr<SequenceModel> model;
@@ -110,7 +156,7 @@ std::shared_ptr<SequenceModel> load_pretrained(const fs::path& folder) {
   } catch (const std::invalid_argument& error) {
     fail(config_path, error.what());
   }
-  const TensorFile file = read_safetensors(weights_path);
+  const TensorFile file = read_weights(folder);
   std::set<std::string> used;
   std::map<std::string, torch::Tensor> tensors;
   for (const auto& [name, like] : named_tensors(*model))

@@ -36,9 +36,13 @@ int main(int argc, char** argv) {
     std::cerr << "usage: nn_program REQUEST.json IN.safetensors OUT.safetensors\n";
     return 2;
   }
-  const std::map<std::string, void (*)(Request&)> commands{
-      {"attention", run_attention}, {"module", run_module}, {"model", run_model},
-      {"decode", run_decode},       {"loss", run_loss},     {"checkpoint", run_checkpoint}};
+  const std::map<std::string, void (*)(Request&)> commands{{"attention", run_attention},
+                                                           {"module", run_module},
+                                                           {"model", run_model},
+                                                           {"decode", run_decode},
+                                                           {"loss", run_loss},
+                                                           {"checkpoint", run_checkpoint},
+                                                           {"hidden_states", run_hidden_states}};
   try {
     Request request;
     std::ifstream(argv[1]) >> request.json;

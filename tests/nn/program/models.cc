@@ -1,4 +1,5 @@
 #include "regard/nn/checkpoint.h"
+#include "regard/nn/llama.h"
 #include "regard/nn/loss.h"
 #include "regard/nn/pretrained.h"
 #include "regard/nn/sequence_model.h"
@@ -50,12 +51,21 @@ void run_decode(Request& request) {
       tokens = torch::tensor(step["tokens"].get<std::vector<std::int64_t>>());
     const torch::Tensor logits = model->step(*state, tokens);
     const std::string suffix = "." + std::to_string(number++);
-    request.out["logits" + suffix] = logits;
+    if (!request.json.value("only_tokens", false)) request.out["logits" + suffix] = logits;
     if (request.json.value("weights", false))
       request.out["weights" + suffix] = model->attention_weights(*state);
     tokens = logits.argmax(-1);
     request.out["tokens" + suffix] = tokens;
   }
+}
+
+void run_hidden_states(Request& request) {
+  const auto model = model_of(request);
+  torch::NoGradGuard no_grad;
+  int number = 0;
+  for (const torch::Tensor& state :
+       dynamic_cast<nn::Llama&>(*model).hidden_states(request.tensor("target")))
+    request.out["hidden." + std::to_string(number++)] = state;
 }
 
 void run_loss(Request& request) {

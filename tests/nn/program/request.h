@@ -44,5 +44,6 @@ void run_attention(Request& request);
 void run_module(Request& request);
 void run_model(Request& request);
 void run_decode(Request& request);
+void run_hidden_states(Request& request);
 void run_loss(Request& request);
 void run_checkpoint(Request& request);
