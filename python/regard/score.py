@@ -68,7 +68,7 @@ class PreparedKeys:
     def detach(self) -> PreparedKeys:
         return PreparedKeys(self.key.detach(), self.exponentials)
 
-    def record(self, order):
+    def record(self, order: int) -> Record:
         """What tells the operators about it; `order` is that of the key's axes (AXIS_ORDERS)."""
         turned = (
             order != 0 and self.exponentials.dim() > 2

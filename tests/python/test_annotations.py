@@ -19,7 +19,7 @@ def public_functions():
             yield name, thing
 
 
-@pytest.mark.parametrize(("name", "function"), public_functions())
+@pytest.mark.parametrize(("name", "function"), list(public_functions()))
 def test_is_annotated(name, function):
     signature = inspect.signature(function)
     bare = [

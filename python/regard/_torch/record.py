@@ -18,7 +18,14 @@ for _line in ops_library.record_kinds().splitlines():
 class Record:
     __slots__ = ("floats", "given", "ints", "name", "tensors")
 
-    def __init__(self, name, ints=(), floats=(), tensors=(), given=()):
+    def __init__(
+        self,
+        name: str,
+        ints: Sequence[int] = (),
+        floats: Sequence[float] = (),
+        tensors: Sequence[Any] = (),
+        given: Sequence[Any] = (),
+    ) -> None:
         self.name = name
         self.ints = (KINDS[name], len(ints), *ints)
         self.floats = floats
