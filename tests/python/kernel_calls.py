@@ -11,6 +11,7 @@ _FORWARD = (
     "regard::_attend",
     "regard::_attend_for_gradients",
     "regard::_forward",
+    "regard::_infer",
 )
 _BACKWARD = ("regard::attention_backward", "regard::_attend_backward", "regard::_backward")
 

@@ -114,7 +114,8 @@ def test_a_decoders_loop():
     for n in range(1, 1001):
         out = compiled(query, key[:, :, :n], n)
         if n % 100 == 1:
-            assert torch.equal(out, step(query, key[:, :, :n], n))
+            # In eager code a step takes the decode pass, which rounds in another order.
+            torch.testing.assert_close(out, step(query, key[:, :, :n], n))
     assert backend.count <= 2
 
 

@@ -197,30 +197,36 @@ def test_checkpointing_replays(reentrant):
 
 
 @pytest.mark.parametrize("randomness", ["different", "same", "error"])
-def test_torch_func_stays_with_pytorch(randomness):
-    """The same seed gives what it gives without Regard, and vmap's rules for randomness hold."""
+def test_torch_func(randomness):
+    """vmap stays with PyTorch: the same seed gives what it gives without Regard, and its rules for
+    randomness hold. Gradients are taken here, and the same seed gives the same ones again."""
     inputs = [x.detach() for x in draw()]
 
     def loss(q, k, v):
         return sdpa(q, k, v).square().sum()
 
-    def results():
+    def mapped():
         torch.manual_seed(6)
-        yield torch.func.grad(loss, (0, 1, 2))(*inputs)
         if randomness == "error":
             with pytest.raises(RuntimeError, match="randomness"):
                 torch.func.vmap(loss, randomness=randomness)(*inputs)
-        else:
-            yield torch.func.vmap(loss, randomness=randomness)(*inputs)
-            yield torch.func.vmap(torch.func.grad(loss, (0, 1, 2)), randomness=randomness)(*inputs)
+            return []
+        return torch.func.vmap(loss, randomness=randomness)(*inputs)
 
-    expected = list(results())
+    def gradients():
+        torch.manual_seed(6)
+        return torch.func.grad(loss, (0, 1, 2))(*inputs)
+
+    expected = mapped()
     regard.report(reset=True)
     with regard.enabled():
-        actual = list(results())
-    assert regard.report().served == 0
-    assert expected[0][0].any()
+        actual = mapped()
+        assert regard.report().served == 0
+        first, again = gradients(), gradients()
+        assert regard.report().served == 2
     torch.testing.assert_close(actual, expected, rtol=0, atol=0)
+    assert first[0].any()
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
 
 
 # What a user runs: nothing compiled or imported before helps. Compiled code draws the seeds that

