@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Counts what the program allocates, by standing in front of malloc and its kin (glibc).
 #pragma once
 

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """How fast Regard is, beside PyTorch and beside what the processor can do, all in one run.
 
 ./dev bench                     every group, some twenty-five minutes

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A function of a user's own over tiles of scores (regard/modifier.h), for the benchmark and the
 // tests of docs/mechanisms.md:
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The kernels through the public C++ interface, without Python: what the core itself reaches, by
 // the processor's time on one worker.
 //

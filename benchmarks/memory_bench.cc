@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How much memory a call takes beyond its inputs and outputs: one line of JSON for each case.
 //
 // Whole squares of scores at n=262144 take minutes, so by default the longest cases are a causal

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A few threads that stay: so that a measured call starts none and allocates nothing for them.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One attention problem with memory of its own, for the C++ benchmarks.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The subcommands of `regard`, one file each: every function adds its command with its options,
 // help and callback.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A model's folder, as `regard train` makes it.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The command line. Results go to standard output, everything else to standard error.
 #include <csignal>
 #include <exception>

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # `cmake --install` lays down the headers, the static libraries and a package, so that another project may say
 #   find_package(regard REQUIRED)
 #   target_link_libraries(app PRIVATE regard::regard)      # or regard::regard_tbb, which brings regard::regard

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sphinx builds the site of `./dev docs`: the guides of this folder (Markdown), and the Python
 package's reference from its docstrings. Doxygen adds the C++ reference (docs/Doxyfile)."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Longformer's self-attention as its authors wrote it (Beltagy et al. 2020, arXiv 2004.05150),
 in linear memory: docs/longformer.md.
 

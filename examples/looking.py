@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Looks into a language model that has read a text: where its heads look, what the last token
 saw, which tokens are looked at most.
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A score of one's own, compiled by numba, inside the fused kernels: forward, backward, and no n
 x n matrix.
 

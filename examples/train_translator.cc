@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Defines a sequence-to-sequence model with Bahdanau's attention, trains it on two text files whose
 // lines belong together, and translates with it:
 //

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Digests of what the core computes: outputs, statistics, gradients and maps of a few hundred
 random attentions, on every instruction set that this processor has.
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Doxygen's input filter (docs/Doxyfile): plain // comments become its own, and what is set apart
 by indentation (formulas, tables, examples) stays as it is laid out.
 
@@ -43,7 +44,8 @@ def main():
         if comment:
             indent, found = comment[1], []
             while i < len(lines) and (again := COMMENT.match(lines[i])) and again[1] == indent:
-                found.append(again[2])
+                if not again[2].startswith("SPDX-"):
+                    found.append(again[2])
                 i += 1
             out += block(found, indent, first=not seen_code)
             seen_code = True

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Builds and runs the test suites, and ends with one line: how many tests passed, failed and
 were skipped.
 

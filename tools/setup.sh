@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Set-up for ./dev (sourced by it): Debian packages and a Python environment. Nothing is done twice.
 
 packages=(g++ cmake ninja-build ccache git python3-venv libhwy-dev libtbb-dev libgtest-dev libbenchmark-dev librapidcheck-dev

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Corners: shapes and masks whose ratio to PyTorch says more about bookkeeping than about
 arithmetic. Top keys, documents of a token, calls with next to nothing to compute, blocks of one."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A few queries against many keys: text that is generated, beside the speed at which memory can be
 read, and beside PyTorch's own ways."""
 

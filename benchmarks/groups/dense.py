@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Forward, backward and bf16 on long sequences: shares of the processor's peak."""
 
 from harness.attention import Case, Tensors, contender

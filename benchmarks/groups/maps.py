@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pictures of whole maps: one head's weights pooled to 1024 x 1024, against the forward pass."""
 
 from statistics import median

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every mechanism of docs/mechanisms.md: the line that the page shows, beside what a PyTorch
 user would write, results compared first."""
 

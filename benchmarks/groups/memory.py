@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Memory of a call beyond its inputs and outputs, measured by benchmarks/memory_bench.cc."""
 
 import json

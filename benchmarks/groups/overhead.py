@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the smallest calls cost: Python, dispatch and autograd, with next to nothing to compute."""
 
 from statistics import median

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Lengths and head dims that no tile divides, against their round neighbours."""
 
 from statistics import median

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What every group is given."""
 
 from collections.abc import Callable

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Short sequences: n from 16 to 512, batch 1 to 64, d 32 to 128, against the fastest of
 everything that PyTorch has.
 

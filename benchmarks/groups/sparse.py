@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sparse masks on a long sequence: what an allowed pair costs, against a pair of the dense
 kernel."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Steps of an RNN decoder: one query of each sequence looks at the encoder's keys with an
 additive score, step after step."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Two threads against one: as a share of what the peak itself gains from the second thread."""
 
 from statistics import median

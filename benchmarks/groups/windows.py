@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Causal windows on long sequences: time in proportion to n, and FlexAttention beside it."""
 
 from statistics import median

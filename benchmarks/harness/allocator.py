@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What becomes of memory that is freed while a group is measured."""
 
 import ctypes

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Attention calls to be timed: ours and everybody else's, forward and backward, over the same
 tensors."""
 

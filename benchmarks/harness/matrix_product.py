@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What PyTorch's matrix product (MKL) reaches of the same peak: a measure of the machine at this
 hour that reads memory, as kernels do and the peak does not."""
 

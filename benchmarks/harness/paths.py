@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where the benchmark's own programs were built."""
 
 import os

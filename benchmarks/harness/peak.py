@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The processor's peak, measured beside every timing (see benchmarks/peak/peak.cc)."""
 
 import ctypes

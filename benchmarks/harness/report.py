@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tables for people, JSON for programs, Markdown for the README."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One measured case, and what it was meant to reach."""
 
 from dataclasses import asdict, dataclass, field

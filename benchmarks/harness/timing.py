@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Contenders timed in turns, each between two measurements of the processor's peak."""
 
 import gc

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tensors and numbers that the lines of docs/mechanisms.md name, at any size."""
 
 import ctypes

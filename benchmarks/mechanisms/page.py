@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """docs/mechanisms.md: the lines of code that it shows are the ones that are timed, drawn and
 tested."""
 

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Draws docs/images/mechanisms: one head's weights for every line of docs/mechanisms.md,
 computed by that line itself.
 

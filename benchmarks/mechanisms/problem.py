@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One mechanism on one set of tensors: the page's line and its rival, forward and backward, and
 whether they agree."""
 

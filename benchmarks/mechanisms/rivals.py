@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a PyTorch user writes for each mechanism: scaled_dot_product_attention where it can be
 said with a mask or a bias, else the formula.
 

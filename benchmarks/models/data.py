@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The texts: Multi30k where it is given, Debian's descriptions where apt finds them."""
 
 import gzip

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is trained, on what, and what is counted. Each experiment writes JSON files to the work
 folder."""
 

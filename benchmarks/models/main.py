@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Trains the models of the lecture on real text and shows what attention is worth.
 
 models="./dev run python benchmarks/models/main.py"

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """docs/models.md: tables between its markers, and pictures beside it, from the results that there
 are."""
 

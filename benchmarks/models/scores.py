@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Counts: BLEU (sacrebleu, lower-cased) over all and by the source's length; ROUGE."""
 
 from itertools import pairwise

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // nn_bench CONFIG.json WEIGHTS.safetensors BATCH.safetensors THREADS: trains a model on one batch.
 // Each line on standard input asks for one training step, whose milliseconds and loss are answered;
 // "peak" asks for the process' peak memory in bytes. benchmarks/nn/train_steps.py takes turns with

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The models of the benchmark in PyTorch's Python, as one writes them with care: keys projected
 once a sequence, cells of PyTorch, unbind instead of slices, one output layer after the loop, and
 padding left out of it. Parameters have the names of the models in C++."""

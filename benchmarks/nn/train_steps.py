@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Training steps of regard::nn beside the same models in PyTorch's Python: same weights, batch,
 optimiser and threads, one process each, taking turns a step at a time. With one thread its
 processor's time is taken, with several the clock's.

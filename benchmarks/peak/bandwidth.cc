@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How fast memory can be read: a sum over memory that is there already, by vectors, in pieces that
 // threads draw from one counter. The same memory as the timing beside it reads, so that pages,
 // caches and neighbours are the same.

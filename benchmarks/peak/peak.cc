@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the processor's multipliers can do: chains of multiply-adds that touch nothing but
 // registers.
 //

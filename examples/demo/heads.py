@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every head of a real encoder, looking at a text: its attention weights."""
 
 from dataclasses import dataclass

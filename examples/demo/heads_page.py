@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """All heads on one web page that needs nothing but itself."""
 
 import base64

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Heat maps of all heads as PNG files."""
 
 from pathlib import Path

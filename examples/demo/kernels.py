@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The kernel alone, beside PyTorch's: a short table."""
 
 import time

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """What Regard does, shown on real models.
 
 ./dev demo                       a language model reads the GNU GPL; kernels beside PyTorch's; a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A process of its own that lets the language model read a text with one attention, and measures
 it.
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A real language model reads a whole text twice: with PyTorch's attention and with Regard's."""
 
 import json

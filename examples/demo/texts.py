@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the user hands in, checked: a file to read, a text to look at."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A translator with Bahdanau's attention, trained here and now on the descriptions of Debian's
 packages: sentences that it has not seen, and what it looked at."""
 

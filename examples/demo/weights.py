@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where the two models lie: both come as Python packages that carry their weights."""
 
 import importlib.util

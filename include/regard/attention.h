@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Exact attention, fused: no n x n matrix is ever held, forward or backward.
 //
 //   out = softmax(scale * q k^T (+ modifiers), over the keys that the mask allows) v

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Keys and values that grow as text is generated, and attention over them.
 //
 //   KVCache cache;

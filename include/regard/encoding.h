@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Options as three flat lists, the form in which they cross every border (PyTorch's operators, C,
 // the command line).
 //

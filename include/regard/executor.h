@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Where the work runs.
 //
 // An executor starts workers and waits for them; nothing else. The core cuts its work into items

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // An executor on oneTBB. Link the target regard::regard_tbb.
 #pragma once
 

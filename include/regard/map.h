@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Looking at attention: exact weights on request, from q, k and the statistics of the rows. Nothing
 // of size n x n is ever held; memory is that of the answer and a fixed scratch per worker.
 //

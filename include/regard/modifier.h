@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What happens to a score between the product q . k and the softmax, and to a weight between the
 // softmax and the values. Modifiers are values in Options::modifiers; they compose with each other,
 // every mask, score and dtype.

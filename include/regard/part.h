@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Where a part stands in a longer attention.
 #pragma once
 

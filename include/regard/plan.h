@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Which tiles of the score matrix exist, found from the mask's parameters and never from an n x n
 // matrix.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How a query and a key become a score. Options::score chooses; a scaled dot product where nothing
 // is chosen.
 #pragma once

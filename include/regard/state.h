@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Attention over parts: states over disjoint keys merge into the state over their union.
 //
 // A state is what forward() writes when maximum and log_sum are asked for: the normalised output of

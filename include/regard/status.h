@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a call came to: success, or an error that names the argument at fault.
 //
 // Regard never prints, never throws and never aborts. A message reads like

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Which instruction set runs.
 //
 // One binary holds the kernels for every instruction set; the best one that this processor has, and

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Views of memory that the caller owns: a pointer, an element type, four sizes and four strides.
 //
 // Every tensor of an attention is described in one logical order, (batch, heads, seq, dim). How it

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Regard: exact fused attention on a CPU, forward and backward, in linear memory.
 
 out = regard.attention(q, k, v, mask=regard.causal() & regard.window(4096, 0), softcap=30.0)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The `regard` command of the wheel: starts the C++ program that lies beside this file, with the
 libraries of the torch package that is installed."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Caches of keys and values for generating text, and attention over them.
 
     cache = regard.KVCache(batch=1, heads=8, capacity=8192, dim=128, dtype=torch.bfloat16)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The attentions of Luong et al. 2015 (arXiv 1508.04025) whose scores are more than a dot
 product, made of regard.attention: the dot score itself is regard.attention(query, key, value,
 scale=1.0)."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which keys a query may see. Masks are values; they compose with ``&``, ``|`` and ``~``.
 
     regard.causal() & regard.window(4096, 0)           # a decoder with a sliding window

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What happens to a score before the softmax, and to a weight after it. Modifiers are values in
 the tuple ``modifiers=`` of regard.attention; they compose with each other, every mask, dtype and
 layout, and their tensors get gradients.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Modules in place of torch.nn's."""
 
 import torch

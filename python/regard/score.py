@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How a query and a key become a score: the value that ``score=`` of regard.attention takes.
 (The scores of Luong et al.: regard.luong_general, ...)
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Attention over parts of the keys, one part at a time: states merge into the state over all of
 them, and a finished state is an output.
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`attn_implementation="regard"` for Hugging Face transformers: import this module, then
 
     AutoModel.from_pretrained(..., attn_implementation="regard")

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Checks of one view by itself, and the words that error messages share.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One element of a view of any floating dtype, read and written as float64.
 #pragma once
 

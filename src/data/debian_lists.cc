@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "data/debian_lists.h"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Debian's package descriptions and their translations, fetched with the system's own package
 // client as an ordinary user: its state, configuration and cache lie in a folder of the caller's,
 // and nothing of the system is changed.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Descriptions of packages, parsed and put together to pairs: a text with its translation, a long
 // text with its short line.
 #pragma once

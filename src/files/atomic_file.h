@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Files that are either whole or absent: written under another name, forced to the disk, and then
 // renamed. A process that is killed, or a disk that fills up, leaves the old file as it was.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // From blocks of quantized numbers to float32. A block's layout is the format's: see each function.
 #include <bit>
 #include <cstring>

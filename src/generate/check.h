@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What every way of generating checks.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Greedy decoding and sampling: each row takes one token a step, and leaves the batch when it ends.
 #include <algorithm>
 #include <cmath>

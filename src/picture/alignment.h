@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a model looked at, as the figure of Bahdanau et al. (2014): target words down, source words
 // across, the weights in greys.
 #pragma once

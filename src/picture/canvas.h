@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A picture in memory: rectangles, lines, blended pixels; written as PNG.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Text in pictures, by FreeType, with the fonts that the system has.
 #pragma once
 

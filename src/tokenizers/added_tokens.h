@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Tokens that stand beside the model's vocabulary ("<s>", "[MASK]", "<|im_start|>"): they are found
 // in a text before anything else happens to it.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Byte-pair encoding (Sennrich et al. 2016, arXiv 1508.07909): a word starts as characters, and the
 // pair that was learned first is merged, again and again.
 #include <limits>

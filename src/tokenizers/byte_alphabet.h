@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // GPT-2's alphabet (Radford et al. 2019): each of the 256 bytes as a visible character, so that any
 // sequence of bytes is a text. Printable bytes stand for themselves, the others for U+0100 and up.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Models: a word becomes ids of a vocabulary.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Normalizers: what a tokenizer.json does to a text before it is cut.
 #pragma once
 

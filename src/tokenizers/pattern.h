@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Where a text is cut: a literal string or a regular expression, and what becomes of the matches.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "tokenizers/post_processor.h"
 
 namespace regard::text {

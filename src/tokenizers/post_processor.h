@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Post-processors: the special tokens that a model expects around a text or a pair of texts.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Pre-tokenizers: a text is cut into the words that a model takes one by one.
 #pragma once
 

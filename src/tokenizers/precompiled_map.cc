@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "tokenizers/precompiled_map.h"
 
 #include <unicode/brkiter.h>

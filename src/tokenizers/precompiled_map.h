@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // SentencePiece's table of replacements (its `precompiled_charsmap`): a double-array trie from
 // sequences of bytes to what they become.
 #pragma once

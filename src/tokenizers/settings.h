@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Access to a tokenizer.json's settings, with errors that name the place.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Code points, their classes, and UTF-8, by ICU.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The unigram language model (Kudo 2018, arXiv 1804.10959): of all ways to cut a word into tokens,
 // the likeliest, by Viterbi's algorithm.
 #include <algorithm>

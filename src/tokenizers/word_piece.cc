@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // WordPiece as BERT uses it (Devlin et al. 2018, arXiv 1810.04805): the longest token that begins
 // the word, then the longest that goes on from there; one unknown token where nothing fits.
 #include <stdexcept>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Operators over caches in tensors (regard/cache.h), and over tables of pages.
 #include "regard/cache.h"
 

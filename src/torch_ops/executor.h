@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The core's workers on PyTorch's own threads: torch.set_num_threads is honoured, and no second
 // pool spins beside it.
 #pragma once

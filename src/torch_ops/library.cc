@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The operators' names and schemas. Those with an underscore are the package's own and have no
 // autograd; regard::attention is the one that compilers see (its autograd, shapes and autocast are
 // registered from Python: python/regard/_torch/public_op.py).

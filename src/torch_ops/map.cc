@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "regard/map.h"
 
 #include <torch/csrc/stable/ops.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The operators' functions, as library.cc registers them. Masks and modifiers arrive as the lists
 // of regard/encoding.h.
 #pragma once
@@ -116,7 +117,8 @@ std::string plan_picture(std::int64_t plan, std::int64_t batch, std::int64_t hea
                          std::int64_t width);
 void free_plan(std::int64_t plan);
 
-// "causal 1 0 0", ...: the kinds of records, a line each: number, how many floats, how many tensors.
+// "causal 1 0 0", ...: the kinds of records, a line each: number, how many floats, how many
+// tensors.
 std::string record_kinds();
 // encoding_text() of regard/encoding.h.
 std::string options_text(Ints ints, Floats floats, Tensors tensors);

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What an operator is asked: the views of query, key and value, and the decoded options.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The table of records (regard/encoding.h) for Python, and records as text.
 #include <algorithm>
 #include <string>

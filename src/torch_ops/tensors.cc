@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "torch_ops/tensors.h"
 
 #include <sys/mman.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // PyTorch tensors as views of the core, and outputs made for it.
 #pragma once
 

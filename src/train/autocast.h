@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Products in bfloat16 for as long as this lives.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Where a training stands, as one file that is replaced at once: weights, the optimiser's state,
 // the random number generator, the place in the data, and what all this belongs to.
 #pragma once

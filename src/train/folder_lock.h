@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One training at a time in a folder. The lock goes with the process, however that ends.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "regard/train/trainer.h"
 
 #include <ATen/cpu/Utils.h>

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The command line as a user has it: the program that was built, files, and a small model."""
 
 import os

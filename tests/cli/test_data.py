@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`regard data debian` on lists that are here; the network is asked for by nobody's test."""
 
 import json

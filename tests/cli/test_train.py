@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`regard train`: what it makes, and that nothing that happens to it loses anything."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`regard translate`, `regard summarise` and `regard align` with a small model."""
 
 import csv

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Links regard::regard alone: causal attention of a query that sees one key is that key's value.
 #include <regard/attention.h>
 

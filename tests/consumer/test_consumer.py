@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Installs the library into an empty folder, and builds and runs a project that finds it there."""
 
 import subprocess

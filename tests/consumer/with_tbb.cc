@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Links regard::regard_tbb, which brings regard::regard: a call on an arena of two workers gives
 // the bits of a serial one.
 #include <regard/attention.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Few queries against many keys, as a decoder's steps are: prepared keys, and gradients that are
 // written as they are computed.
 #include <gtest/gtest.h>

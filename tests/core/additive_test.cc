@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Additive scores v . tanh(q + k) against the formula: any size, heads, masks and modifiers,
 // hostile values, bits.
 #include <gtest/gtest.h>

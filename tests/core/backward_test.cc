@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // backward() against the oracle: gradients of q, k, v and of biases of every broadcast shape, with
 // and without one through lse.
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A row's bits depend on its own query, its keys and values, the options and the lengths. So a row
 // computed alone must be the row computed among neighbours, in batches, in packed documents and by
 // any number of workers, bit by bit, forward and backward; above all where the online softmax meets

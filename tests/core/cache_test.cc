@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Caches: what is appended is what is attended to, whatever lies where. The oracle attends to the
 // rows that the test itself has kept; int8 is compared with the numbers that it stands for.
 #include <gtest/gtest.h>

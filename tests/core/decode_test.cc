@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The decode pass: few queries against many keys, which forward() takes where no backward pass can
 // follow. Against the oracle, and bit by bit: over workers, batch mates, heads that share keys, and
 // where parts of the keys meet.

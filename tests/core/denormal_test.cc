@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Denormal numbers follow the mode of the thread that calls, on every worker; and every thread gets
 // its own mode back.
 #include <gtest/gtest.h>

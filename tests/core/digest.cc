@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Prints what the results of random attentions are, bit by bit, on every instruction set that this
 // processor has: a line for each (target, case, result), and a digest of the result's elements.
 // Two builds that print the same lines compute the same. `./dev digest` runs it.

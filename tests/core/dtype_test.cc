@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Every dtype in and out, with the error bars of conventions: forward, all gradients, wide outputs,
 // mixed bias dtypes.
 #include <gtest/gtest.h>

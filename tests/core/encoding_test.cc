@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Options from their three flat lists: what each record becomes, and every way the lists can be
 // malformed.
 #include "regard/encoding.h"

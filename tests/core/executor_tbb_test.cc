@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The oneTBB executor: every worker is called once, and there are as many threads at once as were
 // asked for.
 #include "regard/executor_tbb.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // forward() against the oracle: every head dimension's edges, every length's edges, each kind of
 // mask, bias and softcap.
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Functions of a user's, which may do anything between two products.
 #include <gtest/gtest.h>
 

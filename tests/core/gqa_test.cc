@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Query heads that share a key/value head: the same bits as with the keys repeated, and gradients
 // that add up over the group.
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Inputs that break careless kernels: rising maxima, huge scores, -inf and lowest biases, NaN and
 // infinity where they are attended to (they come out) and where they are not (they never leak).
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Runs the core suite on one instruction set: the one that REGARD_TARGET forces, or the default
 // choice.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What is made of attention weights (pictures, the keys that count most, entropies, column sums,
 // rollout), against the dense matrix of the formulas.
 #include <gtest/gtest.h>

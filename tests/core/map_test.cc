@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Looking at attention: every answer against the dense matrix of weights that the formulas give,
 // and its bits against other ways to ask for it.
 #include "regard/map.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Masks against dense matrices filled pair by pair from their formulas: intervals must be sound,
 // bits exact.
 #include "regard/mask.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Memory beyond inputs and outputs, as scratch_bytes() counts it: bounded for each worker, whatever
 // the lengths.
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Gradients through a merge, against slopes of the merge's own formula taken numerically in long
 // double.
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Merging states: cut anywhere, in any order, parts come to what the whole is.
 #include "regard/state.h"
 

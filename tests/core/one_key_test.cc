@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Rows whose weight lies on one key: their scores have no gradient, and none comes of rounding
 // either. delta = rowsum(dO * O) is summed as dP = dO V^T is, so that the two cancel to the bit.
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The tests' oracle itself: against closed forms of tiny cases, and its gradients against numerical
 // differentiation of its forward.
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Views that share memory, judged byte by byte; that calls refuse results over what they read, and
 // take the layouts that only look like it.
 #include "core/validate/overlap.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Modifiers that count positions, in parts: ALiBi, Gaussian, dropout and a user's function count
 // those of the whole; sinks join finished rows.
 #include <gtest/gtest.h>

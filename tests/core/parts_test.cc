@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Attention in parts with offsets equals attention over the whole: any mask, biases, softcap,
 // dtype, GQA; queries and keys cut anywhere.
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Layouts and plans: how a mask becomes sequences and intervals, how exact these are, and what one
 // sees of them.
 #include "regard/plan.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Random attentions against the oracle: any shape, layout, mask expression, biases, dtype and set
 // of gradients.
 #include <gtest/gtest.h>

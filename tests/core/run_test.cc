@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How workers share the items of a pass.
 #include "core/schedule/run.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How passes are cut into work items: everything is covered once, and workers can finish together.
 #include <gtest/gtest.h>
 

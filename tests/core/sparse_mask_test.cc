@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The masks of sparse attention: their edges, what they complain of, and how they look.
 #include <gtest/gtest.h>
 

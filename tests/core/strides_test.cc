@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Where tensors lie in memory changes no bit of any result, and nothing is written between the
 // elements asked for.
 #include <gtest/gtest.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Which instruction set runs: the kernel itself says so.
 #include "regard/target.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Low scores: weights follow the exponential down to where float's own ends, and are 0 below it;
 // nothing becomes a denormal number on the way; NaN and infinity still come out.
 #include <gtest/gtest.h>

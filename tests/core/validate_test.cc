@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Everything a caller can get wrong, and that what is unusual but right passes.
 #include "core/validate/validate.h"
 

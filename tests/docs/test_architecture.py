@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """docs/architecture.md and CONTRIBUTING.md are true: the paths that they name exist."""
 
 import re

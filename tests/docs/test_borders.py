@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The borders between the rooms of the house (docs/architecture.md)."""
 
 import re
@@ -113,3 +114,14 @@ def test_files_are_short():
         if (lines := path.read_text().count("\n")) > LIMIT
     }
     assert not long, f"more than {LIMIT} lines: split them by subject"
+
+
+def test_every_source_says_its_licence():
+    sources = files("*.h", "*.cc", "*.py", "*.cmake", "*CMakeLists.txt", "*.sh", "dev")
+    line = "SPDX-License-Identifier: Apache-2.0"
+    silent = [
+        path.relative_to(ROOT).as_posix()
+        for path in sources
+        if not any(line in text for text in path.read_text().splitlines()[:2])
+    ]
+    assert not silent, f"the first line is: {line}"

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """docs/mechanisms.md: its lines of Python give what the papers' formulas give in plain PyTorch,
 gradients included, and its lines of
 C++ the same again; its pictures are those of its lines."""

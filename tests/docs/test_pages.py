@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The snippets of README.md, docs/maps.md and docs/flash_attn.md compile and run as they stand
 there, and the files that they link exist."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The site of `./dev docs` builds without a warning, and shows every public function."""
 
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `./dev` offers beside tests works: the linter finds nothing in the Python code, and a
 benchmark runs to its end."""
 

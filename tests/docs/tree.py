@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The files of the project: what git knows or would add, without what is built."""
 
 import subprocess

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What test_gguf.py drives: writes the numbers of a file's tensors, one after the other, to a file,
 // and the metadata and the tensors' names, shapes and types as JSON.
 #include <fstream>

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """GGUF files are read as the `gguf` package reads them, bit by bit, and damaged ones are refused
 without a crash."""
 

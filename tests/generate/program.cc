@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // generate_program MODEL IN.safetensors OUT.safetensors BEAMS LENGTH_PENALTY MAX_LENGTH
 //
 // Reads a folder of transformers' and "source" (batch, length), "lengths" (batch); writes the best

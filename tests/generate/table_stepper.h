@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A "model" whose next token depends on the last two: a table of logits, so that every sequence can
 // be scored by hand. It counts its rows, and forgets nothing: what a row has read travels with it.
 #pragma once

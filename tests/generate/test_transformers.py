@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Greedy decoding and beams of 4 give what transformers' generate() gives with the same weights."""
 
 import subprocess

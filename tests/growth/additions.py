@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A mask, a modifier and a score that nobody needs, as the changes that each of them takes: files
 that are new, and lines that are put before a line of a file that is there."""
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Attention with the made-up mask, modifier and score, against their formulas in double.
 #include <algorithm>
 #include <cmath>

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How many files a new mask, modifier or score takes: one of each is added to a copy of the tree,
 which is then built for one instruction set and run. docs/architecture.md says the counts."""
 

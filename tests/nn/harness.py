@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs nn_program (tests/nn/program) on tensors, and compares its answers with PyTorch's."""
 
 import json

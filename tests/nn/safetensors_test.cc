@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Files of tensors: what is written is read again, and what is damaged is refused.
 #include "regard/nn/safetensors.h"
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The recurrent models as plain PyTorch, written from the papers (Bahdanau et al. 2014, arXiv
 1409.0473, appendix A; Luong et al. 2015, arXiv 1508.04025; Cho et al. 2014, arXiv 1406.1078), with
 PyTorch's cells. Parameters are looked up by the names that the models in C++ have."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """regard::nn::attention against the formula in float64: every mask, modifier and score, gradients
 of everything that has one. Masks are boolean matrices made here from their definitions."""
 

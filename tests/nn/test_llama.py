@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """transformers' Llama with random weights, read from its own folder: logits, hidden states, all
 gradients, greedy output of ragged prompts; and SmolLM2's real weights, whose greedy text is the
 same."""

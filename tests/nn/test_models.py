@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Models against plain PyTorch with the same weights: logits, every gradient, incremental decoding,
 and the folders that they are saved to."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Modules against torch.nn's own, or against a plain script written from the paper, in float64 with
 the same weights: outputs and every gradient."""
 

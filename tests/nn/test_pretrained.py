@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """transformers' Marian and BART with random weights, read from their own folders: logits within
 1e-4 of their range, and the same greedy output."""
 

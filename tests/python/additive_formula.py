@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Additive scores by their formula in PyTorch, and inputs for it."""
 
 import math

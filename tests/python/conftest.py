@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every test starts from the same random state and leaves Regard disabled and the number of
 threads as it was."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The dropout mask that Regard regenerates from a seed, as oracles need it."""
 
 import regard

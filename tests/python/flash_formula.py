@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """flash-attention 2's results from their definition, for its tests: dense boolean masks and biases
 that are written down here, the float64 formula of oracle.py, and flash-attention's own bars."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Counts what really ran, as PyTorch's profiler sees it: kernels of Regard, and PyTorch's own
 attention."""
 

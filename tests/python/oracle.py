@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Attention from its formula, in float64, with dense boolean and bias matrices that the tests
 build themselves.
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every public function and method says what it takes and gives; `./dev lint` has a type checker
 look at them (python/regard/py.typed tells other people's)."""
 

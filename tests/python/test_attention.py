@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """regard.attention beside the oracle: dtypes, shapes, scale, softcap, lse, bias, and their
 gradients."""
 

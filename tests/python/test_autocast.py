@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Autocast reaches every road: eager, with gradients, torch.func and enable()."""
 
 import pytest

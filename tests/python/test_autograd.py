@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Autograd's own checks: gradcheck, double backward, forward mode, checkpointing, saved-tensor
 hooks, no_grad, inference mode."""
 

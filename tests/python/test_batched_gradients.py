@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Gradients of gradients' kin in eager code: batched ones (is_grads_batched=True, vectorize=True,
 check_batched_grad=True, vmap over torch.autograd.grad), and compiled autograd over an eager
 graph."""

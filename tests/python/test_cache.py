@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """regard.KVCache and regard.PagedCache against the formula, and bit by bit against each other."""
 
 import itertools

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """torch.compile: one graph, the same numbers and gradients as eager, and the kernels of Regard
 within."""
 

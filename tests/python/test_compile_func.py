@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """torch.func inside torch.compile: one graph, and the numbers of the same call outside."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """torch.compile leaves integers open: offsets, windows, lengths, seeds, rows of maps that change
 from call to call cost at most two compilations (the first takes them for constants)."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Gradients of gradients: against autograd's finite differences for every mechanism, against the
 formula differentiated twice by PyTorch, and in memory that does not grow with the square."""
 

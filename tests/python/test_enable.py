@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """regard.enable(): gradients with and without it on every road, counting that Regard was really
 called; what goes to PyTorch, and why."""
 

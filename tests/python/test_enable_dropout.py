@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Dropout under regard.enable(): the seed follows torch's default generator on every road;
 values and gradients are those of the mask that the seed stands for."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Under regard.enable(): models of diffusers and timm, tiny, with random weights, which know
 nothing of Regard. Outputs and gradients are those of PyTorch's own attention, and every
 attention of theirs really ran here."""

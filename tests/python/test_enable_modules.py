@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Under regard.enable(): nn.MultiheadAttention and nn.Transformer*, whose fast path must not
 pass it by; every sample of PyTorch's own tests of scaled_dot_product_attention."""
 

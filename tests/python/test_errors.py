@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a caller got wrong is a ValueError that names the argument."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """regard.flash_attn's functions for sequences of one length: flash-attention's own grid of tests,
 sampled, beside a float64 formula at its bars."""
 

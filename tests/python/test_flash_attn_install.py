@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """regard.flash_attn.install(): code that demands the package finds it, transformers among it."""
 
 import importlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """regard.flash_attn.flash_attn_with_kvcache: flash-attention's grid, sampled, with what should be
 in the cache written row by row and each sequence beside the formula alone."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """regard.flash_attn's functions for packed sequences: each sequence beside the formula alone."""
 
 import flash_formula as formula

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """torch.func: grad, vmap (over each input alone, nested, with bias and masks), and both
 together."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Nested tensors of layout torch.jagged under regard.enable(): against each sequence alone, with
 gradients; fused, where PyTorch has a kernel and where it has none."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Layouts, ranks, broadcasting, strides and storage offsets: the same numbers however the
 tensors lie."""
 

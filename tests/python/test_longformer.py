@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """examples/longformer.py against transformers' LongformerSelfAttention with random weights:
 outputs, gradients of inputs and weights."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """examples/looking.py, on a short text: it draws a picture, and what it prints adds up."""
 
 import subprocess

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Looking at attention: every answer against the dense float64 matrix of weights, made here from
 the formula."""
 

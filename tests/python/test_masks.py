@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Each mask, and compositions, beside dense boolean matrices built from their definitions."""
 
 import oracle

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Modifiers against their formulas in float64 autograd, one by one and in random compositions;
 gradcheck through the real float64 kernels."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Nested (strided) tensors, and what the fast path of PyTorch's modules makes of padding, under
 regard.enable(): as without."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """regard.nn.MultiheadAttention against torch.nn's, which it stands in for: outputs, weights and
 gradients of every argument, with one state dict."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """examples/numba_function.py: a function that numba compiled, on several threads, against
 autograd of its formula."""
 

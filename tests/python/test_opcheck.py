@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """torch.library.opcheck on the public operator, with inputs that require gradients: schema,
 autograd, shapes, ahead-of-time tracing."""
 

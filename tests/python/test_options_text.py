@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Options as text: what a person reads of a call in a compiled graph."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Parts with offsets (a ring's blocks, split keys) against one attention over the whole, from
 its formula in float64 autograd."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Plans: their density, their picture, and that a call with one is a call with its mask."""
 
 import copy

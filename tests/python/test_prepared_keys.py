@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Keys that are prepared once for additive scores (regard.prepare_keys): the same bits, gradients
 and errors as with the keys themselves."""
 

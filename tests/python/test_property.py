@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Random shapes, strides, masks and options against the oracle, forward and backward. A failure
 prints the one case that shows it."""
 

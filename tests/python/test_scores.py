@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Additive scores and the Luong family against their formulas in float64 autograd, and gradcheck
 through the real float64 kernels."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Attention over parts of the keys, merged, against one over all of them from its formula in
 float64 (oracle.py, and sinks below)."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """regard.enable() as a switch: threads keep their own choice, nothing is registered twice, and what
 PyTorch offers beside (its fast path, sdpa_kernel, decompositions) works as without."""
 

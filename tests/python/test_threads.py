@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """As many threads as PyTorch has; the same bits with any number of them, and whatever else is in
 the batch."""
 

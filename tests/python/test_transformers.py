@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """attn_implementation="regard" beside "eager", on tiny models with random weights: outputs,
 gradients, padded batches, generate."""
 

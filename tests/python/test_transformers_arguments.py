@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What models hand over beside query, key and value: served, harmless, refused by name, or named
 once."""
 

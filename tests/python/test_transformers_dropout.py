@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Dropout of attention in training, attn_implementation="regard" beside "eager": eager is made
 to drop the weights that Regard drops, so that outputs and gradients must be equal, whatever it
 meets: softcap, sinks, windows, padding, a position bias."""

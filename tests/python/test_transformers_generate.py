@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """generate() writes eager's tokens whatever its caches and its ways of searching: chunks of the
 prompt, static caches, beams, guesses that are verified; with padding on the left and without."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Models that do not compute attention through transformers' interface are refused by name when
 they are loaded, whichever way, and parts of models are said by name; none is silently wrong."""
 

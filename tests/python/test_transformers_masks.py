@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The mask that models carry: to their code the boolean tensor that it stands for, built only when
 they look at it; added to scores it hides what it hides."""
 

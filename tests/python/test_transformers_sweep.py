@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A sample of the sweep over transformers' architectures (./dev sweep transformers runs all): tiny
 and random, Regard beside eager. No mask, a mask of ones, padding on both sides, whether earlier
 outputs see the last token, gradients, attentions, generate."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What people type who come from other libraries: served, or an error that says what to write."""
 
 import inspect

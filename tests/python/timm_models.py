@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """timm without torchvision, whose PyPI build does not load beside a CPU build of torch and, once
 installed, would break transformers, which imports what it finds. timm names it for datasets,
 image transforms and one kind of norm. A vision transformer uses none of these, so the names are

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Models of transformers, tiny, with random weights; and what they are called with."""
 
 import copy

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tokenizers of every kind, small, trained here by the `tokenizers` library, and texts that are
 meant to find differences."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ids and texts are those of the `tokenizers` library, for every kind of tokenizer.json, on random
 and hostile strings; files that are damaged are refused by name."""
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What test_tokenizers.py drives: reads JSON Lines, each a text or a pair of texts, and writes for
 // each its ids, its type ids, and what becomes of the ids.
 #include <iostream>
@@ -16,10 +17,10 @@ int main(int argc, char** argv) {
     std::string line;
     while (std::getline(std::cin, line)) {
       const auto request = nlohmann::json::parse(line);
-      const auto encoding = request.is_string()
-                                ? tokenizer.encode(request.get<std::string>())
-                                : tokenizer.encode_pair(request[0].get<std::string>(),
-                                                        request[1].get<std::string>());
+      const auto encoding =
+          request.is_string()
+              ? tokenizer.encode(request.get<std::string>())
+              : tokenizer.encode_pair(request[0].get<std::string>(), request[1].get<std::string>());
       const nlohmann::json answer = {encoding.ids, encoding.type_ids,
                                      tokenizer.decode(encoding.ids, true),
                                      tokenizer.decode(encoding.ids, false)};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A corpus and a model so small that training takes milliseconds a step.
 #pragma once
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """./dev sweep transformers: every architecture of the installed transformers, tiny and random,
 through attn_implementation="regard" and beside eager. Writes the table of docs/transformers.md.
 

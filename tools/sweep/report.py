@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The sweep's reports as lines, and as the table of docs/transformers.md."""
 
 import collections

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Architectures are examined in processes of their own, some at a time: one that dies takes nothing
 with it but itself."""
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // GGUF files (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md): the metadata and the
 // tensors of a language model in one file, the weights often quantized in small blocks.
 //

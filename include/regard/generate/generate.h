@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Sequences from a model: the likeliest token at each step (greedy), the likeliest sequences that a
 // beam finds, or drawn ones. All are batched, and a row's result does not depend on its batch mates
 // beyond the rounding of the model's products.

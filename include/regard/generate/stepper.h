@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What generation asks of a model: one more token for each row, and rows that change places.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Lines of text through a model: encoded, batched by length, generated, decoded, in their order.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The attention of Bahdanau, Cho and Bengio 2014, "Neural machine translation by jointly learning
 // to align and translate" (arXiv 1409.0473):
 //

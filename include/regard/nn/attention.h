@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Exact fused attention under libtorch's autograd:
 //
 //   softmax(scale * score(query, key) (+ modifiers), over the keys that the mask allows) value

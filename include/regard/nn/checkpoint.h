@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A model as a folder: config.json, which make_model() reads, and model.safetensors, its parameters
 // and buffers by name, readable by Python's `safetensors`.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Recurrent decoders that look at a source: Bahdanau's and Luong's, whole targets under teacher
 // forcing or a step at a time with the same parameters.
 #pragma once

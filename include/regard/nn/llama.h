@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Llama (Touvron et al. 2023, arXiv 2302.13971; GQA as in Llama 2, arXiv 2307.09288): a
 // decoder-only language model with rotary positions, RMSNorm and gated feed-forward layers. Covers
 // SmolLM2.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What training minimises: cross entropy with label smoothing (Szegedy et al. 2016, arXiv
 // 1512.00567): the target is (1 - smoothing) * one-hot + smoothing / vocabulary.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The attentions of Luong, Pham and Manning 2015, "Effective approaches to attention-based neural
 // machine translation" (arXiv 1508.04025), of a decoder's state h_t and the source's h_s:
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Masks and modifiers for regard::nn::attention(): the values of regard/mask.h and
 // regard/modifier.h with PyTorch's tensors in them, which keep them alive and get gradients.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a decoder looks at, step after step: keys and values of a source, made ready once.
 #pragma once
 

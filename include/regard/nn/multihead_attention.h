@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Multi-head attention (Vaswani et al. 2017, "Attention is all you need", arXiv 1706.03762), also
 // with fewer heads of keys and values (GQA, Ainslie et al. 2023, arXiv 2305.13245).
 //

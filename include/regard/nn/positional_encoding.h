@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What tells a Transformer where a token stands.
 #pragma once
 

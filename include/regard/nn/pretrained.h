@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Models of Hugging Face's transformers as models of this library: the same weights, and logits
 // that agree to rounding.
 #pragma once

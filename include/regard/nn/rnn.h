@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Recurrent networks over libtorch's own cells: torch::nn::RNN (tanh), GRU and LSTM, whole
 // sequences at once or a step at a time with the same parameters.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Rotary position embeddings (Su et al. 2021, arXiv 2104.09864): each pair of a query's or key's
 // columns (i, i + dim / 2) is turned by its position times a frequency, so that scores depend on
 // how far apart two positions are.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Files of named tensors in the safetensors format (https://github.com/huggingface/safetensors):
 // eight bytes of header length (little endian), a JSON header, the tensors' bytes.
 //

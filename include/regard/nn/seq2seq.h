@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Recurrent sequence-to-sequence models: one class, the attention chosen by a value.
 //
 //   fixed     one vector for the whole source (Cho et al. 2014, arXiv 1406.1078)

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What every sequence model offers to training and decoding: logits of whole target sequences, and
 // of one target position after the other.
 //

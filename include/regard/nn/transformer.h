@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The Transformer of Vaswani et al. 2017 (arXiv 1706.03762), encoder and decoder, pre- or
 // post-norm, with tied embeddings; general enough for the weights of its descendants (Marian,
 // BART).

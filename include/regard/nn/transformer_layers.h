@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The Transformer's two stacks (Vaswani et al. 2017, arXiv 1706.03762). Parameters have the names
 // of torch.nn.TransformerEncoder and torch.nn.TransformerDecoder.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Batches of pairs of sentences: bounded by tokens rather than by sentences, of sentences of like
 // lengths, in an order that a seed fixes.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Two text files whose lines belong together: line n of one is the translation (or summary) of line
 // n of the other. The files are streamed: memory holds an index of one entry for every block of
 // lines, so they may be larger than memory, and blocks can be read in any order.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Tokenizers of pretrained models: what turns a text into the ids that a checkpoint was trained on.
 //
 // Reads the `tokenizer.json` of Hugging Face checkpoints (byte-level BPE, BPE with byte fallback,

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Subword vocabularies: SentencePiece's BPE or unigram pieces, learned from text files and kept as
 // one file (`vocabulary.model`, SentencePiece's own format) beside a model's weights. One
 // vocabulary serves source and target, so that names and numbers have the same pieces on both

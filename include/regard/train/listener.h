@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Those who hear how a training goes: a progress bar, a log, a picture.
 #pragma once
 

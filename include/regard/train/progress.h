@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Progress for a person, and for programs.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Trains a sequence model on pairs of texts, and can be killed at any moment.
 //
 //   model folder   config.json, model.safetensors   the best model so far, by validation (the last

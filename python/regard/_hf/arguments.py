@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What models hand over to an attention function beside query, key and value: what is served stands
 in regard_attention's signature; the rest is known to change nothing, or refused, or named once."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The mask that a model carries through its layers: a boolean tensor that is not built unless some
 code of the model looks at it."""
 

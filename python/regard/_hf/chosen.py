@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Keys that a model chooses for each query (DeepSeek V3.2 and its kin), as a mask."""
 
 import torch

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Architectures for which the general rules are not enough: data, found by
 `./dev sweep transformers`."""
 

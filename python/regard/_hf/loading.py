@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whether a model's code computes attention through transformers' attention interface: found out
 when the model is built or told its implementation, and said by name where it does not.
 

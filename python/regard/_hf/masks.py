@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Masks of transformers as masks of Regard: causal, sliding windows, padding and packed sequences
 keep their parameters, and no n x n matrix is made."""
 

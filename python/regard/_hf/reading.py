@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the code of a module's class says about how it computes attention. Models do not say it in
 any other way: the names that their functions use are what there is to go by."""
 

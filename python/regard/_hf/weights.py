@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Weights of attention for output_attentions=True: exact, and built only when they are wanted."""
 
 import torch

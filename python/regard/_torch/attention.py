@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """regard.attention, and which road a call takes to the kernels:
 
 | road | when | where |

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Under autocast query, key and value run in the region's dtype (float64 excepted), as those of
 PyTorch's own attention do."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Gradients in eager code: the shortest way through PyTorch's autograd. torch.func has its own
 (functional.py), compilers see the operator of public_op.py; all end in gradient.py."""
 

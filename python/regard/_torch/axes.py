@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Leading dimensions, as PyTorch's attention broadcasts them: everything here is views (and
 copies where a view cannot say it), so that gradients find their way back through autograd."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A dimension more than the operators know: those of torch.func.vmap, and those of the older vmap
 behind is_grads_batched=True."""
 

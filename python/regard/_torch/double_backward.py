@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The second derivative of attention: gradients of its gradients, for gradient penalties, Hessian
 -vector products, torch.func.hessian by reverse mode.
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Under regard.enable(), every `torch.nn.functional.scaled_dot_product_attention` on CPU tensors
 runs here.
 

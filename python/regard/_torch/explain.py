@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Errors in the user's terms. The core knows views of (batch, heads, seq, dim); what it says about
 them is turned into the shapes, axes and dtypes that the caller gave. Only a call that has failed
 comes here, so that none of it costs a call that is served."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The fast path of nn.MultiheadAttention and nn.TransformerEncoderLayer under regard.enable().
 
 In eval without gradients those modules call `aten::_native_multi_head_attention`, which multiplies

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Gradients under `torch.func`: transforms may be stacked, so these say how to batch themselves
 and give what they save as outputs."""
 

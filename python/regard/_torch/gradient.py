@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The gradients of an attention, as a function that can be transformed and differentiated again:
 what every road's backward ends in."""
 

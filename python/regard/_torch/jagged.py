@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Nested tensors of layout torch.jagged under regard.enable(): packed sequences, which is what they
 are in memory. PyTorch sends them past its dispatcher (torch.nested._internal), so this road is
 taken there."""

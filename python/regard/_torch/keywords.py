@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Arguments that other attention libraries have and regard.attention has not, under the names that
 people know them by: the error says what to write instead."""
 

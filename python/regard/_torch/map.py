@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Looking at attention: exact weights and what is made of them, recomputed from query and key.
 Nothing of size n x n is held; memory is that of the answer.
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Autograd of an operator, at one level: what torch.library.register_autograd makes, but also where
 a transform of torch.func is being worked off level by level, as it is inside torch.compile."""
 

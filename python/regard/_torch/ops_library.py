@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Loads the operators (python/regard/_ops.so, from src/torch_ops) and keeps handles to them: a
 look-up by name costs half a microsecond."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a call asks for, as the three lists of include/regard/encoding.h. What this version does
 not serve is refused here, by name."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where tensors stand in a longer attention."""
 
 from .record import Record

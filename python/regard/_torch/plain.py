@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The formula of attention in PyTorch's own operators, for some rows of the queries at a time: what
 derivatives that the kernels do not have are made of (double_backward.py, weights.py). Memory is
 that of a few tiles of (rows, len_k), whatever the length.

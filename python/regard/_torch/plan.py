@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Plans: which tiles of the score matrix exist, made once for a mask and lengths, reused by many
 calls, and looked at."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """regard::attention as compilers, opcheck and tracers see it: shapes, autograd and autocast. Eager
 code takes the shorter way of autograd.py; both end in the same kernels."""
 

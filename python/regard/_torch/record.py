@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One record of the encoding (include/regard/encoding.h): integers, floats and tensors of its
 own."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """regard::attention_state and regard::merge_states as autograd, compilers and opcheck see them.
 States have one way only: a part is never so small that the operator's own cost shows."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whether PyTorch's attention runs here: a flag, which regard.enable() and its kin switch.
 
 The kernels that look at it (enable.py, fast_path.py, jagged.py) are registered once, by the first

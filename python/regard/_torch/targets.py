@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which instruction set runs. REGARD_TARGET=avx2 (amx_bf16, avx512_bf16, avx512, avx2, sse4,
 portable) forces one from outside."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Types of arguments that many functions take."""
 
 from collections.abc import Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """All weights of an attention as a tensor with gradients, for those who ask for them
 (regard.nn.MultiheadAttention with need_weights=True). The kernels of attention_map make it, heads
 averaged as it is made; its gradient is that of the formula (plain.py), tile by tile."""

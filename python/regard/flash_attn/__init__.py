@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """flash-attention 2's functions on a CPU: the same names, parameters, order, defaults and results.
 
     from regard.flash_attn import flash_attn_func              # an import changed

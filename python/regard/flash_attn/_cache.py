@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The caches that flash_attn_with_kvcache is given: whose rows are where, what goes behind them,
 and attention over them."""
 

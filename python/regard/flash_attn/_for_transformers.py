@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """transformers asks for CUDA before it uses flash-attention 2, and takes float32 queries for a
 mistake. While Regard stands in for the package, its checks say yes and queries keep their dtype;
 nothing else of it changes, and restore() brings it back."""

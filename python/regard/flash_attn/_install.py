@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`import flash_attn` and the package's metadata, answered by Regard."""
 
 import importlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """flash-attention's conventions as regard's: masks from `causal` and `window_size`, slopes, and the
 statistics that it returns."""
 

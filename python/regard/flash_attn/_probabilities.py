@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What return_attn_probs shows: the weights, with the dropout in their signs."""
 
 import torch

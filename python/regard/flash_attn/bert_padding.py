@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Padded batches to packed sequences and back, as flash_attn.bert_padding."""
 
 import torch

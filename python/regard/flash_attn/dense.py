@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """flash-attention 2's functions for sequences of one length."""
 
 from ._options import (

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """flash-attention 2's function for decoding with a cache."""
 
 import torch

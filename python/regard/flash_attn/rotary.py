@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rotary position embeddings (Su et al. 2021, arXiv 2104.09864), as flash_attn.layers.rotary."""
 
 import torch

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The learned vectors of additive scores on their way into the kernels, and their gradients on the
 // way back.
 #pragma once

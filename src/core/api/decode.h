@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The decode pass from a prepared forward pass to its work items.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "core/api/forward_task.h"
 
 #include "core/api/plan_for.h"

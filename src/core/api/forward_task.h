@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A forward pass from what a caller asks for to its work items: what forward() and maps share.
 #pragma once
 

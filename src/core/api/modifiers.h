@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Options::modifiers as the kernels' lists of stages, and the memory that their tables and
 // gradients need during a call.
 #pragma once

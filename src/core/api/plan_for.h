@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The layout of a call: the caller's plan where one was handed in and fits, else one made now.
 #pragma once
 

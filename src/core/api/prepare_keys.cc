@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "core/kernels/carve.h"
 #include "core/kernels/kernels.h"
 #include "core/return_if_error.h"

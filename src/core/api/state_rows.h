@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A state as its rows are walked.
 #pragma once
 

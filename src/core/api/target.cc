@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "regard/target.h"
 
 #include "core/kernels/dispatch.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the public functions do with whole views.
 #pragma once
 

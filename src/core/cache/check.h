@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Checks of what a caller says about a cache, before memory is touched.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Memory of a cache's own: keys, values and scales in one block.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Cuts one block of scratch memory into aligned arrays; with a null block it only counts.
 #pragma once
 

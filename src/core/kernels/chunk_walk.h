@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Which chunks of keys the row units of a work item see, from the first key on.
 #pragma once
 

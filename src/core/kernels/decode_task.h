@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The decode pass as its kernel reads it: few queries of each sequence against many keys. No SIMD
 // here.
 #pragma once

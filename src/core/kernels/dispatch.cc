@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Which instruction set runs: what the processor has, what the binary holds, and what was asked
 // for.
 #include "core/kernels/dispatch.h"

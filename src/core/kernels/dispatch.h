@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Targets by name, for api/target.cc.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The random bits of dropout: a hash of (seed, batch, head, query row, key row), so that any pass,
 // tile or machine finds the same ones.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The targets that the tests have run on a real processor. Only these are chosen by default; any
 // other runs when REGARD_TARGET asks for it.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The border between the kernels and the rest of the core: plain data in, a table of functions per
 // instruction set. No SIMD here.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Every size by which attention is cut into work, chunks, blocks and tiles, and why it is that one.
 // A tile's own shape, which depends on the instruction set, is in tile/simd-inl.h.
 #pragma once

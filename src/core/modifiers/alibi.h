@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A slope per head times the distance of query and key.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Checks that the descriptions of several modifiers share. `name` is the modifier's, in messages.
 #pragma once
 

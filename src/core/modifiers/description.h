@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the core must know of a modifier beside the tile functions of kernels/stages: its name in
 // messages, where it acts and in which order, its tensor and how the gradient of that is summed.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A user's function over tiles of scores.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A Gaussian round a centre per row that weights are multiplied with.
 #pragma once
 

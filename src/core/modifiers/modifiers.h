@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The description of any modifier. Every kind is listed here.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A table of what is added for each way that two positions lie to each other.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Logits that join the denominator of every row of their head.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The temperature of each head divides its scores.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Which blocks of a block-sparse mask exist, as bits.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Sums of what a caller may choose freely (offsets, window sizes), bounded so that what is added to
 // them does not overflow.
 #pragma once

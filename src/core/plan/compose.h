@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // & and | of two masks. Layout::build makes sequences of those operands of & that it
 // can (documents, key lengths); what remains is evaluated tile by tile.
 #pragma once

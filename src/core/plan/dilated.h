@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A window that sees every n-th key only.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Packed sequences: a query sees the keys of its own document.
 #pragma once
 

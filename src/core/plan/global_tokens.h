@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Tokens that see everything and are seen by all.
 #pragma once
 

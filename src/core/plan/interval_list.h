@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Small helpers on sorted interval lists and on 64-pair words.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Keys from a length on are hidden, one length for each batch entry.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A plan as the kernels read it: sequences, cut into units of query rows, each with its key
 // intervals.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A node of a mask expression: how it cuts query rows into key intervals, and its exact bits.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Masks whose rows are counted by their places in a row order.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Sequences and masks of a part, made from those of the whole attention that it belongs to.
 #pragma once
 

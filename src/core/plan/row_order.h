@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Rows taken in another order, in which those that see the same keys stand side by side: global
 // tokens first, then every step-th row from row 0, from row 1, and so on. A window of every step-th
 // key is then `step` windows without gaps, and global tokens fill tiles of their own.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Masks in which each row sees one range of keys: all that such a mask says is which.
 #pragma once
 

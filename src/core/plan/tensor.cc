@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A boolean tensor, kept as bits: one bit for each byte that exists, broadcast axes unexpanded.
 #include <bit>
 #include <cstring>

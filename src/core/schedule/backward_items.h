@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How the backward pass is cut into work items, and who owns which sum.
 #pragma once
 

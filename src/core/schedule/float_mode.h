@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The caller's handling of denormal numbers, taken over by a worker for as long as this lives.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How the forward pass is cut into work items.
 #pragma once
 

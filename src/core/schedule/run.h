@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Distributes numbered items among an executor's workers.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Scratch memory for workers: kept between calls, so that a warm call allocates nothing.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Checks that what a call writes shares no memory with what it reads, or with other results. They
 // come after the checks of the views themselves. Masks are read before anything is written.
 #pragma once

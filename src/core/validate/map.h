@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Checks of what a map is asked for, after validate_scores().
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Checks of Options::modifiers and of the gradients asked of them.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Which views share memory: what a call writes must lie apart from what it reads.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Checks of everything a caller hands in, before any memory is touched.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The border between libtorch's tensors and the operators' functions (src/torch_ops), which take
 // those of PyTorch's stable ABI. Both are handles of the same tensor.
 #pragma once

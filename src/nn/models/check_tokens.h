@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What every model checks of the tokens that it is handed. std::invalid_argument by the argument's
 // name.
 #pragma once

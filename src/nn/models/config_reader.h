@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Reads a model's config field by field: what is missing keeps its default, and what is unknown, of
 // a wrong type or out of range is an error by name.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Which source each row of a decoding state belongs to, kept so that rows of one source lie side by
 // side and share its memory.
 #pragma once

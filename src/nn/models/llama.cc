@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "regard/nn/llama.h"
 
 #include <stdexcept>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A layer of Llama: x + attention(RMSNorm(x)), then x + feed_forward(RMSNorm(x)).
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <stdexcept>
 
 #include "nn/modules/transformer_layers.h"

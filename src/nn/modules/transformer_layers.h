@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the encoder's and the decoder's layers share.
 #pragma once
 

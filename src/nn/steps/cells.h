@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The cells of a Recurrent for whole targets that must be read a step at a time: the same numbers
 // as libtorch's cells, with fewer and larger operations under autograd.
 #pragma once

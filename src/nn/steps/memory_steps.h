@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A recurrent decoder asks a memory one query after the other. Autograd would make the gradients of
 // all keys and values at every step, and add them up: the whole memory is then written three times
 // a step. Here each step's backward makes the gradient of its query alone and leaves the rest

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "nn/steps/shared_linear.h"
 
 #include "nn/steps/no_double_backward.h"

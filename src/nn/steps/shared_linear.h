@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Recurrent networks multiply with the same matrix at every step. Autograd would make that matrix's
 // gradient at every step, a product over the few rows of a batch, and add it up in memory that no
 // cache holds. Here the steps leave their inputs and gradients behind, and one product over all of

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Links regard::nn: a small model learns to copy its source, is saved, loaded and decodes.
 #include <regard/nn/checkpoint.h>
 #include <regard/nn/loss.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Random attentions of every kind: shapes, layouts, masks, modifiers, scores, dtypes and wanted
 // gradients. For use inside rapidcheck properties and generators.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Random mask expressions, as the text that parse_rule() reads. For use inside rapidcheck
 // properties.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A random attention in one line of text, so that whatever fails can be run again:
 //   REGARD_CASE='seed=5 dtype=1 lq=40 ...' build/release/tests/core/core_tests
 //   --gtest_filter=Property.OneCase

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Attention from the formula: scalar loops over dense matrices, in an arithmetic of choice.
 //
 // In float64 (long double for float64 tests) this is the tests' oracle. In float, or in float with

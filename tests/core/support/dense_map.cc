@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "tests/core/support/dense_map.h"
 
 #include <algorithm>

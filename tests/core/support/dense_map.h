@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The weights of an attention as a dense matrix, from the formulas of the score and the modifiers,
 // in long double.
 #pragma once

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Element types as the tests read and write them: one element at a time, through double, rounding
 // to nearest even.
 #pragma once

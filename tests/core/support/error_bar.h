@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How far a result may be from the oracle: a multiple of the error that the plain attention of the
 // same dtype makes.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Executors that watch, delay or reorder what they are given to run.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The modifiers of an attention beside its biases and softcap: as the library's values, and as what
 // they do to a dense problem.
 #pragma once

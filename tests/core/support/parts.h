@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A problem computed in parts: queries and keys cut anywhere, states merged, gradients added up.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One attention to compute: tensors, options, and the same in dense form for the oracle.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A mask twice over: as the library's value, and as a formula over pairs from which tests fill a
 // dense matrix.
 #pragma once

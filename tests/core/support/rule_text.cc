@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Rules from text: what each letter draws from its seed.
 #include <algorithm>
 #include <cstdlib>

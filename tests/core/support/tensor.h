@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Tensors that the tests own, lying in memory in every way that a caller's may.
 #pragma once
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a layout must fulfil, against the formula of its mask, pair by pair.
 #pragma once
 

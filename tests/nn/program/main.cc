@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // nn_program REQUEST.json IN.safetensors OUT.safetensors
 #include <fstream>
 #include <iostream>

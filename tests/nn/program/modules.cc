@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "masks.h"
 #include "regard/nn/additive_attention.h"
 #include "regard/nn/luong_attention.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a test asks of nn_program: a JSON object, and tensors by name; answers are tensors by name.
 #pragma once
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a tiny model is asked, eager and through Regard, and how their answers are compared."""
 
 import copy

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tiny configurations of every model type of transformers, made by shrinking the default ones.
 
 Nothing here knows a model by its name except through OVERRIDES, a table of what the general rules

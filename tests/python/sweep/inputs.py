@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a tiny model is called with, found by trying: the arguments of its forward, and shapes that
 its configuration hints at, until eager gives something finite."""
 

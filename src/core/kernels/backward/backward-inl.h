@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The backward pass of one work item: a block of keys keeps its dk and dv while it meets chunks of
 // queries.
 //

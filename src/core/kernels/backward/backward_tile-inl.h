@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One tile of the backward pass, keys as rows and queries as lanes: weights P again from the saved
 // statistics, then dS = P (dP - delta + dlse).
 

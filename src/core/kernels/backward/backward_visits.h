@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Which chunks of queries meet which blocks of keys in the backward pass, and in which order blocks
 // add to a chunk's dq.
 #pragma once

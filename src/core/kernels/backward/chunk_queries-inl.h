@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The queries of a chunk and the gradients of their outputs, as the operands of tiles and sums.
 
 #if defined(REGARD_KERNELS_CHUNK_QUERIES_INL_H_) == defined(HWY_TARGET_TOGGLE)

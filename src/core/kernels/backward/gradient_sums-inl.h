@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The sums of gradients in the backward pass: of the keys of a block, over the chunks of queries,
 // and of the queries of a chunk, over the block. The last product for a row adds the partial sum
 // and stores directly to the tensor.

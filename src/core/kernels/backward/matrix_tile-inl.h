@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One tile of the backward pass where a matrix unit makes the products, in memory: while it makes
 // those of the next tile, the vector units are at this one's.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The statistics of a chunk's rows, as the backward pass reads them: maxima, 1 / sum of
 // exponentials and dlse - delta.
 
@@ -34,7 +35,8 @@ HWY_NOINLINE void SubtractLaneProducts(const typename Ops::Packed* HWY_RESTRICT 
   using T = typename Ops::T;
   const Tag<T> d;
   constexpr std::size_t kBlock = kScoreBlock / Ops::kPair;
-  Vec<T> first[2], rest[2];
+  // Set below before they are read, which compilers cannot see.
+  Vec<T> first[2] = {hn::Zero(d), hn::Zero(d)}, rest[2] = {hn::Zero(d), hn::Zero(d)};
   for (std::size_t begin = 0; begin < inner; begin += kBlock) {
     const std::size_t end = std::min(begin + kBlock, inner);
     Vec<T> sum[2] = {hn::Zero(d), hn::Zero(d)};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // dq where a matrix unit multiplies. AMX takes dS untransposed, a step of keys a column: K is
 // transposed, dq^T = K^T dS^T is accumulated, and it is transposed once per block.
 

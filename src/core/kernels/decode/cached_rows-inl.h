@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Where the rows of a cache or tensor lie, and rows on their way into a cache and out of it.
 
 #if defined(REGARD_KERNELS_CACHED_ROWS_INL_H_) == defined(HWY_TARGET_TOGGLE)

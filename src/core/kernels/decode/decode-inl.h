@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The decode pass: few queries against many keys, which are read once and as they lie.
 //
 // An item takes the queries of the heads that share a kv head over some parts of its keys, 64 keys

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Inner products of queries with rows of keys, and sums of rows of values, both read as they lie in
 // memory: float32, or narrow elements that become float in registers.
 

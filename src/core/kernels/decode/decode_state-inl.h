@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Rows' states over parts of the keys, and their merge.
 
 #if defined(REGARD_KERNELS_DECODE_STATE_INL_H_) == defined(HWY_TARGET_TOGGLE)

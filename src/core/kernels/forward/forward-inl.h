@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The forward pass of one work item: a super-block of query rows over the chunks of keys that it
 // sees.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the next item of a forward pass will read and write, for the prefetcher.
 
 #if defined(REGARD_KERNELS_FORWARD_NEXT_ITEM_INL_H_) == defined(HWY_TARGET_TOGGLE)

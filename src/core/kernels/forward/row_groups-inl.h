@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The query rows of a work item, in groups of kRows, and the state of their online softmax: maxima,
 // sums and outputs.
 

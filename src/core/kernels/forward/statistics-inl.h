@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The statistics of rows that the forward pass writes: maxima, logarithms of their sums, and both
 // together.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Weights that are 0 because their scores are low, and not because something hides the pair. Where
 // masks and stages are, products leave out what has weight 0: of visible pairs, whose values may be
 // NaN or infinite, that is made up for here. 0 times either is NaN.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The map kernels of one score: who owns an answer decides which one runs.
 
 #if defined(REGARD_KERNELS_MAP_INL_H_) == defined(HWY_TARGET_TOGGLE)

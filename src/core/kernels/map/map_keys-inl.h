@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Maps whose answer belongs to keys: sums of columns, each row times a number of its own. An item
 // owns a chunk of keys and walks all rows that see it, in order, so that the sums' bits do not
 // depend on the workers.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Weights pooled to the cells of a picture.
 //
 // Rows of one cell are pooled first, lane by lane, into a strip as long as a chunk; the strip is

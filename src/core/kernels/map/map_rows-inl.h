@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Maps whose answer belongs to query rows: exact weights, pictures, entropies, the keys that count
 // most. An item walks the keys of its rows once and hands the weights to a sink, group by group.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What becomes of weights whose answer belongs to query rows.
 
 #if defined(REGARD_KERNELS_MAP_SINKS_INL_H_) == defined(HWY_TARGET_TOGGLE)

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Weights of one group of rows and a chunk of keys, as sinks take them.
 
 #if defined(REGARD_KERNELS_MAP_STRIP_INL_H_) == defined(HWY_TARGET_TOGGLE)

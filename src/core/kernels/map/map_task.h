@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What map kernels are told: which weights are looked at, and what becomes of them. No SIMD here.
 #pragma once
 

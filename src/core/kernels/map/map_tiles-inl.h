@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Weights again from queries, keys and the statistics of the rows: P = exp((s - maximum) - log_sum)
 // * factors, a group of rows and a chunk of keys at a time.
 

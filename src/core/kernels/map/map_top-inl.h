@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The keys with the largest weights of each row.
 
 #if defined(REGARD_KERNELS_MAP_TOP_INL_H_) == defined(HWY_TARGET_TOGGLE)

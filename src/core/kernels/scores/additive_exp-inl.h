@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // e^{2x} of the rows of an additive score, taken once per row: tanh(a + b) = 1 - 2 / (1 + e^{2a}
 // e^{2b}).
 

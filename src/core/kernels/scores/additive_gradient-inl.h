@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Additive scores as Backward needs them: tiles with keys as rows, and what pairs add to the
 // gradients of queries, keys and v.
 //

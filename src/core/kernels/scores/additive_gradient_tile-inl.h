@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What pairs of rows with gradients dS add to the gradients of an additive score, from the rows'
 // exponentials:
 //

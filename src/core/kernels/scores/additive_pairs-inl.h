@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Additive scores pair by pair, from rows as they lie: columns run along the vectors, and nothing
 // is transposed. For sequences with few queries (an RNN decoder's step), where every key's row is
 // read about once.

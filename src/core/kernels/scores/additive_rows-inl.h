@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Rows of an additive score as exponentials: taken from a head's rows, or from what prepare_keys()
 // has made of them.
 

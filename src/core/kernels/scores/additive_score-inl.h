@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Additive scores, v . tanh(q + k) (Bahdanau et al. 2014, arXiv 1409.0473), as Forward needs
 // them: packs the exponentials of rows and makes tiles.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A tile of additive scores, unit * sum over c of v_c tanh(a_c + b_c), from the rows' exponentials.
 //
 //   tanh(a + b) = 1 - 2 / x,  x = 1 + e^{2a} e^{2b}          v0 / x0 + v1 / x1 = (v0 x1 + v1 x0) /

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Scores that are scaled dot products: what Forward and Backward need of a score, answered by
 // products of packed operands.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // s <- s - slope * |i + offset - j| (ALiBi).
 
 #if defined(REGARD_KERNELS_ALIBI_INL_H_) == defined(HWY_TARGET_TOGGLE)

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // s <- s + bias.
 
 #if defined(REGARD_KERNELS_BIAS_INL_H_) == defined(HWY_TARGET_TOGGLE)

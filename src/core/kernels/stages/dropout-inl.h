@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // weight <- 0 or weight / (1 - p), by a hash of (seed, batch, head, query, key).
 
 #if defined(REGARD_KERNELS_DROPOUT_INL_H_) == defined(HWY_TARGET_TOGGLE)

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A function of the user's own over tiles of scores: it always sees query rows.
 
 #if defined(REGARD_KERNELS_FUNCTION_INL_H_) == defined(HWY_TARGET_TOGGLE)

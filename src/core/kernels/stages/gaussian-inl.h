@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // weight <- weight * a Gaussian round a centre, after the softmax, and the gradient of the centre.
 
 #if defined(REGARD_KERNELS_GAUSSIAN_INL_H_) == defined(HWY_TARGET_TOGGLE)

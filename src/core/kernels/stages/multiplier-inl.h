@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // weight <- weight * multiplier, after the softmax.
 
 #if defined(REGARD_KERNELS_MULTIPLIER_INL_H_) == defined(HWY_TARGET_TOGGLE)

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // s <- s + what a table holds for how two positions lie to each other.
 
 #if defined(REGARD_KERNELS_RELATIVE_BIAS_INL_H_) == defined(HWY_TARGET_TOGGLE)

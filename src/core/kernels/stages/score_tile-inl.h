@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The tile of scores that a stage sees, and tensors in its orientation.
 
 #if defined(REGARD_KERNELS_SCORE_TILE_INL_H_) == defined(HWY_TARGET_TOGGLE)

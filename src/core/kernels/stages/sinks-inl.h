@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Sinks: learned logits that join the denominator of a finished row, and their gradient.
 
 #if defined(REGARD_KERNELS_SINKS_INL_H_) == defined(HWY_TARGET_TOGGLE)

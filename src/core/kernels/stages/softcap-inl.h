@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // s <- cap * tanh(s / cap).
 
 #if defined(REGARD_KERNELS_SOFTCAP_INL_H_) == defined(HWY_TARGET_TOGGLE)

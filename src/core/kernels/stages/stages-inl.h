@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What happens to a tile of scores before the softmax, to weights after it, and the derivatives:
 // one entry per kind of modifier.
 

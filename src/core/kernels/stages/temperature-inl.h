@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // s <- s / temperature of the head.
 
 #if defined(REGARD_KERNELS_TEMPERATURE_INL_H_) == defined(HWY_TARGET_TOGGLE)

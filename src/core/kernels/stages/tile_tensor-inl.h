@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A tensor's elements under a tile, from any strided view: taken into the tile (biases,
 // multipliers), or added to it (their gradients).
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Additive scores that are computed in float: float32, and bfloat16 and float16 widened while they
 // are packed.
 #undef HWY_TARGET_INCLUDE

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Additive scores of float64 inputs.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "core/kernels/targets/additive_float64.cc"

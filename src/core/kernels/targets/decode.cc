@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The decode pass, which computes in float whatever elements keys and values have.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "core/kernels/targets/decode.cc"

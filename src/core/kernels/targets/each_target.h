@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Chooses among the copies of a function that foreach_target.h has made, one per instruction set.
 // Our own choice rather than Highway's process-wide one, which other libraries in the process
 // share.

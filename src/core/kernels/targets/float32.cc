@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Kernels that compute in float: float32 inputs, and bfloat16 and float16 widened while they are
 // packed.
 #undef HWY_TARGET_INCLUDE

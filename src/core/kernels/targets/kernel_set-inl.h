@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The table of functions that one .cc file offers for one instruction set.
 
 #if defined(REGARD_KERNELS_KERNEL_SET_INL_H_) == defined(HWY_TARGET_TOGGLE)

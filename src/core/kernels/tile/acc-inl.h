@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The accumulators of a tile: M rows by V vectors.
 
 #if defined(REGARD_KERNELS_ACC_INL_H_) == defined(HWY_TARGET_TOGGLE)

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Tiles that a processor's matrix unit multiplies (AMX-BF16), which Highway has no word for: pairs
 // of bfloat16 as in bf16_pairs-inl.h, sixteen pairs of sixteen rows and columns at once. Sums lie
 // in tile registers while a product is made, and in memory for what follows it.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Tiles that multiply pairs of bfloat16 (AVX512-BF16), which Highway 1.0.3 has no word for.
 //
 // An operand element is two neighbours of the dimension that is summed: two dims of a key, two keys

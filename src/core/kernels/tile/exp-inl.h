@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // e^x on vectors, for softmax: x at most a little above 0 in ordinary use.
 
 #if defined(REGARD_KERNELS_EXP_INL_H_) == defined(HWY_TARGET_TOGGLE)

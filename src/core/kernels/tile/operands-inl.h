@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The two operands of a tile's product, where they lie: in a tensor itself, or packed. Strides
 // count elements.
 

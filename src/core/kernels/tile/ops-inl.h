@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a tile's multiply-add is made of: plain float and double. (Pairs of bfloat16:
 // bf16_pairs-inl.h.)
 

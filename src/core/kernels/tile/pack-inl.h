@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Packed operands: what the tiles of tile_gemm-inl.h read, made from rows.
 //
 //   lanes:  [column][kWidth]   rows become lanes (transposed)     keys of a score tile

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Which panels of a chunk of keys a group of rows uses.
 
 #if defined(REGARD_KERNELS_PANELS_INL_H_) == defined(HWY_TARGET_TOGGLE)

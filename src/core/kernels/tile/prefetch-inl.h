@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Prefetches between tiles: what the next item reads and writes, as short heads end before the
 // processor's own prefetcher sees a pattern; and the rows that an item will pack next, each of
 // which would otherwise be waited for.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Results of products on their way from accumulators to sums in memory, and from there to tensors.
 
 #if defined(REGARD_KERNELS_RESULTS_INL_H_) == defined(HWY_TARGET_TOGGLE)

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Rows of a strided view, of any dtype, as rows of the type that the kernel computes in; and back.
 
 #if defined(REGARD_KERNELS_ROWS_INL_H_) == defined(HWY_TARGET_TOGGLE)

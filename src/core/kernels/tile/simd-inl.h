@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Vector tags and the shape of a tile, for the instruction set being compiled.
 
 #if defined(REGARD_KERNELS_SIMD_INL_H_) == defined(HWY_TARGET_TOGGLE)

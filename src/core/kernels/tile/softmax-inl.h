@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Online softmax over the keys of one group of rows.
 //
 // Each row keeps a maximum (in natural units), found in the first panel of keys in which the row

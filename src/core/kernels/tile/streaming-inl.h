@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Streaming stores, for rows of results that are more than caches are likely to keep: with others
 // each line would be read from memory only to be written over.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the code depends on of the instruction set being compiled: every comparison of HWY_TARGET
 // that decides how a kernel computes is here. Numbers of x86 sets fall as the sets grow.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The inner product of every kernel: a tile of M rows by V vectors, summed over packed operands.
 
 #if defined(REGARD_KERNELS_TILE_GEMM_INL_H_) == defined(HWY_TARGET_TOGGLE)
