@@ -254,6 +254,7 @@ def cpp_results(tmp_path_factory):
         built / "benchmarks",
         "-lregard",
         "-lregard_bench_function",
+        "-lhwy_contrib",
         "-lhwy",
         "-pthread",
     ]

@@ -49,7 +49,16 @@ def test_cpp_snippet(number, tmp_path):
     source, binary = tmp_path / "snippet.cc", tmp_path / "snippet"
     source.write_text(program(snippets("cpp")[number]))
     core = ROOT / "build/release/src/core"
-    libraries = ["-L", core, "-lregard_tbb", "-lregard", "-lhwy", "-ltbb", "-pthread"]
+    libraries = [
+        "-L",
+        core,
+        "-lregard_tbb",
+        "-lregard",
+        "-lhwy_contrib",
+        "-lhwy",
+        "-ltbb",
+        "-pthread",
+    ]
     check(
         [
             "c++",

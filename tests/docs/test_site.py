@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The site of `./dev docs` builds without a warning, and shows every public function."""
 
+import inspect
 import re
 import shutil
 import subprocess
@@ -22,7 +23,10 @@ def python_page(tmp_path_factory):
     return (out / "api/python.html").read_text()
 
 
-@pytest.mark.parametrize("name", regard.__all__)
+NAMES = [name for name in regard.__all__ if not inspect.ismodule(getattr(regard, name))]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_the_python_reference_shows(name, python_page):
     assert re.search(rf'id="regard\.(\w+\.)*{name}"', python_page), f"no entry for regard.{name}"
 
