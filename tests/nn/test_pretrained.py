@@ -88,5 +88,7 @@ def test_other_models_are_refused_by_name(tmp_path, model):
     with pytest.raises(ProgramError, match="decoder_ffn_dim differs from encoder_ffn_dim"):
         run(tmp_path, request, {"nothing": torch.zeros(1)})
     (tmp_path / "model/config.json").write_text('{"model_type": "t5"}')
-    with pytest.raises(ProgramError, match='model_type is "t5"; expected one of bart, marian'):
+    with pytest.raises(
+        ProgramError, match='model_type is "t5"; expected one of bart, llama, marian'
+    ):
         run(tmp_path, request, {"nothing": torch.zeros(1)})
