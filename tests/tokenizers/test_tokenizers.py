@@ -30,13 +30,29 @@ def tokenize(path, requests):
     return [json.loads(line) for line in done.stdout.split("\n") if line]
 
 
+def equally_likely(path):
+    """Says whether two lists of ids have the same likelihood under a unigram model. Of cuts that
+    are equally likely, rounding decides: the library reads scores from JSON to within one unit in
+    the last place, not exactly."""
+    model = json.loads(path.read_text())["model"]
+    if model["type"] != "Unigram":
+        return lambda a, b: False
+    scores = [score for _, score in model["vocab"]]
+
+    def likelihood(ids):
+        return sum(scores[i] for i in ids)
+
+    return lambda a, b: sorted(a) == sorted(b) or abs(likelihood(a) - likelihood(b)) < 1e-9
+
+
 def compare(path, tokenizer):
     tokenizer.no_truncation()
     tokenizer.no_padding()
     requests = TEXTS + PAIRS
     answers = tokenize(path, requests)
     assert len(answers) == len(requests)
-    wrong = []
+    wrong, ties = [], 0
+    tied = equally_likely(path)
     for request, answer in zip(requests, answers, strict=True):
         encoding = (
             tokenizer.encode(request) if isinstance(request, str) else tokenizer.encode(*request)
@@ -47,8 +63,11 @@ def compare(path, tokenizer):
             tokenizer.decode(encoding.ids, skip_special_tokens=True),
             tokenizer.decode(encoding.ids, skip_special_tokens=False),
         ]
-        if answer != expected:
+        if answer[1:] == expected[1:] and answer != expected and tied(answer[0], expected[0]):
+            ties += 1
+        elif answer != expected:
             wrong.append((request, answer, expected))
+    assert ties <= 5, f"{ties} cuts differ from the library's among equally likely ones"
     assert not wrong, f"{len(wrong)} of {len(requests)} differ, the first: {wrong[0]!r}"
 
 
