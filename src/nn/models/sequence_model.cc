@@ -3,7 +3,7 @@
 
 #include <stdexcept>
 
-#include "nn/models/llama_config.h"
+#include "nn/language/llama_config.h"
 #include "nn/models/seq2seq_config.h"
 #include "nn/models/transformer_config.h"
 #include "regard/nn/seq2seq.h"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "nn/models/llama_layer.h"
+#include "nn/language/llama_layer.h"
 
 namespace regard::nn {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "nn/models/llama_config.h"
+#include "nn/language/llama_config.h"
 
 #include "nn/models/config_reader.h"
 

@@ -3,9 +3,9 @@
 
 #include <stdexcept>
 
+#include "nn/language/llama_config.h"
+#include "nn/language/llama_layer.h"
 #include "nn/models/check_tokens.h"
-#include "nn/models/llama_config.h"
-#include "nn/models/llama_layer.h"
 
 namespace regard::nn {
 namespace {
