@@ -7,18 +7,19 @@ Keys and values of grouped heads are not repeated; causal, sliding-window, paddi
 stay parameters; T5's position bias and gpt-oss's attention sinks get their gradients; dropout in
 training follows torch's default generator; ``output_attentions=True`` gives exact weights. A model
 whose code does not call transformers' attention interface is refused by name when it is loaded
-(docs/transformers.md lists every architecture), paged caches (continuous batching) when they
-arrive."""
+(docs/transformers.md lists every architecture). ``model.generate_batch`` (continuous batching)
+works on the pages of its cache."""
 
 import torch
 from transformers import AttentionInterface, AttentionMaskInterface
 
-from ._hf import arguments, loading, weights
+from ._hf import arguments, continuous, loading, weights
 from ._hf.carried import CarriedMask
 from ._hf.chosen import chosen_blocks, chosen_keys
 from ._hf.masks import regard_mask
+from ._hf.packed import packed, pattern, sliding
 from ._torch.attention import attention
-from .masks import NONE, causal, documents, tensor, window
+from .masks import NONE, causal, tensor
 from .modifiers import sinks as sink_logits
 
 NAME = "regard"
@@ -42,6 +43,7 @@ def regard_attention(
     block_indices=None,
     cu_seq_lens_q=None,
     cu_seq_lens_k=None,
+    cache=None,
     **kwargs,
 ):
     """The attention function of transformers' AttentionInterface: (batch, heads, seq, dim) in,
@@ -53,7 +55,8 @@ def regard_attention(
     position_bias is added to the scores. NotImplementedError for what would change the result and
     is not served; a warning, once, for arguments not known."""
     with_weights = weights.wanted(module, kwargs)
-    arguments.check(kwargs)
+    is_paged = continuous.is_paged(cache)
+    arguments.check(continuous.others(kwargs) if is_paged else dict(kwargs, cache=cache))
     if is_causal is None:
         is_causal = getattr(module, "is_causal", True)
         hidden = is_causal and not _masks_are_made_here(module)
@@ -63,17 +66,25 @@ def regard_attention(
     options = dict(scale=scaling, softcap=softcap or 0.0, dropout_p=dropout, modifiers=modifiers)
     if dropout and with_weights:  # both must drop the same
         options["seed"] = torch.randint(2**62, ())
-    packed = _packed_pattern(attention_mask, is_causal, sliding_window)
-    if cu_seq_lens_q is not None and packed is not None:
-        if sinks is not None or with_weights:
-            what = "sinks of a row's own" if sinks is not None else "attention weights"
-            raise NotImplementedError(
-                f'attn_implementation="regard": {what} are not supported beside packed sequences'
-                ' (cu_seq_lens_q); use "eager"'
-            )
-        return _packed(
-            query, key, value, cu_seq_lens_q, cu_seq_lens_k, packed, position_bias, options
+    boundaries = dict(cu_seq_lens_q=cu_seq_lens_q, cu_seq_lens_k=cu_seq_lens_k)
+    if is_paged:
+        arguments.refuse_beside(
+            "continuous batching", attention_weights=with_weights, sinks=sinks is not None,
+            position_bias=position_bias is not None, indices=indices is not None,
+            block_indices=block_indices is not None,
+        )  # fmt: skip
+        boundaries.update(kwargs)
+        return continuous.attend(
+            module, query, key, value, cache, boundaries, sliding_window, options
         ), None
+    seen = pattern(attention_mask, is_causal, sliding_window)
+    if cu_seq_lens_q is not None and seen is not None:
+        arguments.refuse_beside(
+            "packed sequences (cu_seq_lens_q)", attention_weights=with_weights,
+            sinks=sinks is not None,
+        )  # fmt: skip
+        options["bias"] = position_bias
+        return packed(query, key, value, *boundaries.values(), seen, options), None
     if block_indices is not None:
         attention_mask = chosen_blocks(
             module, block_indices, attention_mask, query, key, kwargs.get("position_ids")
@@ -117,15 +128,9 @@ def _unmasked(query, key, value, bias, is_causal, sliding_window):
             key, value = key[:, :, :len_q], value[:, :, :len_q]
             bias = bias if bias is None or bias.shape[-1] == 1 else bias[..., :len_q]
     if sliding_window is not None and len_k > sliding_window:
-        seen = _sliding(sliding_window, is_causal)
+        seen = sliding(sliding_window, is_causal)
         mask = seen if mask is None else mask & seen
     return mask, key, value, bias
-
-
-def _sliding(sliding_window, is_causal):
-    """That many keys in all, the query's own included. Without is_causal the window reaches as far
-    to the right."""
-    return window(sliding_window - 1, 0 if is_causal else sliding_window - 1)
 
 
 def _mask_and_bias(attention_mask, position_bias, len_k):
@@ -143,31 +148,7 @@ def _mask_and_bias(attention_mask, position_bias, len_k):
     return tensor(attention_mask), position_bias
 
 
-def _packed_pattern(attention_mask, is_causal, sliding_window):
-    """What a query sees within its own sequence, as a mask; None where the model's mask says more
-    than that, which then goes before."""
-    if isinstance(attention_mask, CarriedMask):
-        return attention_mask.pattern
-    if attention_mask is not None:
-        return None
-    mask = causal() if is_causal else NONE
-    if sliding_window is None:
-        return mask
-    seen = _sliding(sliding_window, is_causal)
-    return seen if mask is NONE else mask & seen
-
-
-def _packed(query, key, value, cu_q, cu_k, pattern, position_bias, options):
-    """Several sequences in one row (packed training); the rows of a batch follow each other."""
-    mask = documents(cu_q, cu_k)
-    if pattern is not NONE:
-        mask = pattern & mask
-    rows = [x.transpose(1, 2).flatten(0, 1) for x in (query, key, value)]
-    return attention(*rows, mask=mask, bias=position_bias, layout="thd", **options).unflatten(
-        0, (query.shape[0], -1)
-    )
-
-
 AttentionInterface.register(NAME, regard_attention)
 AttentionMaskInterface.register(NAME, regard_mask)
+continuous.watch()
 loading.watch()

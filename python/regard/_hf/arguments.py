@@ -22,7 +22,7 @@ REFUSED = {
     "attention_bias": "a bias of its own",
     "block_mask": "a block mask of flex_attention",
     "block_table": "paged caches",
-    "cache": "paged caches (continuous batching)",
+    "cache": "caches of another kind than continuous batching has",
     "cache_seqlens": "paged caches",
     "head_mask": "heads switched off by a mask",
     "prefix_lengths": "prefixes that all queries see",
@@ -47,6 +47,16 @@ def check(arguments):
                 ' on attention here; if it should have, use "eager" or "sdpa"',
                 stacklevel=4,
             )
+
+
+def refuse_beside(what, **given):
+    """Refuses each argument that is given (name=True) and not served beside ``what``."""
+    names = [name for name, is_given in given.items() if is_given]
+    if names:
+        raise NotImplementedError(
+            f'attn_implementation="regard": {" and ".join(names)} beside {what}: not supported; use'
+            ' "eager"'
+        )
 
 
 _named: set[str] = set()

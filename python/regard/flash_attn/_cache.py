@@ -76,10 +76,12 @@ class Cache:
 
     def attend(self, q, mask, alibi_slopes, options):
         """As regard.attention: (batch, seqlen_q, heads, dim), with options["return_lse"] also
-        (batch, heads, seqlen_q). `mask` counts in each sequence's own keys."""
+        (batch, heads, seqlen_q). `mask` counts in each sequence's own keys. Modifiers among the
+        options come behind the slopes."""
         if any(self.first) or q.dtype == torch.float64:
             return self._one_by_one(q, mask, alibi_slopes, options)
         modifiers = slopes_of(alibi_slopes, q.shape[0], q.shape[2])
+        modifiers += options.get("modifiers", ())
         table = self.table
         if table is None and self.entries != list(range(self.k.shape[0])):
             table = torch.tensor(self.entries)[:, None]  # an entry of the cache is a page
@@ -98,6 +100,7 @@ class Cache:
         """What caches of their own do not know: keys that begin behind the first, and float64."""
         batch, heads = q.shape[0], q.shape[2]
         own_slopes = alibi_slopes is not None and alibi_slopes.dim() == 2
+        more = options.get("modifiers", ())
         results = []
         for n in range(batch):
             slopes = alibi_slopes[n] if own_slopes else alibi_slopes
@@ -106,9 +109,8 @@ class Cache:
                     q[n : n + 1],
                     *self._rows(n),
                     mask=mask,
-                    modifiers=slopes_of(slopes, 1, heads),
                     layout="bshd",
-                    **options,
+                    **dict(options, modifiers=slopes_of(slopes, 1, heads) + more),
                 )
             )
         if not options["return_lse"]:
