@@ -13,6 +13,7 @@
 #include "cli/model_flags.h"
 #include "regard/nn/sequence_model.h"
 #include "regard/train/progress.h"
+#include "regard/train/sequence_task.h"
 #include "regard/train/trainer.h"
 
 namespace regard::cli {
@@ -24,6 +25,8 @@ struct Options {
   fs::path source, target, valid_source, valid_target, out, vocabulary;
   text::VocabularyOptions pieces;
   ModelFlags model;
+  text::BatchOptions batches;
+  double label_smoothing = 0.1;
   train::TrainOptions train;
   int threads = 0;
   bool json = false;
@@ -57,15 +60,15 @@ void print(const train::Outcome& outcome, const Options& options, std::int64_t p
                         {"tokens", outcome.tokens},     {"seconds", outcome.seconds},
                         {"parameters", parameters},     {"best_step", outcome.best_step},
                         {"model", options.out.string()}};
-    if (std::isfinite(outcome.best_nll)) json["best_nll"] = outcome.best_nll;
+    if (std::isfinite(outcome.best_cost)) json["best_nll"] = outcome.best_cost;
     std::cout << json.dump() << '\n';
     return;
   }
   std::cout << "trained " << outcome.steps << " steps (" << outcome.tokens << " tokens) in "
             << train::duration(outcome.seconds) << ", until " << outcome.ended_by << '\n';
-  if (std::isfinite(outcome.best_nll)) {
-    std::cout << "best validation loss " << outcome.best_nll << " (perplexity "
-              << std::exp(outcome.best_nll) << ") at step " << outcome.best_step << '\n';
+  if (std::isfinite(outcome.best_cost)) {
+    std::cout << "best validation loss " << outcome.best_cost << " (perplexity "
+              << std::exp(outcome.best_cost) << ") at step " << outcome.best_step << '\n';
   }
   if (outcome.ended_by == "stopped") {
     std::cout << "the same command goes on from here\n";
@@ -91,27 +94,29 @@ void run(const Options& options, const std::string& command) {
   }
   const text::Vocabulary vocabulary = vocabulary_of(options);
   torch::manual_seed(options.train.seed);
-  const auto model = nn::make_model(
-      model_config(options.model, vocabulary.size(), options.train.batches.max_length));
+  const auto model =
+      nn::make_model(model_config(options.model, vocabulary.size(), options.batches.max_length));
   std::int64_t parameters = 0;
   for (const auto& parameter : model->parameters()) parameters += parameter.numel();
   std::cerr << corpus.lines() << " pairs, " << vocabulary.size() << " pieces, " << parameters
             << " parameters, " << at::get_num_threads() << " threads\n";
 
-  train::Trainer trainer(model, vocabulary, options.out, options.train);
+  train::SequenceTask task(model, vocabulary, corpus, validation.get(), options.batches,
+                           options.label_smoothing);
+  train::Trainer trainer(task, options.out, options.train);
   trainer.add(std::make_shared<train::JsonLog>(options.out / "log.jsonl"));
   trainer.add(std::make_shared<train::ProgressLine>(stderr));
   trainer.add(std::make_shared<CurvePicture>(options.out / "log.jsonl", options.out / "curve.png"));
   trainer.stop_when(&stop);
   listen_to_signals();
-  print(trainer.train(corpus, validation.get()), options, parameters, command);
+  print(trainer.train(), options, parameters, command);
 }
 
 void add_task(CLI::App& train, const std::string& task, const std::string& what) {
   CLI::App* command = train.add_subcommand(task, what);
   const auto options = std::make_shared<Options>();
   train::TrainOptions& t = options->train;
-  text::BatchOptions& batches = t.batches;
+  text::BatchOptions& batches = options->batches;
   batches.cut_sources = task == "summarise";
 
   const std::string files = "Text", model = "Model", training = "Training";
@@ -148,7 +153,7 @@ void add_task(CLI::App& train, const std::string& task, const std::string& what)
   add("--warmup", t.warmup_steps, "Steps in which the learning rate rises", training);
   add("--weight-decay", t.weight_decay, "", training);
   add("--clip", t.clip_norm, "The gradient's greatest norm; 0 does not clip", training);
-  add("--label-smoothing", t.label_smoothing, "", training);
+  add("--label-smoothing", options->label_smoothing, "", training);
   add("--validate-every", t.validate_every, "Steps; 0 is once an epoch", training);
   add("--checkpoint-every", t.checkpoint_every, "Steps", training);
   add("--seed", t.seed, "Of weights, dropout and the order of the data", training);
@@ -170,7 +175,7 @@ void add_task(CLI::App& train, const std::string& task, const std::string& what)
            : std::string("  regard train summarise --source data/summaries/train.long \\\n      "
                          "--target data/summaries/train.short --minutes 60 --out summariser")));
   command->callback([options, task] {
-    options->train.batches.seed = options->train.seed;
+    options->batches.seed = options->train.seed;
     run(*options, task);
   });
 }

@@ -12,6 +12,7 @@
 #include <regard/text/parallel_corpus.h>
 #include <regard/text/vocabulary.h>
 #include <regard/train/progress.h>
+#include <regard/train/sequence_task.h>
 #include <regard/train/trainer.h>
 
 #include <cstdio>
@@ -45,9 +46,11 @@ int main(int argc, char** argv) try {
   options.max_epochs = 0;
   options.max_steps = std::atoll(argv[4]);
   options.warmup_steps = 20;
-  regard::train::Trainer trainer(model, vocabulary, folder, options);
+  regard::train::SequenceTask task(model, vocabulary, corpus, /*validation=*/nullptr,
+                                   /*batches=*/{}, /*label_smoothing=*/0.1);
+  regard::train::Trainer trainer(task, folder, options);
   trainer.add(std::make_shared<regard::train::ProgressLine>(stderr));
-  trainer.train(corpus, /*validation=*/nullptr);
+  trainer.train();
 
   const regard::generate::Translator translator(*model, vocabulary);
   for (std::string line; std::getline(std::cin, line);) {

@@ -12,7 +12,7 @@ namespace {
 using torch::optim::AdamParamState;
 using torch::optim::AdamWParamState;
 
-constexpr int kFormat = 1;
+constexpr int kFormat = 2;
 
 std::string slot(std::size_t parameter, const char* name) {
   return "optimizer." + std::to_string(parameter) + "." + name;
@@ -68,14 +68,14 @@ bool is_adamw(torch::optim::Optimizer& optimizer) {
 nlohmann::json to_json(const Progress& p) {
   nlohmann::json json{{"step", p.step},
                       {"tokens", p.tokens},
-                      {"epoch", p.position.epoch},
-                      {"chunk", p.position.chunk},
-                      {"batch", p.position.batch},
+                      {"epoch", p.place.epoch},
+                      {"chunk", p.place.chunk},
+                      {"batch", p.place.batch},
                       {"seconds", p.seconds},
                       {"best_step", p.best_step},
                       {"validated_step", p.validated_step},
                       {"without_gain", p.without_gain}};
-  if (std::isfinite(p.best_nll)) json["best_nll"] = p.best_nll;
+  if (std::isfinite(p.best_cost)) json["best_cost"] = p.best_cost;
   return json;
 }
 
@@ -83,14 +83,14 @@ Progress progress_of(const nlohmann::json& json) {
   Progress p;
   json.at("step").get_to(p.step);
   json.at("tokens").get_to(p.tokens);
-  json.at("epoch").get_to(p.position.epoch);
-  json.at("chunk").get_to(p.position.chunk);
-  json.at("batch").get_to(p.position.batch);
+  json.at("epoch").get_to(p.place.epoch);
+  json.at("chunk").get_to(p.place.chunk);
+  json.at("batch").get_to(p.place.batch);
   json.at("seconds").get_to(p.seconds);
   json.at("best_step").get_to(p.best_step);
   json.at("validated_step").get_to(p.validated_step);
   json.at("without_gain").get_to(p.without_gain);
-  if (json.contains("best_nll")) json.at("best_nll").get_to(p.best_nll);
+  if (json.contains("best_cost")) json.at("best_cost").get_to(p.best_cost);
   return p;
 }
 
@@ -111,7 +111,7 @@ std::string difference(const Identity& before, const Identity& now, const std::s
 
 }  // namespace
 
-void save_checkpoint(const std::filesystem::path& file, const nn::SequenceModel& model,
+void save_checkpoint(const std::filesystem::path& file, const torch::nn::Module& model,
                      torch::optim::Optimizer& optimizer, const Progress& progress,
                      const Identity& identity) {
   nn::TensorFile contents;
@@ -130,7 +130,7 @@ void save_checkpoint(const std::filesystem::path& file, const nn::SequenceModel&
   nn::write_safetensors(file, contents);
 }
 
-Progress load_checkpoint(const std::filesystem::path& file, nn::SequenceModel& model,
+Progress load_checkpoint(const std::filesystem::path& file, torch::nn::Module& model,
                          torch::optim::Optimizer& optimizer, const Identity& identity) {
   const nn::TensorFile contents = nn::read_safetensors(file);
   const auto fail = [&file](const std::string& what) {

@@ -8,16 +8,15 @@
 #include <optional>
 #include <string>
 
-#include "regard/nn/sequence_model.h"
-#include "regard/text/batches.h"
+#include "regard/train/task.h"
 
 namespace regard::train {
 
 struct Progress {
   std::int64_t step = 0, tokens = 0;
-  text::BatchStream::Position position;
+  Place place;
   double seconds = 0;
-  double best_nll = std::numeric_limits<double>::infinity();
+  double best_cost = std::numeric_limits<double>::infinity();
   std::int64_t best_step = 0;
   std::int64_t validated_step = -1;  // the step of the last validation
   std::int64_t without_gain = 0;     // validations since the best one
@@ -26,13 +25,13 @@ struct Progress {
 // What a checkpoint belongs to: the model's config, options and data (JSON), compared by text.
 using Identity = nlohmann::json;
 
-void save_checkpoint(const std::filesystem::path& file, const nn::SequenceModel& model,
+void save_checkpoint(const std::filesystem::path& file, const torch::nn::Module& model,
                      torch::optim::Optimizer& optimizer, const Progress& progress,
                      const Identity& identity);
 
 // Puts everything back in its place, the default generator's state included. std::runtime_error
 // with the file's name, and what differs, if it belongs to something else.
-Progress load_checkpoint(const std::filesystem::path& file, nn::SequenceModel& model,
+Progress load_checkpoint(const std::filesystem::path& file, torch::nn::Module& model,
                          torch::optim::Optimizer& optimizer, const Identity& identity);
 
 }  // namespace regard::train

@@ -57,14 +57,10 @@ void JsonLog::on_step(const Step& step) {
 }
 
 void JsonLog::on_validation(const Validation& v) {
-  write(nlohmann::json{{"kind", "validation"},
-                       {"step", v.step},
-                       {"epoch", v.epoch},
-                       {"nll", v.nll},
-                       {"perplexity", v.perplexity},
-                       {"best", v.best},
-                       {"seconds", v.seconds}}
-            .dump());
+  nlohmann::json json{{"kind", "validation"}, {"step", v.step}, {"epoch", v.epoch},
+                      {"nll", v.nll},         {"best", v.best}, {"seconds", v.seconds}};
+  for (const auto& [name, value] : v.more) json[name] = value;
+  write(json.dump());
 }
 
 void JsonLog::on_note(const std::string& text) {

@@ -44,8 +44,6 @@ void check(const TrainOptions& o) {
   expect(o.final_rate >= 0 && o.final_rate <= 1, "final_rate", o.final_rate, "0 to 1");
   expect(o.clip_norm >= 0, "clip_norm", o.clip_norm, "0 (none) or more");
   expect(o.accumulate >= 1, "accumulate", static_cast<double>(o.accumulate), "at least 1");
-  expect(o.label_smoothing >= 0 && o.label_smoothing < 1, "label_smoothing", o.label_smoothing,
-         "0 to below 1");
   expect(o.max_epochs >= 0, "max_epochs", o.max_epochs, "0 (no limit) or more");
   expect(o.max_minutes >= 0, "max_minutes", o.max_minutes, "0 (no limit) or more");
   expect(o.max_steps >= 0, "max_steps", static_cast<double>(o.max_steps), "0 (no limit) or more");
@@ -76,24 +74,12 @@ double learning_rate(const TrainOptions& o, std::int64_t step) {
 }
 
 nlohmann::json what_fixes_the_weights(const TrainOptions& o) {
-  nlohmann::json json{{"optimizer", o.optimizer},
-                      {"learning_rate", o.learning_rate},
-                      {"beta1", o.beta1},
-                      {"beta2", o.beta2},
-                      {"epsilon", o.epsilon},
-                      {"weight_decay", o.weight_decay},
-                      {"schedule", o.schedule},
-                      {"warmup_steps", o.warmup_steps},
-                      {"clip_norm", o.clip_norm},
-                      {"accumulate", o.accumulate},
-                      {"label_smoothing", o.label_smoothing},
-                      {"bf16", o.bf16},
-                      {"seed", o.seed},
-                      {"batch_tokens", o.batches.tokens},
-                      {"max_length", o.batches.max_length},
-                      {"cut_sources", o.batches.cut_sources},
-                      {"chunk_pairs", o.batches.chunk_pairs},
-                      {"data_seed", o.batches.seed}};
+  nlohmann::json json{{"optimizer", o.optimizer}, {"learning_rate", o.learning_rate},
+                      {"beta1", o.beta1},         {"beta2", o.beta2},
+                      {"epsilon", o.epsilon},     {"weight_decay", o.weight_decay},
+                      {"schedule", o.schedule},   {"warmup_steps", o.warmup_steps},
+                      {"clip_norm", o.clip_norm}, {"accumulate", o.accumulate},
+                      {"bf16", o.bf16},           {"seed", o.seed}};
   if (o.schedule == "cosine") {
     json["max_steps"] = o.max_steps;
     json["final_rate"] = o.final_rate;

@@ -93,9 +93,12 @@ void ProgressLine::on_step(const Step& step) {
 }
 
 void ProgressLine::on_validation(const Validation& v) {
-  line(format("validation at step %ld (epoch %.2f): loss %.4f, perplexity %.2f%s",
-              static_cast<long>(v.step), v.epoch, v.nll, v.perplexity,
-              v.best ? ", the best so far" : ""));
+  std::string text = format("validation at step %ld (epoch %.2f): loss %.4f",
+                            static_cast<long>(v.step), v.epoch, v.nll);
+  for (const auto& [name, value] : v.more) {
+    text += format(", %s %.*f", name.c_str(), std::abs(value) < 2 ? 4 : 2, value);
+  }
+  line(text + (v.best ? ", the best so far" : ""));
 }
 
 void ProgressLine::on_note(const std::string& text) { line(text); }

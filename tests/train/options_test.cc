@@ -58,7 +58,6 @@ TEST(TrainOptions, SayWhatIsWrong) {
   EXPECT_TRUE(says(said([](auto& o) { o.schedule = "linear"; }), "schedule: 'linear'"));
   EXPECT_TRUE(says(said([](auto& o) { o.learning_rate = -1; }), "learning_rate: -1; expected"));
   EXPECT_TRUE(says(said([](auto& o) { o.learning_rate = NAN; }), "learning_rate: nan"));
-  EXPECT_TRUE(says(said([](auto& o) { o.label_smoothing = 1; }), "label_smoothing: 1; expected 0"));
   EXPECT_TRUE(says(said([](auto& o) { o.beta2 = 1.5; }), "beta2: 1.5"));
   EXPECT_TRUE(says(said([](auto& o) { o.accumulate = 0; }), "accumulate: 0; expected at least 1"));
   EXPECT_TRUE(says(said([](auto& o) { o.max_epochs = 0; }), "a limit: epochs, minutes or steps"));

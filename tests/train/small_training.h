@@ -8,6 +8,7 @@
 #include "regard/nn/sequence_model.h"
 #include "regard/text/parallel_corpus.h"
 #include "regard/text/vocabulary.h"
+#include "regard/train/sequence_task.h"
 #include "regard/train/trainer.h"
 #include "tests/support/temporary_folder.h"
 
@@ -62,8 +63,13 @@ struct SmallTraining {
     o.learning_rate = 5e-3;
     o.validate_every = 20;
     o.checkpoint_every = 10;
-    o.batches.tokens = 400;
-    o.batches.max_length = 40;
+    return o;
+  }
+
+  static text::BatchOptions batches() {
+    text::BatchOptions o;
+    o.tokens = 400;
+    o.max_length = 40;
     return o;
   }
 

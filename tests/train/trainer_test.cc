@@ -32,10 +32,23 @@ class Recorder : public Listener {
 
 Outcome run(const SmallTraining& s, const std::string& name, const TrainOptions& options,
             std::shared_ptr<Listener> listener = nullptr,
-            std::shared_ptr<nn::SequenceModel> model = nullptr) {
-  Trainer trainer(model ? model : s.model(), *s.vocabulary, s.folder / name, options);
+            std::shared_ptr<nn::SequenceModel> model = nullptr, double label_smoothing = 0.1) {
+  SequenceTask task(model ? model : s.model(), *s.vocabulary, *s.corpus, s.corpus.get(),
+                    SmallTraining::batches(), label_smoothing);
+  Trainer trainer(task, s.folder / name, options);
   if (listener) trainer.add(listener);
-  return trainer.train(*s.corpus, s.corpus.get());
+  return trainer.train();
+}
+
+// Without anything to validate on.
+Outcome run_alone(const SmallTraining& s, const text::ParallelCorpus& corpus,
+                  const TrainOptions& options, std::shared_ptr<Listener> listener = nullptr,
+                  const std::atomic<bool>* stop = nullptr) {
+  SequenceTask task(s.model(), *s.vocabulary, corpus, nullptr, SmallTraining::batches(), 0.1);
+  Trainer trainer(task, s.folder / "model", options);
+  if (listener) trainer.add(listener);
+  trainer.stop_when(stop);
+  return trainer.train();
 }
 
 std::map<std::string, torch::Tensor> saved(const SmallTraining& s, const std::string& name) {
@@ -64,8 +77,8 @@ TEST(Trainer, LearnsAndKeepsTheBestModel) {
   EXPECT_EQ(outcome.steps, 250);
   ASSERT_EQ(recorder->steps.size(), 250u);
   EXPECT_GT(recorder->steps.front().nll, 3.0);
-  EXPECT_LT(outcome.best_nll, 1.0) << "copying words is not hard";
-  EXPECT_LT(outcome.best_nll, recorder->validations.front().nll);
+  EXPECT_LT(outcome.best_cost, 1.0) << "copying words is not hard";
+  EXPECT_LT(outcome.best_cost, recorder->validations.front().nll);
   EXPECT_EQ(recorder->validations.size(), 13u);  // 20, 40, ... 240, 250
 
   // The folder has what a translator needs, and it is the model that was validated.
@@ -111,13 +124,12 @@ TEST(Trainer, AccumulatedBatchesMakeTheStepOfAllTheirTokens) {
   const SmallTraining s(200);
   auto o = SmallTraining::options(1);
   o.accumulate = 3;
-  o.label_smoothing = 0;
   o.clip_norm = 0;
   const auto trained = s.model("bahdanau", 0), expected = s.model("bahdanau", 0);
-  run(s, "model", o, nullptr, trained);
+  run(s, "model", o, nullptr, trained, /*label_smoothing=*/0);
 
   // The same in plain libtorch: one sum over the tokens of three batches.
-  text::BatchStream stream(*s.corpus, *s.vocabulary, o.batches);
+  text::BatchStream stream(*s.corpus, *s.vocabulary, SmallTraining::batches());
   torch::optim::Adam adam(expected->parameters(),
                           torch::optim::AdamOptions(learning_rate(o, 1)).betas({o.beta1, o.beta2}));
   torch::Tensor sum = torch::zeros({});
@@ -161,9 +173,8 @@ TEST(Trainer, EndsWhenNothingIsGained) {
 TEST(Trainer, StopsWhereItIsTold) {
   const SmallTraining s(200);
   std::atomic<bool> stop = true;
-  Trainer trainer(s.model(), *s.vocabulary, s.folder / "model", SmallTraining::options(100));
-  trainer.stop_when(&stop);
-  EXPECT_EQ(trainer.train(*s.corpus, nullptr).ended_by, "stopped");
+  const auto options = SmallTraining::options(100);
+  EXPECT_EQ(run_alone(s, *s.corpus, options, nullptr, &stop).ended_by, "stopped");
 }
 
 TEST(Trainer, ALossThatIsNotANumberEndsItAndLosesNothing) {
@@ -220,10 +231,8 @@ TEST(Trainer, SaysWhatDoesNotBelongTogether) {
   o.learning_rate = 1;
   EXPECT_TRUE(says(message_of([&] { run(s, "model", o); }),
                    "options.learning_rate was 0.005, now it is 1"));
-  const std::string data = message_of([&] {
-    Trainer trainer(s.model(), *s.vocabulary, s.folder / "model", SmallTraining::options(9));
-    trainer.train(*other.corpus, nullptr);
-  });
+  const std::string data =
+      message_of([&] { run_alone(s, *other.corpus, SmallTraining::options(9)); });
   EXPECT_TRUE(says(data, "training began with something else: data."));
   EXPECT_TRUE(says(
       message_of([&] { run(s, "model", SmallTraining::options(9), nullptr, s.model("fixed")); }),
@@ -260,9 +269,7 @@ TEST(Trainer, TellsWhatIsLeftOut) {
   s.folder.write("target", "RED\nRED\nRED\nBLUE GREEN\n");
   const text::ParallelCorpus corpus(s.folder / "source", s.folder / "target");
   const auto recorder = std::make_shared<Recorder>();
-  Trainer trainer(s.model(), *s.vocabulary, s.folder / "model", SmallTraining::options(3));
-  trainer.add(recorder);
-  trainer.train(corpus, nullptr);
+  run_alone(s, corpus, SmallTraining::options(3), recorder);
   ASSERT_EQ(recorder->notes.size(), 1u);
   EXPECT_TRUE(says(recorder->notes[0], "1 pairs with an empty side (line 1)"));
   EXPECT_TRUE(
@@ -299,7 +306,8 @@ TEST(ProgressLine, IsABarOnATerminalAndLinesElsewhere) {
         {.step = 101, .epoch = 0.5, .nll = 2, .tokens = 100, .seconds = 1, .fraction = 0.5});
     progress.on_step(
         {.step = 102, .epoch = 1, .nll = 2, .tokens = 100, .seconds = 2, .fraction = 1});
-    progress.on_validation({.step = 102, .epoch = 1, .nll = 1.5, .perplexity = 4.48, .best = true});
+    progress.on_validation(
+        {.step = 102, .epoch = 1, .nll = 1.5, .more = {{"perplexity", 4.48}}, .best = true});
     progress.on_end();
     std::fclose(out);
     std::ifstream in(folder / "out");

@@ -4,6 +4,8 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace regard::train {
 
@@ -13,7 +15,7 @@ struct Step {
   double loss = 0;        // smoothed, the mean over the step's tokens, in nats
   double nll = 0;         // without smoothing
   double learning_rate = 0, gradient_norm = 0;
-  std::int64_t tokens = 0;  // of this step's targets
+  std::int64_t tokens = 0;  // of this step's targets (or documents, images)
   double seconds = 0;       // of training until now, earlier runs included
   double fraction = 0;      // of the whole training, by the limit that is nearest
 };
@@ -21,7 +23,8 @@ struct Step {
 struct Validation {
   std::int64_t step = 0;
   double epoch = 0;
-  double nll = 0, perplexity = 0;
+  double nll = 0;                                    // in nats
+  std::vector<std::pair<std::string, double>> more = {};  // by name: perplexity, accuracy
   bool best = false;
   double seconds = 0;
 };

@@ -6,8 +6,6 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "regard/text/batches.h"
-
 namespace regard::train {
 
 struct TrainOptions {
@@ -23,9 +21,8 @@ struct TrainOptions {
   std::int64_t warmup_steps = 500;
   double final_rate = 0.01;
 
-  double clip_norm = 1.0;        // of all gradients together; 0 does not clip
-  std::int64_t accumulate = 1;   // batches that make one step
-  double label_smoothing = 0.1;  // 0 to below 1
+  double clip_norm = 1.0;       // of all gradients together; 0 does not clip
+  std::int64_t accumulate = 1;  // batches that make one step
   bool bf16 = false;  // products in bfloat16 (autocast); needs AVX512-BF16 or AMX to be of use
 
   // Training ends at whichever comes first; 0 is no limit, but one must be given.
@@ -36,8 +33,7 @@ struct TrainOptions {
   std::int64_t patience = 0;  // validations without a gain after which training ends; 0 is never
   std::int64_t checkpoint_every = 500;  // steps; also after every validation
 
-  std::uint64_t seed = 1;  // of dropout; the batches have one of their own
-  text::BatchOptions batches;
+  std::uint64_t seed = 1;  // of dropout; a task's data have one of their own
 };
 
 // std::invalid_argument names the option, what it is and what was expected.

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Trains a sequence model on pairs of texts, and can be killed at any moment.
+// Trains the model of a task, and can be killed at any moment.
 //
 //   model folder   config.json, model.safetensors   the best model so far, by validation (the last
-//                                                    one, where there is nothing to validate on)
-//                  vocabulary.model                  its pieces
+//                                                    one, where there is nothing to validate on),
+//                                                    and what else the task keeps beside it
 //                  training.safetensors              where training stands: weights, optimiser,
 //                                                    random numbers, place in the data
 //
@@ -15,20 +15,14 @@
 #include <atomic>
 #include <filesystem>
 #include <memory>
+#include <stdexcept>
 #include <string>
-#include <vector>
 
-#include "regard/nn/sequence_model.h"
-#include "regard/text/parallel_corpus.h"
-#include "regard/text/vocabulary.h"
 #include "regard/train/listener.h"
 #include "regard/train/options.h"
+#include "regard/train/task.h"
 
 namespace regard::train {
-
-// Pairs as tensors: sources end with kEnd, targets in begin with kBegin, targets out end with kEnd;
-// all are padded to the longest.
-nn::Batch to_tensors(const std::vector<text::TokenPair>& pairs);
 
 // Training cannot go on; what() says why and what to do. What was saved before is whole.
 class TrainingError : public std::runtime_error {
@@ -38,15 +32,15 @@ class TrainingError : public std::runtime_error {
 
 struct Outcome {
   std::string ended_by;  // "epochs", "steps", "minutes", "no gain" or "stopped"
-  std::int64_t steps = 0, tokens = 0, best_step = 0;
-  double seconds = 0, best_nll = 0;  // of validation, in nats a token; NaN without any
+  std::int64_t steps = 0, tokens = 0, best_step = 0;  // tokens: what losses are means over
+  double seconds = 0;
+  double best_cost = 0;  // of validation: Metrics::cost; NaN without any
 };
 
 class Trainer {
  public:
-  // The model in training mode or not; the folder is made if it is not there.
-  Trainer(std::shared_ptr<nn::SequenceModel> model, const text::Vocabulary& vocabulary,
-          std::filesystem::path folder, TrainOptions options);
+  // The folder is made if it is not there. The task must outlive the trainer.
+  Trainer(Task& task, std::filesystem::path folder, TrainOptions options);
   ~Trainer();
 
   void add(std::shared_ptr<Listener> listener);
@@ -54,10 +48,10 @@ class Trainer {
   // Setting *stop from a signal handler ends training after the step, with everything saved.
   void stop_when(const std::atomic<bool>* stop);
 
-  // Trains until a limit of the options. `validation` may be null. TrainingError for a loss or
-  // gradient that is not finite, for a folder that another process trains in, whose checkpoint is
-  // of another model, other data or other options, or that cannot be written to.
-  Outcome train(const text::ParallelCorpus& corpus, const text::ParallelCorpus* validation);
+  // Trains until a limit of the options. TrainingError for a loss or gradient that is not finite,
+  // for a folder that another process trains in, whose checkpoint is of another model, other data
+  // or other options, or that cannot be written to.
+  Outcome train();
 
  private:
   struct Impl;
