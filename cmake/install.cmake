@@ -5,7 +5,8 @@
 # or, with the Torch package of PyTorch's wheel in CMAKE_PREFIX_PATH,
 #   find_package(regard REQUIRED COMPONENTS nn)
 #   target_link_libraries(app PRIVATE regard::nn)          # the sequence models over libtorch; also
-#                                                          # regard::train, regard::generate, regard::text
+#                                                          # regard::train, regard::generate, regard::text,
+#                                                          # regard::image_processor
 # tests/consumer is such a project.
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
@@ -25,12 +26,19 @@ if(TARGET regard_nn)
   if(TARGET regard_train)
     list(APPEND REGARD_NN_INSTALLED regard_text regard_generate regard_train)
   endif()
+  if(TARGET regard_image_processor)
+    list(APPEND REGARD_NN_INSTALLED regard_image regard_image_processor)
+  endif()
   install(TARGETS ${REGARD_NN_INSTALLED} EXPORT regard_nn_targets
           ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT cpp)
   install(EXPORT regard_nn_targets NAMESPACE regard:: FILE regardNnTargets.cmake
           DESTINATION ${REGARD_PACKAGE_DIR} COMPONENT cpp)
 endif()
 
+set(REGARD_IMAGES OFF)
+if(TARGET regard_image_processor)
+  set(REGARD_IMAGES ON)
+endif()
 configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/regardConfig.cmake.in ${PROJECT_BINARY_DIR}/regardConfig.cmake
                               INSTALL_DESTINATION ${REGARD_PACKAGE_DIR})
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/regardConfigVersion.cmake COMPATIBILITY SameMinorVersion)

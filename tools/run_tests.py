@@ -3,8 +3,8 @@
 were skipped.
 
 ./dev test [--all] [SUITE...]    the suites of DEFAULT, or those named: core, asan, ubsan, tsan,
-                                 text, data, picture, tokenizers, formats, nn, generate,
-                                 train, cli, docs, growth, consumer, python
+                                 text, data, picture, image, tokenizers, formats, nn,
+                                 generate, train, cli, docs, growth, consumer, python
 
 Under sanitizers, the whole core suite runs on this processor's own instruction set, and of it on
 the others what their code differs in; --all (and ./dev sanitize) runs the whole on each.
@@ -22,8 +22,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 REPORTS = ROOT / "build" / "reports"
-DEFAULT = ["core", "asan", "text", "data", "picture", "tokenizers", "formats", "nn", "generate"]
-DEFAULT += ["train", "cli", "docs", "growth", "consumer", "python"]
+DEFAULT = ["core", "asan", "text", "data", "picture", "image", "tokenizers", "formats", "nn"]
+DEFAULT += ["generate", "train", "cli", "docs", "growth", "consumer", "python"]
 # suites that are one program each, run once
 PROGRAMS = {
     name: f"tests/{name}/{name}_tests"
@@ -33,6 +33,7 @@ PYTEST = {
     "nn": "tests/nn",  # a program as well
     "tokenizers": "tests/tokenizers",
     "formats": "tests/formats",
+    "image": "tests/image",
     "generate": "tests/generate",  # a program as well
     "cli": "tests/cli",
     "docs": "tests/docs",

@@ -74,7 +74,7 @@ def test_photographs(tmp_path):
 
 def test_sizes(tmp_path):
     jobs = []
-    for size in [(400, 300), (300, 380), (31, 200), (200, 200), (7, 5)]:
+    for size in [(400, 300), (300, 380), (380, 240), (31, 200), (200, 200), (7, 5)]:
         path = tmp_path / "{}x{}.png".format(*size)
         photograph(*size).save(path)
         for name in ["vit", "deit", "detr small", "vit shortest edge"]:
@@ -148,6 +148,8 @@ def test_what_is_not_served_is_refused_by_name(tmp_path):
         (tmp_path / str(i)).mkdir()
         (tmp_path / str(i) / "preprocessor_config.json").write_text(json.dumps(config))
         jobs.append((tmp_path / str(i), [PHOTOGRAPHS[0]]))
-    for (_, message), (folder, _), error in zip(REFUSED, jobs, process(tmp_path, jobs), strict=True):
+    for (_, message), (folder, _), error in zip(
+        REFUSED, jobs, process(tmp_path, jobs), strict=True
+    ):
         assert error.startswith(str(folder / "preprocessor_config.json"))
         assert message in error
