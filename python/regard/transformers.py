@@ -13,7 +13,7 @@ works on the pages of its cache."""
 import torch
 from transformers import AttentionInterface, AttentionMaskInterface
 
-from ._hf import arguments, continuous, loading, weights
+from ._hf import arguments, continuous, growing, loading, weights
 from ._hf.carried import CarriedMask
 from ._hf.chosen import chosen_blocks, chosen_keys
 from ._hf.masks import regard_mask
@@ -105,7 +105,7 @@ def regard_attention(
         out = out * shares
     seen = None
     if with_weights:
-        seen = weights.weights(query, key, **options)
+        seen = weights.weights(module, query, key, **options)
         seen = seen if shares is None else seen * shares.detach()
     return out.transpose(1, 2).contiguous(), seen
 
@@ -151,4 +151,5 @@ def _mask_and_bias(attention_mask, position_bias, len_k):
 AttentionInterface.register(NAME, regard_attention)
 AttentionMaskInterface.register(NAME, regard_mask)
 continuous.watch()
+growing.watch()
 loading.watch()

@@ -10,6 +10,8 @@ import pytest
 import torch
 from regard import flash_attn as fa
 
+# The lengths, head dimensions and choices of its test_flash_attn_output, test_flash_attn_causal
+# and test_flash_attn_qkvpacked up to 1,024 keys, of which longer ones there are multiples.
 GRID = dict(
     packed=["no", "kv", "qkv"],
     dtype=[torch.float16, torch.bfloat16, torch.float32],
@@ -17,10 +19,28 @@ GRID = dict(
     alibi=["no", "heads", "batch"],
     window=[(-1, -1), (-1, -1), (17, 0), (30, 9), (-1, 5), (7, -1)],
     causal=[False, True],
-    dim=[32, 40, 59, 64, 96, 111, 128, 160, 192, 224, 256],
-    lengths=[(113, 203), (65, 128), (128, 64), (64, 64), (63, 64), (64, 63), (1, 91)],
+    dim=[32, 40, 59, 64, 80, 96, 111, 128, 160, 192, 224, 256],
+    lengths=[
+        (113, 203),
+        (128, 217),
+        (113, 211),
+        (108, 256),
+        (256, 512),
+        (512, 256),
+        (1024, 1024),
+        (1023, 1024),
+        (1024, 1023),
+        (127, 513),
+        (3, 799),
+        (1, 239),
+        (65, 128),
+        (128, 64),
+        (63, 64),
+        (97, 97),
+    ],
+    deterministic=[False, True],
     dropout_p=[0.0, 0.0, 0.17],
-    softcap=[0.0, 0.0, 5.0],
+    softcap=[0.0, 0.0, 5.0, 50.0],
     scale=[None, None, 0.3],
 )
 
@@ -41,12 +61,14 @@ def test_output_and_gradients(case):
     len_q, len_k = case["lengths"]
     if case["packed"] == "qkv":
         heads_k, len_q = heads, len_k
-    batch, dim, dtype, dropout_p = 2, case["dim"], case["dtype"], case["dropout_p"]
+    batch = 1 if len_q * len_k > 10**6 else 2
+    dim, dtype, dropout_p = case["dim"], case["dtype"], case["dropout_p"]
     q = torch.randn(batch, len_q, heads, dim).to(dtype).requires_grad_()
     k, v = (torch.randn(batch, len_k, heads_k, dim).to(dtype).requires_grad_() for _ in range(2))
     slopes = formula.slopes_of(case["alibi"], batch, heads)
     options = dict(causal=case["causal"], window_size=case["window"], softcap=case["softcap"])
     options |= dict(softmax_scale=case["scale"], alibi_slopes=slopes)
+    options |= dict(deterministic=case["deterministic"])
     out, lse, shown = call(case, q, k, v, dropout_p=dropout_p, return_attn_probs=True, **options)
     kept = None
     if dropout_p:

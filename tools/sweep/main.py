@@ -29,7 +29,7 @@ import report  # noqa: E402
 import shards  # noqa: E402
 
 KEPT = ROOT / "build" / "sweep-transformers.jsonl"
-LONGEST = 40  # seconds of the processor for one architecture
+LONGEST = 20  # seconds of the processor for one architecture
 
 
 def main():

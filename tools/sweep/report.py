@@ -62,8 +62,8 @@ def write(reports, path):
 def _row(report):
     said = _short(report["said"])
     checked = ", ".join(report["checked"])
-    last = checked if report["result"] == "right" else said
-    if report["result"] in ("part", "none") and checked:
+    last = said or checked
+    if checked and said and report["result"] != "wrong":
         last = f"{checked}. {said}"
     name = f"`{report['architecture']}`" if report["architecture"] else ""
     return f"| {report['model_type']} | {name} | {WORDS[report['result']]} | {last} |"

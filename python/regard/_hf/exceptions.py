@@ -5,3 +5,7 @@
 # Model types whose code joins its mask with biases of its own, and would take a boolean one for
 # such: they get eager's masks, 0 where attended and the lowest number elsewhere.
 FLOAT_MASKS = frozenset({"deepseek_v4"})
+
+# Model types whose eager code gives, for output_attentions, the weights without the share of their
+# sinks; others give those that values are multiplied by.
+WEIGHTS_WITHOUT_SINKS = frozenset({"granite_swa", "granitemoe_swa"})

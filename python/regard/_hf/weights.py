@@ -5,6 +5,7 @@ import torch
 from transformers.utils import output_capturing
 
 from .._torch.map import attention_map
+from .exceptions import WEIGHTS_WITHOUT_SINKS
 
 
 def wanted(module, arguments):
@@ -21,7 +22,9 @@ def wanted(module, arguments):
     return bool(getattr(config, "output_attentions", False))
 
 
-def weights(query, key, **options):
+def weights(module, query, key, **options):
     """(batch, heads, len_q, len_k), in the type of the query, as eager gives them, after dropout.
     They carry no gradient."""
+    if getattr(getattr(module, "config", None), "model_type", None) in WEIGHTS_WITHOUT_SINKS:
+        options["modifiers"] = ()
     return attention_map(query, key, **options).to(query.dtype)

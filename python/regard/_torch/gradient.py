@@ -27,9 +27,10 @@ def spread(gradients, needs):
     return [next(left) if need else None for need in needs]
 
 
-def gradients(d_out, d_lse, saved, ints, floats, order, plan, needs):
+def gradients(d_out, d_lse, saved, ints, floats, order, plan, needs, public=False):
     """For (query, key, value, *tensors): what `needs` asks for, None for the rest. `saved` is
-    (query, key, value, out, statistics, *tensors), `plan` its number, or 0."""
+    (query, key, value, out, statistics, *tensors), `plan` its number, or 0. public: always by the
+    public operator, which tracers see."""
     query, key, value, out, statistics, *tensors = saved
     if d_out is None:
         d_out = torch.zeros_like(out)
@@ -37,76 +38,65 @@ def gradients(d_out, d_lse, saved, ints, floats, order, plan, needs):
 
     def compute(d_out, d_lse):
         first = (d_out, d_lse, query, key, value, out, statistics, ints, floats)
-        if is_dynamo_compiling():  # compiled autograd traces the backward pass
+        if public or is_dynamo_compiling():  # compiled autograd traces the backward pass
             return ops.attention_backward(*first, tensors, order, plan, wanted)
         if torch.is_grad_enabled() or _transforms():
             return Gradient.apply(*first, order, plan, wanted, *tensors)
         return ops.backward(*first, tensors, order, plan, wanted)
 
-    if not is_dynamo_compiling() and legacy(d_out, d_lse):
+    if not public and not is_dynamo_compiling() and legacy(d_out, d_lse):
         return spread(over_legacy_batch(compute, d_out, d_lse), needs)
     return spread(compute(d_out, d_lse), needs)
 
 
+# A Function takes tensors of any number last: d_out, d_lse, query, key, value, out, statistics,
+# ints, floats, order, plan, wanted, *tensors. The operators take them as a list before `order`.
+
+
+def as_operators_take(inputs):
+    """The inputs of a Function in the operators' order."""
+    *first, order, plan, wanted = inputs[:12]
+    return (*first, list(inputs[12:]), order, plan, wanted)
+
+
+def keep(ctx, inputs):
+    """What second_gradients() needs of a Function's inputs: out and statistics are functions of
+    the others."""
+    d_out, d_lse, query, key, value, _, _, ints, floats, order, _, wanted, *tensors = inputs
+    ctx.save_for_backward(d_out, d_lse, query, key, value, *tensors)
+    ctx.lists = (ints, floats, order, wanted)
+    ctx.set_materialize_grads(False)
+
+
+def second_gradients(ctx, arriving, needs):
+    """With respect to the inputs of a Function that keep() was given; `needs` of each."""
+    if all(x is None for x in arriving):
+        return (None,) * len(needs)
+    own = (*needs[:5], *needs[12:])
+
+    def compute(*arriving):
+        return DoubleGradient.apply(
+            *ctx.lists, wanted_bits(own), len(arriving), *arriving, *ctx.saved_tensors
+        )
+
+    batched = not is_dynamo_compiling() and legacy(*arriving)
+    found = over_legacy_batch(compute, *arriving) if batched else compute(*arriving)
+    found = spread(found, own)
+    return (*found[:5], *(None,) * 7, *found[5:])
+
+
 class Gradient(torch.autograd.Function):
     @staticmethod
-    def forward(
-        d_out,
-        d_lse,
-        query,
-        key,
-        value,
-        out,
-        statistics,
-        ints,
-        floats,
-        order,
-        plan,
-        wanted,
-        *tensors,
-    ):
-        return tuple(
-            ops.backward(
-                d_out,
-                d_lse,
-                query,
-                key,
-                value,
-                out,
-                statistics,
-                ints,
-                floats,
-                list(tensors),
-                order,
-                plan,
-                wanted,
-            )
-        )
+    def forward(*inputs):
+        return tuple(ops.backward(*as_operators_take(inputs)))
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        d_out, d_lse, query, key, value, _, _, ints, floats, order, _, wanted, *tensors = inputs
-        ctx.save_for_backward(d_out, d_lse, query, key, value, *tensors)
-        ctx.lists = (ints, floats, order, wanted)
-        ctx.set_materialize_grads(False)
+        keep(ctx, inputs)
 
     @staticmethod
     def backward(ctx, *arriving):
-        """With respect to d_out, d_lse, query, key, value and the tensors; out and statistics are
-        functions of these."""
-        needs = ctx.needs_input_grad
-        needs = (*needs[:5], *needs[12:])
-        if all(x is None for x in arriving):
-            return (None,) * len(ctx.needs_input_grad)
-
-        def compute(*arriving):
-            return DoubleGradient.apply(
-                *ctx.lists, wanted_bits(needs), len(arriving), *arriving, *ctx.saved_tensors
-            )
-
-        second = over_legacy_batch(compute, *arriving) if legacy(*arriving) else compute(*arriving)
-        d_d_out, d_d_lse, d_q, d_k, d_v, *d_tensors = spread(second, needs)
-        return d_d_out, d_d_lse, d_q, d_k, d_v, None, None, None, None, None, None, None, *d_tensors
+        return second_gradients(ctx, arriving, ctx.needs_input_grad)
 
     @staticmethod
     def vmap(info, in_dims, *inputs):

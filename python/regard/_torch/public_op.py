@@ -8,9 +8,8 @@ from torch._C import DispatchKey, DispatchKeySet, _ExcludeDispatchKeyGuard
 from . import ops_library as ops
 from .autocast import lowered
 from .axes import agree
-from .double_backward import DoubleGradient
 from .functional import batched_forward
-from .gradient import batched_gradient, spread, wanted_bits
+from .gradient import as_operators_take, batched_gradient, gradients, keep, second_gradients
 from .one_level import OneLevel, below_autograd
 
 
@@ -85,27 +84,8 @@ class _Attention(OneLevel):
 
     @staticmethod
     def backward(ctx, d_out, d_lse, _):
-        query, key, value, out, statistics, *tensors = ctx.saved_tensors
         needs = (*ctx.needs_input_grad[1:4], *ctx.needs_input_grad[7:])
-        if d_out is None:
-            d_out = torch.zeros_like(out)
-        ints, floats, order = ctx.lists
-        found = ops.attention_backward(
-            d_out,
-            d_lse,
-            query,
-            key,
-            value,
-            out,
-            statistics,
-            ints,
-            floats,
-            tensors,
-            order,
-            0,
-            wanted_bits(needs),
-        )
-        found = spread(found, needs)
+        found = gradients(d_out, d_lse, ctx.saved_tensors, *ctx.lists, 0, needs, public=True)
         return (None, *found[:3], None, None, None, *found[3:])
 
 
@@ -115,57 +95,13 @@ def _autograd(keyset, query, key, value, ints, floats, tensors, order):
 
 class _AttentionBackward(OneLevel):
     @staticmethod
-    def forward(
-        ctx,
-        place,
-        d_out,
-        d_lse,
-        query,
-        key,
-        value,
-        out,
-        statistics,
-        ints,
-        floats,
-        order,
-        plan,
-        wanted,
-        *tensors,
-    ):
-        ctx.save_for_backward(d_out, d_lse, query, key, value, *tensors)
-        ctx.lists = (ints, floats, order, wanted)
-        ctx.set_materialize_grads(False)
-        return tuple(
-            below_autograd(
-                ops.attention_backward,
-                place,
-                d_out,
-                d_lse,
-                query,
-                key,
-                value,
-                out,
-                statistics,
-                ints,
-                floats,
-                list(tensors),
-                order,
-                plan,
-                wanted,
-            )
-        )
+    def forward(ctx, place, *inputs):
+        keep(ctx, inputs)
+        return tuple(below_autograd(ops.attention_backward, place, *as_operators_take(inputs)))
 
     @staticmethod
     def backward(ctx, *arriving):
-        needs = ctx.needs_input_grad
-        if all(x is None for x in arriving):
-            return (None,) * len(needs)
-        own = (*needs[1:6], *needs[13:])
-        second = DoubleGradient.apply(
-            *ctx.lists, wanted_bits(own), len(arriving), *arriving, *ctx.saved_tensors
-        )
-        second = spread(second, own)
-        return (None, *second[:5], *(None,) * 7, *second[5:])
+        return (None, *second_gradients(ctx, arriving, ctx.needs_input_grad[1:]))
 
 
 def _backward_autograd(keyset, *arguments):
@@ -189,9 +125,8 @@ def _vmap(info, in_dims, query, key, value, ints, floats, tensors, order):
 
 
 def _vmap_backward(info, in_dims, *arguments):
-    def call(*arguments):
-        *first, order, plan, wanted = arguments[:12]
-        return ops.attention_backward(*first, list(arguments[12:]), order, plan, wanted)
+    def call(*inputs):
+        return ops.attention_backward(*as_operators_take(inputs))
 
     *first, tensors, order, plan, wanted = arguments
     inputs = (*first, order, plan, wanted, *tensors)

@@ -21,6 +21,16 @@ def attend(q, k, v, **options):
         raise renamed(error) from None
 
 
+def answer(q, k, v, dropout_p, options, show):
+    """attend(), or with `show` (out, softmax_lse, S_dmask): show(seed) gives the weights, asked for
+    with dropout only, where the seed of what was dropped is known."""
+    if show is None:
+        return attend(q, k, v, dropout_p=dropout_p, **options)
+    seed = seed_of(dropout_p)
+    out, lse = attend(q, k, v, dropout_p=dropout_p, seed=seed, return_lse=True, **options)
+    return out, softmax_lse(lse), q.new_empty(0) if seed is None else show(seed)
+
+
 def renamed(error):
     """`error` of regard's, with the name that flash-attention has for the argument."""
     name, colon, rest = str(error).partition(": ")

@@ -2,13 +2,11 @@
 """flash-attention 2's functions for sequences of one length."""
 
 from ._options import (
-    attend,
+    answer,
     check_heads,
     mask_of,
     packed,
-    seed_of,
     slopes_of,
-    softmax_lse,
     tensor_of,
     window_of,
 )
@@ -56,12 +54,11 @@ def flash_attn_func(
         softcap=softcap,
         layout="bshd",
     )
-    if not return_attn_probs:
-        return attend(q, k, v, dropout_p=dropout_p, **options)
-    seed = seed_of(dropout_p)
-    out, lse = attend(q, k, v, dropout_p=dropout_p, seed=seed, return_lse=True, **options)
-    shown = q.new_empty(0) if seed is None else shown_probabilities(q, k, dropout_p, seed, options)
-    return out, softmax_lse(lse), shown
+
+    def show(seed):
+        return shown_probabilities(q, k, dropout_p, seed, options)
+
+    return answer(q, k, v, dropout_p, options, show if return_attn_probs else None)
 
 
 def flash_attn_qkvpacked_func(

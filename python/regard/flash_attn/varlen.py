@@ -8,14 +8,12 @@ from torch.nn.functional import pad
 
 from ..masks import documents
 from ._options import (
-    attend,
+    answer,
     check_heads,
     integers,
     mask_of,
     packed,
-    seed_of,
     slopes_of,
-    softmax_lse,
     tensor_of,
     window_of,
 )
@@ -84,17 +82,15 @@ def flash_attn_varlen_func(
         softcap=softcap,
         layout="thd",
     )
-    if not return_attn_probs:
-        return attend(q, k, v, dropout_p=dropout_p, **options)
-    seed = seed_of(dropout_p)
-    out, lse = attend(q, k, v, dropout_p=dropout_p, seed=seed, return_lse=True, **options)
-    if seed is None:
-        return out, softmax_lse(lse), q.new_empty(0)
-    shown = [
-        shown_probabilities(q, k, dropout_p, seed, options, rows, cols)
-        for rows, cols in _places(cu_seqlens_q, cu_seqlens_k)
-    ]
-    return out, softmax_lse(lse), _padded(shown, sizes)
+
+    def show(seed):
+        shown = [
+            shown_probabilities(q, k, dropout_p, seed, options, rows, cols)
+            for rows, cols in _places(cu_seqlens_q, cu_seqlens_k)
+        ]
+        return _padded(shown, sizes)
+
+    return answer(q, k, v, dropout_p, options, show if return_attn_probs else None)
 
 
 def _places(cu_q, cu_k):

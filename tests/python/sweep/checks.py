@@ -16,7 +16,7 @@ from transformers.models.auto import modeling_auto
 from . import configs, inputs
 
 TOLERANCE = 1e-4  # of the largest number of an output: eager takes several softmaxes in float32
-LARGEST = 80e6  # parameters of a model that is still called tiny
+LARGEST = 20e6  # parameters of a model that is still called tiny
 SKIPPED_OUTPUTS = ("past_key_values", "cache", "loss", "attentions", "cross_attentions")
 
 
@@ -83,7 +83,8 @@ def build(model_type, base):
                 if rules is configs.DEPTH_ONLY and _too_large(cls, config, reasons):
                     continue
                 torch.manual_seed(0)
-                model = cls._from_config(copy.deepcopy(config), attn_implementation="eager")
+                reference, _ = configs.REFERENCES.get(model_type, ("eager", None))
+                model = cls._from_config(copy.deepcopy(config), attn_implementation=reference)
                 if model._can_set_experts_implementation():
                     model.set_experts_implementation("eager")  # which has float64
                 model = enliven(model).eval()
@@ -112,7 +113,7 @@ def _first_line(error):
 
 
 def _inputs(model):
-    reason = "no inputs known for its arguments"
+    reason = None  # what the likeliest inputs meet
     for dtype in (torch.float64, torch.float32):
         model.to(dtype)
         for taken in inputs.tries(model):
@@ -122,12 +123,12 @@ def _inputs(model):
             except TimeoutError:
                 raise
             except Exception as error:
-                reason = _first_line(error)
+                reason = reason or _first_line(error)
                 continue
             if outputs and all(bool(x.isfinite().all()) for x in outputs.values()):
                 return cast, None
-            reason = "its output is not finite"
-    return None, reason
+            reason = reason or "its output is not finite"
+    return None, reason or "no inputs known for its arguments"
 
 
 def to(taken, dtype):
@@ -268,6 +269,7 @@ def _compare(report, eager, taken, config):
     report.calls, report.unsure = calls.count, calls.unsure
     if report.result == "wrong":
         return
+    said += [why for name, (_, why) in configs.REFERENCES.items() if name == report.model_type]
     report.said = " ".join(said)
     report.result = "right" if calls.count else "none"
     if calls.count and any("has no effect" in each for each in said):

@@ -5,6 +5,7 @@ Nothing here knows a model by its name except through OVERRIDES, a table of what
 cannot guess."""
 
 import copy
+import functools
 import importlib
 import inspect
 import re
@@ -48,6 +49,7 @@ RULES = [(re.compile(pattern), value) for pattern, value in RULES]
 
 # What these rules cannot guess: fields without a default, and fields that must agree.
 OVERRIDES = {
+    "audio-spectrogram-transformer": {"max_length": 64},
     "autoformer": {"prediction_length": 4},
     "bamba": {"attn_layer_indices": [1]},
     "granitemoehybrid": {"layer_types": ["mamba", "attention"]},
@@ -55,6 +57,18 @@ OVERRIDES = {
     "jamba": {"attn_layer_offset": 1, "attn_layer_period": 2},
     "time_series_transformer": {"prediction_length": 4},
 }
+
+# What a model is compared with where eager is not it: (implementation, why).
+_INVERTED = ("sdpa", "beside sdpa: eager's mask of floats is inverted as one of booleans")
+REFERENCES = dict.fromkeys(
+    ["nemotron_asr_streaming_encoder", "nemotron_asr_streaming", "nemotron3_5_asr"], _INVERTED
+)
+
+# A backbone of transformers' own, where the configuration would ask timm for one.
+RESNET = {
+    "model_type": "resnet", "embedding_size": 16, "hidden_sizes": [16, 16, 32, 32],
+    "depths": [1, 1, 1, 1], "out_features": ["stage2", "stage3", "stage4"],
+}  # fmt: skip
 
 # Fields that some configurations leave open, and some models cannot do without.
 OPEN = {
@@ -177,6 +191,30 @@ def hash_of(text):
     return sum(map(ord, text))
 
 
+def _fit_rotary_sections(config):
+    """Time, height and width share the pairs that rotary embeddings turn."""
+    for x in vars(config).values():
+        if isinstance(x, PreTrainedConfig):
+            _fit_rotary_sections(x)
+    for name in ("rope_parameters", "rope_scaling"):
+        rope = getattr(config, name, None)
+        if isinstance(rope, dict) and _has_rotary_sections(type(config).__module__):
+            heads = getattr(config, "num_attention_heads", HEADS)
+            dim = getattr(config, "head_dim", None) or config.hidden_size // heads
+            pairs = int(dim * rope.get("partial_rotary_factor", 1.0)) // 2
+            rope["mrope_section"] = [pairs - 2 * (pairs // 3), pairs // 3, pairs // 3]
+
+
+@functools.cache
+def _has_rotary_sections(module):
+    """Whether a model's file speaks of them: most have a default there."""
+    try:
+        model = importlib.import_module(module.replace(".configuration_", ".modeling_"))
+    except ImportError:
+        return False
+    return "mrope_section" in inspect.getsource(model)
+
+
 def _apply(config, changes):
     for name, x in changes.items():
         if isinstance(x, dict) and isinstance(getattr(config, name, None), PreTrainedConfig):
@@ -192,11 +230,14 @@ def tiny(model_type, rules=RULES, fill=False):
     changes = shrink(config, rules, fill)
     changes.update(OVERRIDES.get(model_type, {}))
     accepted = inspect.signature(cls.__init__).parameters
+    if getattr(getattr(config, "backbone_config", None), "model_type", "") == "timm_backbone":
+        changes["backbone_config"] = copy.deepcopy(RESNET)
     try:
         made = cls(**{k: v for k, v in changes.items() if k in accepted or k in vars(config)})
     except Exception:
         made = config
         _apply(made, changes)
+    _fit_rotary_sections(made)
     if fill and not hasattr(made, "pad_token_id"):
         made.pad_token_id = 0
     return made

@@ -82,6 +82,18 @@ def _sounds(config):
     return list(dict.fromkeys([*shapes, (BATCH, 4000)]))
 
 
+def _grids(config, main):
+    """Two images of 4 x 4 patches, the patches of both in a row, each flat or as an image."""
+    channels, patch = first(config, ["in_channels", "num_channels", "in_chans"], 3), 8
+    patch = first(config, ["patch_size"], patch)
+    frames = first(config, ["temporal_patch_size"], 1)
+    if not all(isinstance(x, int) for x in (channels, patch, frames)):
+        return
+    for count in dict.fromkeys((frames, 1)):
+        for shape in ((channels * count * patch * patch,), (channels, patch, patch)):
+            yield {main: torch.randn(32, *shape), "grid_thw": torch.tensor([[1, 4, 4]] * 2)}
+
+
 def _tables(config):
     """Of models of time series, decisions and points: what their forward wants by name."""
     length = first(config, ["context_length"], 32)
@@ -124,6 +136,11 @@ def tries(model):
         grid["spatial_shapes"] = torch.tensor([[4, 4], [3, 4]])
         patches = {"pixel_values": torch.randn(_images(config)[-1])}
         seen += [{**texts, **patches, **grid}, {**patches, **grid}]
+    if "grid_thw" in names:
+        for grid in _grids(config, names[0]):
+            if "merge_sizes" in names:
+                grid["merge_sizes"] = torch.ones(2, dtype=torch.long)
+            seen.append(grid)
     sounds = [name for name in names if name in _AUDIO]
     decoder = {name: x for name, x in texts.items() if name.startswith("decoder")}
     for shape in _sounds(config) if sounds else []:
