@@ -218,6 +218,58 @@ TEST_P(Cache, PackedQueriesAreTheirSequencesAlone) {
   }
 }
 
+// Queries of bfloat16 over bfloat16 and int8, where so many share keys that a matrix unit
+// multiplies them, and where they do not: tails of blocks, pages that end within a tile, hidden
+// NaN.
+TEST(CacheOfPairs, QueriesThatShareKeys) {
+  Random random(8);
+  const std::int64_t dim = 96, dim_v = 64, most = 700;
+  const Lengths lengths{700, 1, 40, 16, 65};
+  const auto batch = static_cast<std::int64_t>(lengths.size());
+  for (const auto [dtype, dtype_v] :
+       {std::pair{kBf16, kBf16}, {DType::kInt8, DType::kInt8}, {kBf16, DType::kInt8}}) {
+    Tensor k(kBf16, {batch, 1, most, dim}), v(kBf16, {batch, 1, most, dim_v});
+    k.fill_normal(random);
+    v.fill_normal(random);
+    const bool poison = dtype_v == kBf16;  // a row that a window hides
+    for (std::int64_t c = 0; poison && c < dim_v; c += 3) v.set(0, 0, 300, c, std::nan(""));
+    KVCache dense;
+    PagedCache paged;
+    ASSERT_TRUE(KVCache::make({batch, 1, most, dim, dim_v, dtype, dtype_v}, &dense).ok());
+    ASSERT_TRUE(PagedCache::make({60, 17, 1, dim, dim_v, dtype, dtype_v}, &paged).ok());
+    Lengths sequences;
+    for (std::int64_t b = 0; b < batch; ++b) sequences.push_back(paged.add());
+    ASSERT_TRUE(dense.append(k.view(), v.view(), lengths).ok());
+    ASSERT_TRUE(paged.append(sequences, k.view(), v.view(), lengths).ok());
+    for (const std::int64_t group : {1, 5, 8, 20}) {
+      for (const std::int64_t len_q : {1, 3}) {
+        Tensor q(kBf16, {batch, group, len_q, dim});
+        q.fill_normal(random);
+        Options options;
+        options.mask = causal() & window(350, 0);
+        const Attended a = attend_all(q, dense.view(), options, ThreadExecutor(2));
+        ASSERT_TRUE(a.status.ok()) << a.status.message();
+        for (std::int64_t b = 0; b < batch; ++b) {
+          const std::int64_t n = lengths[static_cast<std::size_t>(b)];
+          const Kept kept{joined({}, k, dtype, b, n), joined({}, v, dtype_v, b, n)};
+          EXPECT_EQ(errors_of_sequence(q.slice(0, b, 1), kept, see_window(350, 0),
+                                       a.out.slice(0, b, 1), a.lse.slice(0, b, 1)),
+                    "")
+              << name_of(dtype) << ", group " << group << ", " << len_q << " queries, " << n;
+        }
+        Attended other = a;
+        ASSERT_TRUE(paged
+                        .attend(sequences, q.view(), options,
+                                {other.out.mutable_view(), {}, {}, other.lse.mutable_view()},
+                                serial_executor())
+                        .ok());
+        EXPECT_TRUE(same_bits(a.out, other.out)) << group;
+        EXPECT_TRUE(same_bits(a.lse, other.lse)) << group;
+      }
+    }
+  }
+}
+
 // Modifiers count each sequence's own positions.
 TEST_P(Cache, ModifiersCountInTheirSequence) {
   Random random(5);

@@ -76,17 +76,22 @@ Status DecodeMemory::run(const kernels::ForwardTask& pass, double pass_work,
   struct Both {
     const kernels::DecodeTask* decode;
     const kernels::ForwardTask* pass;
-    const kernels::DecodeSet* set;
-  } both{&task_, &pass, &kernels::decode_set()};
-  const std::size_t scratch = std::max(task_.items.empty() ? 0 : both.set->scratch(task_),
-                                       pass.items.empty() ? 0 : pass.set->forward_scratch(pass));
+    const kernels::DecodeSet *set, *matrix;
+  } both{&task_, &pass, &kernels::decode_set(),
+         kernels::multiplies_pairs(task_) ? kernels::decode_matrix_set() : nullptr};
+  std::size_t scratch = pass.items.empty() ? 0 : pass.set->forward_scratch(pass);
+  for (const kernels::DecodeSet* set : {both.set, both.matrix}) {
+    if (set != nullptr && !task_.items.empty()) scratch = std::max(scratch, set->scratch(task_));
+  }
   return schedule::run_items(
       executor, task_.items.size() + pass.items.size(), work_ + pass_work, scratch,
       [](const void* data, std::size_t item, std::byte* memory) {
         const Both& tasks = *static_cast<const Both*>(data);
         const std::size_t first = tasks.decode->items.size();
         if (item < first) {
-          tasks.set->run(*tasks.decode, item, memory);
+          const bool matrix = tasks.matrix != nullptr &&
+                              kernels::takes_matrix(*tasks.decode, tasks.decode->items[item]);
+          (matrix ? tasks.matrix : tasks.set)->run(*tasks.decode, item, memory);
         } else {
           tasks.pass->set->forward(*tasks.pass, item - first, memory);
         }

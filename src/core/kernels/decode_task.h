@@ -69,8 +69,31 @@ struct DecodeSet {
   void (*run)(const DecodeTask&, std::size_t item, std::byte* scratch);
   void (*copy_row)(const RowCopy&);
 };
-const DecodeSet& decode_set();  // of the target that runs now (dispatch.cc)
+// Of the target that runs now (dispatch.cc): for any task; and for those that takes_matrix() says,
+// null where there is no matrix unit.
+const DecodeSet& decode_set();
+const DecodeSet* decode_matrix_set();
 const DecodeSet* decode_for(std::int64_t target);
+const DecodeSet* decode_amx_bf16_for(std::int64_t target);
+
+// Whether a matrix unit can make a task's products: of rows that are bfloat16 or become it without
+// loss, in whole steps of 32 columns.
+inline bool multiplies_pairs(const DecodeTask& task) {
+  const auto fits = [](const RowSource& rows, std::int64_t cols) {
+    const bool exact = rows.dtype == DType::kBFloat16 || rows.dtype == DType::kInt8;
+    return exact && rows.col == 1 && cols > 0 && cols % 32 == 0;
+  };
+  return task.pass->inputs.q.dtype == DType::kBFloat16 && fits(task.k, task.dim) &&
+         fits(task.v, task.dim_v);
+}
+
+// Whether it is worth it for an item: the unit takes as long for one row as for sixteen, vectors
+// half as long for one. Depends on the sequence and the number of heads that share keys alone.
+inline bool takes_matrix(const DecodeTask& task, const DecodeItem& item) {
+  constexpr std::int64_t kLeastRows = 5;
+  const auto& sequence = task.pass->layout->sequences[static_cast<std::size_t>(item.sequence)];
+  return task.pass->group * sequence.len_q >= kLeastRows;
+}
 
 // Rows of queries (query heads of a group, times their queries) that one item holds at most.
 inline constexpr std::int64_t kDecodeRows = 64;

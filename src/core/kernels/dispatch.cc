@@ -22,16 +22,17 @@ namespace {
 struct Target {
   const char* name;
   std::int64_t number;  // Highway's
-  const KernelSet* (*bf16)(std::int64_t number) =
-      nullptr;                    // bfloat16's own set, where the target has one
+  // Bfloat16's own sets, and the decode pass's of a matrix unit, where the target has them.
+  const KernelSet* (*bf16)(std::int64_t number) = nullptr;
+  const DecodeSet* (*decode_matrix)(std::int64_t number) = nullptr;
   bool (*available)() = nullptr;  // what the processor must have beyond the number
 };
 
 // Best first.
 constexpr std::array kTargets = {
 #if HWY_TARGETS & HWY_AVX3
-    Target{"amx_bf16", HWY_AVX3, amx_bf16_for, has_matrix_unit},
-    Target{"avx512_bf16", HWY_AVX3, bf16_pairs_for,
+    Target{"amx_bf16", HWY_AVX3, amx_bf16_for, decode_amx_bf16_for, has_matrix_unit},
+    Target{"avx512_bf16", HWY_AVX3, bf16_pairs_for, nullptr,
            [] { return __builtin_cpu_supports("avx512bf16") != 0; }},
     Target{"avx512", HWY_AVX3},
 #endif
@@ -151,5 +152,10 @@ const KernelSet& additive_set_for(DType dtype) {
 }
 
 const DecodeSet& decode_set() { return *decode_for(current().number); }
+
+const DecodeSet* decode_matrix_set() {
+  const Target& target = current();
+  return target.decode_matrix == nullptr ? nullptr : target.decode_matrix(target.number);
+}
 
 }  // namespace regard::kernels

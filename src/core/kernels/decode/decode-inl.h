@@ -4,8 +4,7 @@
 // An item takes the queries of the heads that share a kv head over some parts of its keys, 64 keys
 // at a time: scores, modifiers, mask, softmax, values. Each part gives a state per row; states are
 // merged from the first part to the last, by the item that ends last where several share a head.
-// Memory is the limit: while keys are multiplied the values of the same block are asked for, and
-// while those are summed the next block's keys.
+// Memory is the limit: the next block is asked for before one is computed.
 
 #if defined(REGARD_KERNELS_DECODE_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef REGARD_KERNELS_DECODE_INL_H_
@@ -21,6 +20,7 @@
 #include "core/kernels/decode/cached_rows-inl.h"
 #include "core/kernels/decode/decode_rows-inl.h"
 #include "core/kernels/decode/decode_state-inl.h"
+#include "core/kernels/decode/float_products-inl.h"
 #include "core/kernels/decode_task.h"
 #include "core/kernels/forward/statistics-inl.h"
 #include "core/kernels/stages/sinks-inl.h"
@@ -32,6 +32,9 @@ HWY_BEFORE_NAMESPACE();
 namespace regard::kernels {
 namespace HWY_NAMESPACE {
 
+// How queries and keys, weights and values are multiplied is `Products`' (float_products-inl.h,
+// pair_products-inl.h).
+template <class Products>
 class Decode {
   using T = float;
   static constexpr std::size_t kMostRows = static_cast<std::size_t>(kDecodeRows);
@@ -61,8 +64,8 @@ class Decode {
         dim_v_(static_cast<std::size_t>(task.dim_v)),
         cols_(RoundUp(dim_, kLanes<T>)),
         cols_v_(RoundUp(dim_v_, kLanes<T>)),
-        stride_(task.state_stride) {
-    queries_ = carve.Take<T>(kMostRows * cols_);
+        stride_(task.state_stride),
+        products_(task, carve) {
     scores_ = carve.Take<T>(kMostRows * kDecodeBlock);
     factors_ = carve.Take<T>(kRows * kWidth<T>);
     state_ = carve.Take<T>(kMostRows * stride_);
@@ -79,8 +82,10 @@ class Decode {
     item_ = &item;
     sequence_ = &pass_.layout->sequences[static_cast<std::size_t>(item.sequence)];
     Start();
+    [[maybe_unused]] const typename Products::Session session(rows_);
     const std::int64_t len_k = sequence_->len_k, part_keys = decode_part_keys(len_k);
     const auto parts = static_cast<std::int32_t>((len_k + part_keys - 1) / part_keys);
+    item_end_ = std::min(len_k, item.part_end * part_keys);
     const bool alone = item.countdown < 0;
     for (std::size_t r = 0; r < rows_; ++r) Merged(r).maximum() = kMinusInfinity<T>;
     for (std::int32_t part = item.part_begin; part < item.part_end; ++part) {
@@ -116,12 +121,8 @@ class Decode {
     tile_count_ = rows_ = 0;
     for (std::int32_t head = item_->head_begin; head < item_->head_end; ++head) {
       const RowsView q = RowsView::of(pass_.inputs.q, sequence_->batch, head, sequence_->q_begin);
-      for (std::size_t i = 0; i < len_q; ++i) {
-        T* to = queries_ + (rows_ + i) * cols_;
-        CopyRow(q, static_cast<std::int64_t>(i), dim_, to);
-        for (std::size_t c = 0; c < dim_; ++c) to[c] *= static_cast<T>(pass_.scale);
-        std::fill(to + dim_, to + cols_, T{0});
-      }
+      for (std::size_t i = 0; i < len_q; ++i)
+        products_.StoreQuery(q, static_cast<std::int64_t>(i), rows_ + i, task_.k.dtype);
       // A tile has the rows of one unit of the plan at most.
       for (std::size_t i = 0; i < len_q; i += kRows) {
         const std::size_t n = std::min(kRows, len_q - i);
@@ -146,7 +147,7 @@ class Decode {
       const auto n = static_cast<std::size_t>(
           std::min<std::int64_t>(end - block, static_cast<std::int64_t>(kDecodeBlock)));
       bool all = n == kDecodeBlock;
-      if (Look(block, n, &all)) RunBlock(block, n, end, all);
+      if (Look(block, n, &all)) RunBlock(block, n, all);
     }
     for (std::size_t r = 0; r < rows_; ++r)
       Row(r).sum() =
@@ -192,80 +193,39 @@ class Decode {
     return first.full && first.begin <= block && first.end >= end ? Sight::kAll : Sight::kSome;
   }
 
-  void RunBlock(std::int64_t block, std::size_t n, std::int64_t end, bool all) {
+  void RunBlock(std::int64_t block, std::size_t n, bool all) {
     const void *keys[kDecodeBlock], *values[kDecodeBlock];
     T *key_copies = copies_, *value_copies = copies_ + kDecodeBlock * std::max(cols_, cols_v_);
     HWY_ALIGN T key_scales[kDecodeBlock] = {}, value_scales[kDecodeBlock] = {};
     keys_.Find(block, n, key_copies, keys, key_scales);
     values_.Find(block, n, value_copies, values, value_scales);
 
-    RowsAhead ahead;
-    if (values_.in_place()) ahead.Start(values, n, dim_v_ * size_of(values_.dtype()));
-    Multiply(keys, n, ahead);
-    if (task_.k.scales != nullptr) ScaleLanes(key_scales, n);
+    const void *next_keys[kDecodeBlock], *next_values[kDecodeBlock];
+    const std::int64_t next = block + static_cast<std::int64_t>(kDecodeBlock);
+    products_.Multiply(rows_,
+                       {keys, n, keys_.dtype(), task_.k.scales ? key_scales : nullptr,
+                        Ahead(keys_, next, next_keys)},
+                       scores_);
     RunStages(block, n);
     if (!all) Hide(n);
     const bool zeros = Weigh(block, n, value_scales);
 
-    const void* next[kDecodeBlock];
-    AskForKeys(block + static_cast<std::int64_t>(kDecodeBlock), end, next, ahead);
-    const bool select = zeros && !FiniteValues(values, n);
-    SumValues(values, n, select, ahead);
+    products_.Sum(rows_, scores_, zeros,
+                  {values, n, values_.dtype(), nullptr, Ahead(values_, next, next_values)},
+                  state_of_part_, stride_);
   }
 
-  void Multiply(const void* const* keys, std::size_t n, RowsAhead& ahead) {
-    const ScoreBlock scored{queries_, rows_, cols_, cols_, scores_};
-    switch (keys_.dtype()) {
-      case DType::kBFloat16: MultiplyBlock<hwy::bfloat16_t>(scored, keys, n, ahead); break;
-      case DType::kFloat16: MultiplyBlock<hwy::float16_t>(scored, keys, n, ahead); break;
-      case DType::kInt8: MultiplyBlock<std::int8_t>(scored, keys, n, ahead); break;
-      default: MultiplyBlock<float>(scored, keys, n, ahead);
-    }
-  }
-
-  void SumValues(const void* const* values, std::size_t n, bool select, RowsAhead& ahead) {
-    const ValueBlock summed{scores_, rows_, cols_v_, state_of_part_, stride_};
-    switch (values_.dtype()) {
-      case DType::kBFloat16: SumBlock<hwy::bfloat16_t>(summed, values, n, select, ahead); break;
-      case DType::kFloat16: SumBlock<hwy::float16_t>(summed, values, n, select, ahead); break;
-      case DType::kInt8: SumBlock<std::int8_t>(summed, values, n, select, ahead); break;
-      default: SumBlock<float>(summed, values, n, select, ahead);
-    }
-  }
-
-  void AskForKeys(std::int64_t block, std::int64_t end, const void** next, RowsAhead& ahead) const {
-    ahead = RowsAhead();
-    if (!keys_.in_place() || block >= end) return;
-    const auto n = static_cast<std::size_t>(
-        std::min<std::int64_t>(end - block, static_cast<std::int64_t>(kDecodeBlock)));
-    keys_.Find(block, n, nullptr, next, nullptr);
-    ahead.Start(next, n, dim_ * size_of(keys_.dtype()));
-  }
-
-  bool FiniteValues(const void* const* values, std::size_t n) const {
-    switch (values_.dtype()) {
-      case DType::kBFloat16: return FiniteRows<hwy::bfloat16_t>(values, n, cols_v_);
-      case DType::kFloat16: return FiniteRows<hwy::float16_t>(values, n, cols_v_);
-      case DType::kInt8: return true;
-      default: return FiniteRows<float>(values, n, cols_v_);
-    }
+  // Where a block's rows lie, if it is read in place and whole: what a loop over the block before
+  // can ask for.
+  const void* const* Ahead(const CachedRows& source, std::int64_t block, const void** rows) const {
+    if (!source.in_place() || block + static_cast<std::int64_t>(kDecodeBlock) > item_end_)
+      return nullptr;
+    source.Find(block, kDecodeBlock, nullptr, rows, nullptr);
+    return rows;
   }
 
   T* PanelOf(std::size_t panel) const { return scores_ + panel * rows_ * kWidth<T>; }
   static std::size_t PanelsOf(std::size_t n) { return (n + kWidth<T> - 1) / kWidth<T>; }
-
-  // Multiplies the scores of each key.
-  void ScaleLanes(const T* HWY_RESTRICT scales, std::size_t n) const {
-    const Tag<T> d;
-    for (std::size_t p = 0; p < PanelsOf(n); ++p) {
-      for (std::size_t r = 0; r < rows_; ++r) {
-        for (std::size_t lane = 0; lane < kWidth<T>; lane += kLanes<T>) {
-          T* at = PanelOf(p) + r * kWidth<T> + lane;
-          hn::Store(hn::Mul(hn::Load(d, at), hn::Load(d, scales + p * kWidth<T> + lane)), d, at);
-        }
-      }
-    }
-  }
 
   ScoreTile<T> TileAt(const Tile& tile, std::int64_t block, std::size_t panel,
                       std::size_t n) const {
@@ -338,7 +298,7 @@ class Decode {
       MultiplyWeights(block, n);
       zeros = true;
     }
-    if (task_.v.scales != nullptr) ScaleLanes(value_scales, n);
+    if (task_.v.scales != nullptr) ScaleLanes(value_scales, rows_, n, scores_);
     return zeros;
   }
 
@@ -407,6 +367,7 @@ class Decode {
   void WriteOut(T* HWY_RESTRICT row, bool nothing, T factor, const RowsView& out,
                 std::int64_t i) const {
     const Tag<T> d;
+    products_.Reorder(row, task_.v.dtype);
     for (std::size_t c = 0; c < cols_v_; c += kLanes<T>) {
       // A sum of 0 is never -0, as in the forward pass.
       const auto x = hn::MulAdd(hn::Load(d, row + c), hn::Set(d, factor), hn::Zero(d));
@@ -419,12 +380,14 @@ class Decode {
   const ForwardTask& pass_;
   const std::size_t dim_, dim_v_, cols_, cols_v_, stride_;
   std::size_t bytes_ = 0, rows_ = 0, tile_count_ = 0;
-  T *queries_, *scores_, *factors_, *state_, *merged_, *sums_, *copies_;
+  Products products_;
+  T *scores_, *factors_, *state_, *merged_, *sums_, *copies_;
   T* state_of_part_ = nullptr;
   std::uint64_t* words_;
   Tile* tiles_;
   std::size_t* cursors_;
   const DecodeItem* item_ = nullptr;
+  std::int64_t item_end_ = 0;
   const plan::Sequence* sequence_ = nullptr;
   CachedRows keys_, values_;
 };

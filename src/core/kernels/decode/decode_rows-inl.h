@@ -20,6 +20,17 @@ namespace HWY_NAMESPACE {
 
 inline constexpr std::size_t kDecodeBlock = 64;  // keys that are at hand at once
 
+// Keys or values that are at hand: where `n` rows lie, and behind them, in whole vectors, the last
+// again.
+struct BlockOfRows {
+  const void* const* rows;
+  std::size_t n;
+  DType dtype;
+  const float* scales = nullptr;  // [kDecodeBlock], of int8
+  // Where the rows of the next block lie, which are asked for meanwhile; null: nowhere.
+  const void* const* next = nullptr;
+};
+
 // A vector of a row.
 HWY_INLINE Vec<float> LoadElements(const float* p) { return hn::LoadU(Tag<float>(), p); }
 HWY_INLINE Vec<float> LoadElements(const hwy::bfloat16_t* p) {
@@ -33,35 +44,12 @@ HWY_INLINE Vec<float> LoadElements(const std::int8_t* p) {
   return hn::ConvertTo(Tag<float>(), hn::PromoteTo(di, hn::LoadU(d8, p)));
 }
 
-// Asks for the lines of rows, one after another, while something else is computed.
-class RowsAhead {
- public:
-  void Start(const void* const* rows, std::size_t n, std::size_t bytes) {
-    rows_ = rows;
-    left_ = n;
-    bytes_ = bytes;
-    at_ = 0;
-  }
-  HWY_INLINE void Step(std::size_t lines) {
-    for (; lines > 0 && left_ > 0; --lines) {
-      __builtin_prefetch(static_cast<const char*>(*rows_) + at_, 0, 2);
-      at_ += 64;
-      if (at_ >= bytes_) {
-        at_ = 0;
-        ++rows_;
-        --left_;
-      }
-    }
-  }
-  // Lines for each of `steps` steps.
-  std::size_t Share(std::size_t steps) const {
-    return (left_ * ((bytes_ + 63) / 64) + steps - 1) / steps;
-  }
-
- private:
-  const void* const* rows_ = nullptr;
-  std::size_t left_ = 0, bytes_ = 0, at_ = 0;
-};
+// Asks for a line of a row that comes next, where one begins at this column.
+template <typename E>
+HWY_INLINE void PrefetchColumn(const void* row, std::size_t c) {
+  if (c * sizeof(E) % 64 == 0)
+    __builtin_prefetch(static_cast<const char*>(row) + c * sizeof(E), 0, 2);
+}
 
 #if HWY_TARGET != HWY_SCALAR
 // Of four vectors: in each block of four lanes, the sums of that block of x[0], x[1], x[2], x[3].
@@ -97,8 +85,8 @@ HWY_INLINE Vec<float> SumBlocks(const float* HWY_RESTRICT partial) {
 // Of M queries, `q_stride` apart, and four rows: partial[m * 4 * kLanes] gets the sums in blocks.
 template <typename E, std::size_t M>
 HWY_INLINE void FourProducts(const float* HWY_RESTRICT q, std::size_t q_stride,
-                             const void* const* rows, std::size_t cols, float* HWY_RESTRICT partial,
-                             RowsAhead& ahead, std::size_t lines) {
+                             const void* const* rows, const void* const* next, std::size_t cols,
+                             float* HWY_RESTRICT partial) {
   const Tag<float> d;
   const E *r0 = static_cast<const E*>(rows[0]), *r1 = static_cast<const E*>(rows[1]),
           *r2 = static_cast<const E*>(rows[2]), *r3 = static_cast<const E*>(rows[3]);
@@ -110,7 +98,10 @@ HWY_INLINE void FourProducts(const float* HWY_RESTRICT q, std::size_t q_stride,
   }
 #pragma GCC unroll 2
   for (std::size_t c = 0; c < cols; c += kLanes<float>) {
-    ahead.Step(lines);
+    if (next != nullptr) {
+#pragma GCC unroll 4
+      for (std::size_t i = 0; i < 4; ++i) PrefetchColumn<E>(next[i], c);
+    }
     const Vec<float> k[4] = {LoadElements(r0 + c), LoadElements(r1 + c), LoadElements(r2 + c),
                              LoadElements(r3 + c)};
 #pragma GCC unroll 4
@@ -129,11 +120,10 @@ HWY_INLINE void FourProducts(const float* HWY_RESTRICT q, std::size_t q_stride,
 // Inner products of M queries with kLanes rows; `to` of query m is `to_stride` further on.
 template <typename E, std::size_t M>
 HWY_NOINLINE void LaneProducts(const float* HWY_RESTRICT q, std::size_t q_stride,
-                               const void* const* rows, std::size_t cols, float* HWY_RESTRICT to,
-                               std::size_t to_stride, RowsAhead& ahead, std::size_t lines) {
+                               const void* const* rows, [[maybe_unused]] const void* const* next,
+                               std::size_t cols, float* HWY_RESTRICT to, std::size_t to_stride) {
   const Tag<float> d;
 #if HWY_TARGET == HWY_SCALAR
-  ahead.Step(lines);
   for (std::size_t m = 0; m < M; ++m) {
     auto sum = hn::Zero(d);
     for (std::size_t c = 0; c < cols; ++c) {
@@ -146,7 +136,8 @@ HWY_NOINLINE void LaneProducts(const float* HWY_RESTRICT q, std::size_t q_stride
   HWY_ALIGN float partial[M * 4 * kLanes<float>];
 #pragma GCC unroll 4
   for (std::size_t g = 0; g < kLanes<float> / 4; ++g) {
-    FourProducts<E, M>(q, q_stride, rows + g * 4, cols, partial + g * kLanes<float>, ahead, lines);
+    FourProducts<E, M>(q, q_stride, rows + g * 4, next == nullptr ? next : next + g * 4, cols,
+                       partial + g * kLanes<float>);
   }
   for (std::size_t m = 0; m < M; ++m)
     hn::Store(SumBlocks(partial + m * 4 * kLanes<float>), d, to + m * to_stride);
@@ -158,9 +149,9 @@ HWY_NOINLINE void LaneProducts(const float* HWY_RESTRICT q, std::size_t q_stride
 // apart.
 template <typename E, std::size_t M, std::size_t V>
 HWY_NOINLINE void SumRowsOfValues(const float* HWY_RESTRICT weights, std::size_t panel,
-                                  const void* const* rows, std::size_t n, std::size_t column,
-                                  float* HWY_RESTRICT out, std::size_t out_stride, RowsAhead& ahead,
-                                  std::size_t lines) {
+                                  const void* const* rows, const void* const* next, std::size_t n,
+                                  std::size_t column, float* HWY_RESTRICT out,
+                                  std::size_t out_stride) {
   const Tag<float> d;
   Vec<float> acc[M][V];
 #pragma GCC unroll 8
@@ -173,7 +164,11 @@ HWY_NOINLINE void SumRowsOfValues(const float* HWY_RESTRICT weights, std::size_t
     const std::size_t count = n - first < kWidth<float> ? n - first : kWidth<float>;
     for (std::size_t j = 0; j < count; ++j) {
       const E* row = static_cast<const E*>(rows[first + j]) + column;
-      ahead.Step(lines);
+      if (next != nullptr) {
+#pragma GCC unroll 8
+        for (std::size_t v = 0; v < V; ++v)
+          PrefetchColumn<E>(next[first + j], column + v * kLanes<float>);
+      }
       Vec<float> x[V];
 #pragma GCC unroll 8
       for (std::size_t v = 0; v < V; ++v) x[v] = LoadElements(row + v * kLanes<float>);
@@ -209,6 +204,8 @@ HWY_NOINLINE void SumSelectedRows(const float* HWY_RESTRICT weights, std::size_t
 }
 
 template <typename E>
+inline constexpr bool kMayBeInfinite = sizeof(E) != 1;
+template <typename E>
 HWY_NOINLINE bool FiniteRows(const void* const* rows, std::size_t n, std::size_t cols) {
   auto seen = hn::Zero(Tag<float>());
   for (std::size_t j = 0; j < n; ++j) {
@@ -226,18 +223,17 @@ struct ScoreBlock {
 };
 
 template <typename E>
-HWY_INLINE void MultiplyBlock(const ScoreBlock& block, const void* const* keys, std::size_t n,
-                              RowsAhead& ahead) {
+HWY_INLINE void MultiplyBlock(const ScoreBlock& block, const void* const* keys,
+                              const void* const* next, std::size_t n) {
   // A query's products have the same bits in every number of rows: each has its own sums.
   constexpr std::size_t kMost = kAvx512 ? 4 : 2;
-  const std::size_t tiles = (block.rows + kMost - 1) / kMost, fours = (n + 3) / 4;
-  const std::size_t lines = ahead.Share(fours * tiles * (block.cols / kLanes<float>));
   for (std::size_t j = 0; j < n; j += kLanes<float>) {
     float* to = block.scores + j / kWidth<float> * block.rows * kWidth<float> + j % kWidth<float>;
     std::size_t r = 0;
     const auto some = [&](auto call, std::size_t m) {
-      call(block.q + r * block.q_stride, block.q_stride, keys + j, block.cols,
-           to + r * kWidth<float>, kWidth<float>, ahead, lines);
+      call(block.q + r * block.q_stride, block.q_stride, keys + j,
+           next == nullptr || r > 0 ? nullptr : next + j, block.cols, to + r * kWidth<float>,
+           kWidth<float>);
       r += m;
     };
     for (; r + kMost <= block.rows;) some(LaneProducts<E, kMost>, kMost);
@@ -246,8 +242,21 @@ HWY_INLINE void MultiplyBlock(const ScoreBlock& block, const void* const* keys, 
   }
 }
 
+// Multiplies the scores or weights of each key.
+inline void ScaleLanes(const float* HWY_RESTRICT scales, std::size_t rows, std::size_t n,
+                       float* HWY_RESTRICT scores) {
+  const Tag<float> d;
+  for (std::size_t j = 0; j < n; j += kWidth<float>, scores += rows * kWidth<float>) {
+    for (std::size_t at = 0; at < rows * kWidth<float>; at += kLanes<float>) {
+      const auto scale = hn::Load(d, scales + j + at % kWidth<float>);
+      hn::Store(hn::Mul(hn::Load(d, scores + at), scale), d, scores + at);
+    }
+  }
+}
+
 struct ValueBlock {
-  const float* weights;  // as scores
+  const void* const* next;  // as in BlockOfRows
+  const float* weights;     // as scores
   std::size_t rows, cols;
   float* out;  // [rows][out_stride]
   std::size_t out_stride;
@@ -256,31 +265,30 @@ struct ValueBlock {
 // Columns from `column` on, as long as V vectors fit.
 template <typename E, std::size_t M, std::size_t V>
 HWY_INLINE void SumColumns(const ValueBlock& block, std::size_t r, const void* const* values,
-                           std::size_t n, std::size_t* column, RowsAhead& ahead,
-                           std::size_t lines) {
+                           std::size_t n, std::size_t* column) {
   for (; *column + V * kLanes<float> <= block.cols; *column += V * kLanes<float>) {
     SumRowsOfValues<E, M, V>(block.weights + r * kWidth<float>, block.rows * kWidth<float>, values,
-                             n, *column, block.out + r * block.out_stride, block.out_stride, ahead,
-                             lines);
+                             r > 0 ? nullptr : block.next, n, *column,
+                             block.out + r * block.out_stride, block.out_stride);
   }
 }
 
 template <typename E, std::size_t M>
 HWY_INLINE void SumAllColumns(const ValueBlock& block, std::size_t r, const void* const* values,
-                              std::size_t n, RowsAhead& ahead, std::size_t lines) {
+                              std::size_t n) {
   // As many vectors of columns as there are registers for their sums.
   constexpr std::size_t kRegisters = kAvx512 ? 16 : 8;
   constexpr std::size_t kVectors = M == 1 ? 8 : kRegisters / M;
   std::size_t column = 0;
-  SumColumns<E, M, kVectors>(block, r, values, n, &column, ahead, lines);
-  if constexpr (kVectors > 4) SumColumns<E, M, 4>(block, r, values, n, &column, ahead, lines);
-  if constexpr (kVectors > 2) SumColumns<E, M, 2>(block, r, values, n, &column, ahead, lines);
-  SumColumns<E, M, 1>(block, r, values, n, &column, ahead, lines);
+  SumColumns<E, M, kVectors>(block, r, values, n, &column);
+  if constexpr (kVectors > 4) SumColumns<E, M, 4>(block, r, values, n, &column);
+  if constexpr (kVectors > 2) SumColumns<E, M, 2>(block, r, values, n, &column);
+  SumColumns<E, M, 1>(block, r, values, n, &column);
 }
 
 template <typename E>
 HWY_INLINE void SumBlock(const ValueBlock& block, const void* const* values, std::size_t n,
-                         bool select, RowsAhead& ahead) {
+                         bool select) {
   if (HWY_UNLIKELY(select)) {
     for (std::size_t r = 0; r < block.rows; ++r) {
       SumSelectedRows<E>(block.weights + r * kWidth<float>, block.rows * kWidth<float>, values, n,
@@ -289,22 +297,17 @@ HWY_INLINE void SumBlock(const ValueBlock& block, const void* const* values, std
     return;
   }
   constexpr std::size_t kMost = kAvx512 ? 8 : 4;
-  // Passes over the rows, at least: as many columns at once as full tiles take.
-  const std::size_t passes =
-      block.rows < kMost ? 1 : block.rows / kMost * (block.cols / kWidth<float>);
-  const std::size_t lines = ahead.Share(n * (passes == 0 ? 1 : passes));
   std::size_t r = 0;
-  for (; r + kMost <= block.rows; r += kMost)
-    SumAllColumns<E, kMost>(block, r, values, n, ahead, lines);
+  for (; r + kMost <= block.rows; r += kMost) SumAllColumns<E, kMost>(block, r, values, n);
   if (kMost > 4 && r + 4 <= block.rows) {
-    SumAllColumns<E, 4>(block, r, values, n, ahead, lines);
+    SumAllColumns<E, 4>(block, r, values, n);
     r += 4;
   }
   if (r + 2 <= block.rows) {
-    SumAllColumns<E, 2>(block, r, values, n, ahead, lines);
+    SumAllColumns<E, 2>(block, r, values, n);
     r += 2;
   }
-  if (r < block.rows) SumAllColumns<E, 1>(block, r, values, n, ahead, lines);
+  if (r < block.rows) SumAllColumns<E, 1>(block, r, values, n);
 }
 
 }  // namespace HWY_NAMESPACE

@@ -11,7 +11,8 @@ HWY_BEFORE_NAMESPACE();
 namespace regard::kernels {
 namespace HWY_NAMESPACE {
 const DecodeSet* FloatDecodeSet() {
-  static const DecodeSet set = {&Decode::ScratchBytes, &Decode::Run, &CopyCachedRow};
+  static const DecodeSet set = {&Decode<FloatProducts>::ScratchBytes, &Decode<FloatProducts>::Run,
+                                &CopyCachedRow};
   return &set;
 }
 }  // namespace HWY_NAMESPACE
