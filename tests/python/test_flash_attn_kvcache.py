@@ -9,10 +9,22 @@ import torch
 from regard import flash_attn as fa
 from regard.flash_attn.rotary import apply_rotary_emb
 
+# The choices of its test_flash_attn_kvcache, with lengths up to 2,048 keys.
 GRID = dict(
     dtype=[torch.float16, torch.bfloat16, torch.float32],
     heads=["mha", "mqa", "gqa"],
-    lengths=[(1, 128), (1, 339), (3, 250), (64, 100), (3, 199), (16, 160), (33, 64)],
+    lengths=[
+        (1, 128),
+        (1, 339),
+        (3, 1024),
+        (64, 800),
+        (64, 256),
+        (3, 799),
+        (64, 2048),
+        (128, 128),
+        (16, 160),
+        (33, 64),
+    ],
     new=["no", "as queries", "more", "fewer"],
     rotary=[0.0, 0.0, 0.5, 1.0],
     interleaved=[True, False],

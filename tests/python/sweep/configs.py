@@ -179,6 +179,9 @@ def shrink(config, rules, fill=False):
             changes[name] = _layer_list(x, layers)
     if layers is not None and "num_hidden_layers" in changes:
         changes["num_hidden_layers"] = layers
+    heads = fields.get("num_heads")
+    if isinstance(heads, list) and heads and "embed_dim" in changes:
+        changes["embed_dim"] = HEAD_DIM * heads[0]  # the width doubles as they do
     vocab = changes.get("vocab_size")
     for name, x in fields.items():
         special = name.endswith(("token_id", "token_index", "_id", "_index"))
