@@ -11,6 +11,9 @@ void add_data(CLI::App& app);
 void add_train(CLI::App& app);
 void add_translate(CLI::App& app);  // and summarise
 void add_align(CLI::App& app);
+void add_generate(CLI::App& app);
+void add_chat(CLI::App& app);
+void add_ask(CLI::App& app);
 
 // Whether work that saves what it has was asked to end early (SIGINT or SIGTERM while it listened).
 bool interrupted();

@@ -21,7 +21,11 @@ int run(int argc, char** argv) {
       "  regard train translate --source data/en-de/train.en --target data/en-de/train.de \\\n"
       "      --valid-source data/en-de/valid.en --valid-target data/en-de/valid.de --out en-de\n"
       "  echo 'library for reading files' | regard translate en-de\n"
-      "  regard align en-de --source 'library for reading files' --out map.png\n",
+      "  regard align en-de --source 'library for reading files' --out map.png\n\n"
+      "Language models, from transformers' folders or GGUF files:\n"
+      "  regard generate model.gguf 'The three primary colours are'\n"
+      "  regard chat model.gguf\n"
+      "  regard ask model.gguf --document report.txt 'What was measured?'\n",
       "regard"};
   app.footer(
       "`regard COMMAND --help` explains a command.\n"
@@ -34,6 +38,9 @@ int run(int argc, char** argv) {
   add_train(app);
   add_translate(app);
   add_align(app);
+  add_generate(app);
+  add_chat(app);
+  add_ask(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -1,7 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <signal.h>
-
-#include <atomic>
 #include <cmath>
 #include <filesystem>
 #include <iostream>
@@ -10,6 +7,7 @@
 
 #include "cli/commands.h"
 #include "cli/curve.h"
+#include "cli/interrupt.h"
 #include "cli/model_flags.h"
 #include "regard/nn/sequence_model.h"
 #include "regard/train/progress.h"
@@ -31,17 +29,6 @@ struct Options {
   int threads = 0;
   bool json = false;
 };
-
-std::atomic<bool> stop = false;
-
-// The first SIGINT or SIGTERM ends training with everything saved, the next one at once.
-void listen_to_signals() {
-  struct sigaction action {};
-  action.sa_handler = [](int) { stop = true; };
-  action.sa_flags = SA_RESETHAND;
-  sigaction(SIGINT, &action, nullptr);
-  sigaction(SIGTERM, &action, nullptr);
-}
 
 // The folder's own vocabulary if training goes on there; else the one that was given; else a new
 // one.
@@ -107,7 +94,7 @@ void run(const Options& options, const std::string& command) {
   trainer.add(std::make_shared<train::JsonLog>(options.out / "log.jsonl"));
   trainer.add(std::make_shared<train::ProgressLine>(stderr));
   trainer.add(std::make_shared<CurvePicture>(options.out / "log.jsonl", options.out / "curve.png"));
-  trainer.stop_when(&stop);
+  trainer.stop_when(&interrupt_flag());
   listen_to_signals();
   print(trainer.train(), options, parameters, command);
 }
@@ -181,8 +168,6 @@ void add_task(CLI::App& train, const std::string& task, const std::string& what)
 }
 
 }  // namespace
-
-bool interrupted() { return stop; }
 
 void add_train(CLI::App& app) {
   CLI::App* train = app.add_subcommand("train", "Trains a model on two files of lines");

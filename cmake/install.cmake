@@ -22,7 +22,7 @@ install(EXPORT regard_targets NAMESPACE regard:: FILE regardTargets.cmake DESTIN
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/regard DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT cpp)
 if(TARGET regard_nn)
   # Targets of their own: who does not ask for them needs no Torch.
-  set(REGARD_NN_INSTALLED regard_nn regard_torch_ops regard_files)
+  set(REGARD_NN_INSTALLED regard_nn regard_torch_ops regard_files regard_formats)
   if(TARGET regard_train)
     list(APPEND REGARD_NN_INSTALLED regard_text regard_generate regard_train)
   endif()

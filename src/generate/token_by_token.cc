@@ -38,8 +38,12 @@ std::vector<Generated> run(Stepper& stepper, const torch::Tensor& first_tokens,
       result.log_probability += chosen[n];
       result.ended = token[n] == limits.end_token;
       if (!result.ended) result.tokens.push_back(token[n]);
+      const bool stopped = !result.ended && limits.on_token && !limits.on_token(open[i], token[n]);
       const auto length = static_cast<std::int64_t>(result.tokens.size());
-      if (result.ended || length == limits.max_lengths[static_cast<std::size_t>(open[i])]) continue;
+      if (result.ended || length == limits.max_lengths[static_cast<std::size_t>(open[i])] ||
+          stopped) {
+        continue;
+      }
       stay.push_back(n);
       still_open.push_back(open[i]);
     }
@@ -116,8 +120,9 @@ std::vector<Generated> sample(Stepper& stepper, const torch::Tensor& first_token
     random.emplace_back(seed);
   }
   return run(stepper, first_tokens, limits, [&](const torch::Tensor& log_p, const auto& rows) {
-    const auto [sorted, order] =
-        torch::softmax(log_p / options.temperature, -1).sort(/*dim=*/-1, /*descending=*/true);
+    const torch::Tensor all = torch::softmax(log_p / options.temperature, -1);
+    const auto [sorted, order] = options.top_k > 0 ? all.topk(std::min(options.top_k, all.size(1)))
+                                                   : all.sort(/*dim=*/-1, /*descending=*/true);
     const torch::Tensor probabilities = sorted.contiguous();
     const std::int64_t vocabulary = probabilities.size(1);
     torch::Tensor places = torch::empty({probabilities.size(0), 1}, torch::kInt64);

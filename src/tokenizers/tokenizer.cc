@@ -9,8 +9,10 @@
 #include <stdexcept>
 #include <utility>
 
+#include "regard/formats/gguf.h"
 #include "tokenizers/added_tokens.h"
 #include "tokenizers/decoder.h"
+#include "tokenizers/gguf.h"
 #include "tokenizers/model.h"
 #include "tokenizers/normalizer.h"
 #include "tokenizers/post_processor.h"
@@ -32,6 +34,8 @@ struct Tokenizer::Impl {
   std::vector<std::string> tokens;  // by id; empty where an id is not used
   std::vector<bool> used;
   StringMap<std::int64_t> ids;
+
+  static std::shared_ptr<const Impl> make(const Json& settings);
 
   void name(std::int64_t id, const std::string& token) {
     constexpr std::int64_t kMostIds = 16'777'216;
@@ -99,22 +103,34 @@ const Json& part_of(const Json& settings, const char* name) {
 
 Tokenizer::Tokenizer(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
 
+std::shared_ptr<const Tokenizer::Impl> Tokenizer::Impl::make(const Json& settings) {
+  auto impl = std::make_shared<Impl>();
+  impl->normalizer = normalizer_of(part_of(settings, "normalizer"));
+  impl->pre_tokenizer = pre_tokenizer_of(part_of(settings, "pre_tokenizer"));
+  impl->model = model_of(settings.at("model"));
+  impl->around = template_of(part_of(settings, "post_processor"));
+  impl->decoder = decoder_of(part_of(settings, "decoder"));
+  impl->added = AddedTokens(part_of(settings, "added_tokens"), impl->normalizer);
+  for (const auto& [token, id] : impl->model->vocabulary()) impl->name(id, token);
+  for (const auto& [id, token] : impl->added.tokens()) impl->name(id, token);
+  for (const auto& [token, id] : impl->added.ids()) impl->ids[token] = id;
+  return impl;
+}
+
 Tokenizer Tokenizer::from_json(std::string_view json, const std::string& name) {
   try {
-    const Json settings = parse(json);
-    auto impl = std::make_shared<Impl>();
-    impl->normalizer = normalizer_of(part_of(settings, "normalizer"));
-    impl->pre_tokenizer = pre_tokenizer_of(part_of(settings, "pre_tokenizer"));
-    impl->model = model_of(settings.at("model"));
-    impl->around = template_of(part_of(settings, "post_processor"));
-    impl->decoder = decoder_of(part_of(settings, "decoder"));
-    impl->added = AddedTokens(part_of(settings, "added_tokens"), impl->normalizer);
-    for (const auto& [token, id] : impl->model->vocabulary()) impl->name(id, token);
-    for (const auto& [id, token] : impl->added.tokens()) impl->name(id, token);
-    for (const auto& [token, id] : impl->added.ids()) impl->ids[token] = id;
-    return Tokenizer(std::move(impl));
+    return Tokenizer(Impl::make(parse(json)));
   } catch (const std::exception& error) {
     throw std::runtime_error(name + ": " + error.what());
+  }
+}
+
+Tokenizer Tokenizer::from_gguf(const std::filesystem::path& path) {
+  const auto file = formats::GgufFile::open(path);
+  try {
+    return Tokenizer(Impl::make(settings_of_gguf(file.metadata())));
+  } catch (const std::exception& error) {
+    throw std::runtime_error(path.string() + ": " + error.what());
   }
 }
 
@@ -128,6 +144,7 @@ Tokenizer Tokenizer::load(const std::filesystem::path& path) {
     throw std::runtime_error(path.string() +
                              " holds no tokenizer: expected tokenizer.json or tokenizer.model");
   }
+  if (path.extension() == ".gguf") return from_gguf(path);
   if (path.extension() != ".model") return from_json(read(path), path.string());
   auto impl = std::make_shared<Impl>();
   impl->pieces = std::make_unique<sentencepiece::SentencePieceProcessor>();

@@ -10,6 +10,7 @@
 #include <torch/torch.h>
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "regard/generate/stepper.h"
@@ -27,6 +28,9 @@ struct Limits {
   // Tokens that each row may have at most, the end token included: one for every row.
   std::vector<std::int64_t> max_lengths;
   std::int64_t end_token = nn::kEnd;
+  // Greedy and sampling: told each token as a row takes it, its end token left out. Returning false
+  // ends the row with this token.
+  std::function<bool(std::int64_t row, std::int64_t token)> on_token = {};
 };
 
 // first_tokens (rows) int64 are what the stepper's first step takes. One result a row.

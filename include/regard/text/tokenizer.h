@@ -32,9 +32,9 @@ struct Encoding {
 
 class Tokenizer {
  public:
-  // `path` is a tokenizer.json, a SentencePiece model, or a folder with one of them (tokenizer.json
-  // is preferred). std::runtime_error, with the file's name, for what cannot be read or asks for
-  // something that is not served.
+  // `path` is a tokenizer.json, a SentencePiece model, a folder with one of them (tokenizer.json is
+  // preferred), or a GGUF file with a byte-level BPE. std::runtime_error, with the file's name, for
+  // what cannot be read or asks for something that is not served.
   static Tokenizer load(const std::filesystem::path& path);
 
   // `json` is the text of a tokenizer.json; `name` stands for it in messages.
@@ -58,6 +58,7 @@ class Tokenizer {
   bool is_special(std::int64_t id) const;
 
  private:
+  static Tokenizer from_gguf(const std::filesystem::path& path);
   struct Impl;
   explicit Tokenizer(std::shared_ptr<const Impl> impl);
   std::shared_ptr<const Impl> impl_;

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fstream>
+#include <iostream>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "cli/chat_template.h"
+#include "cli/commands.h"
+#include "cli/interrupt.h"
+#include "cli/language_model.h"
+#include "cli/writer.h"
+
+namespace regard::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Options {
+  WritingFlags writing;
+  fs::path document;
+  std::string question;
+  bool json = false;
+};
+
+std::string read_document(const fs::path& path) {
+  std::ifstream file;
+  if (path != "-") {
+    if (!fs::is_regular_file(path)) throw std::runtime_error(path.string() + ": no such file");
+    file.open(path, std::ios::binary);
+    if (!file) throw std::runtime_error(path.string() + ": cannot be read");
+  }
+  std::ostringstream text;
+  text << (path == "-" ? std::cin : file).rdbuf();
+  return text.str();
+}
+
+std::string prompt(const std::string& document, const std::string& question) {
+  return "Read this document.\n\n" + document +
+         "\n\nAnswer the question from the document, shortly.\nQuestion: " + question;
+}
+
+void run(const Options& options) {
+  if (options.question.empty()) throw std::invalid_argument("question: empty; expected some text");
+  const std::string document = read_document(options.document);
+  if (document.find_first_not_of(" \t\r\n") == std::string::npos)
+    throw std::invalid_argument(options.document.string() + ": an empty document");
+  const LanguageModel model = load(options.writing);
+  const auto form = ChatTemplate::from_jinja(model.chat_template, options.writing.model.string());
+  const std::string name = options.document.string();
+  const auto tokens = encode(model, form.first_turn("", prompt(document, options.question)), name);
+  const auto count = static_cast<std::int64_t>(tokens.size());
+  const std::int64_t most = model.context - options.writing.tokens;
+  if (count > most) {
+    throw std::invalid_argument(name + ": with the question " + std::to_string(count) +
+                                " tokens; the model reads " + std::to_string(most) +
+                                " and writes up to " + std::to_string(options.writing.tokens) +
+                                " (--tokens): give a shorter document, or a part of it");
+  }
+  generate::Session session(*model.model, count + options.writing.tokens);
+  session.add(tokens);
+  listen_to_signals();
+  const Written written =
+      write(session, model, writing(options.writing, model, 0), {}, [&](const std::string& piece) {
+        if (!options.json) std::cout << piece << std::flush;
+      });
+  if (options.json) {
+    std::cout << nlohmann::json{{"question", options.question},
+                                {"answer", written.text},
+                                {"ended_by", written.ended_by},
+                                {"read", written.read},
+                                {"read_seconds", written.read_seconds},
+                                {"write_seconds", written.write_seconds}}
+                     .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  }
+  std::cout << std::endl;
+  std::cerr << speed(written) << '\n';
+}
+
+}  // namespace
+
+void add_ask(CLI::App& app) {
+  CLI::App* command = app.add_subcommand("ask", "Answers a question from a document");
+  const auto options = std::make_shared<Options>();
+  options->writing.tokens = 128;
+  add_writing_flags(*command, options->writing);
+  command->add_option("--document", options->document, "A text file, or - for standard input")
+      ->required();
+  command->add_option("question", options->question, "What to answer")->required();
+  command->add_flag("--json", options->json, "The answer as JSON");
+  command->footer(
+      "A language model that was trained to chat reads the whole document and writes an answer.\n"
+      "\nExamples:\n"
+      "  regard ask SmolLM2-135M-Instruct.Q4_1.gguf --document report.txt 'What was measured?'\n"
+      "  man ls | regard ask folder --document - 'Which option sorts by size?'");
+  command->callback([options] { run(*options); });
+}
+
+}  // namespace regard::cli

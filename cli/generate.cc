@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <iostream>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "cli/commands.h"
+#include "cli/interrupt.h"
+#include "cli/language_model.h"
+#include "cli/writer.h"
+
+namespace regard::cli {
+namespace {
+
+struct Options {
+  WritingFlags writing;
+  std::vector<std::string> prompts, stops;
+  bool echo = false, json = false;
+};
+
+void say(const Written& written, const std::string& prompt) {
+  std::cout << nlohmann::json{{"prompt", prompt},
+                              {"text", written.text},
+                              {"ended_by", written.ended_by},
+                              {"tokens", written.tokens},
+                              {"log_probability", written.log_probability},
+                              {"read", written.read},
+                              {"read_seconds", written.read_seconds},
+                              {"write_seconds", written.write_seconds}}
+                   .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)
+            << std::endl;
+}
+
+void write_one(const LanguageModel& model, const Options& options, const std::string& prompt,
+               std::uint64_t number, const std::string& name) {
+  const auto tokens = encode(model, prompt, name);
+  const auto count = static_cast<std::int64_t>(tokens.size());
+  if (count >= model.context) {
+    throw std::invalid_argument(name + ": " + std::to_string(count) +
+                                " tokens; the model was made for texts of " +
+                                std::to_string(model.context));
+  }
+  generate::Session session(*model.model, std::min(model.context, count + options.writing.tokens));
+  session.add(tokens);
+  if (options.echo && !options.json) std::cout << prompt << std::flush;
+  const Written written = write(session, model, writing(options.writing, model, number),
+                                options.stops, [&](const std::string& piece) {
+                                  if (!options.json) std::cout << piece << std::flush;
+                                });
+  if (options.json) {
+    say(written, prompt);
+  } else {
+    std::cout << std::endl;
+  }
+  if (written.ended_by == "length" && session.length() >= model.context) {
+    std::cerr << name << ": ended where the model's context of " << model.context
+              << " tokens is full\n";
+  }
+  std::cerr << speed(written) << '\n';
+}
+
+void run(const Options& options) {
+  for (const std::string& stop : options.stops)
+    if (stop.empty()) throw std::invalid_argument("--stop: empty; expected some text");
+  const LanguageModel model = load(options.writing);
+  listen_to_signals();
+  std::uint64_t number = 0;
+  for (const std::string& prompt : options.prompts) {
+    if (interrupted() || !std::cout) return;
+    write_one(model, options, prompt, number, "prompt " + std::to_string(number + 1));
+    ++number;
+  }
+  if (!options.prompts.empty()) return;
+  for (std::string line; !interrupted() && std::cout && std::getline(std::cin, line);) {
+    if (!line.empty() && line.back() == '\r') line.pop_back();
+    ++number;
+    write_one(model, options, line, number - 1, "line " + std::to_string(number));
+  }
+  if (number == 0) throw std::invalid_argument("no prompt: give one, or lines on standard input");
+}
+
+}  // namespace
+
+void add_generate(CLI::App& app) {
+  CLI::App* command = app.add_subcommand("generate", "Continues texts with a language model");
+  const auto options = std::make_shared<Options>();
+  add_writing_flags(*command, options->writing);
+  command->add_option("prompts", options->prompts,
+                      "Texts to continue; without one, each line of standard input is one");
+  command
+      ->add_option("--stop", options->stops,
+                   "End before this text; may be given again, and is not written")
+      ->take_all();
+  command->add_flag("--echo", options->echo, "Write the prompt, too");
+  command->add_flag("--json", options->json, "A JSON object for each prompt");
+  command->footer(
+      "The text is written as it is made; what it took goes to standard error.\n\nExamples:\n"
+      "  regard generate SmolLM2-135M-Instruct.Q4_1.gguf 'The three primary colours are'\n"
+      "  regard generate folder 'Once upon a time' --temperature 0.8 --top-p 0.9 --seed 7\n"
+      "  regard generate folder --tokens 40 --stop . --json < prompts.txt");
+  command->callback([options] { run(*options); });
+}
+
+}  // namespace regard::cli

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/language_model.h"
+
+#include <unistd.h>
+
+#include <fstream>
+#include <iostream>
+#include <sstream>
+
+#include "regard/formats/gguf.h"
+#include "regard/nn/checkpoint.h"
+#include "regard/nn/gguf.h"
+#include "regard/nn/pretrained.h"
+
+namespace regard::cli {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+// Kinds of models that continue their source.
+const std::set<std::string> kDecoderOnly = {"gpt2", "llama"};
+
+std::string read_file(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+// The object in a file, or an empty one where there is no such file.
+json read_json(const fs::path& path) {
+  if (!fs::exists(path)) return json::object();
+  json parsed = json::parse(read_file(path), nullptr, /*allow_exceptions=*/false);
+  if (!parsed.is_object()) throw std::runtime_error(path.string() + ": not a JSON object");
+  return parsed;
+}
+
+void add_ids(const json& holder, const char* name, std::set<std::int64_t>& to) {
+  const auto found = holder.find(name);
+  if (found == holder.end()) return;
+  if (found->is_number_integer()) to.insert(found->get<std::int64_t>());
+  if (!found->is_array()) return;
+  for (const json& id : *found)
+    if (id.is_number_integer()) to.insert(id.get<std::int64_t>());
+}
+
+std::int64_t first_number(const json& holder, std::initializer_list<const char*> names) {
+  for (const char* name : names) {
+    const auto found = holder.find(name);
+    if (found != holder.end() && found->is_number_integer()) return found->get<std::int64_t>();
+  }
+  return 0;
+}
+
+// A template of several by name is the one named "default".
+std::string chat_template(const fs::path& folder) {
+  if (fs::exists(folder / "chat_template.jinja")) return read_file(folder / "chat_template.jinja");
+  const json all = read_json(folder / "tokenizer_config.json").value("chat_template", json());
+  if (all.is_string()) return all.get<std::string>();
+  if (!all.is_array()) return {};
+  for (const json& one : all)
+    if (one.is_object() && one.value("name", "") == "default") return one.value("template", "");
+  return {};
+}
+
+LanguageModel from_gguf(const fs::path& path) {
+  LanguageModel loaded{nn::load_gguf(path), text::Tokenizer::load(path), 0, {}, {}};
+  const json metadata = formats::GgufFile::open(path).metadata();
+  loaded.context = first_number(metadata, {"llama.context_length"});
+  for (const char* name : {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"})
+    add_ids(metadata, name, loaded.end_tokens);
+  const json found = metadata.value("tokenizer.chat_template", json());
+  if (found.is_string()) loaded.chat_template = found.get<std::string>();
+  return loaded;
+}
+
+LanguageModel from_folder(const fs::path& folder) {
+  const json config = read_json(folder / "config.json");
+  if (config.empty())
+    throw std::runtime_error(folder.string() +
+                             " holds no config.json: expected a model's folder or a .gguf file");
+  LanguageModel loaded{
+      config.contains("kind") ? nn::load_model(folder) : nn::load_pretrained(folder),
+      text::Tokenizer::load(folder),
+      first_number(config, {"max_position_embeddings", "n_positions", "positions", "context"}),
+      {},
+      chat_template(folder)};
+  add_ids(config, "eos_token_id", loaded.end_tokens);
+  add_ids(read_json(folder / "generation_config.json"), "eos_token_id", loaded.end_tokens);
+  return loaded;
+}
+
+}  // namespace
+
+LanguageModel load_language_model(const fs::path& path, const std::string& dtype) {
+  if (!fs::exists(path)) throw std::runtime_error(path.string() + ": there is no such file");
+  LanguageModel loaded = fs::is_directory(path) ? from_folder(path) : from_gguf(path);
+  const std::string kind = loaded.model->kind();
+  if (!kDecoderOnly.contains(kind))
+    throw std::runtime_error(path.string() + ": a model of kind \"" + kind +
+                             "\" does not continue texts; expected a language model");
+  const json config = loaded.model->config();
+  const auto vocabulary = first_number(config, {"vocab"});
+  if (loaded.tokenizer.size() > vocabulary)
+    throw std::runtime_error(path.string() + ": the tokenizer has " +
+                             std::to_string(loaded.tokenizer.size()) + " tokens and the model " +
+                             std::to_string(vocabulary) + ": they do not belong together");
+  if (loaded.context <= 0) loaded.context = first_number(config, {"positions"});
+  if (loaded.context <= 0)
+    throw std::runtime_error(path.string() + ": nothing says how long its texts may be");
+  if (dtype == "bfloat16") loaded.model->to(torch::kBFloat16);
+  return loaded;
+}
+
+void add_writing_flags(CLI::App& command, WritingFlags& flags) {
+  const auto add = [&](const char* name, auto& value, const char* help) {
+    return command.add_option(name, value, help)->capture_default_str();
+  };
+  command
+      .add_option("model", flags.model,
+                  "A folder with config.json, safetensors and tokenizer.json, or a .gguf file")
+      ->required();
+  add("--tokens", flags.tokens, "The most tokens that are written");
+  add("--temperature", flags.temperature,
+      "0 takes the likeliest token; above, tokens are drawn, and below 1 is sharper");
+  add("--top-k", flags.top_k, "Draw of the k likeliest tokens only; 0 is all");
+  add("--top-p", flags.top_p, "Draw of the likeliest tokens of probability p together");
+  add("--seed", flags.seed, "The same seed draws the same");
+  add("--dtype", flags.dtype, "bfloat16 halves memory, and is faster where the processor has it")
+      ->check(CLI::IsMember({"float32", "bfloat16"}));
+  add("--threads", flags.threads, "0: as PyTorch chooses");
+}
+
+void check(const WritingFlags& flags) {
+  const auto fail = [](const char* name, const auto& value, const char* expected) {
+    std::ostringstream text;
+    text << name << ": " << value << "; expected " << expected;
+    throw std::invalid_argument(text.str());
+  };
+  if (flags.tokens < 1) fail("--tokens", flags.tokens, "at least 1");
+  if (!(flags.temperature >= 0 && flags.temperature <= 100))
+    fail("--temperature", flags.temperature, "0 (the likeliest token) to 100");
+  if (flags.top_k < 0) fail("--top-k", flags.top_k, "0 (all) or more");
+  if (!(flags.top_p > 0 && flags.top_p <= 1)) fail("--top-p", flags.top_p, "above 0, at most 1");
+  if (flags.threads < 0) fail("--threads", flags.threads, "0 (as PyTorch chooses) or more");
+}
+
+LanguageModel load(const WritingFlags& flags) {
+  check(flags);
+  if (flags.threads > 0) at::set_num_threads(flags.threads);
+  const bool terminal = isatty(STDERR_FILENO) != 0;
+  if (terminal) std::cerr << "loading " << flags.model.string() << std::flush;
+  struct Clear {
+    bool drawn;
+    ~Clear() {
+      if (drawn) std::cerr << "\r\x1b[K" << std::flush;
+    }
+  } const clear{terminal};
+  return load_language_model(flags.model, flags.dtype);
+}
+
+generate::WriteOptions writing(const WritingFlags& flags, const LanguageModel& model,
+                               std::uint64_t number) {
+  generate::WriteOptions options;
+  options.max_tokens = flags.tokens;
+  options.end_tokens = model.end_tokens;
+  options.sampling = flags.temperature > 0 || flags.top_k > 0 || flags.top_p < 1;
+  options.draw.temperature = flags.temperature > 0 ? flags.temperature : 1;
+  options.draw.top_k = flags.top_k;
+  options.draw.top_p = flags.top_p;
+  options.draw.seed = flags.seed;
+  options.draw.rows = {number};
+  return options;
+}
+
+ReadingLine::ReadingLine() : terminal_(isatty(STDERR_FILENO) != 0) {}
+
+void ReadingLine::show(std::int64_t done, std::int64_t of) {
+  if (!terminal_ || of < 1024) return;
+  std::cerr << "\r\x1b[Kreading " << done << " of " << of << " tokens" << std::flush;
+  drawn_ = true;
+  if (done == of) clear();
+}
+
+void ReadingLine::clear() {
+  if (drawn_) std::cerr << "\r\x1b[K" << std::flush;
+  drawn_ = false;
+}
+
+}  // namespace regard::cli

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "regard/generate/session.h"
+
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+namespace regard::generate {
+namespace {
+
+torch::Tensor one_row(std::span<const std::int64_t> tokens) {
+  torch::Tensor row = torch::empty({1, static_cast<std::int64_t>(tokens.size())}, torch::kInt64);
+  std::copy(tokens.begin(), tokens.end(), row.data_ptr<std::int64_t>());
+  return row;
+}
+
+}  // namespace
+
+// The session's state as what generation asks for.
+class Session::Step : public Stepper {
+ public:
+  explicit Step(Session& session) : session_(session) {}
+  torch::Tensor step(const torch::Tensor& tokens) override {
+    torch::Tensor logits = session_.model_.step(*session_.state_, tokens);
+    ++session_.read_;
+    return logits;
+  }
+  void reorder(const torch::Tensor& rows) override { session_.state_->reorder(rows); }
+
+ private:
+  Session& session_;
+};
+
+Session::Session(nn::SequenceModel& model, std::int64_t room) : model_(model), room_(room) {
+  if (room < 1) {
+    throw std::invalid_argument("room: " + std::to_string(room) + "; expected at least 1");
+  }
+  model.eval();
+}
+
+Session::~Session() = default;
+
+std::int64_t Session::length() const { return read_ + static_cast<std::int64_t>(pending_.size()); }
+
+void Session::add(std::span<const std::int64_t> tokens) {
+  if (const auto count = static_cast<std::int64_t>(tokens.size()); count > room_ - length()) {
+    throw std::length_error("no room for " + std::to_string(count) +
+                            " tokens: " + std::to_string(length()) + " of " +
+                            std::to_string(room_) + " are taken");
+  }
+  pending_.insert(pending_.end(), tokens.begin(), tokens.end());
+}
+
+// All but the last token, which the first step takes. The first ones are read in one pass.
+bool Session::read_pending(const WriteOptions& options) {
+  const auto total = static_cast<std::int64_t>(pending_.size()) - 1;
+  std::int64_t done = 0;
+  const auto go_on = [&] { return !options.on_read || options.on_read(done, total); };
+  bool reading = go_on();
+  if (reading && state_ == nullptr) {
+    state_ =
+        model_.start(one_row(pending_), torch::full({1}, total + 1, torch::kInt64), room_ - total);
+    done = total;
+    reading = go_on();
+  }
+  while (reading && done < total) {
+    model_.step(*state_,
+                one_row(std::span(pending_).subspan(static_cast<std::size_t>(done), 1)).squeeze(0));
+    ++done;
+    reading = go_on();
+  }
+  read_ += done;
+  pending_.erase(pending_.begin(), pending_.begin() + done);
+  return reading;
+}
+
+Generated Session::write(const WriteOptions& options) {
+  const torch::NoGradGuard no_gradients;
+  if (pending_.empty()) throw std::invalid_argument("there is no text to continue");
+  const std::int64_t before = length(), left = std::min(options.max_tokens, room_ - before);
+  if (left < 1 || !read_pending(options)) return {};
+
+  std::int64_t end_token = -1;  // the one that came
+  Limits limits{.max_lengths = {left}, .end_token = -1};
+  limits.on_token = [&](std::int64_t, std::int64_t token) {
+    if (options.end_tokens.contains(token)) {
+      end_token = token;
+      return false;
+    }
+    return !options.on_token || options.on_token(token);
+  };
+  Step step(*this);
+  const torch::Tensor first = one_row(pending_).squeeze(0);
+  std::vector<Generated> all =
+      options.sampling ? sample(step, first, limits, options.draw) : greedy(step, first, limits);
+  Generated result = std::move(all.front());
+  // The text's tokens that no step has taken: the last of those that were chosen.
+  pending_ = {result.tokens.back()};
+  if (end_token >= 0) {
+    result.tokens.pop_back();
+    result.ended = true;
+  }
+  return result;
+}
+
+}  // namespace regard::generate
