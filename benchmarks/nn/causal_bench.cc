@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// language_bench MODEL.gguf float32|bfloat16 THREADS: a language model reads and writes. Each line
+// causal_bench MODEL.gguf float32|bfloat16 THREADS: a language model reads and writes. Each line
 // on standard input is answered by milliseconds and a token:
 //   prefill TOKENS         reads so many tokens, and the token that it would write next
 //   context TOKENS         reads so many tokens, from which the next lines go on
 //   decode STEPS           writes so many, each the likeliest, and the last one
-// benchmarks/nn/language_model.py takes turns with transformers.
+// benchmarks/nn/causal_lm.py takes turns with transformers.
 #include <chrono>
 #include <iostream>
 #include <sstream>

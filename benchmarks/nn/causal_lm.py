@@ -2,7 +2,7 @@
 """SmolLM2-135M reads and writes: regard::nn beside transformers with sdpa, the same weights, dtype
 and threads, one process each, taking turns.
 
-    ./dev run python benchmarks/nn/language_model.py [CASE...] [--dtype bfloat16] [--rounds 5]
+    ./dev run python benchmarks/nn/causal_lm.py [CASE...] [--dtype bfloat16] [--rounds 5]
         [--llama-cpp]
 
 prefill-N: N tokens are read, up to the next token. decode-N: the time of a token after N tokens of
@@ -22,7 +22,7 @@ import torch
 from train_steps import Process
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PROGRAM = ROOT / "build/release/benchmarks/nn/language_bench"
+PROGRAM = ROOT / "build/release/benchmarks/nn/causal_bench"
 # What is aimed at.
 CASES = {
     "prefill-512": 1.0,
@@ -40,7 +40,7 @@ def weights():
 
 
 def tokens(count):
-    """Those that language_bench reads."""
+    """Those that causal_bench reads."""
     return (torch.arange(count) * 7919 % 40_000 + 100)[None]
 
 
