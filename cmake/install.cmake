@@ -29,6 +29,9 @@ if(TARGET regard_nn)
   if(TARGET regard_image_processor)
     list(APPEND REGARD_NN_INSTALLED regard_image regard_image_processor)
   endif()
+  if(TARGET regard_tokenizers)
+    list(APPEND REGARD_NN_INSTALLED regard_tokenizers)
+  endif()
   install(TARGETS ${REGARD_NN_INSTALLED} EXPORT regard_nn_targets
           ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT cpp)
   install(EXPORT regard_nn_targets NAMESPACE regard:: FILE regardNnTargets.cmake

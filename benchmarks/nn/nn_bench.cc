@@ -7,23 +7,12 @@
 #include <fstream>
 #include <iostream>
 
+#include "peak_memory.h"
 #include "regard/nn/checkpoint.h"
 #include "regard/nn/loss.h"
 #include "regard/nn/safetensors.h"
 
 namespace nn = regard::nn;
-
-namespace {
-
-// The kernel's own count (VmHWM, in KiB).
-std::int64_t peak_bytes() {
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);)
-    if (line.starts_with("VmHWM:")) return 1024 * std::stoll(line.substr(6));
-  return -1;
-}
-
-}  // namespace
 
 int main(int argc, char** argv) {
   if (argc != 5) return 2;

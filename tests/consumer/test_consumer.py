@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Installs the library into an empty folder, and builds and runs a project that finds it there."""
 
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 import torch
+from transformers import BertConfig, BertForSequenceClassification, BertModel, BertTokenizerFast
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -83,16 +85,54 @@ def test_a_project_outside_the_tree_uses_the_sequence_models(installed, tmp_path
     right = [f"{words[a]} {words[b]}" for a, b in pairs]
     assert sum(a == b for a, b in zip(out.splitlines(), right, strict=True)) >= 12, out
 
+    # The other example fine-tunes a checkpoint, which transformers then reads.
+    kinds = {"warm": ["red", "orange", "yellow"], "cold": ["blue", "green", "violet"]}
+    make_checkpoint(tmp_path / "bert", [word for words in kinds.values() for word in words])
+    lines = [f"{kind}\tvery {word}\n" for kind, words in kinds.items() for word in words]
+    (tmp_path / "texts").write_text("".join(lines))
+    example = tmp_path / "fine_tune_encoder", tmp_path / "bert", tmp_path / "texts"
+    out = sh(*example, tmp_path / "tuned", "60", stdin="very orange\nvery blue\n")
+    assert out == "warm\ncold\n"
+    tuned = BertForSequenceClassification.from_pretrained(tmp_path / "tuned")
+    assert tuned.config.id2label == {0: "cold", 1: "warm"}
+
+
+def make_checkpoint(folder, words):
+    """A small BERT with random weights and a tokenizer of whole words."""
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "very", *words]
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    BertModel(
+        BertConfig(vocab_size=len(vocabulary), intermediate_size=64, **sizes)
+    ).save_pretrained(folder)
+    BertTokenizerFast(vocab={word: i for i, word in enumerate(vocabulary)}).save_pretrained(folder)
+
 
 def test_public_headers_of_the_sequence_models_can_come_in_any_order(installed, tmp_path):
     """One compilation for all of them: each takes PyTorch's headers along."""
     names = [str(path.relative_to(ROOT / "include")) for path in NN]
     source = tmp_path / "all.cc"
     source.write_text("".join(f"#include <{name}>\n" for name in names[::-1] + names))
-    torch_include = Path(torch.__file__).parent / "include"
+    sh("c++", *flags_with_torch(installed), source)
+
+
+def test_snippets_of_the_models_page_compile(installed, tmp_path):
+    page = (ROOT / "docs/models.md").read_text()
+    found = re.findall(r"^```cpp\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert found
+    source = tmp_path / "snippets.cc"
+    source.write_text("\n".join(found))
+    sh("c++", *flags_with_torch(installed), source)
+
+
+def flags_with_torch(installed):
+    """To check a source that includes public headers of the sequence models."""
     flags = ["-std=c++20", "-Wall", "-Wextra", "-fsyntax-only", "-I", installed / "include"]
-    torch_flags = ["-isystem", torch_include, "-isystem", torch_include / "torch/csrc/api/include"]
-    sh("c++", *flags, *torch_flags, source)
+    torch_include = Path(torch.__file__).parent / "include"
+    return [
+        *flags,
+        *("-isystem", torch_include),
+        *("-isystem", torch_include / "torch/csrc/api/include"),
+    ]
 
 
 def test_installed_files_do_not_name_this_checkout(installed):

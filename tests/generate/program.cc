@@ -14,7 +14,7 @@ namespace nn = regard::nn;
 
 int main(int argc, char** argv) try {
   if (argc != 7) throw std::invalid_argument("expected six arguments");
-  const auto model = nn::load_pretrained(argv[1]);
+  const auto model = nn::open_model<nn::SequenceModel>(argv[1]);
   const auto in = nn::read_safetensors(argv[2]).tensors;
   const std::int64_t beams = std::atoll(argv[4]), length = std::atoll(argv[6]);
   const torch::Tensor source = in.at("source");

@@ -185,7 +185,7 @@ def test_sharded_weights(tmp_path):
         ({"hidden_act": "gelu"}, "activation"),
         ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4}}, "rope_type"),
         ({"num_key_value_heads": 3}, "kv_heads: 3"),
-        ({"hidden_size": 64}, "in_proj_weight|embedding.weight"),
+        ({"hidden_size": 64}, "embed_tokens.weight.* config.json"),
     ],
 )
 def test_what_is_not_served_is_refused_by_name(change, message, tmp_path):

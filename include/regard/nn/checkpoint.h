@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A model as a folder: config.json, which make_model() reads, and model.safetensors, its parameters
-// and buffers by name, readable by Python's `safetensors`.
+// A model as a folder: config.json, which build_model() reads, and model.safetensors, its
+// parameters and buffers by name, readable by Python's `safetensors`.
 #pragma once
 
 #include <filesystem>
@@ -16,10 +16,12 @@ inline constexpr int kModelFormat = 1;
 // Makes the folder if there is none. Each of the two files is replaced at once or not at all, the
 // weights first. The weights carry the config as well, so that the files of two models are never
 // taken for one, and the next save of the same model leaves the folder whole at every moment.
-void save_model(const std::filesystem::path& folder, const SequenceModel& model);
+void save_model(const std::filesystem::path& folder, const Model& model);
 
 // The model, in evaluation mode. std::runtime_error with the file's name: missing, not JSON, of
 // another format version or kind, tensors that are missing, too many, or of another shape or dtype.
+std::shared_ptr<Model> load_any_model(const std::filesystem::path& folder);
+// The same of a model of sequences; std::runtime_error for another kind.
 std::shared_ptr<SequenceModel> load_model(const std::filesystem::path& folder);
 
 // Puts tensors into a module's parameters and buffers of the same names. All are checked before any

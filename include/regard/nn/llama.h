@@ -3,20 +3,14 @@
 // decoder-only language model with rotary positions, RMSNorm and gated feed-forward layers. Covers
 // SmolLM2.
 //
-// As a SequenceModel it continues its source: features() reads source and target one after the
-// other and gives what follows each target token; start() reads the source as a prompt. A source of
-// no columns, (batch, 0), is none: plain language modelling.
-//
 // As JSON ({"kind": "llama", ...}) the config's keys are the names of LlamaConfig's fields.
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <string>
-#include <vector>
 
+#include "regard/nn/causal_lm.h"
 #include "regard/nn/rotary.h"
-#include "regard/nn/sequence_model.h"
 
 namespace regard::nn {
 
@@ -34,40 +28,22 @@ struct LlamaConfig {
   std::string activation = "silu";
 };
 
-class LlamaLayer;
-
-class Llama : public SequenceModel {
+class Llama : public CausalLM {
  public:
   explicit Llama(const LlamaConfig& config);
-  ~Llama() override;
 
   std::string kind() const override { return "llama"; }
   nlohmann::json config() const override;
-  torch::Tensor features(const torch::Tensor& source, const torch::Tensor& source_lengths,
-                         const torch::Tensor& target_in) override;
-  torch::Tensor logits(const torch::Tensor& features) override;
-  std::vector<torch::Tensor> output_parameters() const override;
-  std::unique_ptr<DecodingState> start(const torch::Tensor& source,
-                                       const torch::Tensor& source_lengths,
-                                       std::int64_t max_length) override;
-  // The prompt's last token of each row.
-  torch::Tensor first_tokens(const torch::Tensor& source,
-                             const torch::Tensor& source_lengths) const override;
-  torch::Tensor step(DecodingState& state, const torch::Tensor& tokens) override;
-  // std::logic_error: a decoder-only model has no attention to a source.
-  torch::Tensor attention_weights(DecodingState& state) override;
-  torch::Tensor alignment(const torch::Tensor& source, const torch::Tensor& source_lengths,
-                          const torch::Tensor& target_in) override;
 
-  // tokens (batch, len) -> layers + 1 tensors (batch, len, dim): the embedded tokens, and what each
-  // layer gives, the last one normalized, as transformers' `hidden_states` has them.
-  std::vector<torch::Tensor> hidden_states(const torch::Tensor& tokens);
+ protected:
+  torch::Tensor embed(const torch::Tensor& tokens, const torch::Tensor& positions) override;
+  RotaryAngles angles(const torch::Tensor& positions) const override;
+  torch::Tensor normalize(const torch::Tensor& x) override;
 
  private:
   LlamaConfig config_;
-  torch::nn::Embedding embedding_{nullptr};
-  std::vector<std::shared_ptr<LlamaLayer>> layers_;
-  torch::Tensor norm_, output_weight_;
+  torch::Tensor frequencies_;  // of the rotary positions, float32
+  torch::Tensor norm_;
 };
 
 }  // namespace regard::nn

@@ -18,8 +18,9 @@
 #include <cstdint>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <string>
 #include <vector>
+
+#include "regard/nn/model.h"
 
 namespace regard::nn {
 
@@ -51,11 +52,9 @@ class DecodingState {
   virtual void reorder(const torch::Tensor& rows) = 0;
 };
 
-class SequenceModel : public torch::nn::Module {
+class SequenceModel : public Model {
  public:
-  // The model's kind and its config, from which make_model() builds it again.
-  virtual std::string kind() const = 0;
-  virtual nlohmann::json config() const = 0;
+  static constexpr const char* kWhat = "a model of sequences";
 
   // Teacher forcing. features are what the output layer reads, (batch, target_len, any dim); the
   // logits of features (..., dim) are (..., target vocabulary). Where source_lengths say so, a
@@ -91,10 +90,7 @@ class SequenceModel : public torch::nn::Module {
                                   const torch::Tensor& target_in) = 0;
 };
 
-// The model that a config describes, with newly drawn parameters: "kind" is one of model_kinds(),
-// the rest is what that kind's header says. A key that the kind does not know, or a value that does
-// not serve, is an error by name.
+// build_model() of a kind that is a model of sequences; std::invalid_argument for the others.
 std::shared_ptr<SequenceModel> make_model(const nlohmann::json& config);
-std::vector<std::string> model_kinds();
 
 }  // namespace regard::nn

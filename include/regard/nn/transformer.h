@@ -24,7 +24,7 @@ struct TransformerConfig {
   std::int64_t feed_forward = 1024;
   std::int64_t encoder_layers = 3, decoder_layers = 3;
   std::string norm = "pre";         // or "post"
-  std::string activation = "relu";  // or "gelu", "silu"
+  std::string activation = "relu";  // or "gelu", "gelu_tanh", "silu"
   double dropout = 0.1;
   double norm_eps = 1e-5;
   // A LayerNorm after each stack ("yes", "no", or "auto": where norm is "pre"), and one after each

@@ -17,7 +17,7 @@ struct TransformerLayerOptions {
   // Post-norm, LayerNorm(x + f(x)), as in the paper; or pre-norm, x + f(LayerNorm(x)) (Xiong et al.
   // 2020, arXiv 2002.04745).
   bool norm_first = false;
-  std::string activation = "relu";  // or "gelu", "silu"
+  std::string activation = "relu";  // or "gelu", "gelu_tanh", "silu"
   double dropout = 0;  // of each sublayer's output, the inner activation and the weights
   double norm_eps = 1e-5;
 };

@@ -50,7 +50,7 @@ std::map<std::string, torch::Tensor> named_tensors(const torch::nn::Module& modu
   return all_tensors(module);
 }
 
-void save_model(const fs::path& folder, const SequenceModel& model) {
+void save_model(const fs::path& folder, const Model& model) {
   std::error_code error;
   fs::create_directories(folder, error);
   if (error) throw std::runtime_error(folder.string() + ": cannot be made: " + error.message());
@@ -82,7 +82,7 @@ void load_tensors(torch::nn::Module& module, const std::map<std::string, torch::
   for (auto& [name, tensor] : own) tensor.copy_(tensors.at(name));
 }
 
-std::shared_ptr<SequenceModel> load_model(const fs::path& folder) {
+std::shared_ptr<Model> load_any_model(const fs::path& folder) {
   const fs::path config_path = folder / "config.json", weights_path = folder / "model.safetensors";
   json config = read_config(config_path);
   const TensorFile file = read_safetensors(weights_path);
@@ -94,15 +94,24 @@ std::shared_ptr<SequenceModel> load_model(const fs::path& folder) {
                              "save interrupted?); its own is " +
                              written->second);
   config.erase("format");
-  std::shared_ptr<SequenceModel> model;
+  std::shared_ptr<Model> model;
   try {
-    model = make_model(config);
+    model = build_model(config);
   } catch (const std::invalid_argument& error) {
     throw std::runtime_error(config_path.string() + ": " + error.what());
   }
   load_tensors(*model, file.tensors, weights_path.string());
   model->eval();
   return model;
+}
+
+std::shared_ptr<SequenceModel> load_model(const fs::path& folder) {
+  const std::shared_ptr<Model> model = load_any_model(folder);
+  auto wanted = std::dynamic_pointer_cast<SequenceModel>(model);
+  if (wanted == nullptr)
+    throw std::runtime_error((folder / "config.json").string() + ": a model of the kind \"" +
+                             model->kind() + "\"; expected " + SequenceModel::kWhat);
+  return wanted;
 }
 
 }  // namespace regard::nn

@@ -42,28 +42,4 @@ torch::Tensor LlamaLayer::finish(const torch::Tensor& x, const torch::Tensor& at
   return y + torch::linear(torch::silu(both[0]) * both[1], down_);
 }
 
-torch::Tensor LlamaLayer::forward(const torch::Tensor& x, const RotaryAngles& angles,
-                                  KeyValues* kept) {
-  const Projected made = project(x, angles);
-  if (kept != nullptr) *kept = {made.keys, made.values};
-  AttentionOptions options;
-  options.layout = Layout::kBshd;
-  options.mask = causal();
-  return finish(x, attention(made.query, made.keys, made.values, options));
-}
-
-torch::Tensor LlamaLayer::step(const torch::Tensor& x, const RotaryAngles& angles,
-                               const KeyValues& room, const torch::Tensor& lengths,
-                               std::int64_t longest, const Mask& mask) {
-  const Projected made = project(x, angles);
-  const torch::Tensor rows = torch::arange(x.size(0), torch::kInt64);
-  room.keys.index_put_({rows, lengths}, made.keys.squeeze(1));
-  room.values.index_put_({rows, lengths}, made.values.squeeze(1));
-  AttentionOptions options;
-  options.layout = Layout::kBshd;
-  options.mask = mask;
-  return finish(x, attention(made.query, room.keys.narrow(1, 0, longest),
-                             room.values.narrow(1, 0, longest), options));
-}
-
 }  // namespace regard::nn

@@ -32,17 +32,22 @@ void check_range(const char* name, const torch::Tensor& numbers, std::int64_t le
 
 }  // namespace
 
+void check_tokens(const char* name, const torch::Tensor& tokens, std::int64_t vocabulary) {
+  check_numbers(name, tokens, 2);
+  if (tokens.numel() == 0)
+    throw std::invalid_argument(std::string(name) +
+                                ": nothing in it; expected at least one row and token");
+  check_range(name, tokens, 0, vocabulary - 1);
+}
+
 void check_source(const torch::Tensor& source, const torch::Tensor& lengths,
                   std::int64_t vocabulary) {
-  check_numbers("source", source, 2);
+  check_tokens("source", source, vocabulary);
   check_numbers("source_lengths", lengths, 1);
-  if (source.size(0) == 0 || source.size(1) == 0)
-    throw std::invalid_argument("source: nothing in it; expected at least one row and token");
   if (lengths.size(0) != source.size(0))
     throw std::invalid_argument("source_lengths: " + std::to_string(lengths.size(0)) + " of " +
                                 std::to_string(source.size(0)) + " rows");
   check_range("source_lengths", lengths, 1, source.size(1));
-  check_range("source", source, 0, vocabulary - 1);
 }
 
 void check_target(const torch::Tensor& target, std::int64_t batch, std::int64_t vocabulary) {

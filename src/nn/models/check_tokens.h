@@ -9,6 +9,8 @@
 
 namespace regard::nn {
 
+// tokens (batch, len) int64 below `vocabulary`, at least one of them.
+void check_tokens(const char* name, const torch::Tensor& tokens, std::int64_t vocabulary);
 // source (batch, len) int64 below `vocabulary`, lengths (batch) int64 from 1 to len.
 void check_source(const torch::Tensor& source, const torch::Tensor& lengths,
                   std::int64_t vocabulary);

@@ -52,6 +52,28 @@ class ConfigReader {
     }
     fail(name, *given, "one of " + listed);
   }
+  void read(const char* name, std::vector<std::string>& values) {
+    const nlohmann::json* given = find(name);
+    if (given == nullptr) return;
+    values.clear();
+    if (!given->is_array()) fail(name, *given, "a list of texts");
+    for (const nlohmann::json& value : *given) {
+      if (!value.is_string()) fail(name, value, "a text");
+      values.push_back(value.get<std::string>());
+    }
+  }
+  // One number stands for a list of one.
+  void read(const char* name, std::vector<std::int64_t>& values, std::int64_t least,
+            std::int64_t most) {
+    const nlohmann::json* given = find(name);
+    if (given == nullptr) return;
+    values.clear();
+    for (const nlohmann::json& value : given->is_array() ? *given : nlohmann::json{*given}) {
+      if (!value.is_number_integer()) fail(name, value, "a whole number");
+      values.push_back(value.get<std::int64_t>());
+      check(name, values.back(), least, most);
+    }
+  }
   // After all fields: a name that none of them has is an error.
   void finish() const {
     for (const auto& entry : config_.items())

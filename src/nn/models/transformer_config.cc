@@ -2,6 +2,7 @@
 #include "nn/models/transformer_config.h"
 
 #include "nn/models/config_reader.h"
+#include "nn/modules/activation.h"
 
 namespace regard::nn {
 
@@ -17,7 +18,7 @@ TransformerConfig transformer_config(const nlohmann::json& json) {
   reader.read("encoder_layers", config.encoder_layers, 1, kMostLayers);
   reader.read("decoder_layers", config.decoder_layers, 1, kMostLayers);
   reader.read("norm", config.norm, {"pre", "post"});
-  reader.read("activation", config.activation, {"relu", "gelu", "silu"});
+  reader.read("activation", config.activation, activations());
   reader.read("dropout", config.dropout, 0, 1);
   reader.read("norm_eps", config.norm_eps, 0, 1);
   reader.read("final_norm", config.final_norm, {"auto", "yes", "no"});

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <stdexcept>
 
+#include "nn/modules/activation.h"
 #include "nn/modules/transformer_layers.h"
 
 namespace regard::nn {

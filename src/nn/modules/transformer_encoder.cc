@@ -1,15 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <stdexcept>
 
+#include "nn/modules/activation.h"
 #include "nn/modules/transformer_layers.h"
 
 namespace regard::nn {
-
-torch::Tensor activate(const torch::Tensor& x, const std::string& activation) {
-  if (activation == "gelu") return torch::gelu(x);
-  if (activation == "silu") return torch::silu(x);
-  return torch::relu(x);
-}
 
 torch::nn::LayerNorm layer_norm(const TransformerLayerOptions& options) {
   return torch::nn::LayerNorm(torch::nn::LayerNormOptions({options.dim}).eps(options.norm_eps));
@@ -25,9 +20,7 @@ MultiheadAttention layer_attention(const TransformerLayerOptions& options) {
 }
 
 void check_layer(const TransformerLayerOptions& options) {
-  if (options.activation != "relu" && options.activation != "gelu" && options.activation != "silu")
-    throw std::invalid_argument("activation: \"" + options.activation +
-                                "\"; expected relu, gelu or silu");
+  check_activation(options.activation);
   if (options.feed_forward < 1)
     throw std::invalid_argument("feed_forward: " + std::to_string(options.feed_forward) +
                                 "; expected at least 1");

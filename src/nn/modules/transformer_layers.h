@@ -8,7 +8,6 @@
 
 namespace regard::nn {
 
-torch::Tensor activate(const torch::Tensor& x, const std::string& activation);
 torch::nn::LayerNorm layer_norm(const TransformerLayerOptions& options);
 MultiheadAttention layer_attention(const TransformerLayerOptions& options);
 void check_layer(const TransformerLayerOptions& options);

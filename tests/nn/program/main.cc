@@ -12,6 +12,10 @@ void Request::load(torch::nn::Module& module) {
     if (name.starts_with("p.")) parameters[name.substr(2)] = value;
   regard::nn::load_tensors(module, parameters, "request");
   module.eval();
+  collect(module);
+}
+
+void Request::collect(torch::nn::Module& module) {
   for (const auto& parameter : module.named_parameters())
     leaves["p." + parameter.key()] = parameter.value();
 }
@@ -43,7 +47,9 @@ int main(int argc, char** argv) {
                                                            {"decode", run_decode},
                                                            {"loss", run_loss},
                                                            {"checkpoint", run_checkpoint},
-                                                           {"hidden_states", run_hidden_states}};
+                                                           {"save_pretrained", run_save_pretrained},
+                                                           {"hidden_states", run_hidden_states},
+                                                           {"encoder", run_encoder}};
   try {
     Request request;
     std::ifstream(argv[1]) >> request.json;

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "any_model.h"
+#include "regard/nn/causal_lm.h"
 #include "regard/nn/checkpoint.h"
-#include "regard/nn/llama.h"
 #include "regard/nn/loss.h"
 #include "regard/nn/pretrained.h"
 #include "regard/nn/sequence_model.h"
+#include "regard/nn/text_encoder.h"
 #include "request.h"
 
 namespace nn = regard::nn;
@@ -13,17 +15,28 @@ namespace {
 
 // A model from a config, with the request's parameters where it brings any; or from a folder.
 std::shared_ptr<nn::SequenceModel> model_of(Request& request) {
-  if (request.json.contains("folder"))
-    return nn::load_model(request.json["folder"].get<std::string>());
-  if (request.json.contains("pretrained"))
-    return nn::load_pretrained(request.json["pretrained"].get<std::string>());
-  auto model = nn::make_model(request.json.at("config"));
-  if (request.json.value("fresh", false)) return model;  // with parameters as drawn
-  request.load(*model);
+  auto model = std::dynamic_pointer_cast<nn::SequenceModel>(any_model(request));
+  if (model == nullptr) throw std::invalid_argument("request: not a model of sequences");
   return model;
 }
 
 }  // namespace
+
+std::shared_ptr<nn::Model> any_model(Request& request) {
+  const json& asked = request.json;
+  if (asked.contains("folder")) return nn::load_any_model(asked["folder"].get<std::string>());
+  if (asked.contains("pretrained")) {
+    auto model = nn::open_model(asked["pretrained"].get<std::string>(),
+                                asked.value("changes", json::object()));
+    if (asked.value("dtype", "") == "bfloat16") model->to(torch::kBFloat16);
+    request.collect(*model);
+    return model;
+  }
+  auto model = nn::build_model(asked.at("config"));
+  if (asked.value("fresh", false)) return model;  // with parameters as drawn
+  request.load(*model);
+  return model;
+}
 
 void run_model(Request& request) {
   const auto model = model_of(request);
@@ -60,13 +73,16 @@ void run_decode(Request& request) {
   }
 }
 
+// hidden.N, and the weights of layer N's attention, map.N.
 void run_hidden_states(Request& request) {
-  const auto model = model_of(request);
+  const auto model = std::dynamic_pointer_cast<nn::CausalLM>(any_model(request));
   torch::NoGradGuard no_grad;
-  int number = 0;
-  for (const torch::Tensor& state :
-       dynamic_cast<nn::Llama&>(*model).hidden_states(request.tensor("target")))
+  const torch::Tensor tokens = request.tensor("target");
+  std::int64_t number = 0;
+  for (const torch::Tensor& state : model->hidden_states(tokens))
     request.out["hidden." + std::to_string(number++)] = state;
+  for (std::int64_t layer = 0; layer < model->layers(); ++layer)
+    request.out["map." + std::to_string(layer)] = model->attention_map(tokens, layer);
 }
 
 void run_loss(Request& request) {
@@ -82,7 +98,33 @@ void run_loss(Request& request) {
 
 void run_checkpoint(Request& request) {
   const std::string folder = request.json.at("save_to");
-  const auto model = model_of(request);
+  const auto model = any_model(request);
   nn::save_model(folder, *model);
   request.out = nn::named_tensors(*model);
+}
+
+void run_save_pretrained(Request& request) {
+  nn::save_pretrained(request.json.at("save_to").get<std::string>(), *any_model(request));
+}
+
+// "head" logits, hidden.N, and with "maps" the weights of layer N's attention, map.N; "pooled" and
+// "mean" where asked for.
+void run_encoder(Request& request) {
+  const auto model = std::dynamic_pointer_cast<nn::TextEncoder>(any_model(request));
+  if (model == nullptr) throw std::invalid_argument("request: not a text encoder");
+  const nn::TextInput input{request.tensor("tokens"), request.optional("lengths"),
+                            request.optional("mask"), request.optional("segments"),
+                            request.optional("global")};
+  const std::string asked = request.json.value("output", "head");
+  std::int64_t number = 0;
+  const std::vector<torch::Tensor> states = model->hidden_states(input);
+  for (const torch::Tensor& state : states)
+    request.out["hidden." + std::to_string(number++)] = state.detach();
+  if (request.json.value("maps", false))
+    for (std::int64_t layer = 0; layer < model->layers(); ++layer)
+      request.out["map." + std::to_string(layer)] = model->attention_map(input, layer);
+  const torch::Tensor& last = states.back();
+  if (asked == "head") return request.answer(model->logits(last, input));
+  if (asked == "pooled") return request.answer(model->pooled(last, input));
+  request.answer(asked == "mean" ? nn::TextEncoder::mean(last, input) : last);
 }

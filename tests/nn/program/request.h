@@ -33,6 +33,8 @@ struct Request {
   }
   // Puts the tensors called "p.NAME" into a module, which is then in evaluation mode.
   void load(torch::nn::Module& module);
+  // Makes leaves of a module's parameters.
+  void collect(torch::nn::Module& module);
   // Writes `result` as "out", and, with a tensor "d_out", the gradients of sum(result * d_out) to
   // leaves and the loaded module's parameters as "d.NAME".
   void answer(const torch::Tensor& result);
@@ -48,3 +50,5 @@ void run_decode(Request& request);
 void run_hidden_states(Request& request);
 void run_loss(Request& request);
 void run_checkpoint(Request& request);
+void run_save_pretrained(Request& request);
+void run_encoder(Request& request);

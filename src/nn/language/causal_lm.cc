@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "regard/nn/causal_lm.h"
+
+#include <algorithm>
+#include <stdexcept>
+
+#include "nn/language/causal_layer.h"
+#include "nn/models/check_tokens.h"
+
+namespace regard::nn {
+namespace {
+
+// Keys and values of every layer, with room for the prompt and the steps; row r has read
+// lengths[r] tokens.
+struct CausalState final : DecodingState {
+  std::int64_t rows() const override { return lengths.size(0); }
+  std::int64_t position() const override { return longest; }
+  void reorder(const torch::Tensor& rows) override {
+    torch::NoGradGuard no_grad;
+    for (KeyValueCache& cache : caches) cache.reorder(rows);
+    lengths = lengths.index_select(0, rows);
+  }
+
+  std::vector<KeyValueCache> caches;  // their `length` is the longest row's
+  torch::Tensor lengths;
+  std::int64_t longest = 0;
+};
+
+CausalState& causal_state(DecodingState& state) {
+  auto* mine = dynamic_cast<CausalState*>(&state);
+  if (mine == nullptr) throw std::invalid_argument("state: of another kind of model");
+  return *mine;
+}
+
+// Rows of source, each cut at its length, with the target's behind it, and where targets begin.
+torch::Tensor joined(const torch::Tensor& source, const torch::Tensor& lengths,
+                     const torch::Tensor& target) {
+  torch::Tensor all =
+      torch::full({source.size(0), source.size(1) + target.size(1)}, kPad, torch::kInt64);
+  all.narrow(1, 0, source.size(1)).copy_(source);
+  const torch::Tensor places =
+      lengths.unsqueeze(1) + torch::arange(target.size(1), torch::kInt64).unsqueeze(0);
+  return all.scatter_(1, places, target);
+}
+
+bool is_empty(const torch::Tensor& source) { return source.dim() == 2 && source.size(1) == 0; }
+
+torch::Tensor first_positions(std::int64_t count) {
+  return torch::arange(count, torch::kInt64).unsqueeze(0);
+}
+
+[[noreturn]] void no_source(const std::string& kind) {
+  throw std::logic_error(kind + ": a decoder-only model has no attention to a source");
+}
+
+}  // namespace
+
+CausalLM::~CausalLM() = default;
+
+void CausalLM::build(const Sizes& sizes, bool tied,
+                     std::vector<std::shared_ptr<CausalLayer>> layers) {
+  sizes_ = sizes;
+  layers_ = std::move(layers);
+  embedding_ = register_module("embedding", torch::nn::Embedding(sizes.vocab, sizes.dim));
+  torch::nn::init::normal_(embedding_->weight, 0, 0.02);
+  torch::nn::ModuleList list;
+  for (const auto& layer : layers_) list->push_back(layer);
+  register_module("layers", list);
+  output_weight_ = embedding_->weight;
+  if (tied) return;
+  output_weight_ = register_parameter("output_weight", torch::empty({sizes.vocab, sizes.dim}));
+  torch::nn::init::normal_(output_weight_, 0, 0.02);
+}
+
+torch::Tensor CausalLM::logits(const torch::Tensor& features) {
+  return torch::linear(features, output_parameters()[0]);
+}
+
+std::vector<torch::Tensor> CausalLM::output_parameters() const {
+  return {output_weight_.defined() ? output_weight_ : embedding_->weight};
+}
+
+void CausalLM::check_positions(const char* argument, std::int64_t length) const {
+  if (sizes_.max_positions == 0 || length <= sizes_.max_positions) return;
+  throw std::invalid_argument(std::string(argument) + ": " + std::to_string(length) +
+                              " tokens; the model has " + std::to_string(sizes_.max_positions) +
+                              " positions");
+}
+
+torch::Tensor CausalLM::read(const torch::Tensor& tokens, std::vector<torch::Tensor>* states) {
+  const torch::Tensor positions = first_positions(tokens.size(1));
+  const RotaryAngles turned = angles(positions);
+  torch::Tensor x = embed(tokens, positions);
+  for (const auto& layer : layers_) {
+    if (states != nullptr) states->push_back(x);
+    x = layer->forward(x, turned);
+  }
+  return normalize(x);
+}
+
+std::vector<torch::Tensor> CausalLM::hidden_states(const torch::Tensor& tokens) {
+  check_tokens("tokens", tokens, sizes_.vocab);
+  check_positions("tokens", tokens.size(1));
+  std::vector<torch::Tensor> states;
+  torch::Tensor last = read(tokens, &states);
+  states.push_back(std::move(last));
+  return states;
+}
+
+torch::Tensor CausalLM::attention_map(const torch::Tensor& tokens, std::int64_t layer) {
+  torch::NoGradGuard no_grad;
+  if (layer < 0 || layer >= layers())
+    throw std::invalid_argument("layer: " + std::to_string(layer) + "; the model has " +
+                                std::to_string(layers()));
+  const torch::Tensor x = hidden_states(tokens)[layer];
+  return layers_[layer]->weights(x, angles(first_positions(tokens.size(1))));
+}
+
+torch::Tensor CausalLM::features(const torch::Tensor& source, const torch::Tensor& source_lengths,
+                                 const torch::Tensor& target_in) {
+  if (is_empty(source)) {
+    check_target(target_in, source.size(0), sizes_.vocab);
+    check_positions("target_in", target_in.size(1));
+    return read(target_in);
+  }
+  check_source(source, source_lengths, sizes_.vocab);
+  check_target(target_in, source.size(0), sizes_.vocab);
+  const std::int64_t longest = source_lengths.max().item<std::int64_t>();
+  check_positions("source and target_in", longest + target_in.size(1));
+  const torch::Tensor all = read(joined(source.narrow(1, 0, longest), source_lengths, target_in));
+  const torch::Tensor places =
+      (source_lengths.unsqueeze(1) + first_positions(target_in.size(1))).unsqueeze(-1);
+  return all.gather(1, places.expand({-1, -1, sizes_.dim}));
+}
+
+torch::Tensor CausalLM::first_tokens(const torch::Tensor& source,
+                                     const torch::Tensor& source_lengths) const {
+  check_source(source, source_lengths, sizes_.vocab);
+  return source.gather(1, (source_lengths - 1).unsqueeze(1)).squeeze(1);
+}
+
+std::unique_ptr<DecodingState> CausalLM::start(const torch::Tensor& source,
+                                               const torch::Tensor& source_lengths,
+                                               std::int64_t max_length) {
+  torch::NoGradGuard no_grad;
+  check_source(source, source_lengths, sizes_.vocab);
+  auto state = std::make_unique<CausalState>();
+  state->lengths = source_lengths - 1;
+  state->longest = state->lengths.max().item<std::int64_t>();
+  check_positions("source", state->longest + 1);
+  std::int64_t room = state->longest + max_length;
+  if (sizes_.max_positions > 0) room = std::min(room, sizes_.max_positions);
+  const torch::Tensor positions = first_positions(state->longest);
+  const RotaryAngles turned = angles(positions);
+  torch::Tensor x = embed(source.narrow(1, 0, state->longest), positions);
+  for (const auto& layer : layers_) {
+    const auto empty = [&] {
+      return torch::empty({source.size(0), room, sizes_.kv_heads, sizes_.head_dim}, x.options());
+    };
+    KeyValueCache cache{{empty(), empty()}, state->longest};
+    if (state->longest > 0) {
+      KeyValues kept;
+      x = layer->forward(x, turned, &kept);
+      cache.room.keys.narrow(1, 0, state->longest).copy_(kept.keys);
+      cache.room.values.narrow(1, 0, state->longest).copy_(kept.values);
+    }
+    state->caches.push_back(std::move(cache));
+  }
+  return state;
+}
+
+torch::Tensor CausalLM::step(DecodingState& state, const torch::Tensor& tokens) {
+  torch::NoGradGuard no_grad;
+  CausalState& mine = causal_state(state);
+  const std::int64_t longest = mine.longest + 1;
+  check_positions("tokens", longest);
+  check_step(tokens, mine.rows(), mine.longest, mine.caches[0].max_length(), sizes_.vocab);
+  const torch::Tensor positions = mine.lengths.unsqueeze(1);
+  const RotaryAngles turned = angles(positions);
+  const bool alike = mine.lengths.min().item<std::int64_t>() == mine.longest;
+  const Mask mask = alike ? Mask() : key_lengths(mine.lengths + 1);
+  torch::Tensor x = embed(tokens.unsqueeze(1), positions);
+  for (std::size_t i = 0; i < layers_.size(); ++i)
+    x = layers_[i]->step(x, turned, mine.caches[i].room, mine.lengths, longest, mask);
+  mine.lengths = mine.lengths + 1;
+  mine.longest = longest;
+  for (KeyValueCache& cache : mine.caches) cache.length = longest;
+  return logits(normalize(x)).squeeze(1);
+}
+
+torch::Tensor CausalLM::attention_weights(DecodingState&) { no_source(kind()); }
+
+torch::Tensor CausalLM::alignment(const torch::Tensor&, const torch::Tensor&,
+                                  const torch::Tensor&) {
+  no_source(kind());
+}
+
+}  // namespace regard::nn

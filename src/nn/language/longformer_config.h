@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "regard/nn/longformer.h"
+
+namespace regard::nn {
+
+// From JSON; std::invalid_argument by the field's name.
+LongformerConfig longformer_config(const nlohmann::json& json);
+
+}  // namespace regard::nn
