@@ -9,6 +9,7 @@
 #include "cli/commands.h"
 #include "data/debian_lists.h"
 #include "data/descriptions.h"
+#include "data/packages.h"
 #include "files/atomic_file.h"
 
 namespace regard::cli {
@@ -72,6 +73,34 @@ data::Split together(data::Split a, const data::Split& b) {
   return a;
 }
 
+// The descriptions themselves, with the sections of their packages.
+nlohmann::json write_packages(const data::Descriptions& english, const fs::path& lists,
+                              const fs::path& folder) {
+  const auto split =
+      data::described(data::parse_packages(data::read_debian_packages(lists)), english);
+  if (split.train.empty()) {
+    std::cerr << lists.string()
+              << " has no index of packages (*_Packages): sections are left out\n";
+    return nullptr;
+  }
+  data::write_described(split, folder);
+  std::map<std::string, std::size_t> sections;
+  for (const auto* part : {&split.train, &split.valid, &split.test})
+    for (const auto& one : *part) ++sections[one.package.section];
+  return {
+      {"folder", folder.string()},
+      {"texts",
+       {{"train", split.train.size()}, {"valid", split.valid.size()}, {"test", split.test.size()}}},
+      {"sections", sections}};
+}
+
+void say_packages(const nlohmann::json& set) {
+  const auto& texts = set["texts"];
+  std::cout << set["folder"].get<std::string>() << ": " << texts["train"]
+            << " descriptions to train on, " << texts["valid"] << " to validate, " << texts["test"]
+            << " to test, in " << set["sections"].size() << " sections\n";
+}
+
 void say(const nlohmann::json& set) {
   const auto words = [](const nlohmann::json& w) {
     std::ostringstream text;
@@ -113,13 +142,18 @@ void run(const Options& options) {
   }
   sets.push_back(
       write(data::summaries(descriptions["en"]), options.out / "summaries", "long", "short"));
+  const auto packages = write_packages(
+      descriptions["en"], options.lists.empty() ? options.out / "apt/lists" : options.lists,
+      options.out / "descriptions");
+  if (!packages.is_null()) sets.push_back(packages);
   files::write_file(options.out / "statistics.json", sets.dump(2) + "\n");
   if (options.json) {
     std::cout << sets.dump(2) << '\n';
     return;
   }
-  for (const auto& set : sets) say(set);
-  std::cout << "Parts are chosen by a hash of the English text: none stands in two of them.\n";
+  for (const auto& set : sets) set.contains("pairs") ? say(set) : say_packages(set);
+  std::cout << "Parts are chosen by a hash of the English text, those of descriptions by a hash of "
+               "the source package's name: none stands in two of them.\n";
 }
 
 }  // namespace
@@ -127,10 +161,11 @@ void run(const Options& options) {
 void add_data(CLI::App& app) {
   CLI::App* data = app.add_subcommand("data", "Makes text to train on");
   data->require_subcommand(1);
-  CLI::App* debian = data->add_subcommand(
-      "debian",
-      "Parallel text and summaries from the descriptions of Debian's packages, fetched with apt as "
-      "an ordinary user (nothing of the system is changed)");
+  CLI::App* debian = data->add_subcommand("debian",
+                                          "Parallel text, summaries and sections from the "
+                                          "descriptions of Debian's packages, fetched with "
+                                          "apt as "
+                                          "an ordinary user (nothing of the system is changed)");
   const auto options = std::make_shared<Options>();
   debian
       ->add_option("--languages", options->languages,
@@ -148,6 +183,7 @@ void add_data(CLI::App& app) {
       "      data/en-de/{train,valid,test}.{en,de}   short lines and paragraphs\n"
       "      data/en-de/short, data/en-de/paragraphs each of them alone\n"
       "      data/summaries/{train,valid,test}.{long,short}\n"
+      "      data/descriptions/{train,valid,test}.jsonl, with sections as labels\n"
       "  regard data debian --languages fr,de --lists /var/lib/apt/lists --out data");
   debian->callback([options] { run(*options); });
 }

@@ -94,11 +94,10 @@ std::vector<DescriptionList> fetch_debian_lists(
                         (absolute / "cache").string() + "\";\nAcquire::Languages { " +
                         quoted_list(languages) +
                         "};\n"
-                        // Only descriptions are wanted, not what can be installed.
-                        "Acquire::IndexTargets::deb::Packages::DefaultEnabled \"false\";\n"
                         // Where root runs this, files in a private folder stay readable to it.
                         "APT::Sandbox::User \"root\";\n");
-  say("fetching package descriptions (" + quoted_list(languages) + "some 8 MB) with apt-get");
+  say("fetching package descriptions (" + quoted_list(languages) +
+      "and the index of packages, some 20 MB) with apt-get");
   const Finished update = run({"apt-get", "update", "-q", "--error-on=any"},
                               {"APT_CONFIG=" + (absolute / "apt.conf").string(), "LC_ALL=C"});
   try {
@@ -113,32 +112,45 @@ std::vector<DescriptionList> fetch_debian_lists(
   }
 }
 
-std::vector<DescriptionList> read_debian_lists(const std::vector<std::string>& languages,
-                                               const fs::path& folder) {
-  check(languages);
+namespace {
+
+// The files of a folder with names like these, one after the other.
+std::string read_lists(const fs::path& folder, const std::string& kind) {
   std::error_code error;
   std::vector<fs::path> paths;
+  const std::regex name(".*" + kind + "(\\.[a-z0-9]+)?");
   for (const auto& entry : fs::directory_iterator(folder, error)) {
-    if (entry.is_regular_file()) paths.push_back(entry.path());
+    if (entry.is_regular_file() && std::regex_match(entry.path().filename().string(), name)) {
+      paths.push_back(entry.path());
+    }
   }
   if (error) throw std::runtime_error("cannot read " + folder.string() + ": " + error.message());
   std::sort(paths.begin(), paths.end());
+  std::string text;
+  for (const auto& path : paths) {
+    if (path.string().ends_with(kind)) {
+      text += read_file(path) + "\n\n";
+      continue;
+    }
+    const Finished unpacked = run({kAptHelper, "cat-file", path.string()});
+    if (unpacked.status != 0) {
+      throw std::runtime_error("cannot unpack " + path.string() + ": " + unpacked.messages);
+    }
+    text += unpacked.output + "\n\n";
+  }
+  return text;
+}
+
+}  // namespace
+
+std::string read_debian_packages(const fs::path& folder) { return read_lists(folder, "_Packages"); }
+
+std::vector<DescriptionList> read_debian_lists(const std::vector<std::string>& languages,
+                                               const fs::path& folder) {
+  check(languages);
   std::vector<DescriptionList> lists;
   for (const auto& language : languages) {
-    const std::regex name(".*Translation-" + language + "(\\.[a-z0-9]+)?");
-    DescriptionList list{language, ""};
-    for (const auto& path : paths) {
-      if (!std::regex_match(path.filename().string(), name)) continue;
-      if (path.extension().empty() || path.extension() == ".Translation-" + language) {
-        list.text += read_file(path) + "\n\n";
-        continue;
-      }
-      const Finished unpacked = run({kAptHelper, "cat-file", path.string()});
-      if (unpacked.status != 0) {
-        throw std::runtime_error("cannot unpack " + path.string() + ": " + unpacked.messages);
-      }
-      list.text += unpacked.output + "\n\n";
-    }
+    DescriptionList list{language, read_lists(folder, "Translation-" + language)};
     if (list.text.empty()) {
       throw std::runtime_error(folder.string() + " has no package descriptions in language '" +
                                language + "' (a file *Translation-" + language + ")");

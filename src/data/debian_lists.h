@@ -18,7 +18,8 @@ struct DescriptionList {
   std::string text;
 };
 
-// Fetches the lists of `languages` ("en", "de", ...) into `folder` with apt-get, and reads them.
+// Fetches the lists of `languages` ("en", "de", ...) and the index of packages into `folder`
+// "/lists" with apt-get, and reads the lists.
 // std::runtime_error says what to do where there is no apt, no network, or no such list.
 std::vector<DescriptionList> fetch_debian_lists(const std::vector<std::string>& languages,
                                                 const std::filesystem::path& folder,
@@ -29,5 +30,8 @@ std::vector<DescriptionList> fetch_debian_lists(const std::vector<std::string>& 
 // language has none.
 std::vector<DescriptionList> read_debian_lists(const std::vector<std::string>& languages,
                                                const std::filesystem::path& folder);
+
+// The index of packages ("*_Packages" files) in the same folder, or nothing if there is none.
+std::string read_debian_packages(const std::filesystem::path& folder);
 
 }  // namespace regard::data

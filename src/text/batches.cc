@@ -7,20 +7,10 @@
 #include <stdexcept>
 #include <utility>
 
+#include "text/shuffle.h"
+
 namespace regard::text {
 namespace {
-
-// The standard library's shuffle may differ between libraries; this one is the same everywhere.
-template <typename T>
-void shuffle(std::vector<T>& items, std::mt19937_64& random) {
-  for (std::size_t i = items.size(); i > 1; --i) std::swap(items[i - 1], items[random() % i]);
-}
-
-std::mt19937_64 seeded(std::uint64_t seed, std::int64_t epoch, std::int64_t chunk) {
-  std::seed_seq sequence{static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32),
-                         static_cast<std::uint32_t>(epoch), static_cast<std::uint32_t>(chunk)};
-  return std::mt19937_64(sequence);
-}
 
 std::int64_t length(const TokenPair& pair) {
   return static_cast<std::int64_t>(std::max(pair.source.size(), pair.target.size())) + 1;

@@ -12,6 +12,7 @@
 #include <unordered_map>
 
 #include "files/atomic_file.h"
+#include "text/vocabulary_impl.h"
 
 namespace regard::text {
 namespace {
@@ -73,11 +74,6 @@ void check(const VocabularyOptions& options) {
 
 }  // namespace
 
-struct Vocabulary::Impl {
-  sentencepiece::SentencePieceProcessor processor;
-  std::string bytes;  // the model as it lies in its file
-};
-
 Vocabulary::Vocabulary(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
 
 Vocabulary Vocabulary::train(const std::vector<std::filesystem::path>& files,
@@ -88,7 +84,13 @@ Vocabulary Vocabulary::train(const std::vector<std::filesystem::path>& files,
     throw std::runtime_error("no text to learn a vocabulary from: every line of " +
                              (files.empty() ? "no files" : files.front().string()) + " is empty");
   }
-  const std::unordered_map<std::string, std::string> settings{
+  return train_on(lines, options);
+}
+
+Vocabulary Vocabulary::train_on(const std::vector<std::string>& lines,
+                                const VocabularyOptions& options) {
+  check(options);
+  std::unordered_map<std::string, std::string> settings{
       {"model_type", options.type},
       {"vocab_size", std::to_string(options.size)},
       {"hard_vocab_limit", "false"},
@@ -101,6 +103,10 @@ Vocabulary Vocabulary::train(const std::vector<std::filesystem::path>& files,
       {"num_threads", "1"},  // sums of several threads would depend on their order
       {"minloglevel", "2"},
   };
+  if (options.verbatim) {
+    settings["normalization_rule_name"] = "identity";
+    settings["remove_extra_whitespaces"] = "false";
+  }
   auto impl = std::make_shared<Impl>();
   Lines iterator(lines);
   const auto trained =

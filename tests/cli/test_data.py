@@ -36,6 +36,14 @@ def lists(tmp_path):
     return folder
 
 
+PACKAGE = """Package: p{n}
+Source: s{s}
+Section: contrib/{section}
+Description-md5: {n}
+
+"""
+
+
 def lines(path):
     return path.read_text().splitlines()
 
@@ -56,6 +64,28 @@ def test_pairs_and_summaries(lists, tmp_path):
     assert not parts["train"] & (parts["valid"] | parts["test"])
     long, short = lines(out / "summaries/train.long"), lines(out / "summaries/train.short")
     assert long[0].startswith("This is tool number") and short[0].startswith("tool number")
+
+
+def test_descriptions_with_sections(lists, tmp_path):
+    out = tmp_path / "data"
+    done = regard("data", "debian", "--lists", lists, "--out", out)
+    assert "sections are left out" in done.stderr and not (out / "descriptions").exists()
+    packages = [
+        PACKAGE.format(n=n, s=n // 5, section="libs" if n % 2 else "games") for n in range(500)
+    ]
+    (lists / "archive_Packages").write_text("".join(packages))
+    done = regard("data", "debian", "--lists", lists, "--out", out)
+    assert "in 2 sections" in done.stdout
+    sources = {}
+    for part in ("train", "valid", "test"):
+        rows = [json.loads(line) for line in lines(out / f"descriptions/{part}.jsonl")]
+        assert rows
+        for row in rows:
+            number = int(row["package"][1:])
+            assert row["label"] == ("libs" if number % 2 else "games")
+            assert row["text"].startswith(f"tool number {number}\nThis is tool number {number},")
+            assert sources.setdefault(row["source"], part) == part
+    assert len(sources) == 100
 
 
 def test_the_count_as_json(lists, tmp_path):

@@ -27,6 +27,9 @@ struct VocabularyOptions {
   bool byte_fallback = true;  // characters never seen become bytes (256 pieces) instead of unknown
   std::int64_t sample = 1'000'000;  // lines learned from at most, a sample by `seed` of all
   std::uint64_t seed = 1;
+  // Texts keep their blanks and characters as they are, as language models need them; otherwise
+  // blanks are joined and characters normalized (NFKC).
+  bool verbatim = false;
 };
 
 class Vocabulary {
@@ -35,6 +38,10 @@ class Vocabulary {
   // std::runtime_error for files that cannot be read or hold no text.
   static Vocabulary train(const std::vector<std::filesystem::path>& files,
                           const VocabularyOptions& options = {});
+
+  // The same of texts in memory, each as a line.
+  static Vocabulary train_on(const std::vector<std::string>& texts,
+                             const VocabularyOptions& options);
 
   // std::runtime_error, with the file's name, for what is not a SentencePiece model or numbers its
   // special tokens in another way.
@@ -60,6 +67,11 @@ class Vocabulary {
     std::vector<std::size_t> first;
   };
   Words words(std::span<const std::int64_t> ids) const;
+
+  // The pieces as a `tokenizer.json`, which Tokenizer (regard/text/tokenizer.h) and transformers'
+  // AutoTokenizer read: texts begin with "<s>". std::invalid_argument unless the vocabulary is a
+  // verbatim "bpe" with bytes.
+  std::string tokenizer_json() const;
 
  private:
   struct Impl;
