@@ -11,7 +11,7 @@ from transformers.masking_utils import eager_mask, sdpa_mask
 
 from ..masks import NONE, causal, documents, key_lengths, tensor, window
 from .carried import CarriedMask
-from .exceptions import FLOAT_MASKS
+from .exceptions import FLOAT_MASKS, SHORTENED
 
 _PACKED = "packed_sequence_mask_function.<locals>.inner_mask"
 
@@ -92,14 +92,15 @@ def regard_mask(
     """What transformers asks for a mask: a CarriedMask, or, where that cannot be (custom functions,
     blockwise patterns, batches of packed rows, compiled models), a boolean tensor.
 
-    Never None, whatever may be skipped: "no mask" would leave causality to what a module says of
-    itself, which not every module does, nor each of them rightly; and a model would meet one thing
-    in a batch without padding and another in one with."""
+    Never None (but for SHORTENED), whatever may be skipped: "no mask" would leave causality to what
+    a module says of itself, which not every module does, nor each of them rightly; and a model
+    would meet one thing in a batch without padding and another in one with."""
     if isinstance(
         attention_mask, CarriedMask
     ):  # generate() makes a static cache's masks ahead of the model
         return attention_mask
-    floats = getattr(kwargs.get("config"), "model_type", None) in FLOAT_MASKS
+    model_type = getattr(kwargs.get("config"), "model_type", None)
+    floats = model_type in FLOAT_MASKS
     build = partial(
         eager_mask if floats else sdpa_mask,
         batch_size=batch_size,
@@ -121,6 +122,8 @@ def regard_mask(
         return CarriedMask.of(build())
     padding = _padding(attention_mask, kv_length, int(kv_offset))
     whole = _all_of(found if padding is None else [*found, padding])
+    if whole is NONE and model_type in SHORTENED:
+        return None
     packed = any(part.__qualname__ == _PACKED for part in _parts(mask_function))
     plain = padding is None and not packed and offset == 0 and q_length == kv_length
     shape = (batch_size, 1, q_length, kv_length)

@@ -44,6 +44,7 @@ RULES = [
     (r"lora_rank$", 16),
     (r"^num_queries$|^num_query_tokens$", 8),
     (r"^num_mel_bins$", 16),
+    (r"^upsample_groups$", HIDDEN),
 ]
 RULES = [(re.compile(pattern), value) for pattern, value in RULES]
 
@@ -56,6 +57,10 @@ OVERRIDES = {
     "informer": {"prediction_length": 4},
     "jamba": {"attn_layer_offset": 1, "attn_layer_period": 2},
     "time_series_transformer": {"prediction_length": 4},
+    "xmod": {"default_language": "en_XX"},
+    "exaone4_5_vision": {"window_size": 32},
+    "qwen2_5_omni_vision_encoder": {"window_size": 32},
+    "qwen2_5_vl_vision": {"window_size": 32},
 }
 
 # What a model is compared with where eager is not it: (implementation, why).
@@ -83,6 +88,9 @@ OPEN = {
     "moe_intermediate_size": 48,
     "expert_intermediate_size": 48,
     "n_shared_experts": 1,
+    "n_group": 1,
+    "topk_group": 1,
+    "sliding_window": 6,
     "pad_token_id": 0,
     "layer_types": ["full_attention", "full_attention"],
 }
@@ -180,7 +188,7 @@ def shrink(config, rules, fill=False):
     if layers is not None and "num_hidden_layers" in changes:
         changes["num_hidden_layers"] = layers
     heads = fields.get("num_heads")
-    if isinstance(heads, list) and heads and "embed_dim" in changes:
+    if isinstance(heads, (list, tuple)) and heads and "embed_dim" in changes:
         changes["embed_dim"] = HEAD_DIM * heads[0]  # the width doubles as they do
     vocab = changes.get("vocab_size")
     for name, x in fields.items():
@@ -205,7 +213,11 @@ def _fit_rotary_sections(config):
             heads = getattr(config, "num_attention_heads", HEADS)
             dim = getattr(config, "head_dim", None) or config.hidden_size // heads
             pairs = int(dim * rope.get("partial_rotary_factor", 1.0)) // 2
-            rope["mrope_section"] = [pairs - 2 * (pairs // 3), pairs // 3, pairs // 3]
+            third, usual = pairs // 3, rope.get("mrope_section") or [0, 1]
+            time = [pairs - 2 * third]  # the others are alike
+            rope["mrope_section"] = (
+                [third] * 2 + time if usual[0] == usual[1] else time + [third] * 2
+            )
 
 
 @functools.cache

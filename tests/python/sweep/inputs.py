@@ -105,6 +105,18 @@ def _tables(config):
     }
 
 
+def _series(config):
+    """Of models that forecast: what was seen, behind the longest lag, and what comes."""
+    past = config.context_length + max(config.lags_sequence)
+    features = config.num_time_features
+    sizes = {"past": past, "future": config.prediction_length}
+    seen = {}
+    for name, length in sizes.items():
+        seen[f"{name}_values"] = torch.randn(BATCH, length)
+        seen[f"{name}_time_features"] = torch.randn(BATCH, length, features)
+    return dict(seen, past_observed_mask=torch.ones(BATCH, past))
+
+
 def tries(model):
     """Arguments that the model may take, the likeliest first."""
     config = model.config
@@ -148,6 +160,15 @@ def tries(model):
         if "input_features_mask" in names:
             sound["input_features_mask"] = torch.ones(BATCH, shape[-1], dtype=torch.long)
         seen += [{**sound, **decoder}, {**texts, **sound}]
+    if "past_time_features" in names:
+        seen.append(_series(config))
+    if "past_values" in names:
+        shape = (
+            BATCH,
+            first(config, ["context_length"], 32),
+            first(config, ["num_input_channels"], 1),
+        )
+        seen.append({"past_values": torch.randn(shape)})
     for name, shape in _tables(config).items():
         if name in names and all(isinstance(x, int) for x in shape):
             seen.append({name: torch.randn(shape)})
