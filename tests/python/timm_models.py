@@ -43,8 +43,9 @@ def _modules():
 sys.modules.update(_modules())
 try:
     from timm.models import VisionTransformer
+    from timm.models.crossvit import CrossVit
 finally:
     for _name in _STANDINS:
         del sys.modules[_name]
 
-__all__ = ["VisionTransformer"]
+__all__ = ["CrossVit", "VisionTransformer"]

@@ -10,8 +10,8 @@
 namespace regard::image {
 
 // "nearest", or a filter that is as wide as what one pixel of the result covers, along rows and
-// along columns, in bytes: "bilinear" (a triangle), "bicubic" (Keys 1981, a = -0.5), "lanczos" (3 lobes).
-// std::invalid_argument for another filter, or a size below 1 or of more than kMostPixels.
+// along columns, in bytes: "bilinear" (a triangle), "bicubic" (Keys 1981, a = -0.5), "lanczos" (3
+// lobes). std::invalid_argument for another filter, or a size below 1 or of more than kMostPixels.
 Image resized(const Image& image, std::int64_t width, std::int64_t height,
               const std::string& filter);
 

@@ -80,6 +80,13 @@ std::pair<torch::Tensor, torch::Tensor> attention_with_lse(const torch::Tensor& 
 torch::Tensor attention_map(const torch::Tensor& query, const torch::Tensor& key,
                             const AttentionOptions& options = {});
 
+// Attention rollout (Abnar and Zuidema 2020, arXiv 2005.00928) through one layer of self-attention:
+// rows (batch, vectors, len) over its output -> over its input, rows (residual I + (1 - residual)
+// P), P the mean of the heads' weights. No matrix of weights is made. float32, without gradients.
+torch::Tensor attention_rollout(const torch::Tensor& rows, const torch::Tensor& query,
+                                const torch::Tensor& key, const AttentionOptions& options = {},
+                                double residual = 0.5);
+
 // e^(2 key) of every element, once for all calls with this key and an additive score: the same
 // shape, float32 (float64 for float64).
 torch::Tensor prepare_keys(const torch::Tensor& key);

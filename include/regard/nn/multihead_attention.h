@@ -69,6 +69,10 @@ class MultiheadAttentionImpl : public torch::nn::Module {
   torch::Tensor weights(const torch::Tensor& query, const KeyValues& memory, const Mask& mask = {},
                         const std::vector<Modifier>& modifiers = {});
 
+  // Attention rollout (attention_rollout() of regard/nn/attention.h) through self-attention over x,
+  // (batch, len, dim): rows (batch, vectors, len) -> the same.
+  torch::Tensor rollout(const torch::Tensor& rows, const torch::Tensor& x);
+
   // Causal self-attention of new positions, (batch, positions, dim): appends their keys and values
   // to the cache and attends to all that it holds then. Not for training.
   torch::Tensor step(const torch::Tensor& query, KeyValueCache& cache);

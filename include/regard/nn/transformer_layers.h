@@ -33,8 +33,14 @@ class TransformerEncoderLayerImpl : public torch::nn::Module {
   explicit TransformerEncoderLayerImpl(const TransformerLayerOptions& options);
   // x (batch, len, dim) -> the same shape.
   torch::Tensor forward(torch::Tensor x, const Mask& mask);
+  // The weights of its attention in that, (batch, heads, len, len), without gradients.
+  torch::Tensor weights(const torch::Tensor& x);
+  // Attention rollout through it: rows (batch, vectors, len) over what forward(x) gives -> over x.
+  torch::Tensor rollout(const torch::Tensor& rows, const torch::Tensor& x);
 
  private:
+  torch::Tensor attended(const torch::Tensor& x);  // what its attention reads
+
   bool norm_first_;
   std::string activation_;
   MultiheadAttention self_attn_{nullptr};

@@ -160,6 +160,16 @@ torch::Tensor attention_map(const torch::Tensor& query, const torch::Tensor& key
   return engine::weights(inputs.query, inputs.key, *encoded.call, encoded.tensors);
 }
 
+torch::Tensor attention_rollout(const torch::Tensor& rows, const torch::Tensor& query,
+                                const torch::Tensor& key, const AttentionOptions& options,
+                                double residual) {
+  torch::NoGradGuard no_grad;
+  const Encoded encoded = engine::encode(options);
+  const Inputs inputs = prepared(query, key, key, encoded);
+  return engine::rollout(rows.to(torch::kFloat32), inputs.query, inputs.key, *encoded.call,
+                         encoded.tensors, residual);
+}
+
 torch::Tensor prepare_keys(const torch::Tensor& key) {
   check(key, "key");
   torch::NoGradGuard no_grad;

@@ -137,6 +137,16 @@ torch::Tensor weights(const torch::Tensor& query, const torch::Tensor& key, cons
   return unstable(answer.at(0));
 }
 
+torch::Tensor rollout(const torch::Tensor& rows, const torch::Tensor& query,
+                      const torch::Tensor& key, const Call& call,
+                      const std::vector<torch::Tensor>& tensors, double residual) {
+  return unstable(torch_ops::rollout_layer(stable(query), stable(key), std::nullopt, std::nullopt,
+                                           stable(rows.unsqueeze(1).contiguous()), call.ints,
+                                           call.floats, stable(tensors), call.order,
+                                           handle(call.plan), residual))
+      .squeeze(1);
+}
+
 torch::Tensor prepare_keys(const torch::Tensor& key) {
   return unstable(torch_ops::prepare_keys_op(stable(key)));
 }

@@ -53,6 +53,9 @@ std::vector<torch::Tensor> backward(const torch::Tensor& d_out, const torch::Ten
 
 torch::Tensor weights(const torch::Tensor& query, const torch::Tensor& key, const Call& call,
                       const std::vector<torch::Tensor>& tensors);
+torch::Tensor rollout(const torch::Tensor& rows, const torch::Tensor& query,
+                      const torch::Tensor& key, const Call& call,
+                      const std::vector<torch::Tensor>& tensors, double residual);
 torch::Tensor prepare_keys(const torch::Tensor& key);
 
 }  // namespace regard::nn::engine

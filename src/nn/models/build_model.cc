@@ -7,6 +7,7 @@
 #include "nn/language/longformer_config.h"
 #include "nn/models/seq2seq_config.h"
 #include "nn/models/transformer_config.h"
+#include "nn/vision/image_configs.h"
 #include "regard/nn/model.h"
 #include "regard/nn/seq2seq.h"
 #include "regard/nn/transformer.h"
@@ -29,11 +30,14 @@ std::shared_ptr<Model> made(const json& config) {
 // A new kind of model is a line here.
 const ModelKind kKinds[] = {
     {"bert", made<Bert, bert_config>},
+    {"cat", made<Cat, cat_config>},
+    {"crossvit", made<CrossVit, crossvit_config>},
     {"gpt2", made<Gpt2, gpt2_config>},
     {"llama", made<Llama, llama_config>},
     {"longformer", made<Longformer, longformer_config>},
     {"seq2seq", made<Seq2Seq, seq2seq_config>},
     {"transformer", made<Transformer, transformer_config>},
+    {"vit", made<Vit, vit_config>},
 };
 
 }  // namespace

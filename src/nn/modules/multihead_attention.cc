@@ -125,6 +125,12 @@ torch::Tensor MultiheadAttentionImpl::weights(const torch::Tensor& query, const 
                        call_options(mask, modifiers));
 }
 
+torch::Tensor MultiheadAttentionImpl::rollout(const torch::Tensor& rows, const torch::Tensor& x) {
+  torch::NoGradGuard no_grad;
+  return attention_rollout(rows, as_heads(torch::linear(x, weight(0), bias(0, rows_[0]))),
+                           keys_values(x, x).keys, call_options({}, {}));
+}
+
 torch::Tensor MultiheadAttentionImpl::step(const torch::Tensor& query, KeyValueCache& cache) {
   torch::NoGradGuard no_grad;
   const std::int64_t count = query.size(1);

@@ -53,6 +53,22 @@ torch::Tensor TransformerEncoderLayerImpl::forward(torch::Tensor x, const Mask& 
   return norm2_->forward(x + feed_forward(x));
 }
 
+torch::Tensor TransformerEncoderLayerImpl::attended(const torch::Tensor& x) {
+  return norm_first_ ? norm1_->forward(x) : x;
+}
+
+torch::Tensor TransformerEncoderLayerImpl::weights(const torch::Tensor& x) {
+  torch::NoGradGuard no_grad;
+  const torch::Tensor y = attended(x);
+  return self_attn_->weights(y, self_attn_->keys_values(y, y));
+}
+
+torch::Tensor TransformerEncoderLayerImpl::rollout(const torch::Tensor& rows,
+                                                   const torch::Tensor& x) {
+  torch::NoGradGuard no_grad;
+  return self_attn_->rollout(rows, attended(x));
+}
+
 TransformerEncoderImpl::TransformerEncoderImpl(const TransformerStackOptions& options) {
   torch::nn::ModuleList list;
   for (std::int64_t i = 0; i < options.layers; ++i) {

@@ -49,7 +49,8 @@ int main(int argc, char** argv) {
                                                            {"checkpoint", run_checkpoint},
                                                            {"save_pretrained", run_save_pretrained},
                                                            {"hidden_states", run_hidden_states},
-                                                           {"encoder", run_encoder}};
+                                                           {"encoder", run_encoder},
+                                                           {"vision", run_vision}};
   try {
     Request request;
     std::ifstream(argv[1]) >> request.json;

@@ -52,3 +52,4 @@ void run_loss(Request& request);
 void run_checkpoint(Request& request);
 void run_save_pretrained(Request& request);
 void run_encoder(Request& request);
+void run_vision(Request& request);
