@@ -37,7 +37,8 @@ TEST(DecodeItems, PartsDependOnTheLengthAlone) {
   EXPECT_EQ(kernels::decode_part_keys(16384), 256);
   EXPECT_EQ(kernels::decode_part_keys(16385), 320);
   EXPECT_EQ(kernels::decode_part_keys(65536), 1024);
-  EXPECT_TRUE(kernels::takes_decode(16, 1, 4));
+  EXPECT_TRUE(kernels::takes_decode(16, 1, 1));
+  EXPECT_FALSE(kernels::takes_decode(16, 1, 0));
   EXPECT_FALSE(kernels::takes_decode(16, 4, 15));
   EXPECT_TRUE(kernels::takes_decode(16, 4, 16));
   EXPECT_FALSE(kernels::takes_decode(16, 5, 2047));

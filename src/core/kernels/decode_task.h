@@ -108,12 +108,13 @@ inline constexpr std::int64_t decode_part_keys(std::int64_t len_k) {
 }
 
 // Whether a sequence of a call whose decode pass takes at most `most` queries is computed by it:
-// with a few queries at least four keys for each; with up to sixteen at least 2,048 keys, where
-// several workers can share a head. Depends on the sequence's lengths alone.
+// one query always, with two to four at least four keys for each; with up to sixteen at least 2,048
+// keys, where several workers can share a head. Depends on the sequence's lengths alone.
 inline constexpr std::int64_t kDecodeQueries = 16;
 inline constexpr bool takes_decode(std::int64_t most, std::int64_t len_q, std::int64_t len_k) {
   constexpr std::int64_t kFew = 4, kKeysEach = 4, kManyKeys = 2048;
-  return len_q >= 1 && len_q <= most && len_k >= (len_q <= kFew ? kKeysEach * len_q : kManyKeys);
+  const std::int64_t least = len_q == 1 ? 1 : len_q <= kFew ? kKeysEach * len_q : kManyKeys;
+  return len_q >= 1 && len_q <= most && len_k >= least;
 }
 
 }  // namespace regard::kernels

@@ -35,7 +35,6 @@ class CachedRows {
 
   // Whether whole vectors can be read where they lie.
   bool in_place() const { return in_place_; }
-  std::size_t row_bytes() const { return cols_ * size_of(from_->dtype); }
   DType dtype() const { return in_place_ ? from_->dtype : DType::kFloat32; }
 
   // Where rows [first, first + n) lie, and in whole vectors behind them the last of these again:
