@@ -9,8 +9,10 @@ namespace regard::cli {
 
 void add_data(CLI::App& app);
 void add_train(CLI::App& app);
+void add_train_detect(CLI::App& train);
 void add_translate(CLI::App& app);  // and summarise
 void add_align(CLI::App& app);
+void add_detect(CLI::App& app);
 void add_generate(CLI::App& app);
 void add_chat(CLI::App& app);
 void add_ask(CLI::App& app);

@@ -38,6 +38,7 @@ int run(int argc, char** argv) {
   add_train(app);
   add_translate(app);
   add_align(app);
+  add_detect(app);
   add_generate(app);
   add_chat(app);
   add_ask(app);

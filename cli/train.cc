@@ -170,10 +170,11 @@ void add_task(CLI::App& train, const std::string& task, const std::string& what)
 }  // namespace
 
 void add_train(CLI::App& app) {
-  CLI::App* train = app.add_subcommand("train", "Trains a model on two files of lines");
+  CLI::App* train = app.add_subcommand("train", "Trains a model on your files");
   train->require_subcommand(1);
   add_task(*train, "translate", "Trains a translator on parallel text");
   add_task(*train, "summarise", "Trains a summariser on long texts and their short ones");
+  add_train_detect(*train);
 }
 
 }  // namespace regard::cli

@@ -31,8 +31,9 @@ struct TransformerStackOptions {
 class TransformerEncoderLayerImpl : public torch::nn::Module {
  public:
   explicit TransformerEncoderLayerImpl(const TransformerLayerOptions& options);
-  // x (batch, len, dim) -> the same shape.
-  torch::Tensor forward(torch::Tensor x, const Mask& mask);
+  // x (batch, len, dim) -> the same shape. `positions`, where given, are added to what asks and
+  // what is asked, but not to the values (Carion et al. 2020, arXiv 2005.12872).
+  torch::Tensor forward(torch::Tensor x, const Mask& mask, const torch::Tensor& positions = {});
   // The weights of its attention in that, (batch, heads, len, len), without gradients.
   torch::Tensor weights(const torch::Tensor& x);
   // Attention rollout through it: rows (batch, vectors, len) over what forward(x) gives -> over x.
@@ -68,6 +69,12 @@ class TransformerDecoderLayerImpl : public torch::nn::Module {
   // x (batch, len, dim), memory's keys and values as memory() made them. Self-attention is causal;
   // memory_mask hides the memory's padding.
   torch::Tensor forward(const torch::Tensor& x, const KeyValues& memory, const Mask& memory_mask);
+  // The same for a set, whose members all see each other: `positions` are added to x where it asks
+  // and is asked, but not to the values. The memory's weights, (batch, heads, len, source_len), go
+  // to `weights` where it is given.
+  torch::Tensor forward_set(const torch::Tensor& x, const torch::Tensor& positions,
+                            const KeyValues& memory, const Mask& memory_mask,
+                            torch::Tensor* weights = nullptr);
   // One position of (rows, 1, dim); `width` rows of each memory lie side by side. Leaves the query
   // of the memory's attention in `looked`, (rows / width, width, dim).
   torch::Tensor step(const torch::Tensor& x, KeyValueCache& cache, const KeyValues& memory,

@@ -7,6 +7,7 @@
 #include "nn/language/longformer_config.h"
 #include "nn/models/seq2seq_config.h"
 #include "nn/models/transformer_config.h"
+#include "nn/vision/detr_config.h"
 #include "nn/vision/image_configs.h"
 #include "regard/nn/model.h"
 #include "regard/nn/seq2seq.h"
@@ -32,6 +33,7 @@ const ModelKind kKinds[] = {
     {"bert", made<Bert, bert_config>},
     {"cat", made<Cat, cat_config>},
     {"crossvit", made<CrossVit, crossvit_config>},
+    {"detr", made<Detr, detr_config>},
     {"gpt2", made<Gpt2, gpt2_config>},
     {"llama", made<Llama, llama_config>},
     {"longformer", made<Longformer, longformer_config>},

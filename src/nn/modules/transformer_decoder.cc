@@ -44,6 +44,23 @@ torch::Tensor TransformerDecoderLayerImpl::forward(const torch::Tensor& x, const
       [&](const torch::Tensor& y) { return multihead_attn_->attend(y, memory, memory_mask); });
 }
 
+torch::Tensor TransformerDecoderLayerImpl::forward_set(const torch::Tensor& x,
+                                                       const torch::Tensor& positions,
+                                                       const KeyValues& memory,
+                                                       const Mask& memory_mask,
+                                                       torch::Tensor* weights) {
+  const auto self = [&](const torch::Tensor& y) {
+    const torch::Tensor placed = y + positions;
+    return self_attn_->forward(placed, placed, y);
+  };
+  const auto look = [&](const torch::Tensor& y) {
+    const torch::Tensor placed = y + positions;
+    if (weights != nullptr) *weights = multihead_attn_->weights(placed, memory, memory_mask);
+    return multihead_attn_->attend(placed, memory, memory_mask);
+  };
+  return run(x, self, look);
+}
+
 torch::Tensor TransformerDecoderLayerImpl::step(const torch::Tensor& x, KeyValueCache& cache,
                                                 const KeyValues& memory, const Mask& memory_mask,
                                                 std::int64_t width, torch::Tensor* looked) {

@@ -37,9 +37,11 @@ TransformerEncoderLayerImpl::TransformerEncoderLayerImpl(const TransformerLayerO
   dropout_ = register_module("dropout", torch::nn::Dropout(options.dropout));
 }
 
-torch::Tensor TransformerEncoderLayerImpl::forward(torch::Tensor x, const Mask& mask) {
+torch::Tensor TransformerEncoderLayerImpl::forward(torch::Tensor x, const Mask& mask,
+                                                   const torch::Tensor& positions) {
   const auto attend = [&](const torch::Tensor& y) {
-    return dropout_->forward(self_attn_->forward(y, y, y, mask));
+    const torch::Tensor placed = positions.defined() ? y + positions : y;
+    return dropout_->forward(self_attn_->forward(placed, placed, y, mask));
   };
   const auto feed_forward = [&](const torch::Tensor& y) {
     const torch::Tensor inner = dropout_->forward(activate(linear1_->forward(y), activation_));

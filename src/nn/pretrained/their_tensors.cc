@@ -92,6 +92,10 @@ TheirTensors::TheirTensors(const fs::path& folder, const json& map)
 }
 
 std::string TheirTensors::canonical(std::string name) const {
+  const json replaced = map_.value("replaced", json::array());
+  for (const json& pair : replaced)
+    if (const std::size_t at = name.find(pair[0].get<std::string>()); at != std::string::npos)
+      name.replace(at, pair[0].get<std::string>().size(), pair[1].get<std::string>());
   const json renamed = map_.value("renamed", json::object());
   for (const auto& [ending, now] : renamed.items())
     if (name.ends_with(ending))

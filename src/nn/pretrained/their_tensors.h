@@ -4,6 +4,7 @@
 // A map (src/nn/pretrained/*.json) has
 //   tensors       {ours: [theirs]}, theirs row under row; * is a number between dots
 //   prefix        what a bare model leaves out of their names
+//   replaced      [[part, part]], in this order: what another library's layout calls otherwise
 //   renamed       {ending: ending}, what older checkpoints call otherwise
 //   transposed    ours whose parts lie transposed in their files
 //   rows          {ours: [fields]}: parts have rows in proportion to these fields of our config;

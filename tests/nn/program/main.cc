@@ -50,7 +50,9 @@ int main(int argc, char** argv) {
                                                            {"save_pretrained", run_save_pretrained},
                                                            {"hidden_states", run_hidden_states},
                                                            {"encoder", run_encoder},
-                                                           {"vision", run_vision}};
+                                                           {"vision", run_vision},
+                                                           {"detr", run_detr},
+                                                           {"assign", run_assign}};
   try {
     Request request;
     std::ifstream(argv[1]) >> request.json;

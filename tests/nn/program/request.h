@@ -53,3 +53,5 @@ void run_checkpoint(Request& request);
 void run_save_pretrained(Request& request);
 void run_encoder(Request& request);
 void run_vision(Request& request);
+void run_detr(Request& request);
+void run_assign(Request& request);
