@@ -47,6 +47,7 @@ void print(const train::Outcome& outcome, const Options& options, std::int64_t p
                         {"tokens", outcome.tokens},     {"seconds", outcome.seconds},
                         {"parameters", parameters},     {"best_step", outcome.best_step},
                         {"model", options.out.string()}};
+    json["processor_seconds"] = outcome.processor_seconds;
     if (std::isfinite(outcome.best_cost)) json["best_nll"] = outcome.best_cost;
     std::cout << json.dump() << '\n';
     return;

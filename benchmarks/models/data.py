@@ -43,6 +43,5 @@ def prepare(folder, multi30k):
     if not (debian / "summaries/test.short").exists():
         regard("data", "debian", "--languages", "en,de", "--out", debian)
     sets["paragraphs"] = Texts("paragraphs", debian / "en-de/paragraphs", "en", "de")
-    sets["debian"] = Texts("debian", debian / "en-de", "en", "de")
     sets["summaries"] = Texts("summaries", debian / "summaries", "long", "short")
     return sets

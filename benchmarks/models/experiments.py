@@ -19,86 +19,75 @@ _LUONG = {
 
 
 def _recurrent(options, *flags):
-    return ["--dim", options.dim, "--vocabulary-size", 8000, "--batch-tokens", 2500, *flags]
+    size = ["--dim", options.dim, "--vocabulary-size", options.pieces]
+    steps = ["--batch-tokens", 1500, "--learning-rate", 0.002, "--warmup", 300]
+    return [*size, *steps, *flags]
 
 
-def _transformer():
-    flags = ["--model", "transformer", "--vocabulary-size", 8000, "--batch-tokens", 4000]
-    return [*flags, "--warmup", 1500, "--learning-rate", 0.0015]
+def _transformer(options):
+    size = ["--model", "transformer", "--vocabulary-size", options.pieces]
+    return [*size, "--batch-tokens", 2000, "--learning-rate", 0.002, "--warmup", 400]
 
 
-def _test(options, texts, folder, *flags, task="translate"):
-    sources = texts.lines("test", "source")
-    return sources, translate(options, folder, sources, *flags, task=task)
+def _flags(options, name):
+    return _transformer(options) if name == "transformer" else _recurrent(options, "--model", name)
 
 
-def _measured(options, texts, name, flags):
-    """Trains one model and counts on the test part."""
-    folder = options.work / f"{texts.name}-{name}"
+def _grow(options, texts, flags_of, parts=None):
+    """Trains models, each a part of the way in its turn: every model stops a few times, translates
+    the test part, and goes on from its checkpoint. So that whenever this is interrupted, there are
+    points of all of them to compare."""
+    parts = parts or options.parts
+    sources, references = (texts.lines("test", side) for side in ("source", "target"))
+    for part in range(1, parts + 1):
+        for name, flags in flags_of.items():
+            folder = options.work / f"{texts.name}-{name}"
 
-    def make():
-        said = train(options, texts, folder, flags)
-        sources, found = _test(options, texts, folder)
-        references = texts.lines("test", "target")
-        said |= {"bleu": bleu(found, references), "perplexity": math.exp(said["best_nll"])}
-        return {
-            "texts": texts.name,
-            "model": name,
-            "lengths": bleu_by_length(sources, found, references),
-            **said,
-        }
+            def make(folder=folder, flags=flags, name=name, part=part):
+                said = train(options, texts, folder, flags, part / parts)
+                found = translate(options, folder, sources)
+                return {
+                    "texts": texts.name,
+                    "model": name,
+                    "epochs": options.epochs * part / parts,
+                    **said,
+                    "bleu": bleu(found, references),
+                    "perplexity": math.exp(said["best_nll"]),
+                    "lengths": bleu_by_length(sources, found, references),
+                }
 
-    result = kept(options.work / f"{texts.name}-{name}.json", make)
-    print(f"{texts.name} {name}: BLEU {result['bleu']:.1f}", flush=True)
-    return result
+            result = kept(options.work / f"{texts.name}-{name}-{part}.json", make)
+            print(
+                f"{texts.name} {name}: {result['epochs']:.1f} epochs,"
+                f" {result['processor_seconds'] / 60:.1f} processor minutes,"
+                f" BLEU {result['bleu']:.1f}",
+                flush=True,
+            )
 
 
-def lengths(options, sets):
-    """One vector against additive attention, by the source's length."""
-    for texts in (sets.get("multi30k"), sets["paragraphs"]):
-        if texts is not None:
-            for model in ("fixed", "bahdanau"):
-                _measured(options, texts, model, _recurrent(options, "--model", model))
+def race(options, sets):
+    """One vector, additive attention and the Transformer: BLEU over training time."""
+    texts = sets.get("multi30k", sets["paragraphs"])
+    names = ["bahdanau", "fixed", "transformer"]
+    _grow(options, texts, {name: _flags(options, name) for name in names})
+
+
+def paragraphs(options, sets):
+    """One vector against additive attention on long sentences."""
+    flags = {name: _flags(options, name) for name in ("bahdanau", "fixed")}
+    _grow(options, sets["paragraphs"], flags)
 
 
 def luong(options, sets):
     """Luong's table."""
-    texts = sets.get("multi30k", sets["paragraphs"])
-    for name, flags in _LUONG.items():
-        for feeding in (False, True):
+    flags = {}
+    for name, score in _LUONG.items():
+        for feeding in (True, False):
             more = [] if feeding else ["--no-input-feeding"]
-            flags_ = _recurrent(options, "--model", "luong", *flags, *more)
-            _measured(options, texts, f"luong-{name}{'-feeding' if feeding else ''}", flags_)
-
-
-def time(options, sets):
-    """BLEU over training time: each model stops a few times, translates, and goes on."""
-    texts = sets.get("multi30k", sets["paragraphs"])
-    whole = options.minutes or 60
-    models = {
-        "fixed": _recurrent(options, "--model", "fixed"),
-        "bahdanau": _recurrent(options, "--model", "bahdanau"),
-        "transformer": _transformer(),
-    }
-    references = texts.lines("test", "target")
-    for name, flags in models.items():
-        folder = options.work / f"time-{name}"
-        for part in range(1, 7):
-            minutes = whole * part / 6
-
-            def make(folder=folder, flags=flags, minutes=minutes, name=name):
-                said = train(options, texts, folder, flags, minutes=minutes)
-                _, found = _test(options, texts, folder)
-                score = bleu(found, references)
-                return {
-                    "texts": texts.name,
-                    "model": name,
-                    "minutes": minutes,
-                    "bleu": score,
-                } | said
-
-            result = kept(options.work / f"time-{name}-{part}.json", make)
-            print(f"{name} {minutes:.1f} min: BLEU {result['bleu']:.1f}", flush=True)
+            flags[f"luong-{name}{'-feeding' if feeding else ''}"] = _recurrent(
+                options, "--model", "luong", *score, *more
+            )
+    _grow(options, sets.get("multi30k", sets["paragraphs"]), flags, parts=1)
 
 
 _PICTURED = [
@@ -118,9 +107,9 @@ def _is_anchor(word, source, target):
 def alignments(options, sets):
     """Four pictures, and how much weight a name or number in the translation puts on itself in the
     source."""
-    texts = sets["debian"]
-    _measured(options, texts, "bahdanau", _recurrent(options, "--model", "bahdanau"))
-    folder = options.work / "debian-bahdanau"
+    texts = sets["paragraphs"]
+    paragraphs(options, sets)
+    folder = options.work / "paragraphs-bahdanau"
     for number, source in enumerate(_PICTURED, 1):
         regard("align", folder, "--source", source, "--out", options.work / f"align-{number}.png")
 
@@ -145,29 +134,28 @@ def alignments(options, sets):
 def summaries(options, sets):
     """Long descriptions to their short lines."""
     texts = sets["summaries"]
-    references = texts.lines("test", "target")
-    models = {name: _recurrent(options, "--model", name) for name in ("fixed", "bahdanau")}
+    sources, references = (texts.lines("test", side) for side in ("source", "target"))
 
     def lead():
-        found = [first_sentence(text) for text in texts.lines("test", "source")]
+        found = [first_sentence(text) for text in sources]
         return {"model": "first sentence", **rouge(found, references)}
 
     print(kept(options.work / "summaries-first.json", lead), flush=True)
-    for name, flags in models.items():
+    for name in ("bahdanau", "fixed"):
         folder = options.work / f"summaries-{name}"
 
-        def make(folder=folder, flags=flags, name=name):
-            said = train(options, texts, folder, flags, task="summarise")
-            _, found = _test(options, texts, folder, task="summarise")
-            return {"model": name, **said, **rouge(found, references)}
+        def make(folder=folder, name=name):
+            said = train(options, texts, folder, _flags(options, name), task="summarise")
+            found = translate(options, folder, sources, task="summarise")
+            return {"model": name, "epochs": options.epochs, **said, **rouge(found, references)}
 
         print(kept(options.work / f"summaries-{name}.json", make), flush=True)
 
 
 EXPERIMENTS = {
-    "lengths": lengths,
-    "luong": luong,
-    "time": time,
+    "race": race,
+    "paragraphs": paragraphs,
     "alignments": alignments,
     "summaries": summaries,
+    "luong": luong,
 }

@@ -5,9 +5,9 @@ models="./dev run python benchmarks/models/main.py"
 $models run [EXPERIMENT...] --work DIR [--multi30k DIR] [--minutes M]
 $models report --work DIR      writes docs/models.md and its pictures
 
-EXPERIMENT: lengths, luong, time, alignments, summaries; all of them without a name. Every training
-is a folder of DIR and a result a JSON file there: started again after an interruption, what is done
-stays done and what was begun goes on. --minutes bounds each training (otherwise --epochs does),
+EXPERIMENT: race, paragraphs, alignments, summaries, luong; all of them without a name. Every
+training is a folder of DIR and a result a JSON file there: started again after an interruption,
+what is done stays done and what was begun goes on. --epochs and --minutes bound each training,
 --threads its threads. The program is build/release/cli/regard (./dev build regard_cli).
 """
 
@@ -35,7 +35,11 @@ def arguments():
     run.add_argument("--minutes", type=float, default=0, help="of each training; 0 is no limit")
     run.add_argument("--epochs", type=float, default=10, help="of each training; 0 is no limit")
     run.add_argument("--threads", type=int, default=2)
-    run.add_argument("--dim", type=int, default=512, help="width of the recurrent models")
+    run.add_argument(
+        "--parts", type=int, default=5, help="stops on the way, at which BLEU is counted"
+    )
+    run.add_argument("--dim", type=int, default=256, help="width of the recurrent models")
+    run.add_argument("--pieces", type=int, default=4000, help="of a vocabulary")
     report_ = commands.add_parser("report", help="write docs/models.md from what there is")
     for command in (run, report_):
         command.add_argument("--work", type=Path, required=True, help="trainings and results")

@@ -27,21 +27,19 @@ def kept(path, make):
     return json.loads(path.read_text())
 
 
-def train(options, texts, folder, flags, minutes=None, task="translate"):
-    """Trains, or goes on; what came of it."""
-    limit = options.minutes if minutes is None else minutes
+def train(options, texts, folder, flags, part=1, task="translate"):
+    """Trains up to that part of the limits, or goes on to it; what came of it."""
     files = [
         *("--source", texts.file("train", "source"), "--target", texts.file("train", "target")),
         *("--valid-source", texts.file("valid", "source")),
         *("--valid-target", texts.file("valid", "target")),
     ]
-    limits = ["--minutes", limit, "--epochs", options.epochs if minutes is None else 0]
+    limits = ["--minutes", options.minutes * part, "--epochs", options.epochs * part]
     more = ["--threads", options.threads, "--json"]
     said = regard("train", task, *files, "--out", folder, *flags, *limits, *more)
     return json.loads(said)
 
 
-def translate(options, folder, sources, *flags, task="translate"):
+def translate(options, folder, sources, task="translate"):
     text = "".join(line + "\n" for line in sources)
-    command = [task, folder, "--threads", options.threads, *flags]
-    return regard(*command, text=text).splitlines()
+    return regard(task, folder, "--threads", options.threads, text=text).splitlines()

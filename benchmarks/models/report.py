@@ -31,9 +31,22 @@ def _table(head, rows):
     return "\n".join(lines + [f"| {' | '.join(map(str, row))} |" for row in rows])
 
 
+_NAMES = {"fixed": "one vector", "bahdanau": "additive attention", "transformer": "Transformer"}
+_TRAINED = ["parameters", "epochs", "steps", "processor minutes"]
+
+
 def _training(result):
-    minutes = result["seconds"] / 60
-    return [f"{result['parameters'] / 1e6:.1f} M", f"{minutes:.0f}", result["steps"]]
+    return [
+        f"{result['parameters'] / 1e6:.1f} M",
+        f"{result['epochs']:.0f}",
+        result["steps"],
+        f"{result['processor_seconds'] / 60:.0f}",
+    ]
+
+
+def _points(work, texts, name):
+    """What was counted on the way of a training, in its order."""
+    return sorted(_read(work, f"{texts}-{name}-[0-9]*.json"), key=lambda point: point["epochs"])
 
 
 def _figure(name, title, x, y, series):
@@ -56,33 +69,28 @@ def _figure(name, title, x, y, series):
 def _lengths(work):
     parts = []
     for texts, title in (("multi30k", "Multi30k, de to en"), ("paragraphs", "Debian, en to de")):
-        results = {
-            name: path
-            for name in ("fixed", "bahdanau")
-            if (path := work / f"{texts}-{name}.json").exists()
-        }
-        if len(results) < 2:
+        both = [_points(work, texts, name) for name in ("fixed", "bahdanau")]
+        common = min(map(len, both))  # a training that was interrupted may be ahead of the other
+        if common == 0:
             continue
-        fixed, additive = (json.loads(path.read_text()) for path in results.values())
+        fixed, additive = (points[common - 1] for points in both)
         rows = [
             [f"{a['from']} to {a['to']}", a["sentences"], f"{a['bleu']:.1f}", f"{b['bleu']:.1f}"]
             for a, b in zip(fixed["lengths"], additive["lengths"], strict=True)
         ]
         rows.append(["all", "", f"{fixed['bleu']:.1f}", f"{additive['bleu']:.1f}"])
         head = ["source words", "sentences", "one vector", "additive attention"]
-        sizes = [
-            [name, *_training(r)] for name, r in (("one vector", fixed), ("additive", additive))
-        ]
+        sizes = [[_NAMES[r["model"]], *_training(r)] for r in (fixed, additive)]
         name = f"models-lengths-{texts}.png"
         series = {
-            label: [(a["from"], a["bleu"]) for a in result["lengths"]]
-            for label, result in (("one vector", fixed), ("additive attention", additive))
+            _NAMES[result["model"]]: [(a["from"], a["bleu"]) for a in result["lengths"]]
+            for result in (fixed, additive)
         }
         _figure(name, title, "words of the source, at least", "BLEU", series)
         parts += [
             f"**{title}**",
             _table(head, rows),
-            _table(["model", "parameters", "minutes", "steps"], sizes),
+            _table(["model", *_TRAINED], sizes),
             f"![BLEU by length, {title}](images/{name})",
         ]
     return parts
@@ -93,26 +101,34 @@ def _luong(work):
         [r["model"], f"{r['perplexity']:.2f}", f"{r['bleu']:.1f}", *_training(r)]
         for r in _read(work, "*-luong-*.json")
     ]
-    head = ["model", "perplexity (valid)", "BLEU", "parameters", "minutes", "steps"]
-    return [_table(head, rows)] if rows else []
+    return [_table(["model", "perplexity (valid)", "BLEU", *_TRAINED], rows)] if rows else []
 
 
-def _time(work):
-    series = {}
-    for result in _read(work, "time-*-*.json"):
-        series.setdefault(result["model"], []).append((result["minutes"], result["bleu"]))
-    if not series:
-        return []
-    for points in series.values():
-        points.sort()
-    _figure("models-time.png", "BLEU over training time", "minutes", "BLEU", series)
-    times = sorted({minutes for points in series.values() for minutes, _ in points})
+def _race(work):
+    texts = "multi30k" if _points(work, "multi30k", "bahdanau") else "paragraphs"
+    points = {name: _points(work, texts, name) for name in _NAMES}
     rows = [
-        [name, *(f"{dict(points)[t]:.1f}" if t in dict(points) else "" for t in times)]
-        for name, points in series.items()
+        [
+            _NAMES[name],
+            f"{p['epochs']:.0f}",
+            f"{p['processor_seconds'] / 60:.1f}",
+            f"{p['perplexity']:.2f}",
+            f"{p['bleu']:.1f}",
+            f"{p['parameters'] / 1e6:.1f} M",
+        ]
+        for name, found in points.items()
+        for p in found
     ]
-    head = ["model", *(f"{t:.1f} min" for t in times)]
-    return [_table(head, rows), "![BLEU over training time](images/models-time.png)"]
+    if not rows:
+        return []
+    series = {
+        _NAMES[name]: [(p["processor_seconds"] / 60, p["bleu"]) for p in found]
+        for name, found in points.items()
+        if found
+    }
+    _figure("models-race.png", "BLEU over training time", "processor minutes", "BLEU", series)
+    head = ["model", "epochs", "processor minutes", "perplexity (valid)", "BLEU", "parameters"]
+    return [_table(head, rows), "![BLEU over training time](images/models-race.png)"]
 
 
 def _alignments(work):
@@ -135,15 +151,17 @@ def _summaries(work):
     rows = []
     for r in _read(work, "summaries-*.json"):
         scores = [f"{r[kind]:.1f}" for kind in ("rouge1", "rouge2", "rougeL")]
-        rows.append([r["model"], *scores, *(_training(r) if "steps" in r else ["", "", ""])])
-    head = ["model", "ROUGE-1", "ROUGE-2", "ROUGE-L", "parameters", "minutes", "steps"]
+        rows.append(
+            [r["model"], *scores, *(_training(r) if "steps" in r else [""] * len(_TRAINED))]
+        )
+    head = ["model", "ROUGE-1", "ROUGE-2", "ROUGE-L", *_TRAINED]
     return [_table(head, rows)] if rows else []
 
 
 SECTIONS = {
     "lengths": _lengths,
+    "race": _race,
     "luong": _luong,
-    "time": _time,
     "alignments": _alignments,
     "summaries": _summaries,
 }

@@ -72,6 +72,7 @@ nlohmann::json to_json(const Progress& p) {
                       {"chunk", p.place.chunk},
                       {"batch", p.place.batch},
                       {"seconds", p.seconds},
+                      {"processor_seconds", p.processor_seconds},
                       {"best_step", p.best_step},
                       {"validated_step", p.validated_step},
                       {"without_gain", p.without_gain}};
@@ -87,6 +88,7 @@ Progress progress_of(const nlohmann::json& json) {
   json.at("chunk").get_to(p.place.chunk);
   json.at("batch").get_to(p.place.batch);
   json.at("seconds").get_to(p.seconds);
+  json.at("processor_seconds").get_to(p.processor_seconds);
   json.at("best_step").get_to(p.best_step);
   json.at("validated_step").get_to(p.validated_step);
   json.at("without_gain").get_to(p.without_gain);

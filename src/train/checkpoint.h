@@ -15,7 +15,7 @@ namespace regard::train {
 struct Progress {
   std::int64_t step = 0, tokens = 0;
   Place place;
-  double seconds = 0;
+  double seconds = 0, processor_seconds = 0;  // by the clock; of all threads together
   double best_cost = std::numeric_limits<double>::infinity();
   std::int64_t best_step = 0;
   std::int64_t validated_step = -1;  // the step of the last validation

@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cmath>
+#include <ctime>
 #include <limits>
 #include <stdexcept>
 
@@ -64,7 +65,8 @@ struct Trainer::Impl {
   Progress progress = {};
   Identity identity = {};
   Clock::time_point started = {};
-  double seconds_before = 0;  // of earlier runs
+  double seconds_before = 0, processor_seconds_before = 0;  // of earlier runs
+  std::clock_t processor_started = 0;
 
   template <typename Event>
   void tell(const Event& event) {
@@ -74,6 +76,10 @@ struct Trainer::Impl {
   fs::path checkpoint_file() const { return folder / "training.safetensors"; }
   double seconds() const {
     return seconds_before + std::chrono::duration<double>(Clock::now() - started).count();
+  }
+  double processor_seconds() const {
+    return processor_seconds_before +
+           static_cast<double>(std::clock() - processor_started) / CLOCKS_PER_SEC;
   }
 
   void begin();
@@ -116,7 +122,9 @@ void Trainer::Impl::begin() {
     task.save_beginning(folder);
   }
   seconds_before = progress.seconds;
+  processor_seconds_before = progress.processor_seconds;
   started = Clock::now();
+  processor_started = std::clock();
   // From the first moment a folder with a model says where its training stands.
   if (progress.step == 0) save();
   tell([this](Listener& l) { l.on_start(progress.step); });
@@ -221,6 +229,7 @@ void Trainer::Impl::validate(double epoch) {
 
 void Trainer::Impl::save() {
   progress.seconds = seconds();
+  progress.processor_seconds = processor_seconds();
   keep(
       [this] { save_checkpoint(checkpoint_file(), task.model(), *optimizer, progress, identity); });
   tell([this](Listener& l) { l.on_checkpoint(progress.step); });
@@ -288,6 +297,7 @@ Outcome Trainer::train() {
           .tokens = t.progress.tokens,
           .best_step = t.progress.best_step,
           .seconds = nothing_to_do ? t.progress.seconds : t.seconds(),
+          .processor_seconds = nothing_to_do ? t.progress.processor_seconds : t.processor_seconds(),
           .best_cost = std::isfinite(t.progress.best_cost)
                            ? t.progress.best_cost
                            : std::numeric_limits<double>::quiet_NaN()};

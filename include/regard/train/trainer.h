@@ -33,7 +33,7 @@ class TrainingError : public std::runtime_error {
 struct Outcome {
   std::string ended_by;  // "epochs", "steps", "minutes", "no gain" or "stopped"
   std::int64_t steps = 0, tokens = 0, best_step = 0;  // tokens: what losses are means over
-  double seconds = 0;
+  double seconds = 0, processor_seconds = 0;          // by the clock; of all threads together
   double best_cost = 0;  // of validation: Metrics::cost; NaN without any
 };
 
