@@ -3,6 +3,7 @@
 
 #include <stdexcept>
 
+#include "nn/steps/sequences.h"
 #include "regard/nn/sequence_model.h"
 
 namespace regard::nn {
@@ -62,6 +63,8 @@ std::pair<torch::Tensor, RecurrentState> RecurrentImpl::forward(const torch::Ten
                                                                 const torch::Tensor& lengths,
                                                                 const RecurrentState& initial) {
   const RecurrentState from = initial.hidden.defined() ? initial : zeros(input.size(0));
+  if (torch::GradMode::is_enabled() && weights().front().requires_grad())
+    return through_steps(*this, input, lengths, from);
   const bool packs = lengths.defined() && lengths.lt(input.size(1)).any().item<bool>();
   if (!packs) {
     if (lstm_) {

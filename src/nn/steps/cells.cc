@@ -83,46 +83,54 @@ std::vector<torch::Tensor> layers_of(const torch::Tensor& states) {
 CellStates::CellStates(const RecurrentState& state)
     : hidden(layers_of(state.hidden)), cell(layers_of(state.cell)) {}
 
-Cells::Cells(Recurrent recurrent, std::int64_t known) : recurrent_(std::move(recurrent)) {
-  const std::vector<torch::Tensor> w = recurrent_->weights();
-  for (std::size_t at = 0; at < w.size(); at += 4) {
-    torch::Tensor input = w[at];
-    if (at == 0) {
-      known_weight_ = input.narrow(1, 0, known);
-      known_bias_ = w[2];
-      input = input.narrow(1, known, input.size(1) - known);
+CellLayer::CellLayer(Cell cell, const torch::Tensor* weights, std::int64_t known)
+    : cell_(cell),
+      known_weight_(weights[0].narrow(1, 0, known)),
+      rest_(weights[0].narrow(1, known, weights[0].size(1) - known)),
+      hidden_(weights[1]),
+      input_bias_(weights[2]),
+      hidden_bias_(weights[3]) {}
+
+std::vector<torch::Tensor> CellLayer::prepare(const torch::Tensor& known) const {
+  return torch::linear(known, known_weight_, input_bias_).unbind(0);
+}
+
+void CellLayer::step(const torch::Tensor& prepared, const torch::Tensor& rest,
+                     torch::Tensor& hidden, torch::Tensor& cell) const {
+  const torch::Tensor& first = prepared.defined() ? prepared : input_bias_;
+  const torch::Tensor i = rest.defined() ? rest_(first, rest) : first;
+  switch (cell_) {
+    case Cell::kGru: hidden = GruGates::apply(i, hidden_(hidden_bias_, hidden), hidden); break;
+    case Cell::kLstm: {
+      const variable_list next = LstmGates::apply(hidden_(i + hidden_bias_, hidden), cell);
+      hidden = next[0];
+      cell = next[1];
+      break;
     }
-    layers_.push_back({SharedLinear(input), SharedLinear(w[at + 1]), w[at + 2], w[at + 3]});
+    case Cell::kRnn: hidden = torch::tanh(hidden_(i + hidden_bias_, hidden)); break;
   }
 }
 
+Cells::Cells(Recurrent recurrent, std::int64_t known) : recurrent_(std::move(recurrent)) {
+  const std::vector<torch::Tensor> w = recurrent_->weights();
+  for (std::size_t at = 0; at < w.size(); at += 4)
+    layers_.emplace_back(recurrent_->options().cell, &w[at], at == 0 ? known : 0);
+}
+
 std::vector<torch::Tensor> Cells::prepare(const torch::Tensor& known) const {
-  return torch::linear(known, known_weight_, known_bias_).unbind(0);
+  return layers_[0].prepare(known);
 }
 
 void Cells::step(const torch::Tensor& prepared, const torch::Tensor& rest,
                  CellStates& states) const {
   const RecurrentOptions& options = recurrent_->options();
-  torch::Tensor x = rest;
+  torch::Tensor none, x = rest;
   for (std::size_t l = 0; l < layers_.size(); ++l) {
-    const Layer& layer = layers_[l];
     if (l > 0 && options.dropout > 0)
       x = torch::dropout(x, options.dropout, recurrent_->is_training());
-    torch::Tensor i = l == 0 ? prepared : layer.input(layer.input_bias, x);
-    if (l == 0 && rest.defined()) i = layer.input(prepared, rest);
-    torch::Tensor& h = states.hidden[l];
-    switch (options.cell) {
-      case Cell::kGru: h = GruGates::apply(i, layer.hidden(layer.hidden_bias, h), h); break;
-      case Cell::kLstm: {
-        const variable_list next =
-            LstmGates::apply(layer.hidden(i + layer.hidden_bias, h), states.cell[l]);
-        h = next[0];
-        states.cell[l] = next[1];
-        break;
-      }
-      case Cell::kRnn: h = torch::tanh(layer.hidden(i + layer.hidden_bias, h)); break;
-    }
-    x = h;
+    layers_[l].step(l == 0 ? prepared : none, x, states.hidden[l],
+                    states.cell.empty() ? none : states.cell[l]);
+    x = states.hidden[l];
   }
 }
 

@@ -11,7 +11,7 @@ namespace regard::nn {
 inline void refuse_double_backward() {
   if (torch::GradMode::is_enabled())
     throw std::runtime_error(
-        "regard::nn: double backward (a gradient of a gradient) through a recurrent decoder is not "
+        "regard::nn: double backward (a gradient of a gradient) through a recurrent network is not "
         "supported");
 }
 

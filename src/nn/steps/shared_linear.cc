@@ -32,13 +32,13 @@ struct WeightSource : torch::autograd::Function<WeightSource> {
 
 struct LinearStep : torch::autograd::Function<LinearStep> {
   static torch::Tensor forward(AutogradContext* context, const torch::Tensor& x,
-                               const torch::Tensor& weight,
+                               const torch::Tensor& weight, const torch::Tensor& transposed,
                                const std::optional<torch::Tensor>& addend,
                                const c10::intrusive_ptr<LinearSteps>& steps) {
     context->save_for_backward({x, weight});
     context->saved_data["steps"] = torch::IValue::make_capsule(steps);
     context->saved_data["addend_rank"] = addend ? addend->dim() : 0;
-    return addend ? torch::addmm(*addend, x, weight.t()) : torch::mm(x, weight.t());
+    return addend ? torch::addmm(*addend, x, transposed) : torch::mm(x, transposed);
   }
   static variable_list backward(AutogradContext* context, const variable_list& arrived) {
     refuse_double_backward();
@@ -53,23 +53,25 @@ struct LinearStep : torch::autograd::Function<LinearStep> {
       steps->inputs.push_back(saved[0].detach());  // its history leads back here
       steps->gradients.push_back(d_out);
     }
-    if (addend_rank > 0 && context->needs_input_grad(2))
+    if (addend_rank > 0 && context->needs_input_grad(3))
       d_addend = addend_rank == 1 ? d_out.sum(0) : d_out;
-    return {d_x, {}, d_addend, {}};
+    return {d_x, {}, {}, d_addend, {}};
   }
 };
 
 }  // namespace
 
 SharedLinear::SharedLinear(const torch::Tensor& weight)
-    : weight_(weight), steps_(c10::make_intrusive<LinearSteps>()) {
+    : weight_(weight),
+      transposed_(weight.detach().t().contiguous()),
+      steps_(c10::make_intrusive<LinearSteps>()) {
   if (weight.requires_grad() && torch::GradMode::is_enabled())
     weight_ = WeightSource::apply(weight, steps_);
 }
 
 torch::Tensor SharedLinear::operator()(const torch::Tensor& addend, const torch::Tensor& x) const {
   const auto given = addend.defined() ? std::optional(addend) : std::nullopt;
-  return LinearStep::apply(x, weight_, given, steps_);
+  return LinearStep::apply(x, weight_, transposed_, given, steps_);
 }
 
 }  // namespace regard::nn

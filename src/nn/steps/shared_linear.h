@@ -24,7 +24,8 @@ class SharedLinear {
   };
 
  private:
-  torch::Tensor weight_;  // comes through the node that makes its gradient
+  torch::Tensor weight_;      // comes through the node that makes its gradient
+  torch::Tensor transposed_;  // (in, out), side by side: a step's product reads it as it lies
   c10::intrusive_ptr<Steps> steps_;
 };
 
