@@ -7,13 +7,14 @@ import importlib.util
 import os
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 _PROGRAM = Path(__file__).parent / "bin/regard"
 # C++ programs link one version of PyTorch: the one that this package was built with.
 _BUILT_WITH = Path(__file__).parent / "bin/torch-version"
 
 
-def _fail(text: str) -> None:
+def _fail(text: str) -> NoReturn:
     sys.exit(f"regard: {text}")
 
 
@@ -24,16 +25,15 @@ def main() -> None:
             " nlohmann-json was missing (libsentencepiece-dev, libfreetype-dev, libpng-dev,"
             " libcli11-dev, nlohmann-json3-dev, libicu-dev)"
         )
+    torch = importlib.util.find_spec("torch")
+    if torch is None or torch.origin is None:
+        _fail("there is no torch")
     wanted = _BUILT_WITH.read_text().strip()
     found = importlib.metadata.version("torch").split("+")[0]
     if found.split(".")[:2] != wanted.split(".")[:2]:
         _fail(
             f"the program was built with torch {wanted} and finds torch {found}: install {wanted}"
         )
-    torch = importlib.util.find_spec("torch")
-    if torch is None or torch.origin is None:
-        _fail("there is no torch")
-        return
     libraries = [str(_PROGRAM.parent), str(Path(torch.origin).parent / "lib")]
     if before := os.environ.get("LD_LIBRARY_PATH"):
         libraries.append(before)
