@@ -88,7 +88,7 @@ Progress progress_of(const nlohmann::json& json) {
   json.at("chunk").get_to(p.place.chunk);
   json.at("batch").get_to(p.place.batch);
   json.at("seconds").get_to(p.seconds);
-  json.at("processor_seconds").get_to(p.processor_seconds);
+  p.processor_seconds = json.value("processor_seconds", 0.0);  // earlier files have none
   json.at("best_step").get_to(p.best_step);
   json.at("validated_step").get_to(p.validated_step);
   json.at("without_gain").get_to(p.without_gain);
