@@ -10,6 +10,9 @@ namespace regard::cli {
 void add_data(CLI::App& app);
 void add_train(CLI::App& app);
 void add_train_detect(CLI::App& train);
+void add_train_lm(CLI::App& train);
+void add_train_classify(CLI::App& train);
+void add_classify(CLI::App& app);
 void add_translate(CLI::App& app);  // and summarise
 void add_align(CLI::App& app);
 void add_detect(CLI::App& app);

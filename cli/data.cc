@@ -183,7 +183,8 @@ void add_data(CLI::App& app) {
       "      data/en-de/{train,valid,test}.{en,de}   short lines and paragraphs\n"
       "      data/en-de/short, data/en-de/paragraphs each of them alone\n"
       "      data/summaries/{train,valid,test}.{long,short}\n"
-      "      data/descriptions/{train,valid,test}.jsonl, with sections as labels\n"
+      "      data/descriptions/{train,valid,test}.jsonl, with sections as labels:\n"
+      "      regard train lm --text data/descriptions/train.jsonl --out writer\n"
       "  regard data debian --languages fr,de --lists /var/lib/apt/lists --out data");
   debian->callback([options] { run(*options); });
 }

@@ -42,6 +42,7 @@ int run(int argc, char** argv) {
   add_generate(app);
   add_chat(app);
   add_ask(app);
+  add_classify(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

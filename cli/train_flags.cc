@@ -20,6 +20,7 @@ void say(const train::Outcome& outcome, const TrainFlags& flags, std::int64_t pa
                         {"tokens", outcome.tokens},     {"seconds", outcome.seconds},
                         {"parameters", parameters},     {"best_step", outcome.best_step},
                         {"model", flags.out.string()}};
+    json["processor_seconds"] = outcome.processor_seconds;
     if (std::isfinite(outcome.best_cost)) json["best_" + cost] = outcome.best_cost;
     std::cout << json.dump() << '\n';
     return;

@@ -5,7 +5,8 @@ models="./dev run python benchmarks/models/main.py"
 $models run [EXPERIMENT...] --work DIR [--multi30k DIR] [--minutes M]
 $models report --work DIR      writes docs/models.md and its pictures
 
-EXPERIMENT: race, paragraphs, alignments, summaries, luong; all of them without a name. Every
+EXPERIMENT: race, paragraphs, alignments, summaries, luong; of language models writer, sections,
+manuals; all of them without a name. Every
 training is a folder of DIR and a result a JSON file there: started again after an interruption,
 what is done stays done and what was begun goes on. --epochs and --minutes bound each training,
 --threads its threads. The program is build/release/cli/regard (./dev build regard_cli).
@@ -15,6 +16,7 @@ import argparse
 from pathlib import Path
 
 import experiments
+import language
 import report
 
 import data
@@ -41,6 +43,10 @@ def arguments():
     run.add_argument("--dim", type=int, default=256, help="width of the recurrent models")
     run.add_argument("--pieces", type=int, default=4000, help="of a vocabulary")
     report_ = commands.add_parser("report", help="write docs/models.md from what there is")
+    run.add_argument("--bf16", action="store_true", help="language models: products in bfloat16")
+    run.add_argument("--steps", type=int, default=1000, help="of the language model")
+    run.add_argument("--section-steps", type=int, default=800, help="of the sections' classifier")
+    run.add_argument("--manual-epochs", type=float, default=3, help="of the manuals' classifiers")
     for command in (run, report_):
         command.add_argument("--work", type=Path, required=True, help="trainings and results")
     return parser.parse_args()
@@ -52,16 +58,17 @@ def main():
     if options.command == "report":
         report.write(options.work)
         return
-    unknown = set(options.experiments) - set(experiments.EXPERIMENTS)
+    known = experiments.EXPERIMENTS | language.EXPERIMENTS
+    unknown = set(options.experiments) - set(known)
     if unknown:
         raise SystemExit(
-            f"no such experiment: {', '.join(sorted(unknown))}; there are"
-            f" {', '.join(experiments.EXPERIMENTS)}"
+            f"no such experiment: {', '.join(sorted(unknown))}; there are {', '.join(known)}"
         )
+    names = options.experiments or known
     sets = data.prepare(options.work / "data", options.multi30k)
-    for name in options.experiments or experiments.EXPERIMENTS:
+    for name in names:
         print(f"== {name}", flush=True)
-        experiments.EXPERIMENTS[name](options, sets)
+        known[name](options, sets)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
+import report_language
 from program import ROOT
 
 PAGE = ROOT / "docs/models.md"
@@ -164,6 +165,10 @@ SECTIONS = {
     "luong": _luong,
     "alignments": _alignments,
     "summaries": _summaries,
+    **{
+        name: lambda work, make=make: make(work, _table)
+        for name, make in report_language.SECTIONS.items()
+    },
 }
 
 

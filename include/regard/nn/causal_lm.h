@@ -44,6 +44,10 @@ class CausalLM : public SequenceModel {
   // tokens (batch, len) -> layers + 1 tensors (batch, len, dim): the embedded tokens, and what each
   // layer gives, the last one normalized, as transformers' `hidden_states` has them.
   std::vector<torch::Tensor> hidden_states(const torch::Tensor& tokens);
+  // Documents side by side, for training without padding: tokens (total), document d being tokens
+  // starts[d] .. starts[d + 1] - 1, starts (documents + 1), both int64. What logits() reads,
+  // (total, dim): as if each document were read alone.
+  torch::Tensor packed_features(const torch::Tensor& tokens, const torch::Tensor& starts);
   // The weights of a layer's attention, (batch, heads, len, len), without gradients.
   torch::Tensor attention_map(const torch::Tensor& tokens, std::int64_t layer);
   std::int64_t layers() const { return static_cast<std::int64_t>(layers_.size()); }

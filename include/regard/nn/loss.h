@@ -24,4 +24,10 @@ struct SequenceLoss {
 SequenceLoss sequence_loss(SequenceModel& model, const Batch& batch, double smoothing = 0,
                            std::int64_t chunk = 1024);
 
+// The same of what the model's output layer reads, features (tokens, dim), and their targets
+// (tokens) int64, all of which count.
+SequenceLoss token_loss(SequenceModel& model, const torch::Tensor& features,
+                        const torch::Tensor& target, double smoothing = 0,
+                        std::int64_t chunk = 1024);
+
 }  // namespace regard::nn

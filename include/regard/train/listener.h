@@ -23,7 +23,7 @@ struct Step {
 struct Validation {
   std::int64_t step = 0;
   double epoch = 0;
-  double nll = 0;                                    // in nats
+  double nll = 0;                                         // in nats
   std::vector<std::pair<std::string, double>> more = {};  // by name: perplexity, accuracy
   bool best = false;
   double seconds = 0;

@@ -20,6 +20,17 @@ torch::Tensor CausalLayer::forward(const torch::Tensor& x, const RotaryAngles& a
   return finish(x, attention(made.query, made.keys, made.values, asked));
 }
 
+torch::Tensor CausalLayer::packed(const torch::Tensor& x, const RotaryAngles& angles,
+                                  const Mask& mask) {
+  const Projected made = project(x, angles);
+  AttentionOptions asked = options(mask);
+  asked.layout = Layout::kThd;
+  if (is_training()) asked.dropout_p = attention_dropout_;
+  const torch::Tensor attended =
+      attention(made.query.squeeze(0), made.keys.squeeze(0), made.values.squeeze(0), asked);
+  return finish(x, attended.unsqueeze(0));
+}
+
 torch::Tensor CausalLayer::step(const torch::Tensor& x, const RotaryAngles& angles,
                                 const KeyValues& room, const torch::Tensor& lengths,
                                 std::int64_t longest, const Mask& mask) {

@@ -20,6 +20,9 @@ class CausalLayer : public torch::nn::Module {
   torch::Tensor forward(const torch::Tensor& x, const RotaryAngles& angles,
                         KeyValues* kept = nullptr);
 
+  // Documents side by side, x (1, total, dim), each of which sees itself alone, as `mask` says.
+  torch::Tensor packed(const torch::Tensor& x, const RotaryAngles& angles, const Mask& mask);
+
   // One position of each row, x (rows, 1, dim): its keys and values are put at lengths[row] of the
   // room, then row r looks at lengths[r] + 1 keys, of at most `longest`. `mask` says so where rows
   // differ.

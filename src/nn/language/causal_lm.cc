@@ -107,6 +107,26 @@ std::vector<torch::Tensor> CausalLM::hidden_states(const torch::Tensor& tokens) 
   return states;
 }
 
+torch::Tensor CausalLM::packed_features(const torch::Tensor& tokens, const torch::Tensor& starts) {
+  check_tokens("tokens", tokens.unsqueeze(0), sizes_.vocab);
+  if (starts.dim() != 1 || starts.size(0) < 2 || starts.scalar_type() != torch::kInt64 ||
+      starts[0].item<std::int64_t>() != 0 || starts[-1].item<std::int64_t>() != tokens.size(0))
+    throw std::invalid_argument(
+        "starts: expected (documents + 1) int64 from 0 to the number of tokens");
+  const torch::Tensor lengths = starts.diff();
+  if (lengths.min().item<std::int64_t>() < 1)
+    throw std::invalid_argument("starts: expected documents of at least one token");
+  check_positions("starts", lengths.max().item<std::int64_t>());
+  const torch::Tensor positions = (torch::arange(tokens.size(0), torch::kInt64) -
+                                   starts.narrow(0, 0, lengths.size(0)).repeat_interleave(lengths))
+                                      .unsqueeze(0);
+  const RotaryAngles turned = angles(positions);
+  const Mask mask = causal() & documents(starts, starts);
+  torch::Tensor x = embed(tokens.unsqueeze(0), positions);
+  for (const auto& layer : layers_) x = layer->packed(x, turned, mask);
+  return normalize(x).squeeze(0);
+}
+
 torch::Tensor CausalLM::attention_map(const torch::Tensor& tokens, std::int64_t layer) {
   torch::NoGradGuard no_grad;
   if (layer < 0 || layer >= layers())

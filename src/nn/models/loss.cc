@@ -46,22 +46,26 @@ Sums chunk_sums(SequenceModel& model, const torch::Tensor& features, const torch
 
 SequenceLoss sequence_loss(SequenceModel& model, const Batch& batch, double smoothing,
                            std::int64_t chunk) {
-  if (!(smoothing >= 0 && smoothing < 1))
-    throw std::invalid_argument("smoothing: " + std::to_string(smoothing) +
-                                "; expected a number from 0 and below 1");
   if (!batch.target_in.defined() || !batch.target_out.defined() ||
       batch.target_out.sizes() != batch.target_in.sizes())
     throw std::invalid_argument("target_out: expected the shape of target_in");
   const torch::Tensor every = batch.target_out.reshape(-1);
   const torch::Tensor places = every.ne(kPad).nonzero().squeeze(1);
-  SequenceLoss result;
-  result.tokens = places.size(0);
-  if (result.tokens == 0) throw std::invalid_argument("target_out: nothing but padding");
+  if (places.size(0) == 0) throw std::invalid_argument("target_out: nothing but padding");
   const torch::Tensor target = every.index_select(0, places);
   const torch::Tensor features = model.features(batch.source, batch.source_lengths, batch.target_in)
                                      .flatten(0, 1)
                                      .index_select(0, places);
+  return token_loss(model, features, target, smoothing, chunk);
+}
 
+SequenceLoss token_loss(SequenceModel& model, const torch::Tensor& features,
+                        const torch::Tensor& target, double smoothing, std::int64_t chunk) {
+  if (!(smoothing >= 0 && smoothing < 1))
+    throw std::invalid_argument("smoothing: " + std::to_string(smoothing) +
+                                "; expected a number from 0 and below 1");
+  SequenceLoss result;
+  result.tokens = target.size(0);
   const bool with_gradients = torch::GradMode::is_enabled();
   variable_list inputs{features};
   for (const torch::Tensor& parameter : model.output_parameters())

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <iostream>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <numeric>
+
+#include "cli/commands.h"
+#include "cli/tokenizer_files.h"
+#include "regard/nn/pretrained.h"
+#include "regard/nn/text_encoder.h"
+#include "regard/text/documents.h"
+
+namespace regard::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::size_t kTogether = 32;  // lines read ahead, to be computed together
+
+struct Options {
+  fs::path model;
+  std::vector<std::string> texts;
+  std::vector<fs::path> files;
+  std::int64_t top = 1;
+  int threads = 0;
+  bool json = false;
+};
+
+struct Named {
+  std::string text, name;  // the name is for messages
+};
+
+class Classifier {
+ public:
+  explicit Classifier(const Options& options)
+      : options_(options),
+        model_(nn::open_model<nn::TextEncoder>(options.model)),
+        tokenizer_(text::Tokenizer::load(options.model)) {
+    if (model_->text_config().head != "sequence") {
+      throw std::runtime_error(options.model.string() +
+                               ": a model without classes of texts (`regard train classify` gives "
+                               "it some)");
+    }
+    check_vocabulary(tokenizer_, model_->text_config().vocab, options.model.string());
+  }
+
+  // Writes a line for each text.
+  void classify(const std::vector<Named>& texts) const {
+    const torch::NoGradGuard no_gradients;
+    std::vector<std::vector<std::int64_t>> rows;
+    std::size_t longest = 0;
+    for (const Named& one : texts) {
+      rows.push_back(encode(one));
+      longest = std::max(longest, rows.back().size());
+    }
+    const auto count = static_cast<std::int64_t>(rows.size());
+    nn::TextInput input;
+    input.tokens = torch::full({count, static_cast<std::int64_t>(longest)},
+                               model_->text_config().pad_token, torch::kInt64);
+    input.lengths = torch::empty({count}, torch::kInt64);
+    for (std::int64_t row = 0; row < count; ++row) {
+      const auto& ids = rows[static_cast<std::size_t>(row)];
+      input.tokens[row].narrow(0, 0, std::ssize(ids)).copy_(torch::tensor(ids));
+      input.lengths[row] = std::ssize(ids);
+    }
+    const torch::Tensor probabilities =
+        torch::softmax(model_->forward(input).to(torch::kFloat32), -1);
+    for (std::int64_t row = 0; row < count; ++row) {
+      say(texts[static_cast<std::size_t>(row)].text, probabilities[row]);
+    }
+    std::cout << std::flush;
+  }
+
+ private:
+  std::vector<std::int64_t> encode(const Named& one) const {
+    if (!text::is_utf8(one.text)) throw std::runtime_error(one.name + ": not UTF-8");
+    std::vector<std::int64_t> ids = tokenizer_.encode(one.text).ids;
+    if (ids.empty()) throw std::runtime_error(one.name + ": the tokenizer finds no tokens");
+    const std::int64_t most = model_->max_length();
+    if (std::ssize(ids) > most) {
+      std::cerr << one.name << ": " << ids.size() << " tokens; the first " << most
+                << " are read, as many as the model has positions for\n";
+      const std::int64_t last = ids.back();
+      ids.resize(static_cast<std::size_t>(most));
+      if (tokenizer_.is_special(last)) ids.back() = last;
+    }
+    return ids;
+  }
+
+  void say(const std::string& text, const torch::Tensor& probabilities) const {
+    const auto& labels = model_->text_config().labels;
+    const std::int64_t top = std::min(options_.top, std::ssize(labels));
+    const auto [values, places] = probabilities.topk(top);
+    nlohmann::json found = nlohmann::json::array();
+    for (std::int64_t i = 0; i < top; ++i) {
+      found.push_back({{"label", labels[static_cast<std::size_t>(places[i].item<std::int64_t>())]},
+                       {"probability", values[i].item<double>()}});
+    }
+    if (options_.json) {
+      std::cout << nlohmann::json{{"text", text}, {"labels", found}}.dump() << '\n';
+      return;
+    }
+    for (std::size_t i = 0; i < found.size(); ++i) {
+      char probability[16];
+      std::snprintf(probability, sizeof probability, "%.3f", found[i]["probability"].get<double>());
+      std::cout << (i > 0 ? "\t" : "") << found[i]["label"].get<std::string>() << '\t'
+                << probability;
+    }
+    std::cout << '\n';
+  }
+
+  const Options& options_;
+  std::shared_ptr<nn::TextEncoder> model_;
+  text::Tokenizer tokenizer_;
+};
+
+void run(const Options& options) {
+  if (options.top < 1) {
+    throw std::invalid_argument("--top: " + std::to_string(options.top) + "; expected at least 1");
+  }
+  if (options.threads > 0) at::set_num_threads(options.threads);
+  const Classifier classifier(options);
+  std::vector<Named> open;
+  const auto take = [&](const std::string& text, const std::string& name) {
+    open.push_back({text, name});
+    if (open.size() < kTogether) return;
+    classifier.classify(open);
+    open.clear();
+  };
+  for (std::size_t i = 0; i < options.texts.size(); ++i) {
+    take(options.texts[i], "text " + std::to_string(i + 1));
+  }
+  text::DocumentOptions whole;
+  whole.form = "file";
+  text::read_documents(options.files, whole,
+                       [&](const text::Document& one) { take(one.text, one.where); });
+  if (options.texts.empty() && options.files.empty()) {
+    std::int64_t number = 0;
+    for (std::string line; std::getline(std::cin, line);) {
+      if (!line.empty() && line.back() == '\r') line.pop_back();
+      take(line, "line " + std::to_string(++number));
+    }
+  }
+  if (!open.empty()) classifier.classify(open);
+}
+
+}  // namespace
+
+void add_classify(CLI::App& app) {
+  CLI::App* command = app.add_subcommand("classify", "Says which class texts are of");
+  const auto options = std::make_shared<Options>();
+  command
+      ->add_option("model", options->model,
+                   "A folder of `regard train classify`, or of transformers")
+      ->required();
+  command->add_option("--text", options->texts, "A text; may be given again")->take_all();
+  command->add_option("--file", options->files, "A file as one text; may be given again")
+      ->take_all();
+  command->add_option("--top", options->top, "Classes to name, the likeliest first")
+      ->capture_default_str();
+  command->add_option("--threads", options->threads, "0: as PyTorch chooses");
+  command->add_flag("--json", options->json, "A JSON object for each text");
+  command->footer(
+      "Without --text and --file, each line of standard input is a text. A line is written for "
+      "each "
+      "text: class, tab, probability.\n\nExamples:\n"
+      "  regard classify sections --text 'library for reading files' --top 3\n"
+      "  regard classify sections --json < lines.txt\n"
+      "  regard classify manuals --file page.txt");
+  command->callback([options] { run(*options); });
+}
+
+}  // namespace regard::cli

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// Fine-tuning of a classifier of texts. Batches are texts of like lengths, padded to the longest,
+// bounded by their tokens; cross entropy is minimised, and the best model is that of the highest
+// accuracy.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "regard/nn/model.h"
+#include "regard/train/language_task.h"
+#include "regard/train/task.h"
+
+namespace regard::train {
+
+struct LabelledTexts {
+  TokenizedDocuments texts;
+  std::vector<std::int64_t> labels;  // of each document, from 0
+};
+
+struct ClassificationOptions {
+  std::int64_t batch_tokens = 4096;  // of a batch at most, padding included; a longer text is alone
+  std::int64_t pad_token = 0;
+  std::uint64_t seed = 1;  // of the order of texts
+};
+
+// What is known of the model: its forward pass, tokens (rows, longest) and lengths (rows), both
+// int64, -> logits (rows, labels); and how it and its tokenizer are saved.
+struct Classifier {
+  std::shared_ptr<nn::Model> model;
+  std::function<torch::Tensor(const torch::Tensor& tokens, const torch::Tensor& lengths)> logits;
+  std::function<void(const std::filesystem::path&)> save_beginning, save_model;
+};
+
+class TextClassificationTask : public Task {
+ public:
+  // The texts must outlive the task; `validation` may be null. std::invalid_argument for options
+  // that make no sense, std::runtime_error where there is no text.
+  TextClassificationTask(Classifier classifier, const LabelledTexts& texts,
+                         const LabelledTexts* validation, const ClassificationOptions& options);
+
+  torch::nn::Module& model() override { return *classifier_.model; }
+  nlohmann::json identity() const override;
+  std::optional<TaskBatch> next() override;
+  Place place() const override { return place_; }
+  void seek(const Place& place) override;
+  double epoch_fraction() const override;
+  bool validates() const override { return validation_ != nullptr; }
+  Metrics validate() override;
+  void save_beginning(const std::filesystem::path& folder) const override;
+  void save_model(const std::filesystem::path& folder) const override;
+
+ private:
+  using Rows = std::vector<std::int64_t>;  // numbers of texts
+  std::vector<Rows> batches_of(const LabelledTexts& from, const Rows& rows) const;
+  void order();  // the batches of the epoch that place_ is in
+
+  Classifier classifier_;
+  const LabelledTexts& texts_;
+  const LabelledTexts* validation_;
+  ClassificationOptions options_;
+  Place place_;
+  std::int64_t ordered_ = -1;  // the epoch that batches_ are of
+  std::vector<Rows> batches_;
+};
+
+}  // namespace regard::train
