@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 
+#include "cli/classify_images.h"
 #include "cli/commands.h"
 #include "cli/tokenizer_files.h"
 #include "regard/nn/pretrained.h"
@@ -19,7 +20,8 @@ namespace fs = std::filesystem;
 constexpr std::size_t kTogether = 32;  // lines read ahead, to be computed together
 
 struct Options {
-  fs::path model;
+  fs::path model;                   // of --model, or the first of the arguments
+  std::vector<fs::path> arguments;  // the others are pictures
   std::vector<std::string> texts;
   std::vector<fs::path> files;
   std::int64_t top = 1;
@@ -115,11 +117,21 @@ class Classifier {
   text::Tokenizer tokenizer_;
 };
 
-void run(const Options& options) {
+void run(Options options) {
+  if (options.model.empty()) {
+    if (options.arguments.empty()) {
+      throw std::invalid_argument("model: not given; expected the folder of one");
+    }
+    options.model = options.arguments.front();
+    options.arguments.erase(options.arguments.begin());
+  }
   if (options.top < 1) {
     throw std::invalid_argument("--top: " + std::to_string(options.top) + "; expected at least 1");
   }
   if (options.threads > 0) at::set_num_threads(options.threads);
+  if (!options.arguments.empty()) {
+    return classify_images(options.model, options.arguments, options.top, options.json);
+  }
   const Classifier classifier(options);
   std::vector<Named> open;
   const auto take = [&](const std::string& text, const std::string& name) {
@@ -148,12 +160,12 @@ void run(const Options& options) {
 }  // namespace
 
 void add_classify(CLI::App& app) {
-  CLI::App* command = app.add_subcommand("classify", "Says which class texts are of");
+  CLI::App* command = app.add_subcommand("classify", "Says which class pictures or texts are of");
   const auto options = std::make_shared<Options>();
-  command
-      ->add_option("model", options->model,
-                   "A folder of `regard train classify`, or of transformers")
-      ->required();
+  command->add_option("arguments", options->arguments,
+                      "The model (a folder of `regard train classify`, or of transformers) and "
+                      "pictures (PNG, JPEG, PPM)");
+  command->add_option("--model", options->model, "The model, if the arguments are pictures alone");
   command->add_option("--text", options->texts, "A text; may be given again")->take_all();
   command->add_option("--file", options->files, "A file as one text; may be given again")
       ->take_all();
@@ -162,12 +174,14 @@ void add_classify(CLI::App& app) {
   command->add_option("--threads", options->threads, "0: as PyTorch chooses");
   command->add_flag("--json", options->json, "A JSON object for each text");
   command->footer(
-      "Without --text and --file, each line of standard input is a text. A line is written for "
+      "Without pictures, --text and --file, each line of standard input is a text. A line is "
+      "written for "
       "each "
-      "text: class, tab, probability.\n\nExamples:\n"
+      "text (class, tab, probability) or picture (its file before them).\n\nExamples:\n"
       "  regard classify sections --text 'library for reading files' --top 3\n"
       "  regard classify sections --json < lines.txt\n"
-      "  regard classify manuals --file page.txt");
+      "  regard classify manuals --file page.txt\n"
+      "  regard classify vit-base-patch16-224 cat.jpg dog.png --top 5");
   command->callback([options] { run(*options); });
 }
 

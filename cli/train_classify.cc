@@ -9,6 +9,7 @@
 #include "cli/commands.h"
 #include "cli/tokenizer_files.h"
 #include "cli/train_flags.h"
+#include "cli/train_images.h"
 #include "regard/nn/pretrained.h"
 #include "regard/nn/text_encoder.h"
 #include "regard/text/documents.h"
@@ -24,6 +25,7 @@ using nlohmann::json;
 struct Options {
   std::vector<fs::path> files, valid;
   fs::path model;
+  ImageFlags images;
   text::DocumentOptions documents;
   std::int64_t max_length = 0;
   train::ClassificationOptions batches;
@@ -137,9 +139,11 @@ void run(const Options& options) {
 }  // namespace
 
 void add_train_classify(CLI::App& train) {
-  CLI::App* command = train.add_subcommand(
-      "classify",
-      "Trains a classifier of texts from a pretrained encoder (BERT, RoBERTa, Longformer)");
+  CLI::App* command =
+      train.add_subcommand("classify",
+                           "Trains a classifier of texts from a pretrained encoder (BERT, RoBERTa, "
+                           "Longformer), or one of "
+                           "pictures (ViT, CrossViT, CAT), new or from a checkpoint");
   const auto options = std::make_shared<Options>();
   options->documents.labels = true;
   train::TrainOptions& t = options->train.options;
@@ -157,7 +161,6 @@ void add_train_classify(CLI::App& train) {
   command
       ->add_option("--text", options->files,
                    "FILE.tsv (label, tab, text), FILE.jsonl, or a folder of class folders of *.txt")
-      ->required()
       ->take_all()
       ->group(text);
   command->add_option("--valid", options->valid, "The same to validate on")
@@ -167,7 +170,11 @@ void add_train_classify(CLI::App& train) {
   add("--label-key", options->documents.label_key, "And their label", text);
   add("--max-length", options->max_length,
       "Tokens after which texts are cut; 0: as many as the model can read", text);
-  add("--model", options->model, "The folder of a checkpoint, as transformers has them", "Model")
+  add("--model", options->model,
+      "The folder of a checkpoint, as transformers has them; of pictures also vit, crossvit, cat: "
+      "a new "
+      "one",
+      "Model")
       ->required();
   add_train_flags(*command, options->train);
   add("--batch-tokens", options->batches.batch_tokens, "Tokens of a batch, padding included",
@@ -179,9 +186,24 @@ void add_train_classify(CLI::App& train) {
           "  regard train classify --text data/descriptions/train.jsonl --model all-MiniLM-L6-v2 "
           "\\\n"
           "      --valid data/descriptions/valid.jsonl --max-length 128 --out sections\n"
-          "  regard classify sections --text 'library for reading files'") +
+          "  regard classify sections --text 'library for reading files'\n"
+          "  regard train classify --images photos --valid-share 0.1 --model vit --image-size 96 "
+          "--flip \\\n"
+          "      --shift 0.1 --epochs 50 --out birds\n"
+          "  regard classify birds bird.jpg") +
       "\n\nThe folder is one of transformers' as well: AutoModelForSequenceClassification.");
-  command->callback([options] { run(*options); });
+  add_image_flags(*command, options->images);
+  command->callback([command, options] {
+    if (options->images.images.empty() == options->files.empty()) {
+      throw std::invalid_argument(
+          "--text or --images: expected one of them, of what is classified");
+    }
+    if (options->files.empty()) {
+      return train_images(options->images, options->model, options->train,
+                          command->count("--learning-rate") > 0);
+    }
+    run(*options);
+  });
 }
 
 }  // namespace regard::cli
