@@ -27,7 +27,8 @@ Pattern pattern_of(const std::string& name) {
       return std::isdigit(static_cast<unsigned char>(c)) != 0;
     });
     if (number) result.numbers.push_back(part);
-    result.text += (result.text.empty() ? "" : ".") + (number ? "*" : part);
+    if (!result.text.empty()) result.text += '.';
+    result.text += number ? "*" : part;
   }
   return result;
 }
