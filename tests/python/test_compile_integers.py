@@ -98,7 +98,8 @@ def test_at_most_two_compilations(name):
     backend = Counting()
     compiled = torch.compile(function, fullgraph=True, backend=backend)
     for n in numbers:
-        assert torch.equal(compiled(*inputs, n), function(*inputs, n))
+        # a document of one query takes the decode pass in eager code, and the general one here
+        torch.testing.assert_close(compiled(*inputs, n), function(*inputs, n), rtol=1e-5, atol=1e-6)
     assert 1 <= backend.count <= 2
 
 
