@@ -7,14 +7,18 @@
 
 #include "cli/chat_template.h"
 #include "cli/commands.h"
+#include "cli/encoder.h"
 #include "cli/interrupt.h"
 #include "cli/language_model.h"
+#include "cli/span.h"
 #include "cli/writer.h"
 
 namespace regard::cli {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr std::int64_t kLongestSpan = 30;  // tokens
 
 struct Options {
   WritingFlags writing;
@@ -40,12 +44,36 @@ std::string prompt(const std::string& document, const std::string& question) {
          "\n\nAnswer the question from the document, shortly.\nQuestion: " + question;
 }
 
+void answer_by_span(const Encoder& encoder, const Options& options, const std::string& document) {
+  if (encoder.model->text_config().head != "span")
+    throw std::runtime_error(options.writing.model.string() +
+                             ": the model has no head that finds answers (" +
+                             encoder.model->text_config().head + ")");
+  const Span span = find_span(encoder, options.question, document, kLongestSpan);
+  if (options.json) {
+    std::cout << nlohmann::json{{"question", options.question},
+                                {"answer", span.text},
+                                {"probability", span.probability},
+                                {"tokens", span.tokens},
+                                {"windows", span.windows}}
+                     .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)
+              << '\n';
+    return;
+  }
+  std::cout << span.text << '\n';
+  std::cerr << "probability " << span.probability << "; " << span.tokens << " tokens in "
+            << span.windows << " windows\n";
+}
+
 void run(const Options& options) {
   if (options.question.empty()) throw std::invalid_argument("question: empty; expected some text");
   const std::string document = read_document(options.document);
   if (document.find_first_not_of(" \t\r\n") == std::string::npos)
     throw std::invalid_argument(options.document.string() + ": an empty document");
-  const LanguageModel model = load(options.writing);
+  const auto opened = open(options.writing);
+  if (std::dynamic_pointer_cast<nn::TextEncoder>(opened) != nullptr)
+    return answer_by_span(encoder_of(opened, options.writing.model), options, document);
+  const LanguageModel model = language_model(opened, options.writing.model, options.writing.dtype);
   const auto form = ChatTemplate::from_jinja(model.chat_template, options.writing.model.string());
   const std::string name = options.document.string();
   const auto tokens = encode(model, form.first_turn("", prompt(document, options.question)), name);
@@ -89,7 +117,9 @@ void add_ask(CLI::App& app) {
   command->add_option("question", options->question, "What to answer")->required();
   command->add_flag("--json", options->json, "The answer as JSON");
   command->footer(
-      "A language model that was trained to chat reads the whole document and writes an answer.\n"
+      "A language model that was trained to chat reads the whole document and writes an answer. An "
+      "encoder\nwith a head for it (BERT, RoBERTa, Longformer) finds the span that answers, in "
+      "windows where the\ndocument is longer than it reads.\n"
       "\nExamples:\n"
       "  regard ask SmolLM2-135M-Instruct.Q4_1.gguf --document report.txt 'What was measured?'\n"
       "  man ls | regard ask folder --document - 'Which option sorts by size?'");

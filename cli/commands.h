@@ -19,6 +19,9 @@ void add_detect(CLI::App& app);
 void add_generate(CLI::App& app);
 void add_chat(CLI::App& app);
 void add_ask(CLI::App& app);
+void add_embed(CLI::App& app);
+void add_fill(CLI::App& app);
+void add_look(CLI::App& app);
 
 // Whether work that saves what it has was asked to end early (SIGINT or SIGTERM while it listened).
 bool interrupted();

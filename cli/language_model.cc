@@ -3,38 +3,17 @@
 
 #include <unistd.h>
 
-#include <fstream>
 #include <iostream>
 #include <sstream>
 
+#include "cli/open_model.h"
 #include "regard/formats/gguf.h"
-#include "regard/nn/checkpoint.h"
-#include "regard/nn/gguf.h"
-#include "regard/nn/pretrained.h"
 
 namespace regard::cli {
 namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
-
-// Kinds of models that continue their source.
-const std::set<std::string> kDecoderOnly = {"gpt2", "llama"};
-
-std::string read_file(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
-
-// The object in a file, or an empty one where there is no such file.
-json read_json(const fs::path& path) {
-  if (!fs::exists(path)) return json::object();
-  json parsed = json::parse(read_file(path), nullptr, /*allow_exceptions=*/false);
-  if (!parsed.is_object()) throw std::runtime_error(path.string() + ": not a JSON object");
-  return parsed;
-}
 
 void add_ids(const json& holder, const char* name, std::set<std::int64_t>& to) {
   const auto found = holder.find(name);
@@ -64,52 +43,43 @@ std::string chat_template(const fs::path& folder) {
   return {};
 }
 
-LanguageModel from_gguf(const fs::path& path) {
-  LanguageModel loaded{nn::load_gguf(path), text::Tokenizer::load(path), 0, {}, {}};
+// What a GGUF file's metadata says beside the model.
+void describe_gguf(const fs::path& path, LanguageModel& model) {
   const json metadata = formats::GgufFile::open(path).metadata();
-  loaded.context = first_number(metadata, {"llama.context_length"});
+  model.context = first_number(metadata, {"llama.context_length"});
   for (const char* name : {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"})
-    add_ids(metadata, name, loaded.end_tokens);
+    add_ids(metadata, name, model.end_tokens);
   const json found = metadata.value("tokenizer.chat_template", json());
-  if (found.is_string()) loaded.chat_template = found.get<std::string>();
-  return loaded;
+  if (found.is_string()) model.chat_template = found.get<std::string>();
 }
 
-LanguageModel from_folder(const fs::path& folder) {
+void describe_folder(const fs::path& folder, LanguageModel& model) {
   const json config = read_json(folder / "config.json");
-  if (config.empty())
-    throw std::runtime_error(folder.string() +
-                             " holds no config.json: expected a model's folder or a .gguf file");
-  LanguageModel loaded{
-      config.contains("kind") ? nn::load_model(folder) : nn::load_pretrained(folder),
-      text::Tokenizer::load(folder),
-      first_number(config, {"max_position_embeddings", "n_positions", "positions", "context"}),
-      {},
-      chat_template(folder)};
-  add_ids(config, "eos_token_id", loaded.end_tokens);
-  add_ids(read_json(folder / "generation_config.json"), "eos_token_id", loaded.end_tokens);
-  return loaded;
+  model.context = first_number(config, {"max_position_embeddings", "n_positions"});
+  add_ids(config, "eos_token_id", model.end_tokens);
+  add_ids(read_json(folder / "generation_config.json"), "eos_token_id", model.end_tokens);
+  model.chat_template = chat_template(folder);
 }
 
 }  // namespace
 
-LanguageModel load_language_model(const fs::path& path, const std::string& dtype) {
-  if (!fs::exists(path)) throw std::runtime_error(path.string() + ": there is no such file");
-  LanguageModel loaded = fs::is_directory(path) ? from_folder(path) : from_gguf(path);
-  const std::string kind = loaded.model->kind();
-  if (!kDecoderOnly.contains(kind))
-    throw std::runtime_error(path.string() + ": a model of kind \"" + kind +
+LanguageModel language_model(const std::shared_ptr<nn::Model>& model, const fs::path& path,
+                             const std::string& dtype) {
+  auto causal = std::dynamic_pointer_cast<nn::CausalLM>(model);
+  if (causal == nullptr)
+    throw std::runtime_error(path.string() + ": a model of kind \"" + model->kind() +
                              "\" does not continue texts; expected a language model");
-  const json config = loaded.model->config();
-  const auto vocabulary = first_number(config, {"vocab"});
+  LanguageModel loaded{causal, text::Tokenizer::load(path), 0, {}, {}};
+  fs::is_directory(path) ? describe_folder(path, loaded) : describe_gguf(path, loaded);
+  const auto vocabulary = first_number(model->config(), {"vocab"});
   if (loaded.tokenizer.size() > vocabulary)
     throw std::runtime_error(path.string() + ": the tokenizer has " +
                              std::to_string(loaded.tokenizer.size()) + " tokens and the model " +
                              std::to_string(vocabulary) + ": they do not belong together");
-  if (loaded.context <= 0) loaded.context = first_number(config, {"positions"});
+  if (loaded.context <= 0) loaded.context = causal->max_positions();
   if (loaded.context <= 0)
     throw std::runtime_error(path.string() + ": nothing says how long its texts may be");
-  if (dtype == "bfloat16") loaded.model->to(torch::kBFloat16);
+  if (dtype == "bfloat16") causal->to(torch::kBFloat16);
   return loaded;
 }
 
@@ -146,7 +116,7 @@ void check(const WritingFlags& flags) {
   if (flags.threads < 0) fail("--threads", flags.threads, "0 (as PyTorch chooses) or more");
 }
 
-LanguageModel load(const WritingFlags& flags) {
+std::shared_ptr<nn::Model> open(const WritingFlags& flags) {
   check(flags);
   if (flags.threads > 0) at::set_num_threads(flags.threads);
   const bool terminal = isatty(STDERR_FILENO) != 0;
@@ -157,7 +127,11 @@ LanguageModel load(const WritingFlags& flags) {
       if (drawn) std::cerr << "\r\x1b[K" << std::flush;
     }
   } const clear{terminal};
-  return load_language_model(flags.model, flags.dtype);
+  return open_model(flags.model);
+}
+
+LanguageModel load(const WritingFlags& flags) {
+  return language_model(open(flags), flags.model, flags.dtype);
 }
 
 generate::WriteOptions writing(const WritingFlags& flags, const LanguageModel& model,

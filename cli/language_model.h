@@ -11,21 +11,23 @@
 #include <string>
 
 #include "regard/generate/session.h"
-#include "regard/nn/sequence_model.h"
+#include "regard/nn/causal_lm.h"
 #include "regard/text/tokenizer.h"
 
 namespace regard::cli {
 
 struct LanguageModel {
-  std::shared_ptr<nn::SequenceModel> model;
+  std::shared_ptr<nn::CausalLM> model;
   text::Tokenizer tokenizer;
   std::int64_t context = 0;  // the most tokens that it was made for
   std::set<std::int64_t> end_tokens;
   std::string chat_template;  // Jinja, as the model came with it; or nothing
 };
 
-// dtype: "float32" or "bfloat16". std::runtime_error with the file's name and what is wrong.
-LanguageModel load_language_model(const std::filesystem::path& path, const std::string& dtype);
+// What open_model() (cli/open_model.h) opened at `path`, with what stands beside it. dtype:
+// "float32" or "bfloat16". std::runtime_error with the file's name and what is wrong.
+LanguageModel language_model(const std::shared_ptr<nn::Model>& model,
+                             const std::filesystem::path& path, const std::string& dtype);
 
 // The options that every command with a language model has.
 struct WritingFlags {
@@ -40,7 +42,8 @@ struct WritingFlags {
 void add_writing_flags(CLI::App& command, WritingFlags& flags);
 // std::invalid_argument by the option's name.
 void check(const WritingFlags& flags);
-// Loads the model with these flags; says on a terminal that it does.
+// Opens the model with these flags; says on a terminal that it does.
+std::shared_ptr<nn::Model> open(const WritingFlags& flags);
 LanguageModel load(const WritingFlags& flags);
 // `number` names the text among others, which with the seed fixes what is drawn.
 generate::WriteOptions writing(const WritingFlags& flags, const LanguageModel& model,

@@ -25,7 +25,11 @@ int run(int argc, char** argv) {
       "Language models, from transformers' folders or GGUF files:\n"
       "  regard generate model.gguf 'The three primary colours are'\n"
       "  regard chat model.gguf\n"
-      "  regard ask model.gguf --document report.txt 'What was measured?'\n",
+      "  regard ask model.gguf --document report.txt 'What was measured?'\n"
+      "  regard look model.gguf --text 'The cat sat on the mat.' --out map.html\n\n"
+      "Encoders:\n"
+      "  regard embed all-MiniLM-L6-v2 'a library for reading files'\n"
+      "  regard fill bert-base-uncased 'The capital of France is [MASK].'\n",
       "regard"};
   app.footer(
       "`regard COMMAND --help` explains a command.\n"
@@ -43,6 +47,9 @@ int run(int argc, char** argv) {
   add_chat(app);
   add_ask(app);
   add_classify(app);
+  add_embed(app);
+  add_fill(app);
+  add_look(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

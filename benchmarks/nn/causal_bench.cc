@@ -15,7 +15,7 @@ namespace nn = regard::nn;
 
 namespace {
 
-constexpr std::int64_t kRoom = 512;
+constexpr std::int64_t kChunk = 512, kRoom = 512;
 
 // Tokens that are the same on the other side.
 torch::Tensor tokens(std::int64_t count) {
@@ -23,13 +23,15 @@ torch::Tensor tokens(std::int64_t count) {
 }
 
 struct Text {
-  nn::SequenceModel& model;
+  nn::CausalLM& model;
   std::unique_ptr<nn::DecodingState> state;
   torch::Tensor next;
 
   void read(std::int64_t count) {
     const torch::Tensor all = tokens(count);
-    state = model.start(all, torch::full({1}, count, torch::kInt64), kRoom);
+    state = model.start(all.narrow(1, 0, 1), torch::ones({1}, torch::kInt64), count + kRoom);
+    for (std::int64_t begin = 0; begin < count - 1; begin += kChunk)
+      model.advance(*state, all.narrow(1, begin, std::min(kChunk, count - 1 - begin)));
     next = all.select(1, count - 1);
     write(1);
   }

@@ -8,6 +8,9 @@
 namespace regard::generate {
 namespace {
 
+// Tokens that are read at once: enough for the products' speed, few enough to tell of progress.
+constexpr std::int64_t kPiece = 512;
+
 torch::Tensor one_row(std::span<const std::int64_t> tokens) {
   torch::Tensor row = torch::empty({1, static_cast<std::int64_t>(tokens.size())}, torch::kInt64);
   std::copy(tokens.begin(), tokens.end(), row.data_ptr<std::int64_t>());
@@ -31,7 +34,7 @@ class Session::Step : public Stepper {
   Session& session_;
 };
 
-Session::Session(nn::SequenceModel& model, std::int64_t room) : model_(model), room_(room) {
+Session::Session(nn::CausalLM& model, std::int64_t room) : model_(model), room_(room) {
   if (room < 1) {
     throw std::invalid_argument("room: " + std::to_string(room) + "; expected at least 1");
   }
@@ -51,22 +54,22 @@ void Session::add(std::span<const std::int64_t> tokens) {
   pending_.insert(pending_.end(), tokens.begin(), tokens.end());
 }
 
-// All but the last token, which the first step takes. The first ones are read in one pass.
+// All but the last token, which the first step takes.
 bool Session::read_pending(const WriteOptions& options) {
   const auto total = static_cast<std::int64_t>(pending_.size()) - 1;
   std::int64_t done = 0;
   const auto go_on = [&] { return !options.on_read || options.on_read(done, total); };
-  bool reading = go_on();
-  if (reading && state_ == nullptr) {
+  if (state_ == nullptr) {
+    // The model reads its source but for the last token: of one token, nothing.
     state_ =
-        model_.start(one_row(pending_), torch::full({1}, total + 1, torch::kInt64), room_ - total);
-    done = total;
-    reading = go_on();
+        model_.start(one_row(std::span(pending_).first(1)), torch::ones({1}, torch::kInt64), room_);
   }
+  bool reading = go_on();
   while (reading && done < total) {
-    model_.step(*state_,
-                one_row(std::span(pending_).subspan(static_cast<std::size_t>(done), 1)).squeeze(0));
-    ++done;
+    const std::int64_t count = std::min(kPiece, total - done);
+    model_.advance(*state_, one_row(std::span(pending_).subspan(static_cast<std::size_t>(done),
+                                                                static_cast<std::size_t>(count))));
+    done += count;
     reading = go_on();
   }
   read_ += done;

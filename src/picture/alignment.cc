@@ -8,6 +8,7 @@
 
 #include "files/atomic_file.h"
 #include "picture/font.h"
+#include "picture/html.h"
 
 namespace regard::picture {
 namespace {
@@ -17,20 +18,6 @@ constexpr int kCell = 30, kText = 16, kGap = 10;
 Colour grey(double weight) {
   const auto level = static_cast<std::uint8_t>(std::lround(255 * std::clamp(weight, 0.0, 1.0)));
   return {level, level, level};
-}
-
-std::string escaped(const std::string& text) {
-  std::string result;
-  for (const char c : text) {
-    switch (c) {
-      case '&': result += "&amp;"; break;
-      case '<': result += "&lt;"; break;
-      case '>': result += "&gt;"; break;
-      case '"': result += "&quot;"; break;
-      default: result += c;
-    }
-  }
-  return result;
 }
 
 std::string quoted(const std::string& text) {

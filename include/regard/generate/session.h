@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "regard/generate/generate.h"
+#include "regard/nn/causal_lm.h"
 
 namespace regard::generate {
 
@@ -35,7 +36,7 @@ class Session {
  public:
   // The model must outlive it; it is put in evaluation mode. `room`: the most tokens that the text
   // may have.
-  Session(nn::SequenceModel& model, std::int64_t room);
+  Session(nn::CausalLM& model, std::int64_t room);
   ~Session();
 
   // Tokens to be read before the next writing. std::length_error where they have no room.
@@ -52,7 +53,7 @@ class Session {
   class Step;
   bool read_pending(const WriteOptions& options);
 
-  nn::SequenceModel& model_;
+  nn::CausalLM& model_;
   std::int64_t room_, read_ = 0;
   std::unique_ptr<nn::DecodingState> state_;
   std::vector<std::int64_t> pending_;  // of the text, but not read yet

@@ -19,6 +19,7 @@
 namespace regard::nn {
 
 class CausalLayer;
+struct CausalState;
 
 class CausalLM : public SequenceModel {
  public:
@@ -36,6 +37,9 @@ class CausalLM : public SequenceModel {
   torch::Tensor first_tokens(const torch::Tensor& source,
                              const torch::Tensor& source_lengths) const override;
   torch::Tensor step(DecodingState& state, const torch::Tensor& tokens) override;
+  // Tokens (rows, n), each row's one after the other, as n steps read them, but without logits; in
+  // one pass where the rows have read equally many.
+  void advance(DecodingState& state, const torch::Tensor& tokens);
   // std::logic_error: a decoder-only model has no attention to a source.
   torch::Tensor attention_weights(DecodingState& state) override;
   torch::Tensor alignment(const torch::Tensor& source, const torch::Tensor& source_lengths,
@@ -71,6 +75,7 @@ class CausalLM : public SequenceModel {
   torch::nn::Embedding embedding_{nullptr};
 
  private:
+  torch::Tensor extend(CausalState& state, const torch::Tensor& tokens);
   void check_positions(const char* argument, std::int64_t length) const;
   // What the last layer gives, normalized. Every layer's input goes into `states` where given.
   torch::Tensor read(const torch::Tensor& tokens, std::vector<torch::Tensor>* states = nullptr);

@@ -11,10 +11,8 @@ AttentionOptions CausalLayer::options(const Mask& mask) const {
   return options;
 }
 
-torch::Tensor CausalLayer::forward(const torch::Tensor& x, const RotaryAngles& angles,
-                                   KeyValues* kept) {
+torch::Tensor CausalLayer::forward(const torch::Tensor& x, const RotaryAngles& angles) {
   const Projected made = project(x, angles);
-  if (kept != nullptr) *kept = {made.keys, made.values};
   AttentionOptions asked = options(causal());
   if (is_training()) asked.dropout_p = attention_dropout_;
   return finish(x, attention(made.query, made.keys, made.values, asked));
@@ -31,15 +29,21 @@ torch::Tensor CausalLayer::packed(const torch::Tensor& x, const RotaryAngles& an
   return finish(x, attended.unsqueeze(0));
 }
 
-torch::Tensor CausalLayer::step(const torch::Tensor& x, const RotaryAngles& angles,
-                                const KeyValues& room, const torch::Tensor& lengths,
-                                std::int64_t longest, const Mask& mask) {
+torch::Tensor CausalLayer::extend(const torch::Tensor& x, const RotaryAngles& angles,
+                                  const KeyValues& room, const CachePlace& place) {
   const Projected made = project(x, angles);
-  const torch::Tensor rows = torch::arange(x.size(0), torch::kInt64);
-  room.keys.index_put_({rows, lengths}, made.keys.squeeze(1));
-  room.values.index_put_({rows, lengths}, made.values.squeeze(1));
-  return finish(x, attention(made.query, room.keys.narrow(1, 0, longest),
-                             room.values.narrow(1, 0, longest), options(mask)));
+  const std::int64_t count = place.end - place.begin;
+  if (place.rows.defined()) {
+    const torch::Tensor rows = torch::arange(x.size(0), torch::kInt64);
+    room.keys.index_put_({rows, place.rows}, made.keys.squeeze(1));
+    room.values.index_put_({rows, place.rows}, made.values.squeeze(1));
+  } else {
+    room.keys.narrow(1, place.begin, count).copy_(made.keys);
+    room.values.narrow(1, place.begin, count).copy_(made.values);
+  }
+  const Mask mask = count > 1 ? causal() : place.mask;
+  return finish(x, attention(made.query, room.keys.narrow(1, 0, place.end),
+                             room.values.narrow(1, 0, place.end), options(mask)));
 }
 
 torch::Tensor CausalLayer::weights(const torch::Tensor& x, const RotaryAngles& angles) {

@@ -14,20 +14,26 @@
 
 namespace regard::nn {
 
+// Where new positions go in a cache: [begin, end) of each row; or, where rows are of different
+// lengths, one position at rows[row], and `mask` says what each row sees.
+struct CachePlace {
+  std::int64_t begin = 0, end = 0;
+  torch::Tensor rows;
+  Mask mask;
+};
+
 class CausalLayer : public torch::nn::Module {
  public:
-  // x (batch, len, dim), causal. Keys and values go into `kept` where it is given.
-  torch::Tensor forward(const torch::Tensor& x, const RotaryAngles& angles,
-                        KeyValues* kept = nullptr);
+  // x (batch, len, dim), causal.
+  torch::Tensor forward(const torch::Tensor& x, const RotaryAngles& angles);
 
   // Documents side by side, x (1, total, dim), each of which sees itself alone, as `mask` says.
   torch::Tensor packed(const torch::Tensor& x, const RotaryAngles& angles, const Mask& mask);
 
-  // One position of each row, x (rows, 1, dim): its keys and values are put at lengths[row] of the
-  // room, then row r looks at lengths[r] + 1 keys, of at most `longest`. `mask` says so where rows
-  // differ.
-  torch::Tensor step(const torch::Tensor& x, const RotaryAngles& angles, const KeyValues& room,
-                     const torch::Tensor& lengths, std::int64_t longest, const Mask& mask);
+  // Positions that follow those of a cache, x (rows, n, dim), without gradients: their keys and
+  // values go to their place in the room, then they look at all keys up to their own.
+  torch::Tensor extend(const torch::Tensor& x, const RotaryAngles& angles, const KeyValues& room,
+                       const CachePlace& place);
 
   // The weights of forward()'s attention, (batch, heads, len, len).
   torch::Tensor weights(const torch::Tensor& x, const RotaryAngles& angles);

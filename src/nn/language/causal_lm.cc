@@ -8,8 +8,6 @@
 #include "nn/models/check_tokens.h"
 
 namespace regard::nn {
-namespace {
-
 // Keys and values of every layer, with room for the prompt and the steps; row r has read
 // lengths[r] tokens.
 struct CausalState final : DecodingState {
@@ -25,6 +23,8 @@ struct CausalState final : DecodingState {
   torch::Tensor lengths;
   std::int64_t longest = 0;
 };
+
+namespace {
 
 CausalState& causal_state(DecodingState& state) {
   auto* mine = dynamic_cast<CausalState*>(&state);
@@ -165,46 +165,66 @@ std::unique_ptr<DecodingState> CausalLM::start(const torch::Tensor& source,
   torch::NoGradGuard no_grad;
   check_source(source, source_lengths, sizes_.vocab);
   auto state = std::make_unique<CausalState>();
-  state->lengths = source_lengths - 1;
-  state->longest = state->lengths.max().item<std::int64_t>();
-  check_positions("source", state->longest + 1);
-  std::int64_t room = state->longest + max_length;
+  const torch::Tensor lengths = source_lengths - 1;
+  const std::int64_t longest = lengths.max().item<std::int64_t>();
+  check_positions("source", longest + 1);
+  std::int64_t room = longest + max_length;
   if (sizes_.max_positions > 0) room = std::min(room, sizes_.max_positions);
-  const torch::Tensor positions = first_positions(state->longest);
-  const RotaryAngles turned = angles(positions);
-  torch::Tensor x = embed(source.narrow(1, 0, state->longest), positions);
-  for (const auto& layer : layers_) {
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
     const auto empty = [&] {
-      return torch::empty({source.size(0), room, sizes_.kv_heads, sizes_.head_dim}, x.options());
+      return torch::empty({source.size(0), room, sizes_.kv_heads, sizes_.head_dim},
+                          embedding_->weight.options());
     };
-    KeyValueCache cache{{empty(), empty()}, state->longest};
-    if (state->longest > 0) {
-      KeyValues kept;
-      x = layer->forward(x, turned, &kept);
-      cache.room.keys.narrow(1, 0, state->longest).copy_(kept.keys);
-      cache.room.values.narrow(1, 0, state->longest).copy_(kept.values);
-    }
-    state->caches.push_back(std::move(cache));
+    state->caches.push_back({{empty(), empty()}, 0});
   }
+  state->lengths = torch::zeros_like(lengths);
+  if (longest > 0) extend(*state, source.narrow(1, 0, longest));
+  state->lengths = lengths;
   return state;
+}
+
+// Tokens (rows, n) -> what the last layer gives, (rows, n, dim). Rows of different lengths take one
+// token each at most.
+torch::Tensor CausalLM::extend(CausalState& state, const torch::Tensor& tokens) {
+  const std::int64_t begin = state.longest, count = tokens.size(1);
+  CachePlace place{begin, begin + count, {}, {}};
+  torch::Tensor positions = torch::arange(begin, begin + count, torch::kInt64).unsqueeze(0);
+  if (state.lengths.min().item<std::int64_t>() != begin) {
+    place.rows = state.lengths;
+    place.mask = key_lengths(state.lengths + 1);
+    positions = state.lengths.unsqueeze(1);
+  }
+  const RotaryAngles turned = angles(positions);
+  torch::Tensor x = embed(tokens, positions);
+  for (std::size_t i = 0; i < layers_.size(); ++i)
+    x = layers_[i]->extend(x, turned, state.caches[i].room, place);
+  state.lengths = state.lengths + count;
+  state.longest = begin + count;
+  for (KeyValueCache& cache : state.caches) cache.length = state.longest;
+  return x;
+}
+
+void CausalLM::advance(DecodingState& state, const torch::Tensor& tokens) {
+  torch::NoGradGuard no_grad;
+  CausalState& mine = causal_state(state);
+  check_source(tokens, torch::full({tokens.size(0)}, tokens.size(1), torch::kInt64), sizes_.vocab);
+  check_positions("tokens", mine.longest + tokens.size(1));
+  if (const std::int64_t room = mine.caches[0].max_length() - mine.longest; tokens.size(1) > room)
+    throw std::invalid_argument("tokens: " + std::to_string(tokens.size(1)) +
+                                "; the state has room for " + std::to_string(room) + " more");
+  if (mine.lengths.min().item<std::int64_t>() == mine.longest) {
+    extend(mine, tokens);
+  } else {
+    for (const torch::Tensor& column : tokens.unbind(1)) step(state, column);
+  }
 }
 
 torch::Tensor CausalLM::step(DecodingState& state, const torch::Tensor& tokens) {
   torch::NoGradGuard no_grad;
   CausalState& mine = causal_state(state);
-  const std::int64_t longest = mine.longest + 1;
-  check_positions("tokens", longest);
+  check_positions("tokens", mine.longest + 1);
   check_step(tokens, mine.rows(), mine.longest, mine.caches[0].max_length(), sizes_.vocab);
-  const torch::Tensor positions = mine.lengths.unsqueeze(1);
-  const RotaryAngles turned = angles(positions);
-  const bool alike = mine.lengths.min().item<std::int64_t>() == mine.longest;
-  const Mask mask = alike ? Mask() : key_lengths(mine.lengths + 1);
-  torch::Tensor x = embed(tokens.unsqueeze(1), positions);
-  for (std::size_t i = 0; i < layers_.size(); ++i)
-    x = layers_[i]->step(x, turned, mine.caches[i].room, mine.lengths, longest, mask);
-  mine.lengths = mine.lengths + 1;
-  mine.longest = longest;
-  for (KeyValueCache& cache : mine.caches) cache.length = longest;
+  const torch::Tensor x = extend(mine, tokens.unsqueeze(1));
   return logits(normalize(x)).squeeze(1);
 }
 

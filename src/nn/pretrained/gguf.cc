@@ -116,9 +116,9 @@ void fill(const torch::Tensor& ours, const GgufFile& file, const std::vector<std
                              " rows; the model has " + std::to_string(ours.size(0)));
 }
 
-std::shared_ptr<SequenceModel> read_gguf(const GgufFile& file) {
+std::shared_ptr<CausalLM> read_gguf(const GgufFile& file) {
   const torch::NoGradGuard no_grad;
-  std::shared_ptr<SequenceModel> model = make_model(config_of(file));
+  const auto model = std::dynamic_pointer_cast<CausalLM>(build_model(config_of(file)));
   const auto head_dim = model->config().at("head_dim").get<std::int64_t>();
   std::set<std::string> used;
   for (const auto& [name, tensor] : named_tensors(*model)) {
@@ -135,7 +135,7 @@ std::shared_ptr<SequenceModel> read_gguf(const GgufFile& file) {
 
 }  // namespace
 
-std::shared_ptr<SequenceModel> load_gguf(const std::filesystem::path& path) {
+std::shared_ptr<CausalLM> load_gguf(const std::filesystem::path& path) {
   const GgufFile file = GgufFile::open(path);
   try {
     return read_gguf(file);

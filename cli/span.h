@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// Answers that stand in a document, by an encoder with a "span" head.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "cli/encoder.h"
+
+namespace regard::cli {
+
+struct Span {
+  std::string text;          // as the tokens spell it
+  double probability = 0;    // of its beginning times that of its end, in its window
+  std::int64_t windows = 0;  // that the document was read in
+  std::int64_t tokens = 0;   // of the document
+};
+
+// The likeliest span of at most `longest` tokens. A document that is longer
+// than the model reads is read in windows that overlap by half.
+// std::invalid_argument where the question leaves no room.
+Span find_span(const Encoder& encoder, const std::string& question, const std::string& document,
+               std::int64_t longest);
+
+}  // namespace regard::cli
