@@ -53,8 +53,4 @@ std::shared_ptr<Wanted> open_model(const std::filesystem::path& folder,
   return wanted;
 }
 
-inline std::shared_ptr<SequenceModel> load_pretrained(const std::filesystem::path& folder) {
-  return open_model<SequenceModel>(folder);
-}
-
 }  // namespace regard::nn
