@@ -5,6 +5,7 @@
 #include <iostream>
 
 #include "cli/open_model.h"
+#include "cli/tokenizer_files.h"
 
 namespace regard::cli {
 
@@ -22,11 +23,7 @@ Encoder encoder_of(const std::shared_ptr<nn::Model>& model, const fs::path& fold
     throw std::runtime_error(folder.string() + ": a model of kind \"" + model->kind() +
                              "\"; expected a text encoder");
   Encoder encoder{found, text::Tokenizer::load(folder), 0, {}};
-  const std::int64_t vocabulary = encoder.model->text_config().vocab;
-  if (encoder.tokenizer.size() > vocabulary)
-    throw std::runtime_error(folder.string() + ": the tokenizer has " +
-                             std::to_string(encoder.tokenizer.size()) + " tokens and the model " +
-                             std::to_string(vocabulary) + ": they do not belong together");
+  check_vocabulary(encoder.tokenizer, found->text_config().vocab, folder.string());
   encoder.max_length = encoder.model->max_length();
   const auto asked = read_json(folder / "sentence_bert_config.json").value("max_seq_length", 0);
   if (asked > 2) encoder.max_length = std::min<std::int64_t>(encoder.max_length, asked);

@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "cli/open_model.h"
+#include "cli/tokenizer_files.h"
 #include "regard/formats/gguf.h"
 
 namespace regard::cli {
@@ -71,11 +72,7 @@ LanguageModel language_model(const std::shared_ptr<nn::Model>& model, const fs::
                              "\" does not continue texts; expected a language model");
   LanguageModel loaded{causal, text::Tokenizer::load(path), 0, {}, {}};
   fs::is_directory(path) ? describe_folder(path, loaded) : describe_gguf(path, loaded);
-  const auto vocabulary = first_number(model->config(), {"vocab"});
-  if (loaded.tokenizer.size() > vocabulary)
-    throw std::runtime_error(path.string() + ": the tokenizer has " +
-                             std::to_string(loaded.tokenizer.size()) + " tokens and the model " +
-                             std::to_string(vocabulary) + ": they do not belong together");
+  check_vocabulary(loaded.tokenizer, first_number(model->config(), {"vocab"}), path.string());
   if (loaded.context <= 0) loaded.context = causal->max_positions();
   if (loaded.context <= 0)
     throw std::runtime_error(path.string() + ": nothing says how long its texts may be");

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/tokenizer_files.h"
 
-#include <fstream>
-#include <sstream>
 #include <stdexcept>
 
+#include "cli/open_model.h"
 #include "files/atomic_file.h"
 
 namespace regard::cli {
@@ -26,11 +25,7 @@ constexpr const char* kNames[] = {"tokenizer.json",
 TokenizerFiles read_tokenizer_files(const fs::path& folder) {
   TokenizerFiles files;
   for (const char* name : kNames) {
-    std::ifstream in(folder / name, std::ios::binary);
-    if (!in) continue;
-    std::ostringstream text;
-    text << in.rdbuf();
-    files[name] = text.str();
+    if (fs::exists(folder / name)) files[name] = read_file(folder / name);
   }
   if (!files.contains("tokenizer.json") && !files.contains("tokenizer.model")) {
     throw std::runtime_error(folder.string() + ": has neither tokenizer.json nor tokenizer.model");
