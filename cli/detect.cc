@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
+#include "cli/detected.h"
 #include "files/atomic_file.h"
 #include "picture/photograph.h"
 #include "regard/image/processor.h"
@@ -26,26 +27,11 @@ struct Options {
   bool json = false;
 };
 
-std::string label_of(const nn::Detr& model, const nn::Detection& one) {
-  char score[16];
-  std::snprintf(score, sizeof score, " %.2f", one.score);
-  return model.labels()[static_cast<std::size_t>(one.category)] + score;
-}
-
-// How a found object's query looks at the image: the mean of the last layer's heads.
-picture::HeatMap map_of(const nn::DetrStates& states, const nn::Detection& one) {
-  const torch::Tensor weights =
-      states.weights[0].select(1, one.query).to(torch::kFloat64).mean(0).contiguous();
-  const double* first = weights.data_ptr<double>();
-  return {states.height, states.width, {first, first + weights.numel()}};
-}
-
 void write_pictures(const Options& options, const image::Image& image, const nn::Detr& model,
                     const nn::DetrStates& states, const std::vector<nn::Detection>& found) {
   std::vector<picture::Box> boxes;
   std::vector<picture::HeatMap> maps;
-  for (const nn::Detection& one : found)
-    boxes.push_back({one.x, one.y, one.width, one.height, label_of(model, one)});
+  for (const nn::Detection& one : found) boxes.push_back(box_of(model, one));
   if (!options.out.empty()) files::write_file(options.out, picture::boxes_png(image, boxes));
   if (options.attention.empty()) return;
   if (found.empty()) {

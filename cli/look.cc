@@ -1,85 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <iostream>
+#include "cli/look.h"
+
+#include <torch/torch.h>
+
 #include <memory>
-#include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
-#include "cli/encoder.h"
-#include "cli/open_model.h"
-#include "picture/heads.h"
-#include "regard/nn/causal_lm.h"
 
 namespace regard::cli {
 namespace {
 
-namespace fs = std::filesystem;
-
-// A map of every pair of tokens is drawn, cell by cell.
-constexpr std::int64_t kMostTokens = 512;
-
-struct Options {
-  fs::path model;
-  std::vector<fs::path> out;
-  std::string text;
-  std::int64_t layer = 0;
-  std::vector<std::int64_t> heads;
-  bool json = false;
-  int threads = 0;
-};
-
-std::string label(const text::Tokenizer& tokenizer, std::int64_t id) {
-  std::string text = tokenizer.decode(std::vector{id}, /*skip_special_tokens=*/false);
-  if (text.find_first_not_of(' ') == std::string::npos) return tokenizer.token(id);
-  const std::size_t first = text.find_first_not_of(' ');
-  std::string shown;
-  for (const char c : text.substr(first)) {
-    if (c == '\n') {
-      shown += "\xe2\x8f\x8e";  // U+23CE, the sign of the Enter key
-    } else {
-      shown += c == '\t' ? ' ' : c;
-    }
-  }
-  return shown;
-}
-
-// The weights of a layer, (heads, tokens, tokens).
-torch::Tensor weights_of(nn::Model& model, const text::Encoding& encoding, std::int64_t layer,
-                         const fs::path& path) {
-  if (auto* language = dynamic_cast<nn::CausalLM*>(&model)) {
-    const torch::Tensor tokens = torch::tensor(encoding.ids, torch::kInt64).unsqueeze(0);
-    return language->attention_map(tokens, layer)[0];
-  }
-  if (auto* encoder = dynamic_cast<nn::TextEncoder*>(&model))
-    return encoder->attention_map(batch_of({encoding}), layer)[0];
-  throw std::runtime_error(path.string() + ": a model of kind \"" + model.kind() +
-                           "\"; expected a language model or a text encoder (translations are "
-                           "drawn by regard align)");
-}
-
-std::int64_t layers_of(nn::Model& model) {
-  if (auto* language = dynamic_cast<nn::CausalLM*>(&model)) return language->layers();
-  if (auto* encoder = dynamic_cast<nn::TextEncoder*>(&model)) return encoder->layers();
-  return 0;
-}
-
-void say(const picture::Heads& heads, std::int64_t layer) {
-  nlohmann::json maps = nlohmann::json::array();
-  for (std::size_t i = 0; i < heads.names.size(); ++i) {
-    nlohmann::json rows = nlohmann::json::array();
-    for (std::size_t row = 0; row < heads.queries.size(); ++row) {
-      const auto begin =
-          heads.weights[i].begin() + static_cast<std::ptrdiff_t>(row * heads.keys.size());
-      rows.push_back(
-          std::vector<double>(begin, begin + static_cast<std::ptrdiff_t>(heads.keys.size())));
-    }
-    maps.push_back({{"head", heads.names[i]}, {"weights", rows}});
-  }
-  std::cout << nlohmann::json{{"layer", layer}, {"tokens", heads.keys}, {"maps", maps}}.dump(
-                   -1, ' ', false, nlohmann::json::error_handler_t::replace)
-            << '\n';
-}
-
-void run(const Options& options) {
+void run(const LookOptions& options) {
   for (const auto& file : options.out) {
     const auto ending = file.extension();
     if (ending != ".png" && ending != ".html")
@@ -90,78 +21,55 @@ void run(const Options& options) {
     throw std::invalid_argument("--out: expected a file (or --json)");
   if (options.threads > 0) at::set_num_threads(options.threads);
   const torch::NoGradGuard no_gradients;
-  const auto model = open_model(options.model);
-  const auto tokenizer = text::Tokenizer::load(options.model);
-  text::Encoding encoding;
-  try {
-    encoding = tokenizer.encode(options.text);
-  } catch (const std::invalid_argument& error) {
-    throw std::invalid_argument(std::string("--text: ") + error.what());
+  if (options.image.empty()) {
+    look_at_text(options);
+  } else {
+    look_at_image(options);
   }
-  const auto count = static_cast<std::int64_t>(encoding.ids.size());
-  if (count < 1 || count > kMostTokens)
-    throw std::invalid_argument("--text: " + std::to_string(count) + " tokens; expected 1 to " +
-                                std::to_string(kMostTokens));
-  const std::int64_t layers = layers_of(*model);
-  const std::int64_t layer = options.layer == 0 ? layers : options.layer;
-  if (layers > 0 && (layer < 1 || layer > layers))
-    throw std::invalid_argument("--layer: " + std::to_string(layer) + "; the model has " +
-                                std::to_string(layers));
-  const torch::Tensor weights =
-      weights_of(*model, encoding, layer - 1, options.model).to(torch::kFloat64).contiguous();
-  picture::Heads heads{.title = "Layer " + std::to_string(layer) + " of " + std::to_string(layers) +
-                                ", " + options.model.filename().string(),
-                       .queries = {},
-                       .keys = {},
-                       .names = {},
-                       .weights = {}};
-  for (const std::int64_t id : encoding.ids) heads.keys.push_back(label(tokenizer, id));
-  heads.queries = heads.keys;
-  std::vector<std::int64_t> wanted = options.heads;
-  for (std::int64_t head = 1; options.heads.empty() && head <= weights.size(0); ++head)
-    wanted.push_back(head);
-  for (const std::int64_t head : wanted) {
-    if (head < 1 || head > weights.size(0))
-      throw std::invalid_argument("--heads: " + std::to_string(head) + "; the layer has " +
-                                  std::to_string(weights.size(0)));
-    heads.names.push_back("head " + std::to_string(head));
-    const double* data = weights[head - 1].data_ptr<double>();
-    heads.weights.emplace_back(data, data + count * count);
-  }
-  for (const auto& file : options.out) {
-    picture::write_heads(heads, file);
-    std::cerr << file.string() << '\n';
-  }
-  if (options.json) say(heads, layer);
 }
 
 }  // namespace
 
 void add_look(CLI::App& app) {
-  CLI::App* command =
-      app.add_subcommand("look", "Draws what the heads of a layer look at, token by token");
-  const auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("look", "Draws where a model looked, in a text or image");
+  const auto options = std::make_shared<LookOptions>();
   command
       ->add_option("model", options->model,
-                   "A folder with a language model or an encoder, or a .gguf file")
+                   "A folder with a language model, an encoder, a classifier of images or DETR, or "
+                   "a .gguf file")
       ->required();
-  command->add_option("--text", options->text, "What the model reads")->required();
-  command->add_option("--layer", options->layer, "From 1; 0 is the last one")
+  CLI::Option_group* read = command->add_option_group("Input", "What the model reads");
+  CLI::Option* text = read->add_option("--text", options->text, "A text");
+  CLI::Option* image = read->add_option("--image", options->image, "A PNG, JPEG or PPM file");
+  read->require_option(1);
+  command->add_option("--layer", options->layer, "Of a text: from 1; 0 is the last one")
+      ->excludes(image)
       ->capture_default_str();
-  command->add_option("--heads", options->heads, "From 1, for example 1,4; all by default")
+  command
+      ->add_option("--heads", options->heads, "Of a text: from 1, for example 1,4; all by default")
+      ->excludes(image)
       ->delimiter(',')
       ->take_all();
+  command
+      ->add_option("--threshold", options->threshold,
+                   "Of an image's objects: the least probability that is shown")
+      ->excludes(text)
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
   command->add_option("--out", options->out, "A .png or .html file; may be given again")
       ->take_all();
   command->add_option("--threads", options->threads, "0: as PyTorch chooses")
       ->capture_default_str();
-  command->add_flag("--json", options->json, "Tokens and weights as JSON");
+  command->add_flag("--json", options->json, "The weights as JSON");
   command->footer(
-      "Queries down, keys across; every row adds up to 1. The page (.html) has the weights under "
-      "the pointer.\n\nExamples:\n"
+      "A text's heads: queries down, keys across; every row adds up to 1. An image: attention "
+      "rollout of ViT, DeiT and CrossViT; of DETR, where the query of each object looked. The page "
+      "(.html) has the weights under the pointer.\n\nExamples:\n"
       "  regard look all-MiniLM-L6-v2 --text 'The cat sat on the mat.' --out map.png\n"
       "  regard look model.gguf --text 'The cat sat on the mat.' --layer 3 --heads 1,2 --out "
-      "map.html");
+      "map.html\n"
+      "  regard look vit-base-patch16-224 --image cat.jpg --out rollout.png --out rollout.html\n"
+      "  regard look detr-resnet-50 --image street.jpg --threshold 0.9 --out objects.html");
   command->callback([options] { run(*options); });
 }
 

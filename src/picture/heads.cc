@@ -3,12 +3,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <stdexcept>
 
 #include "files/atomic_file.h"
 #include "picture/font.h"
 #include "picture/html.h"
+#include "picture/script.h"
 
 namespace regard::picture {
 namespace {
@@ -86,40 +86,6 @@ void draw_map(Canvas& canvas, const Heads& heads, std::size_t head, const Layout
   canvas.rectangle(left - 1, top + height, width + 2, 1, kGrey);
   canvas.rectangle(left - 1, top - 1, 1, height + 2, kGrey);
   canvas.rectangle(left + width, top - 1, 1, height + 2, kGrey);
-}
-
-// A text as a string of JavaScript that may stand in a page.
-std::string script_text(const std::string& text) {
-  std::string result = "\"";
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x20 || c == '"' || c == '\\' || c == '<' || c == '&') {
-      char code[8];
-      std::snprintf(code, sizeof code, "\\u%04x", byte);
-      result += code;
-    } else {
-      result += c;
-    }
-  }
-  return result + "\"";
-}
-
-std::string script_list(const std::vector<std::string>& texts) {
-  std::string result = "[";
-  for (const auto& text : texts) result += (result.size() > 1 ? "," : "") + script_text(text);
-  return result + "]";
-}
-
-// Three digits are more than a colour shows.
-std::string script_numbers(const std::vector<double>& numbers) {
-  std::string result = "[";
-  char text[32];
-  for (const double number : numbers) {
-    std::snprintf(text, sizeof text, "%.3g", number);
-    if (result.size() > 1) result += ',';
-    result += text;
-  }
-  return result + "]";
 }
 
 constexpr char kStyle[] = R"(

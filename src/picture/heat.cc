@@ -26,7 +26,9 @@ Colour heat_colour(double share) {
   return {mixed(a.red, b.red, part), mixed(a.green, b.green, part), mixed(a.blue, b.blue, part)};
 }
 
-void check(const image::Image& image, const HeatMap& map) {
+}  // namespace
+
+void check_map(const image::Image& image, const HeatMap& map) {
   if (image.width < 1 || image.height < 1) throw std::invalid_argument("image: has no pixels");
   const auto cells = static_cast<std::size_t>(map.rows * map.columns);
   if (map.rows < 1 || map.columns < 1 || map.weights.size() != cells ||
@@ -36,10 +38,8 @@ void check(const image::Image& image, const HeatMap& map) {
   }
 }
 
-}  // namespace
-
 std::string heat_png(const image::Image& image, const HeatMap& map) {
-  check(image, map);
+  check_map(image, map);
   const std::int64_t shorter = std::min(image.width, image.height);
   const std::int64_t times = std::max<std::int64_t>((kLeast + shorter - 1) / shorter, 1);
   const std::int64_t width = image.width * times, height = image.height * times;
@@ -52,8 +52,7 @@ std::string heat_png(const image::Image& image, const HeatMap& map) {
       canvas.blend(static_cast<int>(x), static_cast<int>(y), own, 1);
       const double grey = 0.299 * own.red + 0.587 * own.green + 0.114 * own.blue;
       const auto dark = static_cast<std::uint8_t>(std::lround(0.45 * grey));
-      const std::int64_t cell =
-          (y * map.rows / height) * map.columns + x * map.columns / width;
+      const std::int64_t cell = (y * map.rows / height) * map.columns + x * map.columns / width;
       const double share = map.weights[static_cast<std::size_t>(cell)] / most;
       const auto right = static_cast<int>(x + width + kGap);
       canvas.blend(right, static_cast<int>(y), {dark, dark, dark}, 1);

@@ -16,9 +16,12 @@ struct HeatMap {
   std::vector<double> weights;
 };
 
+// std::invalid_argument for an image without pixels, a map without cells, or one whose weights are
+// not rows x columns finite numbers from 0.
+void check_map(const image::Image& image, const HeatMap& map);
+
 // The bytes of a PNG file. Small images are enlarged, pixel by pixel. The greatest weight is bright
-// yellow, none is the grey image, darkened. std::invalid_argument for a map without cells or whose
-// weights are not rows x columns finite numbers.
+// yellow, none is the grey image, darkened. What check_map() refuses is refused.
 std::string heat_png(const image::Image& image, const HeatMap& map);
 
 }  // namespace regard::picture

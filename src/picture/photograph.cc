@@ -98,8 +98,10 @@ Colour grey_of(Colour colour) {
 
 }  // namespace
 
+int boxes_scale(const image::Image& photograph) { return enlarged(photograph.width, kLeastWidth); }
+
 std::string boxes_png(const image::Image& photograph, const std::vector<Box>& boxes) {
-  const int scale = enlarged(photograph.width, kLeastWidth);
+  const int scale = boxes_scale(photograph);
   Canvas canvas(static_cast<int>(photograph.width) * scale,
                 static_cast<int>(photograph.height) * scale);
   draw_image(canvas, photograph, 0, 0, scale, [](Colour colour) { return colour; });

@@ -19,6 +19,9 @@ struct Box {
 // The bytes of a PNG file: the image, enlarged where it is small, with its boxes.
 std::string boxes_png(const image::Image& photograph, const std::vector<Box>& boxes);
 
+// How many pixels of that picture are one of the image, in each direction.
+int boxes_scale(const image::Image& photograph);
+
 // A picture for each map beside the others: the image in greys, under it the map in colours from
 // black (0) over red to yellow (the map's greatest), and its box.
 std::string heat_maps_png(const image::Image& photograph, const std::vector<HeatMap>& maps,

@@ -121,6 +121,25 @@ def test_pictures(folder, finder, tmp_path):
     assert Image.open(maps).size[0] > 4 * 320
 
 
+def test_a_look_shows_where_each_objects_query_looked(folder, finder, tmp_path):
+    png, page = tmp_path / "maps.png", tmp_path / "maps.html"
+    flags = ["--image", folder / "valid1.png", "--threshold", 0, "--json"]
+    said = json.loads(regard("look", finder, *flags, "--out", png, "--out", page).stdout)
+    assert len(said["maps"]) == 6
+    for one in said["maps"]:
+        assert abs(np.sum(one["weights"]) - 1) < 1e-4 and len(one["box"]) == 4
+    detected = regard(
+        "detect", folder / "valid1.png", "--model", finder, "--threshold", 0, "--json"
+    )
+    boxes = [one["box"] for one in json.loads(detected.stdout)["objects"]]
+    assert np.allclose(boxes, [one["box"] for one in said["maps"]])
+    assert Image.open(png).size[0] > 4 * 320
+    assert page.read_text().count("box: [") == 6
+    flags = ["--image", folder / "valid1.png", "--threshold", 1, "--out", png]
+    done = regard("look", finder, *flags, check=False)
+    assert done.returncode != 0 and "nothing was found above 1" in done.stderr
+
+
 def test_training_goes_on_to_the_same_bits(folder, tmp_path):
     regard(*arguments(folder, tmp_path / "whole", "--steps", 8, "--flip"))
     for steps in (3, 8):

@@ -157,3 +157,66 @@ def test_what_cannot_be_classified_is_refused_by_name(tmp_path):
     done = regard("classify", "nowhere", "picture.png", check=False, cwd=tmp_path)
     assert done.returncode == 1
     assert "nowhere is not a folder with a model" in done.stderr
+
+
+def made_vit(folder):
+    """A classifier of transformers with random weights, and its processor."""
+    torch.manual_seed(0)
+    config = transformers.ViTConfig(
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        image_size=16,
+        patch_size=4,
+        num_labels=3,
+        initializer_range=0.5,
+    )
+    transformers.ViTForImageClassification(config).save_pretrained(folder)
+    processor = {"image_processor_type": "ViTImageProcessor", "size": {"height": 16, "width": 16}}
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+
+
+@torch.no_grad()
+def test_a_look_at_an_image_is_attention_rollout(pictures, tmp_path):
+    """Abnar and Zuidema's formula over transformers' own weights."""
+    made_vit(tmp_path / "vit")
+    path = pictures / "test/disc/3.jpg"
+    model = transformers.ViTForImageClassification.from_pretrained(
+        tmp_path / "vit", attn_implementation="eager"
+    ).eval()
+    read = transformers.AutoImageProcessor.from_pretrained(tmp_path / "vit", use_fast=False)
+    pixels = read(Image.open(path).convert("RGB"), return_tensors="pt")
+    theirs = model(**pixels, output_attentions=True)
+    whole = torch.eye(17, dtype=torch.float64)
+    for weights in theirs.attentions:
+        whole = (weights[0].double().mean(0) + torch.eye(17)) / 2 @ whole
+    expected = (whole[0, 1:] / whole[0, 1:].sum()).reshape(4, 4)
+    png, page = tmp_path / "rollout.png", tmp_path / "rollout.html"
+    flags = ["--image", path, "--json", "--out", png, "--out", page]
+    said = json.loads(regard("look", tmp_path / "vit", *flags).stdout)
+    assert said["image"] == str(path) and len(said["maps"]) == 1
+    found = torch.tensor(said["maps"][0]["weights"], dtype=torch.float64)
+    assert (found - expected).abs().max() < 1e-4
+    probabilities = theirs.logits.softmax(-1)[0]
+    name = f"LABEL_{probabilities.argmax()} {probabilities.max():.2f}"
+    assert said["maps"][0]["name"] == name
+    assert Image.open(png).size[1] >= 320
+    assert name in page.read_text() and "http" not in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([], "--text"),
+        (["--image", "x.png", "--text", "x"], "--text"),
+        (["--image", "x.png"], "--out: expected a file"),
+        (["--image", "x.png", "--json", "--layer", "1"], "--layer excludes --image"),
+        (["--image", "nothing.png", "--json"], "nothing.png"),
+        (["--text", "x", "--json"], "expected a language model or a text encoder"),
+    ],
+)
+def test_wrong_looks_at_images_are_named(flags, message, tmp_path):
+    made_vit(tmp_path / "vit")
+    done = regard("look", tmp_path / "vit", *flags, check=False)
+    assert done.returncode in (1, 2) and message in done.stderr, done.stderr
