@@ -6,16 +6,16 @@
 
 Makes the scenes, trains or goes on (DIR/finder holds a training that any kill leaves whole), finds
 the digits of the test scenes, counts AP with pycocotools, and draws the first scenes' boxes and
-attention. Prints a line of JSON and keeps it as DIR/digits.json; started again with more minutes,
-it goes on from there."""
+attention. Keeps what it counted as DIR/detect-MINUTES.json; with more minutes, it goes
+on from there. With --report it writes docs/models.md from what there is instead."""
 
 import argparse
 import json
-import os
 from pathlib import Path
 
 import digit_scenes
-from program import regard
+from page import IMAGES, measured, table, write_section
+from program import kept, regard
 
 PICTURES = 3
 MODEL = [
@@ -64,14 +64,36 @@ def precision(folder, finder):
     return float(judge.stats[1]), float(judge.stats[0])
 
 
-def draw(folder, finder, work):
+def draw(folder, finder):
+    """Boxes and attention of the first test scenes, beside docs/models.md."""
+    shown = []
     for number in range(PICTURES):
         image = folder / "images" / f"test-{number:05}.png"
-        pictures = [
-            *("--out", work / f"digits-boxes-{number + 1}.png"),
-            *("--attention", work / f"digits-attention-{number + 1}.png"),
+        boxes, maps = (IMAGES / f"detect-{kind}-{number + 1}.png" for kind in ("boxes", "maps"))
+        flags = ["--threshold", 0.5, "--out", boxes, "--attention", maps]
+        regard("detect", image, "--model", finder, *flags)
+        shown.append(f"![Found](images/{boxes.name})")
+        if maps.exists():
+            shown.append(f"![Where the queries looked](images/{maps.name})")
+    return shown
+
+
+def report(work):
+    results = [json.loads(path.read_text()) for path in work.glob("detect-*.json")]
+    results.sort(key=lambda r: r["steps"])
+    rows = [
+        [
+            f"{r['parameters'] / 1e6:.1f} M",
+            r["steps"],
+            f"{r['processor_seconds'] / 60:.0f}",
+            f"{r['ap50']:.3f}",
+            f"{r['ap']:.3f}",
         ]
-        print(regard("detect", image, "--model", finder, "--threshold", 0.5, *pictures))
+        for r in results
+    ]
+    head = ["parameters", "steps of 32 scenes", "processor minutes", "AP50", "AP"]
+    pictures = draw(work / "scenes", work / "finder")
+    write_section("detect", [measured(results), table(head, rows), *pictures])
 
 
 def main():
@@ -81,23 +103,20 @@ def main():
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--report", action="store_true", help="write docs/models.md")
     options = parser.parse_args()
+    if options.report:
+        return report(options.work)
     scenes, finder = options.work / "scenes", options.work / "finder"
     digit_scenes.make(scenes)
-    said = train(scenes, finder, options.minutes, options.threads)
-    ap50, ap = precision(scenes, finder)
-    result = {
-        "ap50": ap50,
-        "ap": ap,
-        "minutes": said["seconds"] / 60,
-        "steps": said["steps"],
-        "parameters": said["parameters"],
-        "threads": options.threads,
-        "load": os.getloadavg()[2],
-    }
-    (options.work / "digits.json").write_text(json.dumps(result, indent=1))
-    draw(scenes, finder, options.work)
-    print(json.dumps(result))
+
+    def make():
+        said = train(scenes, finder, options.minutes, options.threads)
+        ap50, ap = precision(scenes, finder)
+        return {**said, "ap50": ap50, "ap": ap, "threads": options.threads}
+
+    print(json.dumps(kept(options.work / f"detect-{options.minutes:g}.json", make)))
+    return None
 
 
 if __name__ == "__main__":

@@ -6,21 +6,19 @@ tested, each model by one `regard train classify`, tested by `regard classify`.
     ./dev run python benchmarks/models/digits.py run --work DIR [--models vit,cat] [--threads N]
     ./dev run python benchmarks/models/digits.py report --work DIR
 
-`report` writes docs/models.md between its markers. Nothing is chosen by the 1,000: the model is the
-one after the last epoch."""
+`report` writes docs/models.md between its markers, with pictures of attention rollout. Nothing is
+chosen by the 1,000: the model is the one after the last epoch."""
 
 import argparse
 import json
 import random
-import re
 import resource
-import time
 from functools import partial
 from pathlib import Path
 
-from program import ROOT, kept, regard
+from page import IMAGES, measured, table, write_section
+from program import kept, regard
 
-PAGE = ROOT / "docs/models.md"
 SIZES = {
     "vit": ["--patch", 4, "--dim", 64, "--layers", 5],
     "crossvit": ["--patch", 4, "--dim", 48, "--layers", 2],
@@ -85,41 +83,39 @@ def train(name, work, threads):
         "threads": threads,
         "accuracy": accuracy,
         "tested": count,
-        "date": time.strftime("%Y-%m-%d"),
-        "processor": processor(),
     }
 
 
-def processor():
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":")[1].strip()
-    return "unknown"
+def draw(work, name):
+    """Rollout over the first test images of two classes: pictures beside the page."""
+    shown = []
+    for digit in ("3", "8"):
+        image = min((work / "digits/test" / digit).glob("*.png"))
+        out = IMAGES / f"digits-{name}-{digit}.png"
+        regard("look", work / "digits" / name, "--image", image, "--out", out)
+        shown.append(f"![{NAMES[name]}'s rollout over a {digit}](images/{out.name})")
+    return " ".join(shown)
 
 
 def report(work):
     results = [json.loads(path.read_text()) for path in sorted(work.glob("digits-*.json"))]
     results.sort(key=lambda r: list(NAMES).index(r["model"]))
-    lines = [
-        "| model | parameters | epochs | minutes of processor time | right, of 1,000 |",
-        "|---|---|---|---|---|",
+    rows = [
+        [
+            NAMES[r["model"]],
+            f"{r['parameters']:,}",
+            r["epochs"],
+            f"{r['processor_seconds'] / 60:.1f}",
+            f"{100 * r['accuracy']:.1f} %",
+        ]
+        for r in results
     ]
-    for r in results:
-        lines.append(
-            f"| {NAMES[r['model']]} | {r['parameters']:,} | {r['epochs']} "
-            f"| {r['processor_seconds'] / 60:.1f} | {100 * r['accuracy']:.1f} % |"
-        )
-    machine = f"{results[0]['processor']}, {results[0]['threads']} thread"
-    machine += "s" if results[0]["threads"] > 1 else ""
-    lines += ["", f"Measured on {machine}, on {results[0]['date']}; the machine was shared."]
-    page = PAGE.read_text()
-    pattern = r"(<!-- digits: begin -->\n).*?(<!-- digits: end -->)"
-    made, count = re.subn(
-        pattern, lambda m: m[1] + "\n".join(lines) + "\n" + m[2], page, flags=re.S
+    head = ["model", "parameters", "epochs", "minutes of processor time", "right, of 1,000"]
+    pictures = [draw(work, r["model"]) for r in results if r["model"] != "cat"]
+    said = (
+        "Attention rollout from the class token of ViT, then of CrossViT (CAT has no class token):"
     )
-    if count != 1:
-        raise SystemExit(f"{PAGE} has no markers for digits")
-    PAGE.write_text(made)
+    write_section("digits", [measured(results), table(head, rows), said, *pictures])
 
 
 def main():

@@ -47,10 +47,10 @@ def _grow(options, texts, flags_of, parts=None):
                 said = train(options, texts, folder, flags, part / parts)
                 found = translate(options, folder, sources)
                 return {
+                    **said,
                     "texts": texts.name,
                     "model": name,
                     "epochs": options.epochs * part / parts,
-                    **said,
                     "bleu": bleu(found, references),
                     "perplexity": math.exp(said["best_nll"]),
                     "lengths": bleu_by_length(sources, found, references),
@@ -147,7 +147,7 @@ def summaries(options, sets):
         def make(folder=folder, name=name):
             said = train(options, texts, folder, _flags(options, name), task="summarise")
             found = translate(options, folder, sources, task="summarise")
-            return {"model": name, "epochs": options.epochs, **said, **rouge(found, references)}
+            return {**said, "model": name, "epochs": options.epochs, **rouge(found, references)}
 
         print(kept(options.work / f"summaries-{name}.json", make), flush=True)
 

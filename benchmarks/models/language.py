@@ -65,7 +65,7 @@ def writer(options, _sets):
             lambda: json.loads(regard("train", "lm", *data, "--out", folder, *flags))
         )
         test = _torch("perplexity", folder, texts / "test.jsonl")
-        return {"model": "regard", **said, "processor_seconds": seconds, "test": test}
+        return {**said, "model": "regard", "processor_seconds": seconds, "test": test}
 
     ours = kept(options.work / "writer.json", make)
     print(f"writer: test perplexity {ours['test']['perplexity']:.1f}", flush=True)
@@ -76,7 +76,7 @@ def writer(options, _sets):
         train = texts / "train.jsonl"
         said = _torch("train", folder, train, out, ours["processor_seconds"], kind)
         test = _torch("perplexity", out, texts / "test.jsonl", folder)
-        return {"model": "transformers", **said, "test": test}
+        return {**said, "model": "transformers", "test": test}
 
     other = kept(options.work / "writer-torch.json", theirs)
     print(f"transformers: test perplexity {other['test']['perplexity']:.1f}", flush=True)

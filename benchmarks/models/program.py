@@ -3,6 +3,7 @@
 
 import json
 import subprocess
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -18,10 +19,17 @@ def regard(*arguments, text=None):
     return done.stdout
 
 
+def _processor():
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.split(":")[1].strip()
+    return "unknown"
+
+
 def kept(path, make):
-    """The result in a JSON file, made if it is not there."""
+    """The result in a JSON file, made if it is not there; with the day and the machine."""
     if not path.exists():
-        result = make()
+        result = {**make(), "date": time.strftime("%Y-%m-%d"), "processor": _processor()}
         path.with_suffix(".tmp").write_text(json.dumps(result, indent=1))
         path.with_suffix(".tmp").rename(path)
     return json.loads(path.read_text())

@@ -1,35 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""docs/models.md: tables between its markers, and pictures beside it, from the results that there
-are."""
+"""The sections of docs/models.md on sequence models, and all its sections that main.py writes, from
+the results that there are. A section's function gives its parts and the results that they show."""
 
 import json
-import platform
-import re
 import shutil
-from datetime import UTC, datetime
-from pathlib import Path
 
 import report_language
-from program import ROOT
-
-PAGE = ROOT / "docs/models.md"
-IMAGES = ROOT / "docs/images"
+from page import IMAGES, measured, table, write_section
 
 
 def _read(work, pattern):
     return [json.loads(path.read_text()) for path in sorted(work.glob(pattern))]
-
-
-def _processor():
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":")[1].strip()
-    return platform.processor()
-
-
-def _table(head, rows):
-    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
-    return "\n".join(lines + [f"| {' | '.join(map(str, row))} |" for row in rows])
 
 
 _NAMES = {"fixed": "one vector", "bahdanau": "additive attention", "transformer": "Transformer"}
@@ -68,13 +49,14 @@ def _figure(name, title, x, y, series):
 
 
 def _lengths(work):
-    parts = []
+    parts, shown = [], []
     for texts, title in (("multi30k", "Multi30k, de to en"), ("paragraphs", "Debian, en to de")):
         both = [_points(work, texts, name) for name in ("fixed", "bahdanau")]
         common = min(map(len, both))  # a training that was interrupted may be ahead of the other
         if common == 0:
             continue
         fixed, additive = (points[common - 1] for points in both)
+        shown += [fixed, additive]
         rows = [
             [f"{a['from']} to {a['to']}", a["sentences"], f"{a['bleu']:.1f}", f"{b['bleu']:.1f}"]
             for a, b in zip(fixed["lengths"], additive["lengths"], strict=True)
@@ -90,19 +72,20 @@ def _lengths(work):
         _figure(name, title, "words of the source, at least", "BLEU", series)
         parts += [
             f"**{title}**",
-            _table(head, rows),
-            _table(["model", *_TRAINED], sizes),
+            table(head, rows),
+            table(["model", *_TRAINED], sizes),
             f"![BLEU by length, {title}](images/{name})",
         ]
-    return parts
+    return parts, shown
 
 
 def _luong(work):
+    results = _read(work, "*-luong-*.json")
     rows = [
-        [r["model"], f"{r['perplexity']:.2f}", f"{r['bleu']:.1f}", *_training(r)]
-        for r in _read(work, "*-luong-*.json")
+        [r["model"], f"{r['perplexity']:.2f}", f"{r['bleu']:.1f}", *_training(r)] for r in results
     ]
-    return [_table(["model", "perplexity (valid)", "BLEU", *_TRAINED], rows)] if rows else []
+    head = ["model", "perplexity (valid)", "BLEU", *_TRAINED]
+    return ([table(head, rows)] if rows else []), results
 
 
 def _race(work):
@@ -121,7 +104,7 @@ def _race(work):
         for p in found
     ]
     if not rows:
-        return []
+        return [], []
     series = {
         _NAMES[name]: [(p["processor_seconds"] / 60, p["bleu"]) for p in found]
         for name, found in points.items()
@@ -129,13 +112,13 @@ def _race(work):
     }
     _figure("models-race.png", "BLEU over training time", "processor minutes", "BLEU", series)
     head = ["model", "epochs", "processor minutes", "perplexity (valid)", "BLEU", "parameters"]
-    return [_table(head, rows), "![BLEU over training time](images/models-race.png)"]
+    picture = "![BLEU over training time](images/models-race.png)"
+    return [table(head, rows), picture], [p for found in points.values() for p in found]
 
 
 def _alignments(work):
-    parts = []
-    if (work / "anchors.json").exists():
-        said = json.loads((work / "anchors.json").read_text())
+    parts, results = [], _read(work, "anchors.json")
+    for said in results:
         parts.append(
             f"Of {said['words']} names and numbers that stand once in a source and once in its"
             " translation (Debian's test texts), each puts"
@@ -145,18 +128,18 @@ def _alignments(work):
     for number, path in enumerate(sorted(work.glob("align-*.png")), 1):
         shutil.copy(path, IMAGES / f"models-align-{number}.png")
         parts.append(f"![Alignment {number}](images/models-align-{number}.png)")
-    return parts
+    return (parts if results else []), results
 
 
 def _summaries(work):
-    rows = []
-    for r in _read(work, "summaries-*.json"):
+    rows, results = [], _read(work, "summaries-*.json")
+    for r in results:
         scores = [f"{r[kind]:.1f}" for kind in ("rouge1", "rouge2", "rougeL")]
         rows.append(
             [r["model"], *scores, *(_training(r) if "steps" in r else [""] * len(_TRAINED))]
         )
     head = ["model", "ROUGE-1", "ROUGE-2", "ROUGE-L", *_TRAINED]
-    return [_table(head, rows)] if rows else []
+    return ([table(head, rows)] if rows else []), results
 
 
 SECTIONS = {
@@ -165,28 +148,15 @@ SECTIONS = {
     "luong": _luong,
     "alignments": _alignments,
     "summaries": _summaries,
-    **{
-        name: lambda work, make=make: make(work, _table)
-        for name, make in report_language.SECTIONS.items()
-    },
+    **report_language.SECTIONS,
 }
 
 
 def write(work):
     """Replaces what stands between a section's markers, where there are results."""
     IMAGES.mkdir(exist_ok=True)
-    text = PAGE.read_text()
-    stamp = f"{_processor()}, {datetime.now(UTC):%Y-%m-%d}, `benchmarks/models/main.py`."
     for name, make in SECTIONS.items():
-        parts = make(work)
-        if not parts:
-            continue
-        body = "\n\n".join([f"Measured on {stamp}", *parts])
-        pattern = rf"(<!-- {name}: begin -->\n).*?(<!-- {name}: end -->)"
-        text, count = re.subn(
-            pattern, lambda m, body=body: f"{m[1]}{body}\n{m[2]}", text, flags=re.DOTALL
-        )
-        if count != 1:
-            raise SystemExit(f"{PAGE} has no markers for {name}")
-    PAGE.write_text(text)
-    print(PAGE)
+        parts, results = make(work)
+        if parts:
+            write_section(name, [measured(results), *parts])
+            print(name)

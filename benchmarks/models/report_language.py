@@ -3,6 +3,8 @@
 
 import json
 
+from page import table
+
 
 def _load(work, name):
     path = work / f"{name}.json"
@@ -18,12 +20,12 @@ def _row(result):
     ]
 
 
-def writer(work, table):
+def writer(work):
     ours, theirs, samples = (
         _load(work, name) for name in ("writer", "writer-torch", "writer-samples")
     )
     if ours is None:
-        return []
+        return [], []
     rows = [["`regard train lm`", *_row(ours), f"{ours['test']['perplexity']:.1f}"]]
     if theirs is not None:
         name = "transformers' GPT2LMHeadModel, sdpa"
@@ -35,13 +37,13 @@ def writer(work, table):
         parts.append(f"Perplexity of the validation part by steps: {curve}.")
         parts.append("Samples (temperature 0.8, top-p 0.95; the prompt's words are given):")
         parts += [f"```\n{sample.strip()}\n```" for sample in samples["samples"]]
-    return parts
+    return parts, [result for result in (ours, theirs, samples) if result is not None]
 
 
-def sections(work, table):
+def sections(work):
     words, tuned = _load(work, "sections-words"), _load(work, "sections-minilm")
     if words is None or tuned is None:
-        return []
+        return [], []
     train, _, test = words["sizes"]
     gain = 100 * (tuned["test"] - words["test"])
     rows = [
@@ -57,10 +59,10 @@ def sections(work, table):
         f" {tuned['tokens']} of them ({tuned['steps']} steps). The difference is"
         f" {gain:+.1f} points."
     )
-    return [table(["", "processor minutes", "accuracy (test)"], rows), said]
+    return [table(["", "processor minutes", "accuracy (test)"], rows), said], [words, tuned]
 
 
-def manuals(work, table):
+def manuals(work):
     whole, cut, linear = (
         _load(work, name) for name in ("manuals-whole", "manuals-cut", "manuals-linear")
     )
@@ -82,7 +84,7 @@ def manuals(work, table):
             for row in linear["rows"]
         ]
         parts.append(table(["tokens of one text", "processor seconds", "peak MiB"], rows))
-    return parts
+    return parts, [result for result in (whole, cut, linear) if result is not None]
 
 
 SECTIONS = {"writer": writer, "sections": sections, "manuals": manuals}
