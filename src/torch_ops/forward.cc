@@ -21,16 +21,25 @@ std::tuple<Tensor, Tensor> run(const Problem& problem, const Options& options, c
   return {out, statistics};
 }
 
+Tensor output_of(const Problem& problem, const Options& options) {
+  Tensor out = problem.make_output();
+  Outputs outputs;
+  outputs.out = axes_view(Described(out, "out"), problem.order, "out");
+  raise_if_failed(forward(problem.inputs(), options, outputs, TorchExecutor()));
+  return out;
+}
+
 }  // namespace
 
 Tensor attend(Tensor query, Tensor key, Tensor value, std::int64_t mask,
               std::optional<double> scale) {
-  const Problem problem(query, key, value, AxisOrder::kBhsd);
-  Tensor out = problem.make_output();
-  Outputs outputs;
-  outputs.out = axes_view(Described(out, "out"), problem.order, "out");
-  raise_if_failed(forward(problem.inputs(), common_options(mask, scale), outputs, TorchExecutor()));
-  return out;
+  return output_of(Problem(query, key, value, AxisOrder::kBhsd), common_options(mask, scale));
+}
+
+Tensor attend_with(Tensor query, Tensor key, Tensor value, Ints ints, std::optional<Floats> floats,
+                   Tensors tensors, std::int64_t order) {
+  return output_of(Problem(query, key, value, axis_order(order)),
+                   decode_options(ints, floats.value_or(Floats()), tensors));
 }
 
 std::tuple<Tensor, Tensor> attend_for_gradients(Tensor query, Tensor key, Tensor value,

@@ -9,6 +9,9 @@ namespace regard::torch_ops {
 STABLE_TORCH_LIBRARY(regard, library) {
   library.def("_attend(Tensor query, Tensor key, Tensor value, int mask, float? scale) -> Tensor");
   library.def(
+      "_attend_with(Tensor query, Tensor key, Tensor value, int[] ints, float[]? floats, Tensor[] "
+      "tensors, int order) -> Tensor");
+  library.def(
       "_attend_for_gradients(Tensor query, Tensor key, Tensor value, int mask, float? scale) -> "
       "(Tensor, Tensor)");
   library.def(
@@ -84,6 +87,7 @@ STABLE_TORCH_LIBRARY(regard, library) {
 
 STABLE_TORCH_LIBRARY_IMPL(regard, CPU, library) {
   library.impl("_attend", TORCH_BOX(&attend));
+  library.impl("_attend_with", TORCH_BOX(&attend_with));
   library.impl("_attend_for_gradients", TORCH_BOX(&attend_for_gradients));
   library.impl("_attend_backward", TORCH_BOX(&attend_backward));
   library.impl("_forward", TORCH_BOX(&forward_op));

@@ -10,6 +10,7 @@ from torch.profiler import ProfilerActivity, profile
 _FORWARD = (
     "regard::attention",
     "regard::_attend",
+    "regard::_attend_with",
     "regard::_attend_for_gradients",
     "regard::_forward",
     "regard::_infer",

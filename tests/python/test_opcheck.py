@@ -6,6 +6,7 @@ import pytest
 import regard
 import torch
 from regard._torch.options import encode
+from regard._torch.record import KINDS
 from regard.masks import NONE
 from torch.library import opcheck
 
@@ -77,5 +78,17 @@ def test_private_operators(op):
     opcheck(
         getattr(torch.ops.regard, op).default,
         (*inputs, 2, 0.5),
+        test_utils=("test_schema", "test_faketensor"),
+    )
+
+
+@pytest.mark.parametrize("order", [0, 1])
+@pytest.mark.parametrize("floats", [None, [0.5]])
+def test_private_operator_with_options(order, floats):
+    inputs = [torch.randn(2, 3, 3, 6) for _ in range(3)]
+    ints = [*regard.alibi(torch.ones(3)).ints, *([KINDS["scale"], 0] if floats else [])]
+    opcheck(
+        torch.ops.regard._attend_with.default,
+        (*inputs, ints, floats, [torch.rand(1, 3, 1, 1)], order),
         test_utils=("test_schema", "test_faketensor"),
     )

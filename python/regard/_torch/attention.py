@@ -5,6 +5,7 @@
 |---|---|---|
 | short, without gradients | the commonest options on plain tensors (attention() below) | _attend |
 | short, with gradients | the same, and an input requires a gradient | autograd.Common |
+| short, with options | other masks, modifiers, a bias; no gradients | _attend_with |
 | public operator | a compiler traces, transforms of torch.func included | public_op.py |
 | torch.func | a transform is active | functional.Functional |
 | public operator | a tensor is of a subclass | public_op.py |
@@ -33,7 +34,7 @@ from .axes import Leading, agree, check_tensors
 from .explain import explained
 from .functional import Functional
 from .keywords import plain_signature, refuse_misplaced, refuse_unknown
-from .options import AXIS_ORDERS, all_records, as_mask, encode
+from .options import AXIS_ORDERS, all_records, as_mask, encode, short_lists
 from .plan import Plan
 from .types import Keys
 
@@ -104,19 +105,14 @@ def attention(
     not.
     """
     if (
-        bias is None
-        and (
-            softcap is _ZERO or ((type(softcap) is float or type(softcap) is int) and softcap == 0)
-        )
+        (softcap is _ZERO or ((type(softcap) is float or type(softcap) is int) and softcap == 0))
         and not return_lse
-        and (mask is None or (type(mask) is Mask and mask.code >= 0))
         and plan is None
         and part is None
         and (
             dropout_p is _ZERO
             or ((type(dropout_p) is float or type(dropout_p) is int) and dropout_p == 0)
         )
-        and not modifiers
         and score is None
         and seed is None
         and (scale is None or type(scale) is float or (type(scale) is int and abs(scale) < _EXACT))
@@ -133,17 +129,21 @@ def attention(
         and not misplaced
         and not unknown
     ):
-        code = 0 if mask is None else mask.code
-        attend = ops.attend
-        if _grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad):
-            attend = with_gradients
+        recorded = _grad_enabled()
+        gradients = recorded and (query.requires_grad or key.requires_grad or value.requires_grad)
+        code = 0 if mask is None else mask.code if type(mask) is Mask else -1
         try:
-            if layout == "bhsd":
-                return attend(query, key, value, code, scale)
-            if query.dim() == key.dim() == value.dim() == 4:
+            if code >= 0 and bias is None and not modifiers:
+                attend = with_gradients if gradients else ops.attend
+                if layout == "bhsd":
+                    return attend(query, key, value, code, scale)
                 views = (x.transpose(1, 2) for x in (query, key, value))
                 return attend(*views, code, scale).transpose(1, 2)
-        except (ValueError, NotImplementedError):
+            if not gradients:
+                lists = short_lists(mask, scale, bias, modifiers, recorded)
+                if lists is not None:
+                    return ops.attend_with(query, key, value, *lists, AXIS_ORDERS[layout])
+        except (ValueError, RuntimeError):
             pass  # what has to broadcast, or does not fit and gets its error below
     if misplaced:
         refuse_misplaced(misplaced)

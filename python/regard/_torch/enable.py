@@ -19,6 +19,7 @@ from ..masks import causal, tensor
 from . import ops_library as ops
 from . import switch
 from .attention import _grad_enabled, _transforms, by_operator, general, with_gradients
+from .options import short_lists
 
 _sdpa = torch.ops.aten.scaled_dot_product_attention.default
 _below_python = _sdpa._op_dk
@@ -129,18 +130,21 @@ def _route(
 def _plain_call(query, key, value, attn_mask, is_causal, scale, a, b):
     """The result for plain tensors of rank 4, or None where something has to broadcast or to be
     looked at."""
+    recorded = _grad_enabled()
+    gradients = recorded and (query.requires_grad or key.requires_grad or value.requires_grad)
     if attn_mask is None:
-        code = 2 if is_causal else 0
-        if not (
-            _grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad)
-        ):
-            return ops.attend(query, key, value, code, scale)
-        return with_gradients(query, key, value, code, scale)
+        attend = with_gradients if gradients else ops.attend
+        return attend(query, key, value, 2 if is_causal else 0, scale)
     if type(attn_mask) is torch.Tensor and _mask_dtype_fits(attn_mask.dtype, query.dtype):
         sizes = attn_mask.shape
         if 2 <= len(sizes) <= 4 and all(
             m in (1, n) for m, n in zip(reversed(sizes), (b[2], a[2], a[1], a[0]), strict=False)
         ):
+            if not (gradients or is_causal):
+                pair = (attn_mask, None) if attn_mask.dtype is torch.bool else (None, attn_mask)
+                lists = short_lists(pair[0], scale, pair[1], (), recorded)
+                if lists is not None:
+                    return ops.attend_with(query, key, value, *lists, 0)
             return _masked(query, key, value, attn_mask, is_causal, scale)
     return None
 

@@ -18,6 +18,7 @@ torch.ops.load_library(str(_file))
 _without_autograd = torch.library.Library("regard", "IMPL")
 for _name in (
     "_attend",
+    "_attend_with",
     "_attend_for_gradients",
     "_attend_backward",
     "_forward",
@@ -38,6 +39,7 @@ def _overload(name):
 
 
 attend = _overload("_attend")
+attend_with = _overload("_attend_with")
 attend_for_gradients = _overload("_attend_for_gradients")
 attend_backward = _overload("_attend_backward")
 forward = _overload("_forward")

@@ -48,16 +48,22 @@ def _fake_infer(query, key, value, ints, floats, tensors, order, plan, lse):
     return out, row.new_empty([1 if lse else 0, *row.shape])
 
 
-def _check_alike(query, key, value):
+def _check_alike(query, key, value, *tensors, order=0):
     """What broadcasts takes the longer way (see attention()), on the meta device too; and what is
     there in part gets its error there."""
-    if not agree(query, key, value, 0) or not query.device == key.device == value.device:
+    devices = (x.device == query.device for x in (key, value, *tensors))
+    if not agree(query, key, value, order) or not all(devices):
         raise ValueError("query, key, value: shapes or devices differ")
 
 
 def _fake_attend(query, key, value, mask, scale):
     _check_alike(query, key, value)
     return fake_attention(query, key, value, [], [], [], 0)[0]
+
+
+def _fake_attend_with(query, key, value, ints, floats, tensors, order):
+    _check_alike(query, key, value, *tensors, order=order)
+    return fake_attention(query, key, value, ints, floats or [], tensors, order)[0]
 
 
 def _fake_attend_for_gradients(query, key, value, mask, scale):
@@ -166,6 +172,7 @@ torch.library.register_vmap("regard::prepare_keys", _vmap_prepare_keys)
 torch.library.register_fake("regard::_forward", _fake_forward)
 torch.library.register_fake("regard::_infer", _fake_infer)
 torch.library.register_fake("regard::_attend", _fake_attend)
+torch.library.register_fake("regard::_attend_with", _fake_attend_with)
 torch.library.register_fake("regard::_attend_for_gradients", _fake_attend_for_gradients)
 torch.library.register_fake("regard::_attend_backward", _fake_attend_backward)
 torch.library.register_vmap("regard::attention", _vmap)
