@@ -119,7 +119,8 @@ def interleave(
     """`repeats` rounds in which every contender has its turn; fewer, but three at least, where
     they last longer than `most_seconds`. Between turns the peak is measured, on the threads of
     the contender; with peak_each=False only before and after each round (all contenders then use
-    the same threads and peak)."""
+    the same threads and peak). Each round then begins with another of them: the one that follows
+    the peak takes up to half as long again, for some milliseconds."""
     start = time.perf_counter()
     calls = [calls_for(c, least_seconds) if warm else 1 for c in contenders]
     warmed = any(c.short for c in contenders)  # all of them or none: they stand beside one another
@@ -130,13 +131,15 @@ def interleave(
     gc.collect()
     gc.disable()
     try:
+        order = list(range(len(contenders)))
         for done_rounds in range(repeats):
             if done_rounds >= _FEWEST and time.perf_counter() - start > most_seconds:
                 break
             before = peak.measure(contenders[0].kind, contenders[0].threads)
-            for i, (contender, timing) in enumerate(zip(contenders, timings, strict=True)):
+            for i, which in enumerate(order):
+                contender, timing = contenders[which], timings[which]
                 _with_threads(contender)
-                seconds, given = _sample(contender, calls[i])
+                seconds, given = _sample(contender, calls[which])
                 timing.seconds.append(seconds)
                 timing.given.append(given)
                 last = i + 1 == len(contenders)
@@ -150,6 +153,8 @@ def interleave(
                 following = contenders[i + 1]
                 same = (following.kind, following.threads) == (contender.kind, contender.threads)
                 before = after if same else peak.measure(following.kind, following.threads)
+            if not peak_each:
+                order = [*order[1:], order[0]]
     finally:
         if collected:
             gc.enable()

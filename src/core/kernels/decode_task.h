@@ -88,11 +88,12 @@ inline bool multiplies_pairs(const DecodeTask& task) {
 }
 
 // Whether it is worth it for an item: the unit takes as long for one row as for sixteen, vectors
-// half as long for one. Depends on the sequence and the number of heads that share keys alone.
+// half as long for one; and what surrounds its products takes longer than a block of keys or two.
+// Depends on the sequence and the number of heads that share keys alone.
 inline bool takes_matrix(const DecodeTask& task, const DecodeItem& item) {
-  constexpr std::int64_t kLeastRows = 5;
+  constexpr std::int64_t kLeastRows = 5, kLeastKeys = 128;
   const auto& sequence = task.pass->layout->sequences[static_cast<std::size_t>(item.sequence)];
-  return task.pass->group * sequence.len_q >= kLeastRows;
+  return task.pass->group * sequence.len_q >= kLeastRows && sequence.len_k >= kLeastKeys;
 }
 
 // Rows of queries (query heads of a group, times their queries) that one item holds at most.

@@ -12,6 +12,8 @@ constexpr std::int64_t kItemsEach = 6;
 constexpr std::int64_t kLeastKeys = 512;
 // What reading a byte counts as, in multiply-adds: memory sets the pace where rows are few.
 constexpr double kWorkOfByte = 2.5;
+// What a row counts as, however few its keys: its query, its state, its output (0.2 us of a core).
+constexpr double kWorkOfRow = 8e3;
 
 std::int64_t parts_of(std::int64_t len_k) {
   const std::int64_t size = kernels::decode_part_keys(len_k);
@@ -56,8 +58,9 @@ DecodeNeeds cut_decode(kernels::DecodeTask& task, int workers) {
                                  kv * group + h + heads,       0,  parts};
         const std::int64_t rows = heads * sequence.len_q;
         needs.work +=
+            static_cast<double>(rows) * kWorkOfRow +
             static_cast<double>(sequence.len_k) *
-            (static_cast<double>(rows * (task.dim + task.dim_v)) + kWorkOfByte * key_bytes);
+                (static_cast<double>(rows * (task.dim + task.dim_v)) + kWorkOfByte * key_bytes);
         if (shares == 1) {
           task.items.push_back(item);
           continue;

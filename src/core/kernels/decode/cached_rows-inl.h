@@ -12,6 +12,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "core/kernels/decode/decode_rows-inl.h"
 #include "core/kernels/decode_task.h"
 #include "core/kernels/tile/rows-inl.h"
 
@@ -56,20 +57,30 @@ class CachedRows {
                          (place.slot * from.slot + head_ * from.head + place.row * from.row) * size;
       for (std::size_t i = 0; i < run; ++i)
         rows[j + i] = base + static_cast<std::int64_t>(i) * from.row * size;
-      for (std::size_t i = 0; scales != nullptr && from.scales != nullptr && i < run; ++i) {
-        scales[j + i] = from.scales[place.slot * from.scale_slot + head_ * from.scale_head +
-                                    (place.row + static_cast<std::int64_t>(i)) * from.scale_row];
-      }
+      for (std::size_t i = 0; scales != nullptr && from.scales != nullptr && i < run; ++i)
+        scales[j + i] = *ScaleAt(place, static_cast<std::int64_t>(i));
       j += run;
     }
     if (!in_place_) Copy(n, copies, rows);
     for (; j % kLanes<float> != 0; ++j) rows[j] = rows[n - 1];
   }
 
+  // Asks for the scales of n rows, which lie elsewhere in every page.
+  void PrefetchScales(std::int64_t first, std::int64_t n) const {
+    if (from_->scales == nullptr) return;
+    constexpr std::int64_t kLine = 64 / sizeof(float);
+    for (std::int64_t i = 0; i < n; i += kLine)
+      __builtin_prefetch(ScaleAt(PlaceOf(first + i), 0), 0, 3);
+  }
+
  private:
   struct Place {
     std::int64_t slot, row;
   };
+  const float* ScaleAt(const Place& place, std::int64_t i) const {
+    return from_->scales + place.slot * from_->scale_slot + head_ * from_->scale_head +
+           (place.row + i) * from_->scale_row;
+  }
   Place PlaceOf(std::int64_t key) const {
     const std::int64_t row = first_ + key;
     if (places_->table == nullptr) return {batch_, row};
@@ -89,6 +100,7 @@ class CachedRows {
         CopyRow(RowsView{rows[j], from_->dtype, false, 0, from_->col, nullptr}, 0, cols_, to);
       }
       std::fill(to + cols_, to + padded, 0.0f);
+      if (InPairs(from_->dtype, cols_)) SplitColumns(to, cols_);
       rows[j] = to;
     }
   }

@@ -221,6 +221,7 @@ class Decode {
     if (!source.in_place() || block + static_cast<std::int64_t>(kDecodeBlock) > item_end_)
       return nullptr;
     source.Find(block, kDecodeBlock, nullptr, rows, nullptr);
+    source.PrefetchScales(block, static_cast<std::int64_t>(kDecodeBlock));
     return rows;
   }
 
@@ -280,6 +281,10 @@ class Decode {
       for (std::size_t p = 0; p < panels; ++p) {
         for (std::size_t lane = 0; lane < kWidth<T>; lane += kLanes<T>) {
           T* at = first + p * panel + lane;
+          if (p * kWidth<T> + lane >= n) {
+            hn::Store(hn::Zero(d), d, at);
+            continue;
+          }
           const auto s = hn::Load(d, at);
           const auto is_hidden = hn::Eq(s, hidden);
           auto w = Exp<T>(hn::Sub(s, m));
@@ -368,12 +373,19 @@ class Decode {
                 std::int64_t i) const {
     const Tag<T> d;
     products_.Reorder(row, task_.v.dtype);
+    const bool whole = out.col == 1 && cols_v_ == dim_v_;  // vectors can be written
     for (std::size_t c = 0; c < cols_v_; c += kLanes<T>) {
       // A sum of 0 is never -0, as in the forward pass.
       const auto x = hn::MulAdd(hn::Load(d, row + c), hn::Set(d, factor), hn::Zero(d));
-      hn::Store(nothing ? hn::Zero(d) : x, d, row + c);
+      const auto kept = nothing ? hn::Zero(d) : x;
+      if (whole) {
+        StoreAs(d, kept, out.dtype, const_cast<void*>(out.base),
+                out.At(i) + static_cast<std::int64_t>(c));
+      } else {
+        hn::Store(kept, d, row + c);
+      }
     }
-    WriteRow(row, out, i, dim_v_);
+    if (!whole) WriteRow(row, out, i, dim_v_);
   }
 
   const DecodeTask& task_;

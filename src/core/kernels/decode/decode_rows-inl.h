@@ -10,6 +10,7 @@
 #endif
 
 #include <cmath>
+#include <type_traits>
 
 #include "core/kernels/tile/rows-inl.h"
 #include "core/kernels/tile/simd-inl.h"
@@ -44,11 +45,64 @@ HWY_INLINE Vec<float> LoadElements(const std::int8_t* p) {
   return hn::ConvertTo(Tag<float>(), hn::PromoteTo(di, hn::LoadU(d8, p)));
 }
 
+// bfloat16 of rows in whole steps of two vectors: even columns become one vector, odd ones the
+// other, which takes two instructions for both instead of two for each. Queries (SplitColumns) and
+// states (JoinColumns) have their columns in that order, too.
+struct BFloat16Pair {
+  std::uint16_t even, odd;
+};
+
+// What one step along a row reads: vectors, and elements of E.
+template <typename E>
+inline constexpr std::size_t kStepVectors = 1;
+template <>
+inline constexpr std::size_t kStepVectors<BFloat16Pair> = 2;
+template <typename E>
+inline constexpr std::size_t kElementBytes = sizeof(E) / kStepVectors<E>;
+
+template <typename E>
+HWY_INLINE const E* AtColumn(const void* row, std::size_t c) {
+  return reinterpret_cast<const E*>(static_cast<const char*>(row) + c * kElementBytes<E>);
+}
+template <typename E>
+HWY_INLINE void LoadStep(const E* p, Vec<float>* x) {
+  x[0] = LoadElements(p);
+}
+HWY_INLINE void LoadStep(const BFloat16Pair* p, Vec<float>* x) {
+  const Tag<std::uint32_t> d;
+  const auto both = hn::LoadU(d, reinterpret_cast<const std::uint32_t*>(p));
+  x[0] = hn::BitCast(Tag<float>(), hn::ShiftLeft<16>(both));
+  x[1] = hn::BitCast(Tag<float>(), hn::And(both, hn::Set(d, 0xFFFF0000u)));
+}
+
+// Whether rows of a dtype are read so; where they do not lie side by side, they are copied in that
+// order.
+HWY_INLINE bool InPairs(DType dtype, std::size_t cols) {
+  return dtype == DType::kBFloat16 && cols % (2 * kLanes<float>) == 0;
+}
+
+// Columns from their own order to that of BFloat16Pair's vectors, and back.
+inline void SplitColumns(float* row, std::size_t cols) {
+  const Tag<float> d;
+  for (std::size_t c = 0; c < cols; c += 2 * kLanes<float>) {
+    Vec<float> even, odd;
+    hn::LoadInterleaved2(d, row + c, even, odd);
+    hn::Store(even, d, row + c);
+    hn::Store(odd, d, row + c + kLanes<float>);
+  }
+}
+inline void JoinColumns(float* row, std::size_t cols) {
+  const Tag<float> d;
+  for (std::size_t c = 0; c < cols; c += 2 * kLanes<float>) {
+    const auto even = hn::Load(d, row + c), odd = hn::Load(d, row + c + kLanes<float>);
+    hn::StoreInterleaved2(even, odd, d, row + c);
+  }
+}
+
 // Asks for a line of a row that comes next, where one begins at this column.
 template <typename E>
 HWY_INLINE void PrefetchColumn(const void* row, std::size_t c) {
-  if (c * sizeof(E) % 64 == 0)
-    __builtin_prefetch(static_cast<const char*>(row) + c * sizeof(E), 0, 2);
+  if (c * kElementBytes<E> % 64 == 0) __builtin_prefetch(AtColumn<E>(row, c), 0, 2);
 }
 
 #if HWY_TARGET != HWY_SCALAR
@@ -88,8 +142,7 @@ HWY_INLINE void FourProducts(const float* HWY_RESTRICT q, std::size_t q_stride,
                              const void* const* rows, const void* const* next, std::size_t cols,
                              float* HWY_RESTRICT partial) {
   const Tag<float> d;
-  const E *r0 = static_cast<const E*>(rows[0]), *r1 = static_cast<const E*>(rows[1]),
-          *r2 = static_cast<const E*>(rows[2]), *r3 = static_cast<const E*>(rows[3]);
+  constexpr std::size_t kStep = kStepVectors<E>;
   Vec<float> acc[M][4];
 #pragma GCC unroll 4
   for (std::size_t m = 0; m < M; ++m) {
@@ -97,18 +150,22 @@ HWY_INLINE void FourProducts(const float* HWY_RESTRICT q, std::size_t q_stride,
     for (std::size_t i = 0; i < 4; ++i) acc[m][i] = hn::Zero(d);
   }
 #pragma GCC unroll 2
-  for (std::size_t c = 0; c < cols; c += kLanes<float>) {
+  for (std::size_t c = 0; c < cols; c += kStep * kLanes<float>) {
     if (next != nullptr) {
 #pragma GCC unroll 4
       for (std::size_t i = 0; i < 4; ++i) PrefetchColumn<E>(next[i], c);
     }
-    const Vec<float> k[4] = {LoadElements(r0 + c), LoadElements(r1 + c), LoadElements(r2 + c),
-                             LoadElements(r3 + c)};
+    Vec<float> k[4][kStep];
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < 4; ++i) LoadStep(AtColumn<E>(rows[i], c), k[i]);
 #pragma GCC unroll 4
     for (std::size_t m = 0; m < M; ++m) {
-      const auto x = hn::LoadU(d, q + m * q_stride + c);
+#pragma GCC unroll 2
+      for (std::size_t s = 0; s < kStep; ++s) {
+        const auto x = hn::LoadU(d, q + m * q_stride + c + s * kLanes<float>);
 #pragma GCC unroll 4
-      for (std::size_t i = 0; i < 4; ++i) acc[m][i] = hn::MulAdd(x, k[i], acc[m][i]);
+        for (std::size_t i = 0; i < 4; ++i) acc[m][i] = hn::MulAdd(x, k[i][s], acc[m][i]);
+      }
     }
   }
 #pragma GCC unroll 4
@@ -117,18 +174,22 @@ HWY_INLINE void FourProducts(const float* HWY_RESTRICT q, std::size_t q_stride,
 }
 #endif
 
-// Inner products of M queries with kLanes rows; `to` of query m is `to_stride` further on.
+// Inner products of M queries with kLanes rows, of which the first n are wanted; `to` of query m is
+// `to_stride` further on.
 template <typename E, std::size_t M>
 HWY_NOINLINE void LaneProducts(const float* HWY_RESTRICT q, std::size_t q_stride,
                                const void* const* rows, [[maybe_unused]] const void* const* next,
-                               std::size_t cols, float* HWY_RESTRICT to, std::size_t to_stride) {
+                               [[maybe_unused]] std::size_t n, std::size_t cols,
+                               float* HWY_RESTRICT to, std::size_t to_stride) {
   const Tag<float> d;
 #if HWY_TARGET == HWY_SCALAR
   for (std::size_t m = 0; m < M; ++m) {
     auto sum = hn::Zero(d);
-    for (std::size_t c = 0; c < cols; ++c) {
-      sum = hn::MulAdd(hn::LoadU(d, q + m * q_stride + c),
-                       LoadElements(static_cast<const E*>(rows[0]) + c), sum);
+    for (std::size_t c = 0; c < cols; c += kStepVectors<E>) {
+      Vec<float> k[kStepVectors<E>];
+      LoadStep(AtColumn<E>(rows[0], c), k);
+      for (std::size_t s = 0; s < kStepVectors<E>; ++s)
+        sum = hn::MulAdd(hn::LoadU(d, q + m * q_stride + c + s), k[s], sum);
     }
     hn::Store(sum, d, to + m * to_stride);
   }
@@ -136,6 +197,11 @@ HWY_NOINLINE void LaneProducts(const float* HWY_RESTRICT q, std::size_t q_stride
   HWY_ALIGN float partial[M * 4 * kLanes<float>];
 #pragma GCC unroll 4
   for (std::size_t g = 0; g < kLanes<float> / 4; ++g) {
+    if (HWY_UNLIKELY(g * 4 >= n)) {
+      for (std::size_t m = 0; m < M; ++m)
+        hn::Store(hn::Zero(d), d, partial + (m * 4 + g) * kLanes<float>);
+      continue;
+    }
     FourProducts<E, M>(q, q_stride, rows + g * 4, next == nullptr ? next : next + g * 4, cols,
                        partial + g * kLanes<float>);
   }
@@ -153,6 +219,7 @@ HWY_NOINLINE void SumRowsOfValues(const float* HWY_RESTRICT weights, std::size_t
                                   std::size_t column, float* HWY_RESTRICT out,
                                   std::size_t out_stride) {
   const Tag<float> d;
+  static_assert(V % kStepVectors<E> == 0);
   Vec<float> acc[M][V];
 #pragma GCC unroll 8
   for (std::size_t m = 0; m < M; ++m) {
@@ -163,7 +230,6 @@ HWY_NOINLINE void SumRowsOfValues(const float* HWY_RESTRICT weights, std::size_t
   for (std::size_t first = 0; first < n; first += kWidth<float>, weights += panel) {
     const std::size_t count = n - first < kWidth<float> ? n - first : kWidth<float>;
     for (std::size_t j = 0; j < count; ++j) {
-      const E* row = static_cast<const E*>(rows[first + j]) + column;
       if (next != nullptr) {
 #pragma GCC unroll 8
         for (std::size_t v = 0; v < V; ++v)
@@ -171,7 +237,8 @@ HWY_NOINLINE void SumRowsOfValues(const float* HWY_RESTRICT weights, std::size_t
       }
       Vec<float> x[V];
 #pragma GCC unroll 8
-      for (std::size_t v = 0; v < V; ++v) x[v] = LoadElements(row + v * kLanes<float>);
+      for (std::size_t v = 0; v < V; v += kStepVectors<E>)
+        LoadStep(AtColumn<E>(rows[first + j], column + v * kLanes<float>), x + v);
 #pragma GCC unroll 8
       for (std::size_t m = 0; m < M; ++m) {
         const auto w = hn::Set(d, weights[m * kWidth<float> + j]);
@@ -197,20 +264,28 @@ HWY_NOINLINE void SumSelectedRows(const float* HWY_RESTRICT weights, std::size_t
   for (std::size_t j = 0; j < n; ++j) {
     const float w = weights[j / kWidth<float> * panel + j % kWidth<float>];
     if (w == 0 && !std::signbit(w)) continue;
-    const E* row = static_cast<const E*>(rows[j]);
-    for (std::size_t c = 0; c < cols; c += kLanes<float>)
-      hn::Store(hn::MulAdd(hn::Set(d, w), LoadElements(row + c), hn::Load(d, out + c)), d, out + c);
+    for (std::size_t c = 0; c < cols; c += kStepVectors<E> * kLanes<float>) {
+      Vec<float> x[kStepVectors<E>];
+      LoadStep(AtColumn<E>(rows[j], c), x);
+      for (std::size_t s = 0; s < kStepVectors<E>; ++s) {
+        float* to = out + c + s * kLanes<float>;
+        hn::Store(hn::MulAdd(hn::Set(d, w), x[s], hn::Load(d, to)), d, to);
+      }
+    }
   }
 }
 
 template <typename E>
-inline constexpr bool kMayBeInfinite = sizeof(E) != 1;
+inline constexpr bool kMayBeInfinite = !std::is_same_v<E, std::int8_t>;
 template <typename E>
 HWY_NOINLINE bool FiniteRows(const void* const* rows, std::size_t n, std::size_t cols) {
   auto seen = hn::Zero(Tag<float>());
   for (std::size_t j = 0; j < n; ++j) {
-    for (std::size_t c = 0; c < cols; c += kLanes<float>)
-      seen = See<float>(seen, LoadElements(static_cast<const E*>(rows[j]) + c));
+    for (std::size_t c = 0; c < cols; c += kStepVectors<E> * kLanes<float>) {
+      Vec<float> x[kStepVectors<E>];
+      LoadStep(AtColumn<E>(rows[j], c), x);
+      for (std::size_t s = 0; s < kStepVectors<E>; ++s) seen = See<float>(seen, x[s]);
+    }
   }
   return AllFinite<float>(seen);
 }
@@ -232,7 +307,7 @@ HWY_INLINE void MultiplyBlock(const ScoreBlock& block, const void* const* keys,
     std::size_t r = 0;
     const auto some = [&](auto call, std::size_t m) {
       call(block.q + r * block.q_stride, block.q_stride, keys + j,
-           next == nullptr || r > 0 ? nullptr : next + j, block.cols, to + r * kWidth<float>,
+           next == nullptr || r > 0 ? nullptr : next + j, n - j, block.cols, to + r * kWidth<float>,
            kWidth<float>);
       r += m;
     };
@@ -283,7 +358,7 @@ HWY_INLINE void SumAllColumns(const ValueBlock& block, std::size_t r, const void
   SumColumns<E, M, kVectors>(block, r, values, n, &column);
   if constexpr (kVectors > 4) SumColumns<E, M, 4>(block, r, values, n, &column);
   if constexpr (kVectors > 2) SumColumns<E, M, 2>(block, r, values, n, &column);
-  SumColumns<E, M, 1>(block, r, values, n, &column);
+  if constexpr (kStepVectors<E> == 1) SumColumns<E, M, 1>(block, r, values, n, &column);
 }
 
 template <typename E>
