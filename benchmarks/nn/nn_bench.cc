@@ -11,6 +11,7 @@
 #include "regard/nn/checkpoint.h"
 #include "regard/nn/loss.h"
 #include "regard/nn/safetensors.h"
+#include "train/optimizer.h"
 
 namespace nn = regard::nn;
 
@@ -24,7 +25,9 @@ int main(int argc, char** argv) {
   auto tensors = nn::read_safetensors(argv[3]).tensors;
   const nn::Batch batch{tensors.at("source"), tensors.at("lengths"), tensors.at("target_in"),
                         tensors.at("target_out")};
-  torch::optim::Adam optimiser(model->parameters(), torch::optim::AdamOptions(1e-4));
+  regard::train::TrainOptions options;
+  options.learning_rate = 1e-4;
+  const auto optimiser = regard::train::make_optimizer(options, model->parameters());
   model->train();
   for (std::string line; std::getline(std::cin, line);) {
     if (line == "peak") {
@@ -32,10 +35,10 @@ int main(int argc, char** argv) {
       continue;
     }
     const auto begin = std::chrono::steady_clock::now();
-    optimiser.zero_grad();
+    optimiser->zero_grad();
     const nn::SequenceLoss loss = nn::sequence_loss(*model, batch);
     loss.loss.backward();
-    optimiser.step();
+    optimiser->step();
     const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - begin;
     std::cout << took.count() << " " << loss.nll << std::endl;
   }

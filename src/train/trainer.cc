@@ -12,27 +12,13 @@
 #include "train/autocast.h"
 #include "train/checkpoint.h"
 #include "train/folder_lock.h"
+#include "train/optimizer.h"
 
 namespace regard::train {
 namespace {
 
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
-
-std::unique_ptr<torch::optim::Optimizer> make_optimizer(const TrainOptions& o,
-                                                        std::vector<torch::Tensor> parameters) {
-  const auto set = [&o](auto options) {
-    options.lr(o.learning_rate).betas({o.beta1, o.beta2}).eps(o.epsilon);
-    options.weight_decay(o.weight_decay);
-    return options;
-  };
-  if (o.optimizer == "adamw") {
-    return std::make_unique<torch::optim::AdamW>(std::move(parameters),
-                                                 set(torch::optim::AdamWOptions()));
-  }
-  return std::make_unique<torch::optim::Adam>(std::move(parameters),
-                                              set(torch::optim::AdamOptions()));
-}
 
 // Those that training changes; others may be kept as they were loaded.
 std::vector<torch::Tensor> trained_parameters(const torch::nn::Module& model) {

@@ -34,35 +34,64 @@ def parts_of(name, names):
     return parts
 
 
-def check_gradients(answers, model, tolerance=1e-4):
-    """Every gradient that the program answered, beside those that `model` holds; and that none of
-    the model's is left out."""
+def gradients_of(answers, model):
+    """(our name, what the program answered, transformers' names of its parts, their gradients) of
+    every gradient that the program answered."""
     names = name_map(model.config.model_type)
     prefix = names.get("prefix", "")
     theirs = {name.removeprefix(prefix): p.grad for name, p in model.named_parameters()}
-    seen = set()
     for key, found in answers.items():
         if not key.startswith("d.p."):
             continue
         name = key.removeprefix("d.p.")
         pattern = ".".join("*" if piece.isdigit() else piece for piece in name.split("."))
         parts = [part.removeprefix(prefix) for part in parts_of(name, names)]
-        seen.update(parts)
         gradients = [torch.zeros(()) if theirs[part] is None else theirs[part] for part in parts]
         if pattern in names.get("transposed", []):
             gradients = [gradient.t() for gradient in gradients]
+        yield name, found, parts, gradients
+
+
+def largest_gradient(model):
+    return max(p.grad.abs().max().item() for p in model.parameters() if p.grad is not None)
+
+
+def check_gradients(answers, model, tolerance=1e-4):
+    """Every gradient that the program answered, beside those that `model` holds; and that none of
+    the model's is left out."""
+    largest, seen = largest_gradient(model), set()
+    for name, found, parts, gradients in gradients_of(answers, model):
+        seen.update(parts)
         if name.endswith("global_key.bias"):
-            assert found.abs().max() <= 1e-3 * max(
-                g.abs().max() for g in theirs.values() if g is not None
-            )
+            assert found.abs().max() <= 1e-3 * largest
             continue  # 0 but for rounding: it adds the same to all scores of a row
         close(found, torch.cat(gradients), f"gradient of {name}", tolerance)
-    largest = max(g.abs().max().item() for g in theirs.values() if g is not None)
+    prefix = name_map(model.config.model_type).get("prefix", "")
     # below that it is what rounding leaves of 0: the bias of keys adds the same to all scores
-    alive = {n for n, g in theirs.items() if g is not None and g.abs().max() > 1e-5 * largest}
+    alive = {
+        name.removeprefix(prefix)
+        for name, p in model.named_parameters()
+        if p.grad is not None and p.grad.abs().max() > 1e-5 * largest
+    }
     missing = alive - seen
     assert not missing, f"no gradients of {sorted(missing)}"
     assert seen
+
+
+def check_bfloat16_gradients(answers, in_bfloat16, exact):
+    """Gradients no further from the float32 model's than three times PyTorch's bfloat16: each in
+    the mean, and the furthest element of all, relative to the largest of its tensor."""
+    least, furthest = 1e-3 * largest_gradient(exact), torch.zeros(2)
+    both = zip(gradients_of(answers, in_bfloat16), gradients_of(answers, exact), strict=True)
+    for (name, found, _, lower), (_, _, _, expected) in both:
+        expected = torch.cat(expected)
+        if expected.abs().max() <= least:
+            continue  # what rounding leaves of 0
+        ours, theirs = ((x.float() - expected).abs() for x in (found, torch.cat(lower)))
+        assert ours.mean() <= 3 * theirs.mean(), f"{name}: {ours.mean()}, PyTorch {theirs.mean()}"
+        apart = torch.stack([ours.max(), theirs.max()]) / expected.abs().max()
+        furthest = torch.maximum(furthest, apart)
+    assert 0 < furthest[0] <= 3 * furthest[1]
 
 
 def check_range(found, expected, what, tolerance=1e-4):

@@ -3,6 +3,7 @@
 logits, hidden states, gradients, padding on either side, bfloat16; written again, transformers
 reads them; and MiniLM's real weights, whose embeddings are those of transformers."""
 
+import copy
 import importlib.util
 import json
 from pathlib import Path
@@ -13,6 +14,7 @@ import transformers
 from checkpoints import (
     NOTHING,
     check_bfloat16,
+    check_bfloat16_gradients,
     check_gradients,
     check_range,
     save,
@@ -160,17 +162,24 @@ def test_pooled_and_mean(family, tmp_path):
     close(found, mean, "mean", 1e-4)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("head", HEADS)
-def test_bfloat16(head, tmp_path):
-    model = made(tmp_path, "Bert", head)
+def test_bfloat16(family, head, tmp_path):
+    model = made(tmp_path, family, head)
     tokens, mask = padded(model)
     seen = mask[..., None] if head != "ForSequenceClassification" else True
-    with torch.no_grad():
-        exact = head_of(theirs(model, tokens, mask)) * seen
-        lower = head_of(theirs(model.to(torch.bfloat16), tokens, mask)) * seen
+    exact = head_of(theirs(model, tokens, mask)) * seen
+    d_out = torch.randn(exact.shape) * seen
+    exact.backward(d_out)
+    lower_model = copy.deepcopy(model).to(torch.bfloat16)
+    lower_model.zero_grad()
+    lower = head_of(theirs(lower_model, tokens, mask)) * seen
+    lower.backward(d_out.to(torch.bfloat16))
     request = request_of(tmp_path, dtype="bfloat16", output=output_of(model))
-    found = run(tmp_path, request, {"tokens": tokens, "mask": mask})["out"] * seen
-    check_bfloat16(found, lower, exact, head)
+    given = {"tokens": tokens, "mask": mask, "d_out": d_out.to(torch.bfloat16)}
+    answers = run(tmp_path, request, given)
+    check_bfloat16(answers["out"] * seen, lower.detach(), exact.detach(), head)
+    check_bfloat16_gradients(answers, lower_model, model)
 
 
 def test_transformers_reads_what_is_written(model, tmp_path):

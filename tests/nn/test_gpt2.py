@@ -3,6 +3,7 @@
 gradients, greedy output of ragged prompts, bfloat16; written again, transformers reads it; what is
 wrong with a folder or a call is said by name."""
 
+import copy
 import json
 import math
 
@@ -11,6 +12,7 @@ import torch
 from checkpoints import (
     NOTHING,
     check_bfloat16,
+    check_bfloat16_gradients,
     check_gradients,
     check_range,
     save,
@@ -124,13 +126,45 @@ def test_greedy_output_of_ragged_prompts(model, tmp_path):
     assert torch.equal(ours, greedy(model, source, STEPS))
 
 
+@pytest.mark.parametrize("lengths", [None, [15, 4, 0]])
+def test_every_token_counts_in_a_loss(lengths, tmp_path):
+    """Token 0 is a word here; what is padding, lengths alone say."""
+    model, target = made(tmp_path), torch.randint(0, 4, (3, 15))
+    target_out = torch.randint(0, 4, (3, 15))
+    labels, tensors = target_out.clone(), {**plain(target), "target_out": target_out}
+    if lengths is not None:
+        tensors["target_lengths"] = torch.tensor(lengths)
+        labels[torch.arange(15) >= tensors["target_lengths"][:, None]] = -100
+    logits = model(input_ids=target).logits
+    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
+    loss.backward()
+    tensors["d_out"] = torch.ones(())
+    answers = run(tmp_path, request_of(tmp_path, "loss"), tensors)
+    close(answers["out"], loss, "loss", 1e-4)
+    check_gradients(answers, model)
+
+
+def test_a_loss_of_wrong_lengths_is_refused(tmp_path):
+    made(tmp_path)
+    target = torch.randint(0, 4, (3, 15))
+    for lengths in ([1, 2], [1.0, 2.0, 3.0]):
+        tensors = {**plain(target), "target_out": target, "target_lengths": torch.tensor(lengths)}
+        with pytest.raises(ProgramError, match="target_lengths: expected .batch. int64"):
+            run(tmp_path, request_of(tmp_path, "loss"), tensors)
+
+
 def test_bfloat16(tmp_path):
     model, target = made(tmp_path), torch.randint(4, 90, (3, 15))
-    with torch.no_grad():
-        exact = model(input_ids=target).logits
-        theirs = model.to(torch.bfloat16)(input_ids=target).logits
-    found = run(tmp_path, request_of(tmp_path, dtype="bfloat16"), plain(target))["out"]
-    check_bfloat16(found, theirs, exact, "logits")
+    exact, d_out = model(input_ids=target).logits, torch.randn(3, 15, 90)
+    exact.backward(d_out)
+    lower_model = copy.deepcopy(model).to(torch.bfloat16)
+    lower_model.zero_grad()
+    lower = lower_model(input_ids=target).logits
+    lower.backward(d_out.to(torch.bfloat16))
+    tensors = {**plain(target), "d_out": d_out.to(torch.bfloat16)}
+    answers = run(tmp_path, request_of(tmp_path, dtype="bfloat16"), tensors)
+    check_bfloat16(answers["out"], lower.detach(), exact.detach(), "logits")
+    check_bfloat16_gradients(answers, lower_model, model)
 
 
 def test_transformers_reads_what_is_written(model, tmp_path):

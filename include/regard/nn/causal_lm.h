@@ -29,6 +29,7 @@ class CausalLM : public SequenceModel {
   torch::Tensor features(const torch::Tensor& source, const torch::Tensor& source_lengths,
                          const torch::Tensor& target_in) override;
   torch::Tensor logits(const torch::Tensor& features) override;
+  std::optional<std::int64_t> padding_token() const override { return {}; }
   std::vector<torch::Tensor> output_parameters() const override;
   std::unique_ptr<DecodingState> start(const torch::Tensor& source,
                                        const torch::Tensor& source_lengths,

@@ -18,6 +18,7 @@
 #include <cstdint>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <vector>
 
 #include "regard/nn/model.h"
@@ -32,6 +33,9 @@ struct Batch {
   torch::Tensor source_lengths;  // (batch), from 1
   torch::Tensor target_in;       // (batch, target_len), starts with kBegin, padded
   torch::Tensor target_out;      // (batch, target_len), ends with kEnd, padded
+  // (batch), from 0: how many tokens of each target count in a loss. Not given: all but the model's
+  // padding_token().
+  torch::Tensor target_lengths = {};
 };
 
 // Where a batch of decoders stands: what has been read of the source, and caches of what has been
@@ -62,6 +66,8 @@ class SequenceModel : public Model {
   virtual torch::Tensor features(const torch::Tensor& source, const torch::Tensor& source_lengths,
                                  const torch::Tensor& target_in) = 0;
   virtual torch::Tensor logits(const torch::Tensor& features) = 0;
+  // The token that stands for nothing; none where every number of the vocabulary is a word.
+  virtual std::optional<std::int64_t> padding_token() const { return kPad; }
   // The parameters that logits() reads.
   virtual std::vector<torch::Tensor> output_parameters() const = 0;
   // logits(features(...)): (batch, target_len, vocabulary).

@@ -42,6 +42,20 @@ Sums chunk_sums(SequenceModel& model, const torch::Tensor& features, const torch
   return {nll * (1 - smoothing) + spread * smoothing, nll.detach()};
 }
 
+// Which targets count, (batch, target_len).
+torch::Tensor counted(const SequenceModel& model, const Batch& batch) {
+  const torch::Tensor& target = batch.target_out;
+  if (batch.target_lengths.defined()) {
+    const torch::Tensor& lengths = batch.target_lengths;
+    if (lengths.dim() != 1 || lengths.size(0) != target.size(0) ||
+        lengths.scalar_type() != torch::kInt64)
+      throw std::invalid_argument("target_lengths: expected (batch) int64");
+    return torch::arange(target.size(1)).unsqueeze(0).lt(lengths.unsqueeze(1));
+  }
+  const auto padding = model.padding_token();
+  return padding ? target.ne(*padding) : torch::ones_like(target, torch::kBool);
+}
+
 }  // namespace
 
 SequenceLoss sequence_loss(SequenceModel& model, const Batch& batch, double smoothing,
@@ -49,10 +63,9 @@ SequenceLoss sequence_loss(SequenceModel& model, const Batch& batch, double smoo
   if (!batch.target_in.defined() || !batch.target_out.defined() ||
       batch.target_out.sizes() != batch.target_in.sizes())
     throw std::invalid_argument("target_out: expected the shape of target_in");
-  const torch::Tensor every = batch.target_out.reshape(-1);
-  const torch::Tensor places = every.ne(kPad).nonzero().squeeze(1);
+  const torch::Tensor places = counted(model, batch).reshape(-1).nonzero().squeeze(1);
   if (places.size(0) == 0) throw std::invalid_argument("target_out: nothing but padding");
-  const torch::Tensor target = every.index_select(0, places);
+  const torch::Tensor target = batch.target_out.reshape(-1).index_select(0, places);
   const torch::Tensor features = model.features(batch.source, batch.source_lengths, batch.target_in)
                                      .flatten(0, 1)
                                      .index_select(0, places);

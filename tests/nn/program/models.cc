@@ -87,11 +87,11 @@ void run_hidden_states(Request& request) {
 
 void run_loss(Request& request) {
   const auto model = model_of(request);
-  const nn::SequenceLoss loss =
-      nn::sequence_loss(*model,
-                        {request.tensor("source"), request.tensor("lengths"),
-                         request.tensor("target"), request.tensor("target_out")},
-                        request.json.value("smoothing", 0.0), request.json.value("chunk", 1024));
+  const nn::SequenceLoss loss = nn::sequence_loss(
+      *model,
+      {request.tensor("source"), request.tensor("lengths"), request.tensor("target"),
+       request.tensor("target_out"), request.optional("target_lengths")},
+      request.json.value("smoothing", 0.0), request.json.value("chunk", 1024));
   request.out["nll"] = torch::tensor(loss.nll);
   request.answer(loss.loss);
 }
