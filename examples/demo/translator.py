@@ -15,7 +15,7 @@ _UNSEEN = 6
 
 # A small model: the short descriptions have 7 words on average.
 _MODEL = ["--model", "bahdanau", "--dim", 256, "--embedding", 128, "--vocabulary-size", 4000]
-_TRAINING = ["--batch-tokens", 1500, "--learning-rate", 0.002, "--warmup", 200, "--epochs", 0]
+_TRAINING = ["--batch-tokens", 1500, "--learning-rate", 0.002, "--warmup", 100, "--epochs", 0]
 
 
 def _regard(*arguments: object, text: str | None = None, quiet: bool = False) -> str:
