@@ -11,7 +11,7 @@ import torch
 from regard import flash_attn as fa
 
 # The lengths, head dimensions and choices of its test_flash_attn_output, test_flash_attn_causal
-# and test_flash_attn_qkvpacked up to 1,024 keys, of which longer ones there are multiples.
+# and test_flash_attn_qkvpacked; the longest in LONGEST.
 GRID = dict(
     packed=["no", "kv", "qkv"],
     dtype=[torch.float16, torch.bfloat16, torch.float32],
@@ -43,6 +43,7 @@ GRID = dict(
     softcap=[0.0, 0.0, 5.0, 50.0],
     scale=[None, None, 0.3],
 )
+LONGEST = GRID | dict(lengths=[(2048, 2048)], dim=[64, 128, 59])
 
 
 def call(case, q, k, v, **options):
@@ -54,7 +55,9 @@ def call(case, q, k, v, **options):
 
 
 @pytest.mark.parametrize(
-    "case", formula.sampled(36, GRID), ids=lambda c: "-".join(map(str, c.values()))
+    "case",
+    formula.sampled(36, GRID) + formula.sampled(3, LONGEST),
+    ids=lambda c: "-".join(map(str, c.values())),
 )
 def test_output_and_gradients(case):
     heads, heads_k = formula.heads_of(case["heads"])

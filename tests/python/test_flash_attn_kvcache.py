@@ -9,7 +9,7 @@ import torch
 from regard import flash_attn as fa
 from regard.flash_attn.rotary import apply_rotary_emb
 
-# The choices of its test_flash_attn_kvcache, with lengths up to 2,048 keys.
+# The choices of its test_flash_attn_kvcache; the longest in LONGEST.
 GRID = dict(
     dtype=[torch.float16, torch.bfloat16, torch.float32],
     heads=["mha", "mqa", "gqa"],
@@ -36,6 +36,7 @@ GRID = dict(
     dim=[32, 59, 64, 96, 128, 256],
     softcap=[0.0, 0.0, 5.0],
 )
+LONGEST = GRID | dict(lengths=[(16, 20000), (1, 131072), (16, 131072)], dim=[64, 128])
 
 
 def turned(x, cos, sin, positions, interleaved):
@@ -68,17 +69,21 @@ def caches_of(case, batch, room, heads_k, dim):
 
 
 @pytest.mark.parametrize(
-    "case", formula.sampled(44, GRID), ids=lambda c: "-".join(map(str, c.values()))
+    "case",
+    formula.sampled(44, GRID) + formula.sampled(6, LONGEST),
+    ids=lambda c: "-".join(map(str, c.values())),
 )
 def test_output_and_cache(case):
     heads, heads_k = formula.heads_of(case["heads"])
-    (len_q, len_k), dim, dtype, batch = case["lengths"], case["dim"], case["dtype"], 3
+    (len_q, len_k), dim, dtype = case["lengths"], case["dim"], case["dtype"]
+    long = len_k > 10_000
+    batch = 1 if long else 3
     new = {"no": 0, "as queries": len_q, "more": len_q + 3, "fewer": max(len_q // 2, 1)}[
         case["new"]
     ]
     caches, options, rows_of, room = caches_of(case, batch, len_k, heads_k, dim)
     k_cache, v_cache = (x.to(dtype) for x in caches)
-    seqlens = torch.randint(0, room - new + 1, (batch,)).int()
+    seqlens = torch.randint(room * 3 // 4 if long else 0, room - new + 1, (batch,)).int()
     leftpad = torch.zeros(batch).int()
     if case["leftpad"]:
         leftpad = torch.tensor([int(n) // 3 for n in seqlens]).int()

@@ -26,6 +26,7 @@ GRID = dict(
     softcap=[0.0, 0.0, 5.0],
     page=[None, None, 16],
 )
+LONGEST = GRID | dict(lengths=[([2048, 700], [2048, 1500])], dim=[64, 128], page=[None, 256])
 
 
 def cumulative(lengths):
@@ -49,7 +50,9 @@ def paged(k, v, lengths, size):
 
 
 @pytest.mark.parametrize(
-    "case", formula.sampled(18, GRID), ids=lambda c: "-".join(map(str, c.values()))
+    "case",
+    formula.sampled(18, GRID) + formula.sampled(3, LONGEST),
+    ids=lambda c: "-".join(map(str, c.values())),
 )
 def test_output_and_gradients(case):
     heads, heads_k = formula.heads_of(case["heads"])
