@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Corners: shapes and masks whose ratio to PyTorch says more about bookkeeping than about
-arithmetic. Top keys, documents of a token, calls with next to nothing to compute, blocks of one."""
+arithmetic. Top keys, documents of a token, calls with next to nothing to compute, blocks of one,
+steps of sequences whose lengths differ."""
 
 from statistics import median
 
@@ -84,6 +85,34 @@ def _blocks(n: int, density: float):
     return _masked(regard.blocks(allowed, 1), allowed, n)
 
 
+def _step(batch: int, longest: int, what: str):
+    """One query of each of some sequences of 16 to `longest` keys, right-padded, against a mask or
+    a bias of the whole batch."""
+    lengths = torch.linspace(16, longest, batch).long()[torch.randperm(batch)]
+    q = torch.randn(batch, _HEADS, 1, _DIM)
+    k, v = (torch.randn(batch, _HEADS, longest, _DIM) for _ in range(2))
+    place = torch.arange(longest)
+    back = lengths[:, None, None, None] - 1 - place  # how far behind a sequence's last key
+    if what == "ALiBi":
+        slopes = regard.alibi_slopes(_HEADS)
+        bias = (-slopes[:, None, None] * back).masked_fill(back < 0, -torch.inf)
+        # A row's distances from another place differ by one number: its weights are the same.
+        ours = dict(mask=regard.key_lengths(lengths), modifiers=regard.alibi(slopes))
+    else:
+        bias = (back >= 0) & (back < 64)
+        cache = regard.KVCache(batch, _HEADS, longest, _DIM)
+        cache.append(k, v, counts=lengths)
+        window = regard.window(63, 0)
+        return (
+            lambda: cache.attend(q, mask=window),
+            lambda: F.scaled_dot_product_attention(q, k, v, attn_mask=bias),
+        )
+    return (
+        lambda: regard.attention(q, k, v, **ours),
+        lambda: F.scaled_dot_product_attention(q, k, v, attn_mask=bias),
+    )
+
+
 def _cases(settings: Settings) -> dict:
     keys, documents = settings.pick(1024, 4096), settings.pick(1000, 10000)
     return {
@@ -98,6 +127,10 @@ def _cases(settings: Settings) -> dict:
         "8 tokens, a boolean tensor": _tiny_tensor(8),
         "256 tokens, blocks of 1, half of them": _blocks(256, 0.5),
         "256 tokens, blocks of 1, a tenth": _blocks(256, 0.1),
+        "a step, 16 sequences of 16 to 128 keys, ALiBi": _step(16, 128, "ALiBi"),
+        "a step, 16 sequences of 16 to 128 keys, a window": _step(16, 128, "window"),
+        "a step, 16 sequences of 16 to 1024 keys, ALiBi": _step(16, 1024, "ALiBi"),
+        "a step, 16 sequences of 16 to 1024 keys, a window": _step(16, 1024, "window"),
     }
 
 

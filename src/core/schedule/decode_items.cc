@@ -43,36 +43,44 @@ DecodeNeeds cut_decode(kernels::DecodeTask& task, int workers) {
   }
   const std::int64_t most =
       workers <= 1 ? keys + 1 : std::max(kLeastKeys, keys / (kItemsEach * workers) + 1);
-  for (std::size_t s = 0; s < layout.sequences.size(); ++s) {
+  // Documents that lie side by side follow one another: those of a head, or the heads of a
+  // document.
+  const std::size_t sequences = layout.sequences.size(),
+                    all = sequences * static_cast<std::size_t>(kv_heads);
+  const TensorView& q = pass.inputs.q;
+  const bool by_head =
+      sequences > static_cast<std::size_t>(q.shape[0]) && q.strides[1] > q.strides[2];
+  for (std::size_t at = 0; at < all; ++at) {
+    const std::size_t s = by_head ? at % sequences : at / static_cast<std::size_t>(kv_heads);
     if (!chosen(s)) continue;
+    const auto kv = static_cast<std::int32_t>(by_head ? at / sequences
+                                                      : at % static_cast<std::size_t>(kv_heads));
     const plan::Sequence& sequence = layout.sequences[s];
     const auto heads_of_item = static_cast<std::int32_t>(
         std::min<std::int64_t>(group, kernels::kDecodeRows / sequence.len_q));
     const auto parts = static_cast<std::int32_t>(parts_of(sequence.len_k));
     const auto shares = static_cast<std::int32_t>(
         std::min<std::int64_t>(parts, (sequence.len_k + most - 1) / most));
-    for (std::int32_t kv = 0; kv < kv_heads; ++kv) {
-      for (std::int32_t h = 0; h < group; h += heads_of_item) {
-        const std::int32_t heads = std::min(heads_of_item, group - h);
-        kernels::DecodeItem item{static_cast<std::int32_t>(s), kv, kv * group + h,
-                                 kv * group + h + heads,       0,  parts};
-        const std::int64_t rows = heads * sequence.len_q;
-        needs.work +=
-            static_cast<double>(rows) * kWorkOfRow +
-            static_cast<double>(sequence.len_k) *
-                (static_cast<double>(rows * (task.dim + task.dim_v)) + kWorkOfByte * key_bytes);
-        if (shares == 1) {
-          task.items.push_back(item);
-          continue;
-        }
-        item.first_state = needs.states;
-        item.countdown = static_cast<std::int32_t>(needs.countdowns++);
-        needs.states += parts * rows;
-        for (std::int32_t share = 0; share < shares; ++share) {
-          item.part_begin = share * parts / shares;
-          item.part_end = (share + 1) * parts / shares;
-          task.items.push_back(item);
-        }
+    for (std::int32_t h = 0; h < group; h += heads_of_item) {
+      const std::int32_t heads = std::min(heads_of_item, group - h);
+      kernels::DecodeItem item{static_cast<std::int32_t>(s), kv, kv * group + h,
+                               kv * group + h + heads,       0,  parts};
+      const std::int64_t rows = heads * sequence.len_q;
+      needs.work +=
+          static_cast<double>(rows) * kWorkOfRow +
+          static_cast<double>(sequence.len_k) *
+              (static_cast<double>(rows * (task.dim + task.dim_v)) + kWorkOfByte * key_bytes);
+      if (shares == 1) {
+        task.items.push_back(item);
+        continue;
+      }
+      item.first_state = needs.states;
+      item.countdown = static_cast<std::int32_t>(needs.countdowns++);
+      needs.states += parts * rows;
+      for (std::int32_t share = 0; share < shares; ++share) {
+        item.part_begin = share * parts / shares;
+        item.part_end = (share + 1) * parts / shares;
+        task.items.push_back(item);
       }
     }
   }
@@ -82,14 +90,11 @@ DecodeNeeds cut_decode(kernels::DecodeTask& task, int workers) {
     return std::min(len_k, item.part_end * kernels::decode_part_keys(len_k)) -
            item.part_begin * kernels::decode_part_keys(len_k);
   };
-  std::sort(task.items.begin(), task.items.end(),
-            [&](const kernels::DecodeItem& x, const kernels::DecodeItem& y) {
-              const std::int64_t keys_x = keys_of(x), keys_y = keys_of(y);
-              if (keys_x != keys_y) return keys_x > keys_y;
-              if (x.sequence != y.sequence) return x.sequence < y.sequence;
-              if (x.head_begin != y.head_begin) return x.head_begin < y.head_begin;
-              return x.part_begin < y.part_begin;
-            });
+  const auto longer = [&](const kernels::DecodeItem& x, const kernels::DecodeItem& y) {
+    return keys_of(x) > keys_of(y);
+  };
+  if (!std::is_sorted(task.items.begin(), task.items.end(), longer))
+    std::stable_sort(task.items.begin(), task.items.end(), longer);
   return needs;
 }
 

@@ -83,9 +83,7 @@ Status run_items(const Executor& executor, std::size_t count, double work,
   const bool by_range =
       order == ItemOrder::kAny && item <= kSplitItem && count >= kItemsEach * workers;
   const std::size_t at_once =
-      by_range || item > kSmallItem
-          ? 1
-          : std::clamp(count / (kTakes * workers), std::size_t{1}, kMostAtOnce);
+      item > kSmallItem ? 1 : std::clamp(count / (kTakes * workers), std::size_t{1}, kMostAtOnce);
   Work run{by_range ? std::min(workers, kMostRanges) : 1,
            at_once,
            function,
