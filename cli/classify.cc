@@ -3,10 +3,10 @@
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <numeric>
 
 #include "cli/classify_images.h"
 #include "cli/commands.h"
+#include "cli/encoder.h"
 #include "cli/tokenizer_files.h"
 #include "regard/nn/pretrained.h"
 #include "regard/nn/text_encoder.h"
@@ -50,46 +50,18 @@ class Classifier {
   // Writes a line for each text.
   void classify(const std::vector<Named>& texts) const {
     const torch::NoGradGuard no_gradients;
-    std::vector<std::vector<std::int64_t>> rows;
-    std::size_t longest = 0;
-    for (const Named& one : texts) {
-      rows.push_back(encode(one));
-      longest = std::max(longest, rows.back().size());
-    }
-    const auto count = static_cast<std::int64_t>(rows.size());
-    nn::TextInput input;
-    input.tokens = torch::full({count, static_cast<std::int64_t>(longest)},
-                               model_->text_config().pad_token, torch::kInt64);
-    input.lengths = torch::empty({count}, torch::kInt64);
-    for (std::int64_t row = 0; row < count; ++row) {
-      const auto& ids = rows[static_cast<std::size_t>(row)];
-      input.tokens[row].narrow(0, 0, std::ssize(ids)).copy_(torch::tensor(ids));
-      input.lengths[row] = std::ssize(ids);
-    }
+    std::vector<text::Encoding> encodings;
+    for (const Named& one : texts)
+      encodings.push_back(encode_cut(tokenizer_, one.text, model_->max_length(), one.name));
     const torch::Tensor probabilities =
-        torch::softmax(model_->forward(input).to(torch::kFloat32), -1);
-    for (std::int64_t row = 0; row < count; ++row) {
-      say(texts[static_cast<std::size_t>(row)].text, probabilities[row]);
+        torch::softmax(model_->forward(batch_of(encodings)).to(torch::kFloat32), -1);
+    for (std::size_t row = 0; row < texts.size(); ++row) {
+      say(texts[row].text, probabilities[static_cast<std::int64_t>(row)]);
     }
     std::cout << std::flush;
   }
 
  private:
-  std::vector<std::int64_t> encode(const Named& one) const {
-    if (!text::is_utf8(one.text)) throw std::runtime_error(one.name + ": not UTF-8");
-    std::vector<std::int64_t> ids = tokenizer_.encode(one.text).ids;
-    if (ids.empty()) throw std::runtime_error(one.name + ": the tokenizer finds no tokens");
-    const std::int64_t most = model_->max_length();
-    if (std::ssize(ids) > most) {
-      std::cerr << one.name << ": " << ids.size() << " tokens; the first " << most
-                << " are read, as many as the model has positions for\n";
-      const std::int64_t last = ids.back();
-      ids.resize(static_cast<std::size_t>(most));
-      if (tokenizer_.is_special(last)) ids.back() = last;
-    }
-    return ids;
-  }
-
   void say(const std::string& text, const torch::Tensor& probabilities) const {
     const auto& labels = model_->text_config().labels;
     const std::int64_t top = std::min(options_.top, std::ssize(labels));

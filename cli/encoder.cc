@@ -3,9 +3,11 @@
 
 #include <algorithm>
 #include <iostream>
+#include <span>
 
 #include "cli/open_model.h"
 #include "cli/tokenizer_files.h"
+#include "regard/nn/padded.h"
 
 namespace regard::cli {
 
@@ -34,23 +36,26 @@ Encoder encoder_of(const std::shared_ptr<nn::Model>& model, const fs::path& fold
 }
 
 nn::TextInput batch_of(const std::vector<text::Encoding>& texts) {
-  std::size_t longest = 0;
-  for (const auto& text : texts) longest = std::max(longest, text.ids.size());
-  const auto rows = static_cast<std::int64_t>(texts.size());
-  const auto columns = static_cast<std::int64_t>(longest);
-  nn::TextInput input{.tokens = torch::zeros({rows, columns}, torch::kInt64),
-                      .lengths = torch::empty({rows}, torch::kInt64),
-                      .mask = {},
-                      .segments = torch::zeros({rows, columns}, torch::kInt64)};
-  for (std::int64_t row = 0; row < rows; ++row) {
-    const text::Encoding& text = texts[static_cast<std::size_t>(row)];
-    std::copy(text.ids.begin(), text.ids.end(),
-              input.tokens.data_ptr<std::int64_t>() + row * columns);
-    std::copy(text.type_ids.begin(), text.type_ids.end(),
-              input.segments.data_ptr<std::int64_t>() + row * columns);
-    input.lengths.data_ptr<std::int64_t>()[row] = static_cast<std::int64_t>(text.ids.size());
+  std::vector<std::span<const std::int64_t>> ids, segments;
+  for (const auto& text : texts) {
+    ids.emplace_back(text.ids);
+    segments.emplace_back(text.type_ids);
   }
-  return input;
+  const nn::Padded tokens = nn::padded(ids, 0);
+  return {.tokens = tokens.values,
+          .lengths = tokens.lengths,
+          .mask = {},
+          .segments = nn::padded(segments, 0).values};
+}
+
+bool cut(const text::Tokenizer& tokenizer, std::int64_t most, text::Encoding* encoding) {
+  const auto limit = static_cast<std::size_t>(most);
+  if (encoding->ids.size() <= limit) return false;
+  const std::int64_t last = encoding->ids.back();
+  encoding->ids.resize(limit);
+  encoding->type_ids.resize(limit);
+  if (tokenizer.is_special(last)) encoding->ids.back() = last;
+  return true;
 }
 
 text::Encoding encode_cut(const text::Tokenizer& tokenizer, const std::string& text,
@@ -62,13 +67,9 @@ text::Encoding encode_cut(const text::Tokenizer& tokenizer, const std::string& t
     throw std::invalid_argument(name + ": " + error.what());
   }
   if (encoding.ids.empty()) throw std::invalid_argument(name + ": a text without tokens");
-  const auto limit = static_cast<std::size_t>(most);
-  if (encoding.ids.size() > limit) {
-    std::cerr << name << ": of " << encoding.ids.size() << " tokens, only the first " << most
-              << " are read\n";
-    encoding.ids[limit - 1] = encoding.ids.back();
-    encoding.ids.resize(limit);
-    encoding.type_ids.resize(limit);
+  const std::size_t whole = encoding.ids.size();
+  if (cut(tokenizer, most, &encoding)) {
+    std::cerr << name << ": of " << whole << " tokens, only the first " << most << " are read\n";
   }
   return encoding;
 }

@@ -28,8 +28,11 @@ Encoder encoder_of(const std::shared_ptr<nn::Model>& model, const std::filesyste
 // Texts, as ids, with padding behind them.
 nn::TextInput batch_of(const std::vector<text::Encoding>& texts);
 
-// A text's ids, at most `most`: what is longer loses its end, but not its last token, which closes
-// it. `name` begins the note on standard error, and the message for what is not UTF-8.
+// Cuts a text that has more than `most` tokens: it loses its end, but not its last token, where
+// that is one which closes texts. Returns whether it had more.
+bool cut(const text::Tokenizer& tokenizer, std::int64_t most, text::Encoding* encoding);
+// A text's ids, at most `most` (cut()). `name` begins the note on standard error that it was cut,
+// and the messages (std::invalid_argument) for what is not UTF-8 or has no tokens.
 text::Encoding encode_cut(const text::Tokenizer& tokenizer, const std::string& text,
                           std::int64_t most, const std::string& name);
 

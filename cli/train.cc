@@ -45,7 +45,6 @@ void run(const Options& options, const std::string& command) {
     validation = std::make_unique<text::ParallelCorpus>(options.valid_source, options.valid_target);
   }
   const text::Vocabulary vocabulary = vocabulary_of(options);
-  torch::manual_seed(options.train.options.seed);
   const auto model =
       nn::make_model(model_config(options.model, vocabulary.size(), options.batches.max_length));
   std::cerr << corpus.lines() << " pairs, " << vocabulary.size() << " pieces\n";

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "cli/commands.h"
+#include "cli/encoder.h"
 #include "cli/tokenizer_files.h"
 #include "cli/train_flags.h"
 #include "cli/train_images.h"
@@ -48,37 +49,27 @@ Texts read(const std::vector<fs::path>& files, const text::DocumentOptions& opti
   return texts;
 }
 
-// At most `longest` tokens: the beginning, with the token that ends every text.
-std::vector<std::int64_t> encode(const text::Tokenizer& tokenizer, const text::Document& document,
-                                 std::int64_t longest, std::int64_t& cut) {
-  std::vector<std::int64_t> ids = tokenizer.encode(document.text).ids;
-  if (ids.empty()) throw std::runtime_error(document.where + ": the tokenizer finds no tokens");
-  if (std::ssize(ids) > longest) {
-    ++cut;
-    const std::int64_t last = ids.back();
-    ids.resize(static_cast<std::size_t>(longest));
-    if (tokenizer.is_special(last)) ids.back() = last;
-  }
-  return ids;
-}
-
 train::LabelledTexts labelled(const Texts& texts, const std::vector<std::string>& labels,
                               const text::Tokenizer& tokenizer, std::int64_t longest) {
   std::map<std::string, std::int64_t> numbers;
   for (const auto& label : labels) numbers.emplace(label, std::ssize(numbers));
   train::LabelledTexts result;
-  std::int64_t cut = 0;
+  std::int64_t shortened = 0;
   for (const text::Document& document : texts.documents) {
     const auto number = numbers.find(document.label);
     if (number == numbers.end()) {
       throw std::runtime_error(document.where + ": label '" + document.label +
                                "' is not one of those that are trained");
     }
-    result.texts.add(encode(tokenizer, document, longest, cut));
+    text::Encoding encoding = tokenizer.encode(document.text);
+    if (encoding.ids.empty())
+      throw std::runtime_error(document.where + ": the tokenizer finds no tokens");
+    if (cut(tokenizer, longest, &encoding)) ++shortened;
+    result.texts.add(encoding.ids);
     result.labels.push_back(number->second);
   }
   std::cerr << result.labels.size() << " texts, " << result.texts.tokens.size() << " tokens";
-  if (cut > 0) std::cerr << "; " << cut << " were cut after " << longest << " tokens";
+  if (shortened > 0) std::cerr << "; " << shortened << " were cut after " << longest << " tokens";
   std::cerr << '\n';
   return result;
 }
@@ -106,7 +97,6 @@ void run(const Options& options) {
   }
   const TokenizerFiles files = read_tokenizer_files(options.model);
   const text::Tokenizer tokenizer = load_tokenizer(files, options.model);
-  torch::manual_seed(options.train.options.seed);
   const auto model = nn::open_model<nn::TextEncoder>(
       options.model, {{"head", "sequence"}, {"labels", texts.labels}, {"pooler", true}});
   check_vocabulary(tokenizer, model->text_config().vocab, options.model.string());

@@ -151,7 +151,6 @@ void train_images(const ImageFlags& flags, const std::string& name, TrainFlags t
   std::cerr << images.files.size() << " images of " << images.classes.size() << " classes";
   if (validation) std::cerr << ", " << validation->files.size() << " to validate on";
   std::cerr << '\n';
-  torch::manual_seed(train.options.seed);
   image::ProcessorOptions processor;
   std::shared_ptr<nn::ImageClassifier> model;
   if (is_new(name)) {

@@ -116,7 +116,6 @@ void run(Options& options) {
   const TokenizerFiles files = tokenizer_files(options);
   const text::Tokenizer tokenizer =
       load_tokenizer(files, is_new(options) ? options.train.out : fs::path(options.model));
-  torch::manual_seed(options.train.options.seed);
   const auto model = is_new(options) ? new_model(options, tokenizer.size())
                                      : nn::open_model<nn::CausalLM>(options.model);
   check_vocabulary(tokenizer, model->output_parameters().front().size(0), options.model);

@@ -2,13 +2,13 @@
 #include "regard/train/detection_task.h"
 
 #include <algorithm>
-#include <numeric>
 #include <random>
 #include <stdexcept>
 
 #include "regard/image/image.h"
 #include "regard/nn/checkpoint.h"
 #include "regard/nn/detection.h"
+#include "text/shuffle.h"
 #include "train/average_precision.h"
 
 namespace regard::train {
@@ -58,7 +58,6 @@ DetectionTask::DetectionTask(std::shared_ptr<nn::Detr> model, const CocoSet& set
     throw std::invalid_argument("model: its classes are not the annotations' categories");
   if (validation != nullptr && validation->names != set.names)
     throw std::invalid_argument("validation: its categories are not those to train on");
-  order_epoch();
 }
 
 nlohmann::json DetectionTask::identity() const {
@@ -69,31 +68,19 @@ nlohmann::json DetectionTask::identity() const {
            {{"batch", options_.batch}, {"flip", options_.flip}, {"data_seed", options_.seed}}}};
 }
 
-void DetectionTask::order_epoch() {
-  order_.resize(set_.images.size());
-  std::iota(order_.begin(), order_.end(), 0);
-  std::mt19937_64 random(options_.seed * 1'000'003 + static_cast<std::uint64_t>(place_.epoch));
-  // Not std::shuffle, whose order is another in each standard library.
-  for (std::size_t i = order_.size(); i > 1; --i) std::swap(order_[i - 1], order_[random() % i]);
+std::vector<OrderedTask::Rows> DetectionTask::batches_of(std::int64_t epoch) const {
+  Rows rows = numbers(std::ssize(set_.images));
+  std::mt19937_64 random(options_.seed * 1'000'003 + static_cast<std::uint64_t>(epoch));
+  text::shuffle(rows, random);
+  return in_batches(rows, options_.batch);
 }
 
-void DetectionTask::seek(const Place& place) {
-  place_ = place;
-  order_epoch();
-}
-
-double DetectionTask::epoch_fraction() const {
-  return std::min(
-      1.0, static_cast<double>(place_.batch * options_.batch) / static_cast<double>(order_.size()));
-}
-
-DetectionTask::Prepared DetectionTask::prepare(const CocoSet& set,
-                                               const std::vector<std::size_t>& which,
+DetectionTask::Prepared DetectionTask::prepare(const CocoSet& set, const Rows& rows,
                                                const std::vector<bool>& flipped) const {
   Prepared prepared;
   std::vector<image::Image> images;
-  for (std::size_t i = 0; i < which.size(); ++i) {
-    const CocoImage& described = set.images[which[i]];
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const CocoImage& described = set.images[static_cast<std::size_t>(rows[i])];
     images.push_back(image::read_image(described.file));
     if (images.back().width != described.width || images.back().height != described.height)
       throw std::runtime_error(
@@ -107,30 +94,21 @@ DetectionTask::Prepared DetectionTask::prepare(const CocoSet& set,
   return prepared;
 }
 
-std::optional<TaskBatch> DetectionTask::next() {
-  const auto first = static_cast<std::size_t>(place_.batch * options_.batch);
-  if (first >= order_.size()) {
-    place_ = {place_.epoch + 1, 0, 0};
-    order_epoch();
-    return std::nullopt;
-  }
-  const std::size_t end = std::min(first + static_cast<std::size_t>(options_.batch), order_.size());
-  const std::vector<std::size_t> which(order_.begin() + static_cast<std::ptrdiff_t>(first),
-                                       order_.begin() + static_cast<std::ptrdiff_t>(end));
-  std::mt19937_64 random(options_.seed * 7'919 + static_cast<std::uint64_t>(place_.epoch) * 1'009 +
-                         first);
+TaskBatch DetectionTask::batch(const Rows& rows, const Place& place) {
+  std::mt19937_64 random(options_.seed * 7'919 + static_cast<std::uint64_t>(place.epoch) * 1'009 +
+                         static_cast<std::uint64_t>(place.batch * options_.batch));
   std::vector<bool> flipped;
-  for (std::size_t i = 0; i < which.size(); ++i)
+  for (std::size_t i = 0; i < rows.size(); ++i)
     flipped.push_back(options_.flip && random() % 2 == 1);
   TaskBatch batch;
-  batch.count = static_cast<std::int64_t>(which.size());
-  batch.where = set_.images[which.front()].file.filename().string() + ", ...";
-  batch.loss = [this, prepared = prepare(set_, which, flipped)] {
+  batch.count = std::ssize(rows);
+  batch.where =
+      set_.images[static_cast<std::size_t>(rows.front())].file.filename().string() + ", ...";
+  batch.loss = [this, prepared = prepare(set_, rows, flipped)] {
     const auto loss =
         model_->loss(prepared.pixels.values, mask_of(prepared.pixels), prepared.targets);
     return Loss{loss.loss, loss.loss.item<double>()};
   };
-  ++place_.batch;
   return batch;
 }
 
@@ -138,20 +116,18 @@ Metrics DetectionTask::validate() {
   const CocoSet& set = *validation_;
   std::vector<std::vector<FoundObject>> found(set.images.size());
   double sum = 0;
-  const auto batch = static_cast<std::size_t>(options_.batch);
-  for (std::size_t first = 0; first < set.images.size(); first += batch) {
-    std::vector<std::size_t> which(std::min(batch, set.images.size() - first));
-    std::iota(which.begin(), which.end(), first);
-    const Prepared prepared = prepare(set, which, std::vector<bool>(which.size()));
+  for (const Rows& rows : in_batches(numbers(std::ssize(set.images)), options_.batch)) {
+    const Prepared prepared = prepare(set, rows, std::vector<bool>(rows.size()));
     const auto outputs = model_->forward(prepared.pixels.values, mask_of(prepared.pixels));
     const nn::SetLoss loss = nn::set_loss(outputs.back().logits, outputs.back().boxes,
                                           prepared.targets, model_->loss_options());
-    sum += loss.loss.item<double>() * static_cast<double>(which.size());
-    for (std::size_t i = 0; i < which.size(); ++i) {
-      const CocoImage& image = set.images[which[i]];
+    sum += loss.loss.item<double>() * static_cast<double>(rows.size());
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      const auto row = static_cast<std::size_t>(rows[i]);
+      const CocoImage& image = set.images[row];
       for (const nn::Detection& one : nn::detections(outputs.back(), static_cast<std::int64_t>(i),
                                                      image.width, image.height, 0))
-        found[which[i]].push_back({{one.category, one.x, one.y, one.width, one.height}, one.score});
+        found[row].push_back({{one.category, one.x, one.y, one.width, one.height}, one.score});
     }
   }
   const double precision = average_precision(set, found);

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "regard/train/image_classification_task.h"
 
-#include <algorithm>
-#include <numeric>
 #include <stdexcept>
 
 #include "text/shuffle.h"
@@ -92,27 +90,17 @@ nlohmann::json ImageClassificationTask::identity() const {
         {"data_seed", options_.seed}}}};
 }
 
-std::vector<std::int64_t> ImageClassificationTask::order_of(std::int64_t epoch) const {
-  std::vector<std::int64_t> rows(static_cast<std::size_t>(training_.size()));
-  std::iota(rows.begin(), rows.end(), 0);
+std::vector<OrderedTask::Rows> ImageClassificationTask::batches_of(std::int64_t epoch) const {
+  Rows rows = numbers(training_.size());
   auto random = text::seeded(options_.seed, epoch, kOrder);
   text::shuffle(rows, random);
-  return rows;
+  return in_batches(rows, options_.batch_images);
 }
 
-std::optional<TaskBatch> ImageClassificationTask::next() {
-  const std::int64_t begin = place_.batch * options_.batch_images;
-  if (begin >= training_.size()) {
-    place_ = {place_.epoch + 1, 0, 0};
-    return std::nullopt;
-  }
-  const std::int64_t end = std::min(begin + options_.batch_images, training_.size());
-  const auto order = order_of(place_.epoch);
-  const std::vector<std::int64_t> rows(order.begin() + begin, order.begin() + end);
-  auto random = text::seeded(options_.seed, place_.epoch, kAugment + place_.batch);
-  ++place_.batch;
+TaskBatch ImageClassificationTask::batch(const Rows& rows, const Place& place) {
+  auto random = text::seeded(options_.seed, place.epoch, kAugment + place.batch);
   TaskBatch batch;
-  batch.count = end - begin;
+  batch.count = std::ssize(rows);
   batch.where = "images " + training_.images().files[static_cast<std::size_t>(rows[0])].string() +
                 " and " + std::to_string(rows.size() - 1) + " more";
   const torch::Tensor pixels = image::augmented(training_.pixels(rows), options_.augment, random);
@@ -127,18 +115,10 @@ std::optional<TaskBatch> ImageClassificationTask::next() {
   return batch;
 }
 
-double ImageClassificationTask::epoch_fraction() const {
-  return std::min(1.0, static_cast<double>(place_.batch * options_.batch_images) /
-                           static_cast<double>(training_.size()));
-}
-
 Metrics ImageClassificationTask::validate() {
   double sum = 0, right = 0;
   const std::int64_t count = validation_->size();
-  for (std::int64_t begin = 0; begin < count; begin += options_.batch_images) {
-    std::vector<std::int64_t> rows(
-        static_cast<std::size_t>(std::min(options_.batch_images, count - begin)));
-    std::iota(rows.begin(), rows.end(), begin);
+  for (const Rows& rows : in_batches(numbers(count), options_.batch_images)) {
     const torch::Tensor labels = validation_->labels(rows);
     const torch::Tensor logits = model_->forward(validation_->pixels(rows)).to(torch::kFloat32);
     sum += torch::cross_entropy_loss(logits, labels, {}, at::Reduction::Sum).item<double>();

@@ -49,6 +49,7 @@ LanguageTask::LanguageTask(std::shared_ptr<nn::CausalLM> model, const TokenizedD
                                 " tokens; the model has " + std::to_string(positions) +
                                 " positions");
   }
+  parts_ = parts_of(documents, options.context);
   for (const TokenizedDocuments* some : {&documents_, validation_}) {
     if (some != nullptr && parts_of(*some, options.context).empty()) {
       throw std::runtime_error(
@@ -82,32 +83,34 @@ LanguageTask::Parts LanguageTask::parts_of(const TokenizedDocuments& documents,
   return parts;
 }
 
-std::vector<LanguageTask::Parts> LanguageTask::batches_of(Parts parts) const {
-  std::vector<Parts> batches;
+std::vector<OrderedTask::Rows> LanguageTask::in_token_batches(const Parts& parts,
+                                                              const Rows& rows) const {
+  std::vector<Rows> batches;
   std::int64_t room = 0;
-  for (const Part& part : parts) {
-    if (part.length > room) {
+  for (const std::int64_t row : rows) {
+    const std::int64_t length = parts[static_cast<std::size_t>(row)].length;
+    if (length > room) {
       batches.emplace_back();
       room = options_.batch_tokens;
     }
-    batches.back().push_back(part);
-    room -= part.length;
+    batches.back().push_back(row);
+    room -= length;
   }
   return batches;
 }
 
-void LanguageTask::order() {
-  if (ordered_ == place_.epoch) return;
-  Parts parts = parts_of(documents_, options_.context);
-  auto random = text::seeded(options_.seed, place_.epoch, 0);
-  text::shuffle(parts, random);
-  batches_ = batches_of(std::move(parts));
-  ordered_ = place_.epoch;
+std::vector<OrderedTask::Rows> LanguageTask::batches_of(std::int64_t epoch) const {
+  Rows rows = numbers(std::ssize(parts_));
+  auto random = text::seeded(options_.seed, epoch, 0);
+  text::shuffle(rows, random);
+  return in_token_batches(parts_, rows);
 }
 
-Loss LanguageTask::loss_of(const TokenizedDocuments& documents, const Parts& parts) {
+Loss LanguageTask::loss_of(const TokenizedDocuments& documents, const Parts& parts,
+                           const Rows& rows) {
   std::vector<std::int64_t> tokens, targets, starts{0};
-  for (const Part& part : parts) {
+  for (const std::int64_t row : rows) {
+    const Part& part = parts[static_cast<std::size_t>(row)];
     const auto first = documents.tokens.begin() + part.begin;
     tokens.insert(tokens.end(), first, first + part.length);
     targets.insert(targets.end(), first + 1, first + 1 + part.length);
@@ -119,40 +122,25 @@ Loss LanguageTask::loss_of(const TokenizedDocuments& documents, const Parts& par
   return {loss.loss, loss.nll};
 }
 
-std::optional<TaskBatch> LanguageTask::next() {
-  order();
-  if (place_.batch >= std::ssize(batches_)) {
-    place_ = {place_.epoch + 1, 0, 0};
-    return std::nullopt;
-  }
-  const Parts parts = batches_[static_cast<std::size_t>(place_.batch)];
+TaskBatch LanguageTask::batch(const Rows& rows, const Place& /*place*/) {
   TaskBatch batch;
-  for (const Part& part : parts) batch.count += part.length;
-  const auto after =
-      std::upper_bound(documents_.starts.begin(), documents_.starts.end(), parts.front().begin);
+  for (const std::int64_t row : rows) batch.count += parts_[static_cast<std::size_t>(row)].length;
+  const auto after = std::upper_bound(documents_.starts.begin(), documents_.starts.end(),
+                                      parts_[static_cast<std::size_t>(rows.front())].begin);
   batch.where = "document " + std::to_string(after - documents_.starts.begin()) + " and " +
-                std::to_string(parts.size() - 1) + " more";
-  batch.loss = [this, parts] { return loss_of(documents_, parts); };
-  ++place_.batch;
+                std::to_string(rows.size() - 1) + " more";
+  batch.loss = [this, rows] { return loss_of(documents_, parts_, rows); };
   return batch;
-}
-
-void LanguageTask::seek(const Place& place) {
-  place_ = place;
-  order();
-}
-
-double LanguageTask::epoch_fraction() const {
-  if (ordered_ != place_.epoch) return 0;
-  return static_cast<double>(place_.batch) / static_cast<double>(batches_.size());
 }
 
 Metrics LanguageTask::validate() {
   double sum = 0, count = 0;
-  for (const Parts& parts : batches_of(parts_of(*validation_, options_.context))) {
+  const Parts parts = parts_of(*validation_, options_.context);
+  for (const Rows& rows : in_token_batches(parts, numbers(std::ssize(parts)))) {
     double tokens = 0;
-    for (const Part& part : parts) tokens += static_cast<double>(part.length);
-    sum += loss_of(*validation_, parts).nll * tokens;
+    for (const std::int64_t row : rows)
+      tokens += static_cast<double>(parts[static_cast<std::size_t>(row)].length);
+    sum += loss_of(*validation_, parts, rows).nll * tokens;
     count += tokens;
   }
   return {sum / count, sum / count, {{"perplexity", std::exp(sum / count)}}};

@@ -10,7 +10,7 @@
 #include "regard/image/processor.h"
 #include "regard/nn/detr.h"
 #include "regard/train/coco.h"
-#include "regard/train/task.h"
+#include "regard/train/ordered_task.h"
 
 namespace regard::train {
 
@@ -20,7 +20,7 @@ struct DetectionOptions {
   std::uint64_t seed = 1;  // of the images' order and of flips
 };
 
-class DetectionTask : public Task {
+class DetectionTask : public OrderedTask {
  public:
   // What is given must outlive the task; `validation` may be null, and has the categories of the
   // set. std::invalid_argument where the model's classes are not the set's categories.
@@ -29,32 +29,28 @@ class DetectionTask : public Task {
 
   torch::nn::Module& model() override { return *model_; }
   nlohmann::json identity() const override;
-  std::optional<TaskBatch> next() override;
-  Place place() const override { return place_; }
-  void seek(const Place& place) override;
-  double epoch_fraction() const override;
   bool validates() const override { return validation_ != nullptr; }
   // The loss, and AP50 ("ap50"), which the best model has most of.
   Metrics validate() override;
   void save_beginning(const std::filesystem::path& folder) const override;
   void save_model(const std::filesystem::path& folder) const override;
 
+ protected:
+  std::vector<Rows> batches_of(std::int64_t epoch) const override;
+  TaskBatch batch(const Rows& rows, const Place& place) override;
+
  private:
   struct Prepared {
     image::PixelBatch pixels;
     std::vector<nn::DetectionTarget> targets;
   };
-  Prepared prepare(const CocoSet& set, const std::vector<std::size_t>& which,
-                   const std::vector<bool>& flipped) const;
-  void order_epoch();
+  Prepared prepare(const CocoSet& set, const Rows& rows, const std::vector<bool>& flipped) const;
 
   std::shared_ptr<nn::Detr> model_;
   const CocoSet& set_;
   const CocoSet* validation_;
   image::ProcessorOptions processor_;
   DetectionOptions options_;
-  Place place_;
-  std::vector<std::size_t> order_;  // of this epoch
 };
 
 }  // namespace regard::train

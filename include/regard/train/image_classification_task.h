@@ -12,7 +12,7 @@
 #include "regard/image/class_folders.h"
 #include "regard/image/processor.h"
 #include "regard/nn/image_classifier.h"
-#include "regard/train/task.h"
+#include "regard/train/ordered_task.h"
 
 namespace regard::train {
 
@@ -23,7 +23,7 @@ struct ImageTaskOptions {
   std::uint64_t seed = 1;  // of the order of images and of what augmentation draws
 };
 
-class ImageClassificationTask : public Task {
+class ImageClassificationTask : public OrderedTask {
  public:
   // The processor must give images of one size; of data up to 1 GiB they are kept in memory, else
   // read for each batch. `validation` may be null. std::invalid_argument for options that make no
@@ -36,14 +36,14 @@ class ImageClassificationTask : public Task {
 
   torch::nn::Module& model() override { return *model_; }
   nlohmann::json identity() const override;
-  std::optional<TaskBatch> next() override;
-  Place place() const override { return place_; }
-  void seek(const Place& place) override { place_ = place; }
-  double epoch_fraction() const override;
   bool validates() const override { return validation_.has_value(); }
   Metrics validate() override;
   void save_beginning(const std::filesystem::path& folder) const override;
   void save_model(const std::filesystem::path& folder) const override { save_model_(folder); }
+
+ protected:
+  std::vector<Rows> batches_of(std::int64_t epoch) const override;
+  TaskBatch batch(const Rows& rows, const Place& place) override;
 
  private:
   // Images of a set by number, read when first asked for, and kept where there is room.
@@ -63,7 +63,6 @@ class ImageClassificationTask : public Task {
     std::vector<torch::Tensor> kept_;
     std::int64_t kept_bytes_ = 0;
   };
-  std::vector<std::int64_t> order_of(std::int64_t epoch) const;
 
   std::shared_ptr<nn::ImageClassifier> model_;
   Reader training_;
@@ -71,7 +70,6 @@ class ImageClassificationTask : public Task {
   image::ProcessorOptions processor_;
   ImageTaskOptions options_;
   std::function<void(const std::filesystem::path&)> save_model_;
-  Place place_;
 };
 
 }  // namespace regard::train

@@ -15,7 +15,7 @@
 
 #include "regard/nn/causal_lm.h"
 #include "regard/text/documents.h"
-#include "regard/train/task.h"
+#include "regard/train/ordered_task.h"
 
 namespace regard::train {
 
@@ -34,7 +34,7 @@ struct LanguageOptions {
   std::uint64_t seed = 1;            // of the order of parts
 };
 
-class LanguageTask : public Task {
+class LanguageTask : public OrderedTask {
  public:
   // Documents begin and end with what the tokenizer and the caller put there: the last token is
   // predicted, the first is not. They must outlive the task; `validation` may be null.
@@ -47,14 +47,14 @@ class LanguageTask : public Task {
 
   torch::nn::Module& model() override { return *model_; }
   nlohmann::json identity() const override;
-  std::optional<TaskBatch> next() override;
-  Place place() const override { return place_; }
-  void seek(const Place& place) override;
-  double epoch_fraction() const override;
   bool validates() const override { return validation_ != nullptr; }
   Metrics validate() override;
   void save_beginning(const std::filesystem::path& folder) const override;
   void save_model(const std::filesystem::path& folder) const override;
+
+ protected:
+  std::vector<Rows> batches_of(std::int64_t epoch) const override;
+  TaskBatch batch(const Rows& rows, const Place& place) override;
 
  private:
   // Inputs tokens[begin] .. tokens[begin + length - 1]; each one's target is the next token.
@@ -63,18 +63,16 @@ class LanguageTask : public Task {
   };
   using Parts = std::vector<Part>;
   static Parts parts_of(const TokenizedDocuments& documents, std::int64_t context);
-  std::vector<Parts> batches_of(Parts parts) const;
-  Loss loss_of(const TokenizedDocuments& documents, const Parts& parts);
-  void order();  // the batches of the epoch that place_ is in
+  // Parts of `parts` in the order of `rows`.
+  std::vector<Rows> in_token_batches(const Parts& parts, const Rows& rows) const;
+  Loss loss_of(const TokenizedDocuments& documents, const Parts& parts, const Rows& rows);
 
   std::shared_ptr<nn::CausalLM> model_;
   const TokenizedDocuments& documents_;
   const TokenizedDocuments* validation_;
   LanguageOptions options_;
   std::function<void(const std::filesystem::path&)> save_tokenizer_;
-  Place place_;
-  std::int64_t ordered_ = -1;  // the epoch that batches_ are of
-  std::vector<Parts> batches_;
+  Parts parts_;
 };
 
 }  // namespace regard::train

@@ -11,7 +11,7 @@
 
 #include "regard/nn/model.h"
 #include "regard/train/language_task.h"
-#include "regard/train/task.h"
+#include "regard/train/ordered_task.h"
 
 namespace regard::train {
 
@@ -34,7 +34,7 @@ struct Classifier {
   std::function<void(const std::filesystem::path&)> save_beginning, save_model;
 };
 
-class TextClassificationTask : public Task {
+class TextClassificationTask : public OrderedTask {
  public:
   // The texts must outlive the task; `validation` may be null. std::invalid_argument for options
   // that make no sense, std::runtime_error where there is no text.
@@ -43,27 +43,28 @@ class TextClassificationTask : public Task {
 
   torch::nn::Module& model() override { return *classifier_.model; }
   nlohmann::json identity() const override;
-  std::optional<TaskBatch> next() override;
-  Place place() const override { return place_; }
-  void seek(const Place& place) override;
-  double epoch_fraction() const override;
   bool validates() const override { return validation_ != nullptr; }
   Metrics validate() override;
   void save_beginning(const std::filesystem::path& folder) const override;
   void save_model(const std::filesystem::path& folder) const override;
 
+ protected:
+  std::vector<Rows> batches_of(std::int64_t epoch) const override;
+  TaskBatch batch(const Rows& rows, const Place& place) override;
+
  private:
-  using Rows = std::vector<std::int64_t>;  // numbers of texts
-  std::vector<Rows> batches_of(const LabelledTexts& from, const Rows& rows) const;
-  void order();  // the batches of the epoch that place_ is in
+  // Texts of `from` in the order of `rows`.
+  std::vector<Rows> in_token_batches(const LabelledTexts& from, const Rows& rows) const;
+  // The logits of the texts, and their labels.
+  struct Classified {
+    torch::Tensor logits, labels;
+  };
+  Classified classify(const LabelledTexts& from, const Rows& rows) const;
 
   Classifier classifier_;
   const LabelledTexts& texts_;
   const LabelledTexts* validation_;
   ClassificationOptions options_;
-  Place place_;
-  std::int64_t ordered_ = -1;  // the epoch that batches_ are of
-  std::vector<Rows> batches_;
 };
 
 }  // namespace regard::train
