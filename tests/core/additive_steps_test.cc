@@ -172,8 +172,9 @@ std::string dtype_name(const ::testing::TestParamInfo<DType>& info) { return nam
 INSTANTIATE_TEST_SUITE_P(EachDType, AdditiveStepTest, ::testing::Values(kF32, kBf16, kF16, kF64),
                          dtype_name);
 
-// Gradients that are so many that they are written past the caches, as float32 and float64 are.
-TEST(AdditiveSteps, FarGradients) {
+// Gradients that are so many that they are written with streaming stores, as float32 and float64
+// are.
+TEST(AdditiveSteps, StreamedGradients) {
   Random random(38);
   for (const DType dtype : {kF32, kF64}) {
     for (const std::int64_t len_q : {1, 3}) {

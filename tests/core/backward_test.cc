@@ -91,7 +91,7 @@ TEST(Backward, GapsEverywhere) {
 }
 
 // Rows that come from memory: those of the next chunk are asked for while one passes.
-TEST(Backward, ChunksOfFarRows) {
+TEST(Backward, ChunksOfRowsBeyondTheCache) {
   Random random(14);
   for (const DType dtype : {kF32, kBf16}) {
     for (const Rule& rule : {Rule{}, see_causal(), see_window(100, 3), see_window(700, -1)}) {

@@ -22,7 +22,7 @@ struct RowRule {
 };
 
 // A boolean matrix in which neighbours differ as much as they can: rows that see all, none, one
-// late key, a few stretches.
+// late key, a few ranges.
 Rule ragged_rows(std::int64_t first, std::int64_t size, std::int64_t, std::int64_t len_k) {
   Tensor allowed(DType::kBool, {1, 1, size, len_k});
   for (std::int64_t i = 0; i < size; ++i) {

@@ -70,7 +70,7 @@ TEST(Forward, LengthsAroundChunks) {
 }
 
 // Rows of long sequences are asked for a chunk ahead, whatever the mask leaves of the next chunk.
-TEST(Forward, ChunksOfFarRows) {
+TEST(Forward, ChunksOfRowsBeyondTheCache) {
   Random random(14);
   for (const DType dtype : {kF32, kBf16, kF64}) {
     for (const Sizes& sizes :

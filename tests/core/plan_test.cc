@@ -110,7 +110,7 @@ TEST(Layout, WindowEdgesAreExact) {
 }
 
 TEST(Layout, CompositionJoinsNeighbours) {
-  // Two halves of one stretch become one interval.
+  // Two halves of one range become one interval.
   const Layout joined = layout_of(causal(-5) | window(4, 0, 0), {1, 1, 12, 64});
   EXPECT_EQ(text(joined.unit(0, 0, 0)), "[0, 12) partial");
   const Layout all = layout_of(causal(15) | ~causal(15), {1, 1, 12, 64});

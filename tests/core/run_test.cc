@@ -85,13 +85,13 @@ std::vector<std::size_t> first_items(schedule::ItemOrder order) {
 
 // A worker finds in its core's cache what it had there in the last call: it starts where it started
 // then.
-TEST(Run, SmallItemsAreDealtInStretches) {
+TEST(Run, EachWorkerStartsWithARangeOfSmallItems) {
   EXPECT_EQ(first_items(schedule::ItemOrder::kAny), (std::vector<std::size_t>{0, 100, 200}));
 }
 
-// Items that may wait for earlier ones are drawn in order: the ones at work are the first that are
+// Items that may wait for earlier ones are taken in order: the ones at work are the first that are
 // left.
-TEST(Run, ItemsThatMayWaitAreDrawnInOrder) {
+TEST(Run, ItemsThatMayWaitAreTakenInOrder) {
   EXPECT_LT(first_items(schedule::ItemOrder::kMayWait).back(), 3u * 8u);
 }
 

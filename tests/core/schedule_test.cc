@@ -40,7 +40,7 @@ struct Cut {
     }
     return keys;
   }
-  // What the busiest of `workers` is given, over the mean: items are drawn in order by whoever is
+  // What the busiest of `workers` is given, over the mean: items are taken in order by whoever is
   // free.
   double imbalance(std::size_t workers) const {
     std::vector<double> busy(workers, 0);

@@ -37,11 +37,11 @@ namespace {
 // Query i sees keys j with (i + j) % 3 == 0.
 class EveryThird final : public MaskNode {
  public:
-  void intervals(const Place& place, std::int64_t, std::int64_t,
+  void intervals(const MaskContext& context, std::int64_t, std::int64_t,
                  std::vector<Interval>& out) const override {
-    append(out, 0, place.sequence->len_k, false);
+    append(out, 0, context.sequence->len_k, false);
   }
-  std::uint64_t bits(const Place&, std::int64_t i, std::int64_t j0) const override {
+  std::uint64_t bits(const MaskContext&, std::int64_t i, std::int64_t j0) const override {
     std::uint64_t word = 0;
     for (int b = 0; b < 64; ++b) word |= std::uint64_t((i + j0 + b) % 3 == 0) << b;
     return word;

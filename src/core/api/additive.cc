@@ -78,7 +78,7 @@ Status AdditiveMemory::prepare(const Options& options, const Shape& k,
   vectors.head_step = v.shape[1] == 1 ? 0 : 1;
   vectors.batch_step = v.shape[0] == 1 ? 0 : v.shape[1];
   const std::size_t bytes = count * vectors.stride * size_of(own);
-  vectors_ = std::make_unique<schedule::Scratch>(bytes);
+  vectors_ = std::make_unique<schedule::ScratchMemory>(bytes);
   if (vectors_->data() == nullptr) return no_memory("score.v", bytes);
   std::fill_n(vectors_->data(), bytes, std::byte{0});
   MutableTensorView copy =
@@ -103,7 +103,7 @@ Status AdditiveMemory::prepare_gradient(kernels::BackwardTask& task, DType own) 
   const std::size_t bytes =
       static_cast<std::size_t>(task.blocks * task.sequences * task.inputs.q.shape[1]) *
       task.additive.stride * size_of(own);
-  slots_ = std::make_unique<schedule::Scratch>(bytes);
+  slots_ = std::make_unique<schedule::ScratchMemory>(bytes);
   if (slots_->data() == nullptr) return no_memory("d_score_v", bytes);
   std::fill_n(slots_->data(), bytes, std::byte{0});
   task.d_additive = slots_->data();

@@ -33,7 +33,7 @@ class AdditiveMemory {
                       double scale) const;
 
  private:
-  std::unique_ptr<schedule::Scratch> vectors_, slots_;
+  std::unique_ptr<schedule::ScratchMemory> vectors_, slots_;
 };
 
 }  // namespace regard

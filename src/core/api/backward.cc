@@ -27,7 +27,7 @@ struct BackwardCall {
 // Where dq is summed over key blocks in the kernel's own type: the gradient itself where it has
 // that type, else a copy.
 MutableTensorView sum_of(const MutableTensorView& gradient, DType own,
-                         std::optional<schedule::Scratch>& copy) {
+                         std::optional<schedule::ScratchMemory>& copy) {
   if (gradient.dtype == own) return gradient;
   const auto& [b, h, i, d] = gradient.shape;
   copy.emplace(static_cast<std::size_t>(b * h * i * d) * size_of(own));
@@ -85,12 +85,12 @@ Status backward(const BackwardInputs& inputs, const Options& options, const Grad
 
   const std::int64_t tickets = schedule::cut_backward(task);
   if (Status status = additive.prepare_gradient(task, own); !status.ok()) return status;
-  std::optional<schedule::Scratch> dq_copy;
+  std::optional<schedule::ScratchMemory> dq_copy;
   task.dq_sum = {};
   task.tickets = nullptr;
   const std::size_t ticket_bytes =
       static_cast<std::size_t>(tickets) * sizeof(std::atomic<std::int32_t>);
-  const schedule::Scratch ticket_memory(ticket_bytes);
+  const schedule::ScratchMemory ticket_memory(ticket_bytes);
   if (tickets > 0 && gradients.dq.given()) {
     if (ticket_memory.data() == nullptr) return no_memory("tickets", ticket_bytes);
     task.tickets =

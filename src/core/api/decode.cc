@@ -34,14 +34,14 @@ kernels::RowSource source_of(const TensorView& view) {
 }
 
 Status DecodeMemory::prepare(const kernels::ForwardTask& pass, const kernels::RowSource& k,
-                             const kernels::RowSource& v, const kernels::RowPlaces& places,
+                             const kernels::RowSource& v, const kernels::PageTableView& pages,
                              const Executor& executor) {
   task_.pass = &pass;
   task_.dim = pass.inputs.q.shape[3];
   task_.dim_v = pass.outputs.out.shape[3];
   task_.k = k;
   task_.v = v;
-  task_.places = places;
+  task_.pages = pages;
   task_.states = nullptr;
   const schedule::DecodeNeeds needs = schedule::cut_decode(task_, executor.max_workers());
   work_ = needs.work;

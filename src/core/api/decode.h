@@ -25,7 +25,7 @@ class DecodeMemory {
   // Makes the items of the pass's sequences of few queries, over these keys and values. The pass
   // must outlive the items' run.
   Status prepare(const kernels::ForwardTask& pass, const kernels::RowSource& k,
-                 const kernels::RowSource& v, const kernels::RowPlaces& places,
+                 const kernels::RowSource& v, const kernels::PageTableView& pages,
                  const Executor& executor);
   // Runs them and the pass's own items.
   Status run(const kernels::ForwardTask& pass, double pass_work, const Executor& executor);
@@ -35,7 +35,7 @@ class DecodeMemory {
  private:
   kernels::DecodeTask task_;
   double work_ = 0;
-  std::optional<schedule::Scratch> states_;
+  std::optional<schedule::ScratchMemory> states_;
   std::unique_ptr<std::atomic<std::int32_t>[]> countdowns_;
   std::int64_t countdown_room_ = 0;
 };

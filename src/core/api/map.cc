@@ -59,7 +59,7 @@ class Statistics {
   }
 
  private:
-  std::optional<schedule::Scratch> scratch_;
+  std::optional<schedule::ScratchMemory> scratch_;
 };
 
 MutableTensorView writable(const TensorView& view) {
@@ -241,7 +241,7 @@ Status attention_rollout(std::span<const RolloutLayer> layers, double residual,
   const Shape& shape = rows.shape;
   const auto elements = static_cast<std::size_t>(shape[0] * shape[2] * shape[3]);
   if (elements == 0) return {};
-  const schedule::Scratch passed(elements * size_of(rows.dtype));
+  const schedule::ScratchMemory passed(elements * size_of(rows.dtype));
   if (passed.data() == nullptr) return no_memory("rows", elements * size_of(rows.dtype));
   const MutableTensorView next =
       MutableTensorView::bhsd(passed.data(), rows.dtype, shape[0], 1, shape[2], shape[3]);

@@ -56,7 +56,7 @@ class ModifierMemory {
 
   std::vector<Entry> entries_;
   double* sink_sums_ = nullptr;
-  std::optional<schedule::Scratch> scratch_;
+  std::optional<schedule::ScratchMemory> scratch_;
 };
 
 }  // namespace regard

@@ -111,8 +111,9 @@ std::string Plan::picture(std::int64_t batch, std::int64_t head, int width) cons
       if (layout_->mask == nullptr) {
         found.push_back({0, static_cast<std::int32_t>(sequence.len_k), true});
       } else {
-        const plan::Place place{&sequence, layout_->mask_head(static_cast<std::int32_t>(head))};
-        layout_->mask->intervals(place, first - sequence.q_begin, last - sequence.q_begin, found);
+        const plan::MaskContext context{&sequence,
+                                        layout_->mask_head(static_cast<std::int32_t>(head))};
+        layout_->mask->intervals(context, first - sequence.q_begin, last - sequence.q_begin, found);
       }
       for (const plan::Interval& interval : found) {
         line.add(sequence.k_begin + interval.begin, sequence.k_begin + interval.end, interval.full,

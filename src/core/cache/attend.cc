@@ -177,7 +177,7 @@ class SideBySide {
   const CacheView* cache_ = nullptr;
   MutableTensorView k_, v_;
   std::vector<std::int64_t> batches_;
-  std::optional<schedule::Scratch> memory_;
+  std::optional<schedule::ScratchMemory> memory_;
 };
 
 Status run(AttendCall& call, const TensorView& q, const CacheView& cache, const Options& options,

@@ -14,7 +14,7 @@ CacheSizes sizes_of(const CacheShape& shape) {
 Status KVCache::make(const CacheShape& shape, KVCache* cache) {
   const CacheSizes sizes = sizes_of(shape);
   REGARD_RETURN_IF_ERROR(sizes.check());
-  const std::size_t bytes = sizes.places().bytes;
+  const std::size_t bytes = sizes.offsets().bytes;
   std::shared_ptr<std::byte> memory = cache_memory(bytes);
   if (memory == nullptr) {
     return {StatusCode::kOutOfMemory,

@@ -12,13 +12,13 @@ std::size_t whole_lines(std::size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 }  // namespace
 
-CachePlaces CacheSizes::places() const {
+CacheOffsets CacheSizes::offsets() const {
   const auto rows_of_all = static_cast<std::size_t>(slots) * static_cast<std::size_t>(heads) *
                            static_cast<std::size_t>(rows);
   const auto scales = [&](DType dtype) {
     return dtype == DType::kInt8 ? whole_lines(rows_of_all * sizeof(float)) : std::size_t{0};
   };
-  CachePlaces at;
+  CacheOffsets at;
   at.v = whole_lines(rows_of_all * static_cast<std::size_t>(dim) * size_of(k_dtype));
   at.k_scale = at.v + whole_lines(rows_of_all * static_cast<std::size_t>(dim_v) * size_of(v_dtype));
   at.v_scale = at.k_scale + scales(k_dtype);
@@ -27,7 +27,7 @@ CachePlaces CacheSizes::places() const {
 }
 
 MutableCacheView CacheSizes::view(std::byte* memory) const {
-  const CachePlaces at = places();
+  const CacheOffsets at = offsets();
   MutableCacheView view;
   view.k = MutableTensorView::bhsd(memory, k_dtype, slots, heads, rows, dim);
   view.v = MutableTensorView::bhsd(memory + at.v, v_dtype, slots, heads, rows, dim_v);

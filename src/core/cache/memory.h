@@ -11,7 +11,7 @@
 
 namespace regard {
 
-struct CachePlaces {
+struct CacheOffsets {
   std::size_t v = 0, k_scale = 0, v_scale = 0, bytes = 0;
 };
 
@@ -26,7 +26,7 @@ struct CacheSizes {
     return check_cache_sizes(slots, heads, rows, dim, dim_v);
   }
 
-  CachePlaces places() const;
+  CacheOffsets offsets() const;
   MutableCacheView view(std::byte* memory) const;
 };
 

@@ -50,7 +50,7 @@ Status PagedCache::make(const PagedShape& shape, PagedCache* cache) {
   REGARD_RETURN_IF_ERROR(sizes.check());
   PageTable pages;
   REGARD_RETURN_IF_ERROR(PageTable::make(shape.pages, shape.page_size, &pages));
-  const std::size_t bytes = sizes.places().bytes;
+  const std::size_t bytes = sizes.offsets().bytes;
   std::shared_ptr<std::byte> memory = cache_memory(bytes);
   if (memory == nullptr) {
     return {StatusCode::kOutOfMemory,

@@ -23,7 +23,7 @@ struct RowSource {
 
 // Which slot holds a sequence's rows: rows [p * page, (p + 1) * page) of batch entry b are in slot
 // table[b * table_stride + p]. Without a table all are in slot b.
-struct RowPlaces {
+struct PageTableView {
   const std::int32_t* table = nullptr;
   std::int64_t table_stride = 0, page = 0;
 };
@@ -44,7 +44,7 @@ struct DecodeTask {
   const ForwardTask* pass = nullptr;
   std::int64_t dim = 0, dim_v = 0;
   RowSource k, v;
-  RowPlaces places;
+  PageTableView pages;
   std::vector<DecodeItem> items;
   // Partial states, [state][state_stride] floats: the output that is not divided yet, the maximum,
   // the sum.

@@ -50,7 +50,9 @@ struct AdditiveVectors {
 };
 
 // Query rows that one work item computes: units [unit_begin, unit_end) of heads [head_begin,
-// head_end), which share one kv head.
+// head_end), which share one kv head. It meets all keys that they see: items that cover a range of
+// keys, whose partial states are merged in a fixed order, are those of the decode pass
+// (DecodeItem).
 struct ForwardItem {
   std::int32_t sequence, kv_head, head_begin, head_end;
   std::int64_t unit_begin, unit_end;

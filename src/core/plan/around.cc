@@ -38,14 +38,14 @@ class Around final : public RowRangeMask<Around> {
   }
 
   static constexpr bool kRises = false;
-  RowRange range(const Place& place, std::int64_t i) const {
+  RowRange range(const MaskContext& context, std::int64_t i) const {
     const auto along = [this](std::size_t axis, std::int64_t index) {
       return centres_.shape[axis] == 1 ? 0 : index;
     };
     const std::int64_t line =
-        along(0, place.sequence->batch) * centres_.shape[1] + along(1, place.head);
+        along(0, context.sequence->batch) * centres_.shape[1] + along(1, context.head);
     const Range& row = ranges_[static_cast<std::size_t>(line * centres_.shape[2] +
-                                                        along(2, place.sequence->q_begin + i))];
+                                                        along(2, context.sequence->q_begin + i))];
     return {row.begin, row.end};
   }
 

@@ -41,8 +41,9 @@ class BigBirdMask final : public MaskNode {
   }
 
   // Never evaluated: plans are made of what bind() gives.
-  void intervals(const Place&, std::int64_t, std::int64_t, std::vector<Interval>&) const override {}
-  std::uint64_t bits(const Place&, std::int64_t, std::int64_t) const override { return 0; }
+  void intervals(const MaskContext&, std::int64_t, std::int64_t,
+                 std::vector<Interval>&) const override {}
+  std::uint64_t bits(const MaskContext&, std::int64_t, std::int64_t) const override { return 0; }
 
  private:
   struct Count {

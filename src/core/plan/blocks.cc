@@ -103,14 +103,14 @@ Status Blocks::check(const PlanShape& shape) const {
       " (batch, heads, blocks of queries, blocks of keys), the first two may be 1");
 }
 
-void Blocks::intervals(const Place& place, std::int64_t i0, std::int64_t i1,
+void Blocks::intervals(const MaskContext& context, std::int64_t i0, std::int64_t i1,
                        std::vector<Interval>& out) const {
-  const Sequence& sequence = *place.sequence;
+  const Sequence& sequence = *context.sequence;
   thread_local std::vector<const std::uint64_t*> lines;
   lines.clear();
   for (std::int64_t row = (sequence.q_begin + i0) / block_q_;
        row <= (sequence.q_begin + i1 - 1) / block_q_; ++row) {
-    lines.push_back(line(place, row));
+    lines.push_back(line(context, row));
   }
   const std::int64_t first = sequence.k_begin / block_k_,
                      last = blocks_of(sequence.k_begin + sequence.len_k, block_k_);
@@ -131,9 +131,9 @@ void Blocks::intervals(const Place& place, std::int64_t i0, std::int64_t i1,
     append_units(out, piece.begin, piece.end, piece.full, sequence.len_k);
 }
 
-std::uint64_t Blocks::bits(const Place& place, std::int64_t i, std::int64_t j0) const {
-  const Sequence& sequence = *place.sequence;
-  const std::uint64_t* columns = line(place, (sequence.q_begin + i) / block_q_);
+std::uint64_t Blocks::bits(const MaskContext& context, std::int64_t i, std::int64_t j0) const {
+  const Sequence& sequence = *context.sequence;
+  const std::uint64_t* columns = line(context, (sequence.q_begin + i) / block_q_);
   const std::int64_t key = sequence.k_begin + j0,
                      end =
                          std::min(key + 64, blocks_of(sequence.k_begin + sequence.len_k, block_k_) *
@@ -150,11 +150,11 @@ std::uint64_t Blocks::bits(const Place& place, std::int64_t i, std::int64_t j0) 
   return word;
 }
 
-void Blocks::words(const Place& place, std::int64_t i, int rows, std::int64_t j0,
+void Blocks::words(const MaskContext& context, std::int64_t i, int rows, std::int64_t j0,
                    std::uint64_t* words) const {
-  const std::int64_t first = place.sequence->q_begin + i;
+  const std::int64_t first = context.sequence->q_begin + i;
   for (int r = 0; r < rows; ++r)
-    words[r] = r == 0 || (first + r) % block_q_ == 0 ? bits(place, i + r, j0) : words[r - 1];
+    words[r] = r == 0 || (first + r) % block_q_ == 0 ? bits(context, i + r, j0) : words[r - 1];
 }
 
 }  // namespace plan

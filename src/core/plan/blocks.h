@@ -47,18 +47,18 @@ class Blocks final : public MaskNode {
       : bits_(std::move(bits)), block_q_(block_q), block_k_(block_k), fault_(std::move(fault)) {}
 
   Status check(const PlanShape& shape) const override;
-  void intervals(const Place& place, std::int64_t i0, std::int64_t i1,
+  void intervals(const MaskContext& context, std::int64_t i0, std::int64_t i1,
                  std::vector<Interval>& out) const override;
-  std::uint64_t bits(const Place& place, std::int64_t i, std::int64_t j0) const override;
-  void words(const Place& place, std::int64_t i, int rows, std::int64_t j0,
+  std::uint64_t bits(const MaskContext& context, std::int64_t i, std::int64_t j0) const override;
+  void words(const MaskContext& context, std::int64_t i, int rows, std::int64_t j0,
              std::uint64_t* words) const override;
   bool varies_by_head() const override { return bits_.shape()[1] > 1; }
   bool varies_by_batch() const override { return bits_.shape()[0] > 1; }
   bool varies_by_position() const override { return true; }
 
  private:
-  const std::uint64_t* line(const Place& place, std::int64_t block_row) const {
-    return bits_.line(place.sequence->batch, place.head, block_row);
+  const std::uint64_t* line(const MaskContext& context, std::int64_t block_row) const {
+    return bits_.line(context.sequence->batch, context.head, block_row);
   }
 
   BlockBits bits_;

@@ -37,24 +37,24 @@ class Or final : public Binary {
   }
   NodePointer bind(const PlanShape& shape) const override { return bind_operands(*this, shape); }
 
-  void intervals(const Place& place, std::int64_t i0, std::int64_t i1,
+  void intervals(const MaskContext& context, std::int64_t i0, std::int64_t i1,
                  std::vector<Interval>& out) const override {
     BorrowedIntervals in_a, in_b;
-    a()->intervals(place, i0, i1, *in_a);
-    b()->intervals(place, i0, i1, *in_b);
+    a()->intervals(context, i0, i1, *in_a);
+    b()->intervals(context, i0, i1, *in_b);
     combine(
-        *in_a, *in_b, place.sequence->len_k, [](Seen x, Seen y) { return std::max(x, y); }, out);
+        *in_a, *in_b, context.sequence->len_k, [](Seen x, Seen y) { return std::max(x, y); }, out);
   }
 
-  std::uint64_t bits(const Place& place, std::int64_t i, std::int64_t j0) const override {
-    return a()->bits(place, i, j0) | b()->bits(place, i, j0);
+  std::uint64_t bits(const MaskContext& context, std::int64_t i, std::int64_t j0) const override {
+    return a()->bits(context, i, j0) | b()->bits(context, i, j0);
   }
 
-  void words(const Place& place, std::int64_t i, int rows, std::int64_t j0,
+  void words(const MaskContext& context, std::int64_t i, int rows, std::int64_t j0,
              std::uint64_t* words) const override {
     std::uint64_t others[kMostRows];
-    a()->words(place, i, rows, j0, words);
-    b()->words(place, i, rows, j0, others);
+    a()->words(context, i, rows, j0, words);
+    b()->words(context, i, rows, j0, others);
     for (int r = 0; r < rows; ++r) words[r] |= others[r];
   }
 };
@@ -74,26 +74,26 @@ class Not final : public MaskNode {
     return a == nullptr ? nullptr : std::make_shared<Not>(std::move(a));
   }
 
-  void intervals(const Place& place, std::int64_t i0, std::int64_t i1,
+  void intervals(const MaskContext& context, std::int64_t i0, std::int64_t i1,
                  std::vector<Interval>& out) const override {
     BorrowedIntervals seen;
-    a_->intervals(place, i0, i1, *seen);
+    a_->intervals(context, i0, i1, *seen);
     std::int64_t key = 0;
     for (const Interval& interval : *seen) {
       append(out, key, interval.begin, true);
       if (!interval.full) append(out, interval.begin, interval.end, false);
       key = interval.end;
     }
-    append(out, key, place.sequence->len_k, true);
+    append(out, key, context.sequence->len_k, true);
   }
 
-  std::uint64_t bits(const Place& place, std::int64_t i, std::int64_t j0) const override {
-    return ~a_->bits(place, i, j0);
+  std::uint64_t bits(const MaskContext& context, std::int64_t i, std::int64_t j0) const override {
+    return ~a_->bits(context, i, j0);
   }
 
-  void words(const Place& place, std::int64_t i, int rows, std::int64_t j0,
+  void words(const MaskContext& context, std::int64_t i, int rows, std::int64_t j0,
              std::uint64_t* words) const override {
-    a_->words(place, i, rows, j0, words);
+    a_->words(context, i, rows, j0, words);
     for (int r = 0; r < rows; ++r) words[r] = ~words[r];
   }
 
@@ -114,8 +114,9 @@ class Nothing final : public MaskNode {
   Status check(const PlanShape&) const override {
     return complaint_.empty() ? Status() : Status::invalid(complaint_);
   }
-  void intervals(const Place&, std::int64_t, std::int64_t, std::vector<Interval>&) const override {}
-  std::uint64_t bits(const Place&, std::int64_t, std::int64_t) const override { return 0; }
+  void intervals(const MaskContext&, std::int64_t, std::int64_t,
+                 std::vector<Interval>&) const override {}
+  std::uint64_t bits(const MaskContext&, std::int64_t, std::int64_t) const override { return 0; }
 
  private:
   std::string complaint_;
@@ -148,21 +149,21 @@ NodePointer And::over(const NodePointer& self, const Replace& replace) const {
   return over_operands(*this, self, replace);
 }
 
-void And::intervals(const Place& place, std::int64_t i0, std::int64_t i1,
+void And::intervals(const MaskContext& context, std::int64_t i0, std::int64_t i1,
                     std::vector<Interval>& out) const {
   BorrowedIntervals in_a, in_b;
-  a()->intervals(place, i0, i1, *in_a);
+  a()->intervals(context, i0, i1, *in_a);
   if ((*in_a).empty()) return;
-  b()->intervals(place, i0, i1, *in_b);
+  b()->intervals(context, i0, i1, *in_b);
   combine(
-      *in_a, *in_b, place.sequence->len_k, [](Seen x, Seen y) { return std::min(x, y); }, out);
+      *in_a, *in_b, context.sequence->len_k, [](Seen x, Seen y) { return std::min(x, y); }, out);
 }
 
-void And::words(const Place& place, std::int64_t i, int rows, std::int64_t j0,
+void And::words(const MaskContext& context, std::int64_t i, int rows, std::int64_t j0,
                 std::uint64_t* words) const {
   std::uint64_t others[kMostRows];
-  a()->words(place, i, rows, j0, words);
-  b()->words(place, i, rows, j0, others);
+  a()->words(context, i, rows, j0, words);
+  b()->words(context, i, rows, j0, others);
   for (int r = 0; r < rows; ++r) words[r] &= others[r];
 }
 

@@ -40,12 +40,12 @@ class And final : public Binary {
   using Binary::Binary;
   NodePointer bind(const PlanShape& shape) const override;
   NodePointer over(const NodePointer& self, const Replace& replace) const override;
-  void intervals(const Place& place, std::int64_t i0, std::int64_t i1,
+  void intervals(const MaskContext& context, std::int64_t i0, std::int64_t i1,
                  std::vector<Interval>& out) const override;
-  std::uint64_t bits(const Place& place, std::int64_t i, std::int64_t j0) const override {
-    return a()->bits(place, i, j0) & b()->bits(place, i, j0);
+  std::uint64_t bits(const MaskContext& context, std::int64_t i, std::int64_t j0) const override {
+    return a()->bits(context, i, j0) & b()->bits(context, i, j0);
   }
-  void words(const Place& place, std::int64_t i, int rows, std::int64_t j0,
+  void words(const MaskContext& context, std::int64_t i, int rows, std::int64_t j0,
              std::uint64_t* words) const override;
 };
 

@@ -30,18 +30,18 @@ Status Dilated::check(const PlanShape& shape) const {
   return {};
 }
 
-Dilated::Comb Dilated::comb(const Place& place) const {
-  const std::int64_t offset = offset_.value_or(place.sequence->offset);
-  const std::int64_t step = dilation(place.head);
+Dilated::Comb Dilated::comb(const MaskContext& context) const {
+  const std::int64_t offset = offset_.value_or(context.sequence->offset);
+  const std::int64_t step = dilation(context.head);
   return {left_ < 0 ? -kBeyond : bounded_sum(offset, -left_, step),
           right_ < 0 ? kBeyond : bounded_sum(offset, right_, step) + 1, modulo(offset, step), step};
 }
 
-void Dilated::intervals(const Place& place, std::int64_t i0, std::int64_t i1,
+void Dilated::intervals(const MaskContext& context, std::int64_t i0, std::int64_t i1,
                         std::vector<Interval>& out) const {
-  const Comb row = comb(place);
+  const Comb row = comb(context);
   const std::int64_t last = i1 - 1, begin = std::max<std::int64_t>(i0 + row.low, 0),
-                     end = std::min(last + row.high, place.sequence->len_k);
+                     end = std::min(last + row.high, context.sequence->len_k);
   const std::int64_t all_begin = std::max(last + row.low, begin),
                      all_end = std::min(i0 + row.high, end);
   if (row.step > 1 || all_begin >= all_end) {
@@ -53,8 +53,8 @@ void Dilated::intervals(const Place& place, std::int64_t i0, std::int64_t i1,
   append(out, all_end, end, false);
 }
 
-std::uint64_t Dilated::bits(const Place& place, std::int64_t i, std::int64_t j0) const {
-  const Comb row = comb(place);
+std::uint64_t Dilated::bits(const MaskContext& context, std::int64_t i, std::int64_t j0) const {
+  const Comb row = comb(context);
   const std::int64_t first =
       modulo(row.residue + i - j0, row.step);  // of the keys from j0 on that lie on the comb
   if (first >= 64) return 0;

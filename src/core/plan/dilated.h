@@ -16,9 +16,9 @@ class Dilated final : public MaskNode {
       : left_(left), right_(right), dilations_(std::move(dilations)), offset_(offset) {}
 
   Status check(const PlanShape& shape) const override;
-  void intervals(const Place& place, std::int64_t i0, std::int64_t i1,
+  void intervals(const MaskContext& context, std::int64_t i0, std::int64_t i1,
                  std::vector<Interval>& out) const override;
-  std::uint64_t bits(const Place& place, std::int64_t i, std::int64_t j0) const override;
+  std::uint64_t bits(const MaskContext& context, std::int64_t i, std::int64_t j0) const override;
   bool varies_by_head() const override { return dilations_.size() > 1; }
 
   // What row 0 sees: keys j in [low, high) with j = residue (mod step). Row i sees the same, i keys
@@ -26,7 +26,7 @@ class Dilated final : public MaskNode {
   struct Comb {
     std::int64_t low, high, residue, step;
   };
-  Comb comb(const Place& place) const;
+  Comb comb(const MaskContext& context) const;
   std::int64_t dilation(std::int32_t head) const {
     return dilations_[dilations_.size() == 1 ? 0 : static_cast<std::size_t>(head)];
   }

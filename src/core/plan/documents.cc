@@ -50,9 +50,9 @@ std::size_t Documents::document_of(std::int64_t row) const {
          1;
 }
 
-void Documents::intervals(const Place& place, std::int64_t i0, std::int64_t i1,
+void Documents::intervals(const MaskContext& context, std::int64_t i0, std::int64_t i1,
                           std::vector<Interval>& out) const {
-  const std::int64_t len_k = place.sequence->len_k;
+  const std::int64_t len_k = context.sequence->len_k;
   for (std::size_t n = document_of(i0); n + 1 < cu_q_.size() && cu_q_[n] < i1; ++n) {
     if (cu_q_[n] == cu_q_[n + 1]) continue;
     const bool holds_all_rows = cu_q_[n] <= i0 && i1 <= cu_q_[n + 1];
@@ -60,7 +60,7 @@ void Documents::intervals(const Place& place, std::int64_t i0, std::int64_t i1,
   }
 }
 
-std::uint64_t Documents::bits(const Place&, std::int64_t i, std::int64_t j0) const {
+std::uint64_t Documents::bits(const MaskContext&, std::int64_t i, std::int64_t j0) const {
   const std::size_t n = document_of(i);
   return n + 1 < cu_q_.size() ? range_bits(cu_k_[n], cu_k_[n + 1], j0) : 0;
 }

@@ -16,9 +16,9 @@ class Documents final : public MaskNode {
       : cu_q_(std::move(cu_q)), cu_k_(std::move(cu_k)) {}
 
   Status check(const PlanShape& shape) const override;
-  void intervals(const Place& place, std::int64_t i0, std::int64_t i1,
+  void intervals(const MaskContext& context, std::int64_t i0, std::int64_t i1,
                  std::vector<Interval>& out) const override;
-  std::uint64_t bits(const Place& place, std::int64_t i, std::int64_t j0) const override;
+  std::uint64_t bits(const MaskContext& context, std::int64_t i, std::int64_t j0) const override;
 
   // Adds batch entry `batch`, cut into documents: one sequence for each that is not empty, and one
   // for the rows past the last.

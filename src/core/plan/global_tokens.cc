@@ -37,26 +37,26 @@ Status GlobalTokens::check(const PlanShape& shape) const {
   return {};
 }
 
-const std::vector<std::int64_t>& GlobalTokens::tokens(const Place& place) const {
-  return by_batch_ ? tokens_[static_cast<std::size_t>(place.sequence->batch)] : tokens_[0];
+const std::vector<std::int64_t>& GlobalTokens::tokens(const MaskContext& context) const {
+  return by_batch_ ? tokens_[static_cast<std::size_t>(context.sequence->batch)] : tokens_[0];
 }
 
-bool GlobalTokens::is_global(const Place& place, std::int64_t i) const {
-  const std::vector<std::int64_t>& list = tokens(place);
-  return std::binary_search(list.begin(), list.end(), bounded_sum(i, offset(place)));
+bool GlobalTokens::is_global(const MaskContext& context, std::int64_t i) const {
+  const std::vector<std::int64_t>& list = tokens(context);
+  return std::binary_search(list.begin(), list.end(), bounded_sum(i, offset(context)));
 }
 
-void GlobalTokens::intervals(const Place& place, std::int64_t i0, std::int64_t i1,
+void GlobalTokens::intervals(const MaskContext& context, std::int64_t i0, std::int64_t i1,
                              std::vector<Interval>& out) const {
-  const std::vector<std::int64_t>& list = tokens(place);
-  const std::int64_t len_k = place.sequence->len_k, first = bounded_sum(i0, offset(place)),
-                     last = bounded_sum(i1, offset(place));
+  const std::vector<std::int64_t>& list = tokens(context);
+  const std::int64_t len_k = context.sequence->len_k, first = bounded_sum(i0, offset(context)),
+                     last = bounded_sum(i1, offset(context));
   std::int64_t global_rows = 0;
   for (auto token = std::lower_bound(list.begin(), list.end(), first);
        token != list.end() && *token < last; ++token) {
-    global_rows += (*token - first) % place.step == 0 ? 1 : 0;
+    global_rows += (*token - first) % context.step == 0 ? 1 : 0;
   }
-  if (global_rows == (i1 - 1 - i0) / place.step + 1) {
+  if (global_rows == (i1 - 1 - i0) / context.step + 1) {
     append(out, 0, len_k, true);
     return;
   }
@@ -70,22 +70,23 @@ void GlobalTokens::intervals(const Place& place, std::int64_t i0, std::int64_t i
   if (global_rows > 0) append(out, key, len_k, false);
 }
 
-std::uint64_t GlobalTokens::bits(const Place& place, std::int64_t i, std::int64_t j0) const {
+std::uint64_t GlobalTokens::bits(const MaskContext& context, std::int64_t i,
+                                 std::int64_t j0) const {
   std::uint64_t word;
-  words(place, i, 1, j0, &word);
+  words(context, i, 1, j0, &word);
   return word;
 }
 
-void GlobalTokens::words(const Place& place, std::int64_t i, int rows, std::int64_t j0,
+void GlobalTokens::words(const MaskContext& context, std::int64_t i, int rows, std::int64_t j0,
                          std::uint64_t* words) const {
-  const std::vector<std::int64_t>& list = tokens(place);
+  const std::vector<std::int64_t>& list = tokens(context);
   std::uint64_t keys = 0;
   for (auto token = std::lower_bound(list.begin(), list.end(), j0);
        token != list.end() && *token < j0 + 64; ++token) {
     keys |= std::uint64_t{1} << (*token - j0);
   }
   std::fill_n(words, rows, keys);
-  const std::int64_t first = bounded_sum(i, offset(place));
+  const std::int64_t first = bounded_sum(i, offset(context));
   for (auto token = std::lower_bound(list.begin(), list.end(), first);
        token != list.end() && *token < first + rows; ++token) {
     words[*token - first] = ~std::uint64_t{0};

@@ -14,17 +14,19 @@ class GlobalTokens final : public MaskNode {
                std::optional<std::int64_t> offset);
 
   Status check(const PlanShape& shape) const override;
-  void intervals(const Place& place, std::int64_t i0, std::int64_t i1,
+  void intervals(const MaskContext& context, std::int64_t i0, std::int64_t i1,
                  std::vector<Interval>& out) const override;
-  std::uint64_t bits(const Place& place, std::int64_t i, std::int64_t j0) const override;
-  void words(const Place& place, std::int64_t i, int rows, std::int64_t j0,
+  std::uint64_t bits(const MaskContext& context, std::int64_t i, std::int64_t j0) const override;
+  void words(const MaskContext& context, std::int64_t i, int rows, std::int64_t j0,
              std::uint64_t* words) const override;
   bool varies_by_batch() const override { return tokens_.size() > 1; }
 
   // Sorted, each once.
-  const std::vector<std::int64_t>& tokens(const Place& place) const;
-  std::int64_t offset(const Place& place) const { return offset_.value_or(place.sequence->offset); }
-  bool is_global(const Place& place, std::int64_t i) const;
+  const std::vector<std::int64_t>& tokens(const MaskContext& context) const;
+  std::int64_t offset(const MaskContext& context) const {
+    return offset_.value_or(context.sequence->offset);
+  }
+  bool is_global(const MaskContext& context, std::int64_t i) const;
 
  private:
   std::vector<std::vector<std::int64_t>> tokens_;

@@ -29,13 +29,13 @@ std::int64_t KeyLengths::visible(const Sequence& sequence) const {
   return std::clamp<std::int64_t>(length - sequence.k_begin, 0, sequence.len_k);
 }
 
-void KeyLengths::intervals(const Place& place, std::int64_t, std::int64_t,
+void KeyLengths::intervals(const MaskContext& context, std::int64_t, std::int64_t,
                            std::vector<Interval>& out) const {
-  append(out, 0, visible(*place.sequence), true);
+  append(out, 0, visible(*context.sequence), true);
 }
 
-std::uint64_t KeyLengths::bits(const Place& place, std::int64_t, std::int64_t j0) const {
-  return range_bits(0, visible(*place.sequence), j0);
+std::uint64_t KeyLengths::bits(const MaskContext& context, std::int64_t, std::int64_t j0) const {
+  return range_bits(0, visible(*context.sequence), j0);
 }
 
 }  // namespace plan

@@ -15,13 +15,13 @@ class KeyLengths final : public MaskNode {
   explicit KeyLengths(std::vector<std::int64_t> lengths) : lengths_(std::move(lengths)) {}
 
   Status check(const PlanShape& shape) const override;
-  void intervals(const Place& place, std::int64_t i0, std::int64_t i1,
+  void intervals(const MaskContext& context, std::int64_t i0, std::int64_t i1,
                  std::vector<Interval>& out) const override;
-  std::uint64_t bits(const Place& place, std::int64_t i, std::int64_t j0) const override;
-  bool stretch(const Place& place, std::int64_t, std::int64_t* begin,
-               std::int64_t* end) const override {
+  std::uint64_t bits(const MaskContext& context, std::int64_t i, std::int64_t j0) const override;
+  bool key_range(const MaskContext& context, std::int64_t, std::int64_t* begin,
+                 std::int64_t* end) const override {
     *begin = 0;
-    *end = visible(*place.sequence);
+    *end = visible(*context.sequence);
     return true;
   }
   bool varies_by_batch() const override { return true; }

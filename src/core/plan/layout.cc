@@ -103,12 +103,12 @@ void make_intervals(Layout& layout) {
     }
     for (std::size_t h = 0; h < heads; ++h) {
       const auto head = static_cast<std::int32_t>(h);
-      const Place place{&sequence, head, 1, layout.order(s, head)};
+      const MaskContext context{&sequence, head, 1, layout.order(s, head)};
       first_unit[h] = static_cast<std::int64_t>(layout.offsets.size()) - 1;
       for (std::int64_t i = 0; i < sequence.len_q; i += kRowUnit) {
         found.clear();
         if (sequence.len_k > 0)
-          mask.intervals(place, i, std::min(i + kRowUnit, sequence.len_q), found);
+          mask.intervals(context, i, std::min(i + kRowUnit, sequence.len_q), found);
         layout.intervals.insert(layout.intervals.end(), found.begin(), found.end());
         layout.offsets.push_back(static_cast<std::int64_t>(layout.intervals.size()));
       }
@@ -224,12 +224,12 @@ bool Layout::one_order_for_each(std::int64_t group) const {
 void Layout::bits(std::size_t s, std::int32_t head, std::int64_t i0, int rows, std::int64_t j0,
                   std::uint64_t* words) const {
   const Sequence& sequence = sequences[s];
-  const Place place{&sequence, mask_head(head), 1, order(s, head)};
+  const MaskContext context{&sequence, mask_head(head), 1, order(s, head)};
   const std::uint64_t inside = range_bits(0, sequence.len_k, j0);
   const int real =
       inside == 0 ? 0 : static_cast<int>(std::clamp<std::int64_t>(sequence.len_q - i0, 0, rows));
   for (int r = 0; mask != nullptr && r < real; r += MaskNode::kMostRows) {
-    mask->words(place, i0 + r, std::min(MaskNode::kMostRows, real - r), j0, words + r);
+    mask->words(context, i0 + r, std::min(MaskNode::kMostRows, real - r), j0, words + r);
   }
   for (int r = 0; r < rows; ++r)
     words[r] = r >= real ? 0 : mask == nullptr ? inside : words[r] & inside;

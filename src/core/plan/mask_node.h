@@ -24,7 +24,7 @@ struct Interval {
   bool full;
 };
 
-// One stretch of query rows that meets one stretch of key rows: a batch entry, or a document of a
+// One range of query rows that meets one range of key rows: a batch entry, or a document of a
 // packed sequence. Everything inside it (masks, panels, work items) counts from its own first row,
 // so that nothing depends on what lies beside it.
 struct Sequence {
@@ -44,7 +44,7 @@ struct Sequence {
 struct RowOrder;
 
 // Where a mask is evaluated: which sequence, which query head.
-struct Place {
+struct MaskContext {
   const Sequence* sequence;
   std::int32_t head;
   std::int64_t step = 1;            // between the rows of intervals()
@@ -68,28 +68,28 @@ class MaskNode {
   virtual std::shared_ptr<const MaskNode> bind(const PlanShape&) const { return nullptr; }
 
   // Adds to `out` the sorted, disjoint intervals of keys in [0, len_k) that rows i0, i0 +
-  // place.step, ... before i1 of the sequence see (Partial where only some pairs do). What is not
+  // context.step, ... before i1 of the sequence see (Partial where only some pairs do). What is not
   // in an interval is seen by none. `out` arrives empty; i0 < i1. May include rows in between:
   // correct, but looser.
-  virtual void intervals(const Place& place, std::int64_t i0, std::int64_t i1,
+  virtual void intervals(const MaskContext& context, std::int64_t i0, std::int64_t i1,
                          std::vector<Interval>& out) const = 0;
 
   // The 64 pairs of row i and keys j0 ... j0 + 63, bit b for key j0 + b. Bits of keys outside [0,
   // len_k) are unspecified; j0 itself is inside.
-  virtual std::uint64_t bits(const Place& place, std::int64_t i, std::int64_t j0) const = 0;
+  virtual std::uint64_t bits(const MaskContext& context, std::int64_t i, std::int64_t j0) const = 0;
 
   // The same for rows i ... i + rows - 1, at most kMostRows of them: masks that are evaluated often
   // have what neighbours share in common.
   static constexpr int kMostRows = 64;
-  virtual void words(const Place& place, std::int64_t i, int rows, std::int64_t j0,
+  virtual void words(const MaskContext& context, std::int64_t i, int rows, std::int64_t j0,
                      std::uint64_t* words) const {
-    for (int r = 0; r < rows; ++r) words[r] = bits(place, i + r, j0);
+    for (int r = 0; r < rows; ++r) words[r] = bits(context, i + r, j0);
   }
 
-  // Where each row sees one stretch of keys, [*begin, *end) of row i; false where rows may see
+  // Where each row sees one range of keys, [*begin, *end) of row i; false where rows may see
   // anything.
-  virtual bool stretch(const Place& /*place*/, std::int64_t /*i*/, std::int64_t* /*begin*/,
-                       std::int64_t* /*end*/) const {
+  virtual bool key_range(const MaskContext& /*context*/, std::int64_t /*i*/,
+                         std::int64_t* /*begin*/, std::int64_t* /*end*/) const {
     return false;
   }
 

@@ -19,16 +19,16 @@ class Ordered : public MaskNode {
  public:
   explicit Ordered(NodePointer mask) : mask_(std::move(mask)) {}
 
-  void intervals(const Place& place, std::int64_t p0, std::int64_t p1,
+  void intervals(const MaskContext& context, std::int64_t p0, std::int64_t p1,
                  std::vector<Interval>& out) const override {
-    if (place.order == nullptr) return mask_->intervals(place, p0, p1, out);
-    const AxisOrder& queries = place.order->queries;
+    if (context.order == nullptr) return mask_->intervals(context, p0, p1, out);
+    const AxisOrder& queries = context.order->queries;
     BorrowedIntervals joined, piece, sum;
     for (std::int64_t p = p0, end; p < p1; p = end) {
       const bool in_front = p < queries.front();
       end = in_front ? p + 1 : std::min(p1, queries.class_begin(queries.class_at(p) + 1));
       (*piece).clear();
-      see({place.sequence, place.head, queries.classes(), place.order}, queries.row(p),
+      see({context.sequence, context.head, queries.classes(), context.order}, queries.row(p),
           queries.row(end - 1) + 1, *piece);
       if (p == p0) {
         std::swap(*joined, *piece);
@@ -36,19 +36,19 @@ class Ordered : public MaskNode {
       }
       (*sum).clear();
       combine(
-          *joined, *piece, place.sequence->len_k,
+          *joined, *piece, context.sequence->len_k,
           [](Seen x, Seen y) { return x == y ? x : Seen::kPartial; }, *sum);
       std::swap(*joined, *sum);
     }
     out.insert(out.end(), (*joined).begin(), (*joined).end());
   }
 
-  std::uint64_t bits(const Place& place, std::int64_t p, std::int64_t q0) const override {
-    if (place.order == nullptr) return mask_->bits(place, p, q0);
-    const AxisOrder& keys = place.order->keys;
-    const std::int64_t i = place.order->queries.row(p);
+  std::uint64_t bits(const MaskContext& context, std::int64_t p, std::int64_t q0) const override {
+    if (context.order == nullptr) return mask_->bits(context, p, q0);
+    const AxisOrder& keys = context.order->keys;
+    const std::int64_t i = context.order->queries.row(p);
     std::int64_t begin, end;
-    if (mask_->stretch(place, i, &begin, &end)) {
+    if (mask_->key_range(context, i, &begin, &end)) {
       const std::uint64_t word =
           class_bits(keys, begin, end, q0, [](std::int64_t) { return true; });
       return q0 >= keys.front()
@@ -56,14 +56,14 @@ class Ordered : public MaskNode {
                  : word | range_bits(keys.front_place(begin), keys.front_place(end), q0);
     }
     // Key by key; the mask's words serve neighbours.
-    const std::int64_t last = std::min(q0 + 64, place.sequence->len_k);
+    const std::int64_t last = std::min(q0 + 64, context.sequence->len_k);
     std::uint64_t word = 0, read = 0;
     std::int64_t from = -64;
     for (std::int64_t q = q0; q < last; ++q) {
       const std::int64_t key = keys.row(q);
       if (key < from || key >= from + 64) {
         from = key;
-        read = mask_->bits(place, i, key);
+        read = mask_->bits(context, i, key);
       }
       word |= (read >> (key - from) & 1) << (q - q0);
     }
@@ -71,18 +71,18 @@ class Ordered : public MaskNode {
   }
 
   // Where the word's keys are one class without gaps, its places are counted instead of looked up.
-  void words(const Place& place, std::int64_t p, int rows, std::int64_t q0,
+  void words(const MaskContext& context, std::int64_t p, int rows, std::int64_t q0,
              std::uint64_t* words) const override {
-    if (place.order == nullptr) return mask_->words(place, p, rows, q0, words);
-    const AxisOrder& keys = place.order->keys;
-    const std::int64_t last = std::min(q0 + 64, place.sequence->len_k) - 1, step = keys.classes();
+    if (context.order == nullptr) return mask_->words(context, p, rows, q0, words);
+    const AxisOrder& keys = context.order->keys;
+    const std::int64_t last = std::min(q0 + 64, context.sequence->len_k) - 1, step = keys.classes();
     const std::int64_t first_key = keys.row(q0), end_key = keys.row(last) + 1;
     if (q0 < keys.front() || end_key - first_key != (last - q0) * step + 1)
-      return MaskNode::words(place, p, rows, q0, words);
+      return MaskNode::words(context, p, rows, q0, words);
     for (int r = 0; r < rows; ++r) {
       std::int64_t begin, end;
-      if (!mask_->stretch(place, place.order->queries.row(p + r), &begin, &end))
-        return MaskNode::words(place, p, rows, q0, words);
+      if (!mask_->key_range(context, context.order->queries.row(p + r), &begin, &end))
+        return MaskNode::words(context, p, rows, q0, words);
       const auto places_before = [&](std::int64_t key) {
         return steps_up(std::clamp(key, first_key, end_key) - first_key, step);
       };
@@ -95,12 +95,12 @@ class Ordered : public MaskNode {
   bool varies_by_position() const override { return mask_->varies_by_position(); }
 
  protected:
-  // Adds what rows i0, i0 + place.step, ... before i1 see, as intervals of places.
-  virtual void see(const Place& place, std::int64_t i0, std::int64_t i1,
+  // Adds what rows i0, i0 + context.step, ... before i1 see, as intervals of places.
+  virtual void see(const MaskContext& context, std::int64_t i0, std::int64_t i1,
                    std::vector<Interval>& out) const {
     BorrowedIntervals found;
-    mask_->intervals(place, i0, i1, *found);
-    const AxisOrder& keys = place.order->keys;
+    mask_->intervals(context, i0, i1, *found);
+    const AxisOrder& keys = context.order->keys;
     for (const Interval& interval : *found)
       append(out, keys.front_place(interval.begin), keys.front_place(interval.end), interval.full);
     for (std::int64_t c = 0; c < keys.classes(); ++c) {
@@ -143,11 +143,11 @@ class OrderedDilated final : public Ordered {
  public:
   using Ordered::Ordered;
 
-  std::uint64_t bits(const Place& place, std::int64_t p, std::int64_t q0) const override {
-    if (place.order == nullptr || !fits(place)) return Ordered::bits(place, p, q0);
-    const AxisOrder& keys = place.order->keys;
-    const std::int64_t i = place.order->queries.row(p);
-    const Dilated::Comb comb = dilated().comb(place);
+  std::uint64_t bits(const MaskContext& context, std::int64_t p, std::int64_t q0) const override {
+    if (context.order == nullptr || !fits(context)) return Ordered::bits(context, p, q0);
+    const AxisOrder& keys = context.order->keys;
+    const std::int64_t i = context.order->queries.row(p);
+    const Dilated::Comb comb = dilated().comb(context);
     const std::int64_t begin = i + comb.low, end = i + comb.high,
                        residue = modulo(comb.residue + i, comb.step);
     const auto meets = [&](std::int64_t key) { return key % comb.step == residue; };
@@ -156,15 +156,15 @@ class OrderedDilated final : public Ordered {
            class_bits(keys, begin, end, q0, meets);
   }
 
-  // A row of the same class sees the same stretch, a place later; rows in front leave gaps in this.
-  void words(const Place& place, std::int64_t p, int rows, std::int64_t q0,
+  // A row of the same class sees the same range, a place later; rows in front leave gaps in this.
+  void words(const MaskContext& context, std::int64_t p, int rows, std::int64_t q0,
              std::uint64_t* words) const override {
-    if (place.order == nullptr || place.order->queries.front() != 0 ||
-        place.order->keys.front() != 0)
-      return MaskNode::words(place, p, rows, q0, words);
-    const AxisOrder &queries = place.order->queries, &keys = place.order->keys;
-    const Dilated::Comb comb = dilated().comb(place);
-    if (comb.step != keys.classes()) return MaskNode::words(place, p, rows, q0, words);
+    if (context.order == nullptr || context.order->queries.front() != 0 ||
+        context.order->keys.front() != 0)
+      return MaskNode::words(context, p, rows, q0, words);
+    const AxisOrder &queries = context.order->queries, &keys = context.order->keys;
+    const Dilated::Comb comb = dilated().comb(context);
+    if (comb.step != keys.classes()) return MaskNode::words(context, p, rows, q0, words);
     for (int r = 0, end; r < rows; r = end) {
       end = static_cast<int>(
           std::min<std::int64_t>(rows, queries.class_begin(queries.class_at(p + r) + 1) - p));
@@ -178,14 +178,14 @@ class OrderedDilated final : public Ordered {
   }
 
  protected:
-  void see(const Place& place, std::int64_t i0, std::int64_t i1,
+  void see(const MaskContext& context, std::int64_t i0, std::int64_t i1,
            std::vector<Interval>& out) const override {
-    if (!fits(place)) return Ordered::see(place, i0, i1, out);
-    const Dilated::Comb comb = dilated().comb(place);
+    if (!fits(context)) return Ordered::see(context, i0, i1, out);
+    const Dilated::Comb comb = dilated().comb(context);
     const std::int64_t last = i1 - 1, begin = i0 + comb.low, end = last + comb.high,
                        residue = modulo(comb.residue + i0, comb.step);
     const std::int64_t all_end = i0 + comb.high, all_begin = std::min(last + comb.low, all_end);
-    const AxisOrder& keys = place.order->keys;
+    const AxisOrder& keys = context.order->keys;
     for (std::int64_t q = keys.front_place(begin); q < keys.front_place(end); ++q) {
       const std::int64_t key = keys.row(q);
       if (key % comb.step == residue) append(out, q, q + 1, key >= all_begin && key < all_end);
@@ -199,8 +199,8 @@ class OrderedDilated final : public Ordered {
 
  private:
   const Dilated& dilated() const { return static_cast<const Dilated&>(*mask_); }
-  bool fits(const Place& place) const {
-    return place.order->keys.classes() % dilated().dilation(place.head) == 0;
+  bool fits(const MaskContext& context) const {
+    return context.order->keys.classes() % dilated().dilation(context.head) == 0;
   }
 };
 
@@ -209,34 +209,35 @@ class OrderedGlobalTokens final : public Ordered {
  public:
   using Ordered::Ordered;
 
-  std::uint64_t bits(const Place& place, std::int64_t p, std::int64_t q0) const override {
-    if (place.order == nullptr) return mask_->bits(place, p, q0);
+  std::uint64_t bits(const MaskContext& context, std::int64_t p, std::int64_t q0) const override {
+    if (context.order == nullptr) return mask_->bits(context, p, q0);
     const auto& global = static_cast<const GlobalTokens&>(*mask_);
-    if (p < place.order->queries.front() && global.is_global(place, place.order->queries.row(p)))
+    if (p < context.order->queries.front() &&
+        global.is_global(context, context.order->queries.row(p)))
       return ~std::uint64_t{0};
-    const std::vector<std::int64_t>& tokens = global.tokens(place);
-    return front_bits(place.order->keys, q0, [&](std::int64_t key) {
+    const std::vector<std::int64_t>& tokens = global.tokens(context);
+    return front_bits(context.order->keys, q0, [&](std::int64_t key) {
       return std::binary_search(tokens.begin(), tokens.end(), key);
     });
   }
 
   // Rows behind the front see one and the same.
-  void words(const Place& place, std::int64_t p, int rows, std::int64_t q0,
+  void words(const MaskContext& context, std::int64_t p, int rows, std::int64_t q0,
              std::uint64_t* words) const override {
-    if (place.order == nullptr || p < place.order->queries.front())
-      return MaskNode::words(place, p, rows, q0, words);
-    std::fill_n(words, rows, bits(place, p, q0));
+    if (context.order == nullptr || p < context.order->queries.front())
+      return MaskNode::words(context, p, rows, q0, words);
+    std::fill_n(words, rows, bits(context, p, q0));
   }
 
  protected:
   // Rows of a class are not global, though those they stand between may be.
-  void see(const Place& place, std::int64_t i0, std::int64_t i1,
+  void see(const MaskContext& context, std::int64_t i0, std::int64_t i1,
            std::vector<Interval>& out) const override {
     const auto& global = static_cast<const GlobalTokens&>(*mask_);
-    if (i1 - i0 == 1 && global.is_global(place, i0))
-      return append(out, 0, place.sequence->len_k, true);
-    const std::vector<std::int64_t>& tokens = global.tokens(place);
-    const AxisOrder& keys = place.order->keys;
+    if (i1 - i0 == 1 && global.is_global(context, i0))
+      return append(out, 0, context.sequence->len_k, true);
+    const std::vector<std::int64_t>& tokens = global.tokens(context);
+    const AxisOrder& keys = context.order->keys;
     for (std::int64_t q = 0; q < keys.front(); ++q) {
       if (std::binary_search(tokens.begin(), tokens.end(), keys.row(q)))
         append(out, q, q + 1, true);
@@ -263,15 +264,15 @@ std::int64_t OrderWish::step(std::int32_t head) const {
   return step;
 }
 
-bool OrderWish::order(const Place& place, RowOrder* order) const {
-  const Sequence& sequence = *place.sequence;
+bool OrderWish::order(const MaskContext& context, RowOrder* order) const {
+  const Sequence& sequence = *context.sequence;
   thread_local std::vector<std::int64_t> query_front, key_front;
   query_front.clear();
   key_front.clear();
   for (const NodePointer& leaf : global_) {
     const auto& global = static_cast<const GlobalTokens&>(*leaf);
-    for (const std::int64_t token : global.tokens(place)) {
-      const std::int64_t row = bounded_sum(token, -global.offset(place));
+    for (const std::int64_t token : global.tokens(context)) {
+      const std::int64_t row = bounded_sum(token, -global.offset(context));
       if (token >= 0 && token < sequence.len_k) key_front.push_back(token);
       if (row >= 0 && row < sequence.len_q) query_front.push_back(row);
     }
@@ -280,7 +281,7 @@ bool OrderWish::order(const Place& place, RowOrder* order) const {
     std::sort(front->begin(), front->end());
     front->erase(std::unique(front->begin(), front->end()), front->end());
   }
-  const std::int64_t every = step(place.head);
+  const std::int64_t every = step(context.head);
   order->queries.make(sequence.len_q, sequence.len_q, every, query_front);
   order->keys.make(sequence.len_k, sequence.k_rows, every, key_front);
   return !order->queries.changes_nothing() || !order->keys.changes_nothing();

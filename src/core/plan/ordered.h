@@ -15,14 +15,14 @@ class OrderWish {
   bool none() const { return dilated_.empty() && global_.empty(); }
   std::int64_t step(std::int32_t head) const;
   // Fills the order of a sequence's rows for one head; false where it would change nothing.
-  bool order(const Place& place, RowOrder* order) const;
+  bool order(const MaskContext& context, RowOrder* order) const;
 
  private:
   std::vector<NodePointer> dilated_, global_;
 };
 
-// The same mask, counted by places: intervals and bits of keys in the place's order, for rows in
-// it. Where a place has no order, by rows.
+// The same mask, counted by places: intervals and bits of keys in the order of the context, for
+// rows in it. Where a context has no order, by rows.
 NodePointer ordered(const NodePointer& mask);
 
 }  // namespace regard::plan

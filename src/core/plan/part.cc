@@ -10,12 +10,12 @@ namespace regard::plan {
 namespace {
 
 // Rows [begin, begin + size) of a sequence, which stand at row `at` of the part's tensor.
-struct Stretch {
+struct RowsOfPart {
   std::int64_t begin, size, at;
 };
 
-Stretch overlap(std::int64_t sequence_begin, std::int64_t sequence_size, std::int64_t part_begin,
-                std::int64_t part_size) {
+RowsOfPart overlap(std::int64_t sequence_begin, std::int64_t sequence_size, std::int64_t part_begin,
+                   std::int64_t part_size) {
   const std::int64_t begin =
       std::clamp<std::int64_t>(part_begin - sequence_begin, 0, sequence_size);
   const std::int64_t end =
@@ -27,27 +27,27 @@ class MaskOfPart final : public MaskNode {
  public:
   explicit MaskOfPart(std::shared_ptr<const MaskNode> whole) : whole_(std::move(whole)) {}
 
-  void intervals(const Place& place, std::int64_t i0, std::int64_t i1,
+  void intervals(const MaskContext& context, std::int64_t i0, std::int64_t i1,
                  std::vector<Interval>& out) const override {
-    const Sequence& own = *place.sequence;
+    const Sequence& own = *context.sequence;
     thread_local std::vector<Interval> found;
     found.clear();
-    whole_->intervals({own.whole, place.head}, i0 + own.i_begin, i1 + own.i_begin, found);
+    whole_->intervals({own.whole, context.head}, i0 + own.i_begin, i1 + own.i_begin, found);
     for (const Interval& interval : found) {
       append(out, std::max<std::int64_t>(interval.begin - own.j_begin, 0),
              std::min(interval.end - own.j_begin, own.len_k), interval.full);
     }
   }
 
-  std::uint64_t bits(const Place& place, std::int64_t i, std::int64_t j0) const override {
-    const Sequence& own = *place.sequence;
-    return whole_->bits({own.whole, place.head}, i + own.i_begin, j0 + own.j_begin);
+  std::uint64_t bits(const MaskContext& context, std::int64_t i, std::int64_t j0) const override {
+    const Sequence& own = *context.sequence;
+    return whole_->bits({own.whole, context.head}, i + own.i_begin, j0 + own.j_begin);
   }
 
-  void words(const Place& place, std::int64_t i, int rows, std::int64_t j0,
+  void words(const MaskContext& context, std::int64_t i, int rows, std::int64_t j0,
              std::uint64_t* words) const override {
-    const Sequence& own = *place.sequence;
-    whole_->words({own.whole, place.head}, i + own.i_begin, rows, j0 + own.j_begin, words);
+    const Sequence& own = *context.sequence;
+    whole_->words({own.whole, context.head}, i + own.i_begin, rows, j0 + own.j_begin, words);
   }
 
   bool varies_by_head() const override { return whole_->varies_by_head(); }
@@ -80,9 +80,9 @@ Status check_part(const Part& part, std::int64_t len_q, std::int64_t len_k) {
 void cut(const Part& part, const PlanShape& shape, const std::vector<Sequence>& whole,
          std::vector<Sequence>& sequences) {
   for (const Sequence& sequence : whole) {
-    const Stretch queries =
+    const RowsOfPart queries =
         overlap(sequence.q_begin, sequence.len_q, part.query_begin, shape.len_q);
-    const Stretch keys = overlap(sequence.k_begin, sequence.k_rows, part.key_begin, shape.len_k);
+    const RowsOfPart keys = overlap(sequence.k_begin, sequence.k_rows, part.key_begin, shape.len_k);
     if (queries.size == 0 && keys.size == 0) continue;
     const std::int64_t visible =
         std::clamp<std::int64_t>(sequence.len_k - keys.begin, 0, keys.size);

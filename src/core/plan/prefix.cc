@@ -32,9 +32,9 @@ class Prefix final : public RowRangeMask<Prefix> {
   }
 
   static constexpr bool kRises = true;
-  RowRange range(const Place& place, std::int64_t i) const {
-    const std::int64_t prefix = lengths_[static_cast<std::size_t>(place.sequence->batch)];
-    return {0, std::max(prefix, bounded_sum(i + 1, offset_.value_or(place.sequence->offset)))};
+  RowRange range(const MaskContext& context, std::int64_t i) const {
+    const std::int64_t prefix = lengths_[static_cast<std::size_t>(context.sequence->batch)];
+    return {0, std::max(prefix, bounded_sum(i + 1, offset_.value_or(context.sequence->offset)))};
   }
 
   bool varies_by_batch() const override { return true; }

@@ -17,18 +17,18 @@ struct RowRange {
 };
 
 // `Own` derives from this and has
-//   RowRange range(const Place&, std::int64_t i) const     of row i
+//   RowRange range(const MaskContext&, std::int64_t i) const     of row i
 //   static constexpr bool kRises
 //     neither end falls from row to row, and the ranges of neighbours leave no gap between them
 template <class Own>
 class RowRangeMask : public MaskNode {
  public:
-  void intervals(const Place& place, std::int64_t i0, std::int64_t i1,
+  void intervals(const MaskContext& context, std::int64_t i0, std::int64_t i1,
                  std::vector<Interval>& out) const override {
-    const std::int64_t len_k = place.sequence->len_k;
-    const RowRange first = own().range(place, i0);
+    const std::int64_t len_k = context.sequence->len_k;
+    const RowRange first = own().range(context, i0);
     if constexpr (Own::kRises) {
-      const RowRange last = own().range(place, i1 - 1);
+      const RowRange last = own().range(context, i1 - 1);
       append_both(out, {std::max<std::int64_t>(first.begin, 0), std::min(last.end, len_k)},
                   {last.begin, first.end});
     } else {
@@ -36,7 +36,7 @@ class RowRangeMask : public MaskNode {
       rows.clear();
       RowRange all{0, len_k};
       for (std::int64_t i = i0; i < i1; ++i) {
-        const RowRange row = own().range(place, i);
+        const RowRange row = own().range(context, i);
         all = {std::max(all.begin, row.begin), std::min(all.end, row.end)};
         if (row.begin < std::min(row.end, len_k)) rows.push_back(row);
       }
@@ -51,22 +51,22 @@ class RowRangeMask : public MaskNode {
     }
   }
 
-  std::uint64_t bits(const Place& place, std::int64_t i, std::int64_t j0) const override {
-    const RowRange row = own().range(place, i);
+  std::uint64_t bits(const MaskContext& context, std::int64_t i, std::int64_t j0) const override {
+    const RowRange row = own().range(context, i);
     return range_bits(row.begin, row.end, j0);
   }
 
-  void words(const Place& place, std::int64_t i, int rows, std::int64_t j0,
+  void words(const MaskContext& context, std::int64_t i, int rows, std::int64_t j0,
              std::uint64_t* words) const override {
     for (int r = 0; r < rows; ++r) {
-      const RowRange row = own().range(place, i + r);
+      const RowRange row = own().range(context, i + r);
       words[r] = range_bits(row.begin, row.end, j0);
     }
   }
 
-  bool stretch(const Place& place, std::int64_t i, std::int64_t* begin,
-               std::int64_t* end) const override {
-    const RowRange row = own().range(place, i);
+  bool key_range(const MaskContext& context, std::int64_t i, std::int64_t* begin,
+                 std::int64_t* end) const override {
+    const RowRange row = own().range(context, i);
     *begin = row.begin;
     *end = row.end;
     return true;

@@ -56,15 +56,15 @@ class TensorMask final : public MaskNode {
     return bound;
   }
 
-  void intervals(const Place& place, std::int64_t i0, std::int64_t i1,
+  void intervals(const MaskContext& context, std::int64_t i0, std::int64_t i1,
                  std::vector<Interval>& out) const override {
-    const std::int64_t len_k = place.sequence->len_k;
-    const std::uint64_t* first = row(place, i0);
+    const std::int64_t len_k = context.sequence->len_k;
+    const std::uint64_t* first = row(context, i0);
     const std::int64_t rows = row_step_ == 0 ? 1 : i1 - i0;
     for (std::int64_t j0 = 0; j0 < len_k; j0 += 64) {
       std::uint64_t any = 0, all = ~std::uint64_t{0};
       for (std::int64_t r = 0; r < rows; ++r) {
-        const std::uint64_t word = word_at(first + r * row_step_, place.sequence->k_begin + j0);
+        const std::uint64_t word = word_at(first + r * row_step_, context.sequence->k_begin + j0);
         any |= word;
         all &= word;
       }
@@ -76,8 +76,8 @@ class TensorMask final : public MaskNode {
     }
   }
 
-  std::uint64_t bits(const Place& place, std::int64_t i, std::int64_t j0) const override {
-    return word_at(row(place, i), place.sequence->k_begin + j0);
+  std::uint64_t bits(const MaskContext& context, std::int64_t i, std::int64_t j0) const override {
+    return word_at(row(context, i), context.sequence->k_begin + j0);
   }
 
   bool varies_by_head() const override { return extent(1) > 1; }
@@ -116,9 +116,9 @@ class TensorMask final : public MaskNode {
     }
   }
 
-  const std::uint64_t* row(const Place& place, std::int64_t i) const {
-    return words_.data() + place.sequence->batch * batch_step_ + place.head * head_step_ +
-           (place.sequence->q_begin + i) * row_step_;
+  const std::uint64_t* row(const MaskContext& context, std::int64_t i) const {
+    return words_.data() + context.sequence->batch * batch_step_ + context.head * head_step_ +
+           (context.sequence->q_begin + i) * row_step_;
   }
 
   // The bits of 64 keys from `key` on, a key of the tensor.

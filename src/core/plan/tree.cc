@@ -86,11 +86,11 @@ class Tree final : public MaskNode {
     return {};
   }
 
-  void intervals(const Place& place, std::int64_t i0, std::int64_t i1,
+  void intervals(const MaskContext& context, std::int64_t i0, std::int64_t i1,
                  std::vector<Interval>& out) const override {
-    const Branches& tree = of(place);
-    const std::int64_t len_k = place.sequence->len_k, past = past_of(place),
-                       first = token_of(place, i0), last = token_of(place, i1 - 1);
+    const Branches& tree = of(context);
+    const std::int64_t len_k = context.sequence->len_k, past = past_of(context),
+                       first = token_of(context, i0), last = token_of(context, i1 - 1);
     // What rows of the past see ends at the row itself; nodes see all of the past.
     const std::int64_t all = std::min(std::min(first + 1, past), len_k),
                        some = std::min(std::min(last + 1, past), len_k);
@@ -123,9 +123,9 @@ class Tree final : public MaskNode {
     }
   }
 
-  std::uint64_t bits(const Place& place, std::int64_t i, std::int64_t j0) const override {
-    const Branches& tree = of(place);
-    const std::int64_t past = past_of(place), token = token_of(place, i);
+  std::uint64_t bits(const MaskContext& context, std::int64_t i, std::int64_t j0) const override {
+    const Branches& tree = of(context);
+    const std::int64_t past = past_of(context), token = token_of(context, i);
     std::uint64_t word = range_bits(0, std::min(token + 1, past), j0);
     if (token < past || j0 + 64 <= past) return word;
     const std::int64_t first = j0 - past;
@@ -139,17 +139,19 @@ class Tree final : public MaskNode {
   bool varies_by_batch() const override { return trees_.size() > 1; }
 
  private:
-  const Branches& of(const Place& place) const {
-    return by_batch_ ? trees_[static_cast<std::size_t>(place.sequence->batch)] : trees_[0];
+  const Branches& of(const MaskContext& context) const {
+    return by_batch_ ? trees_[static_cast<std::size_t>(context.sequence->batch)] : trees_[0];
   }
   // Keys before the first node, and the key that row i itself stands for: the last row is the last
   // key.
-  static std::int64_t keys_of(const Place& place) {
-    return place.sequence->len_q + place.sequence->offset;
+  static std::int64_t keys_of(const MaskContext& context) {
+    return context.sequence->len_q + context.sequence->offset;
   }
-  std::int64_t past_of(const Place& place) const { return keys_of(place) - of(place).size(); }
-  static std::int64_t token_of(const Place& place, std::int64_t i) {
-    return i + place.sequence->offset;
+  std::int64_t past_of(const MaskContext& context) const {
+    return keys_of(context) - of(context).size();
+  }
+  static std::int64_t token_of(const MaskContext& context, std::int64_t i) {
+    return i + context.sequence->offset;
   }
 
   std::vector<Branches> trees_;

@@ -28,8 +28,8 @@ class Window final : public RowRangeMask<Window> {
 
   // A row sees keys from `left` before its own to `right` behind it: rows step by one key.
   static constexpr bool kRises = true;
-  RowRange range(const Place& place, std::int64_t i) const {
-    const auto [low, high] = bounds(place.sequence->offset);
+  RowRange range(const MaskContext& context, std::int64_t i) const {
+    const auto [low, high] = bounds(context.sequence->offset);
     return {i + low, i + high};
   }
 

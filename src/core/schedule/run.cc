@@ -54,7 +54,7 @@ struct Work {
   void work(std::size_t worker) {
     const FloatMode mode_of_caller(mode);
     // A worker that gets no memory takes no item: the others do its share, and nobody waits for it.
-    const Scratch scratch(scratch_bytes);
+    const ScratchMemory scratch(scratch_bytes);
     if (scratch.data() == nullptr) return;
     for (std::size_t turn = 0; turn < ranges; ++turn) {
       ItemRange& own = list[(worker + turn) % ranges];

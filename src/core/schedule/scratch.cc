@@ -105,13 +105,13 @@ Pool& pool() {
 
 }  // namespace
 
-Scratch::Scratch(std::size_t bytes) {
+ScratchMemory::ScratchMemory(std::size_t bytes) {
   const Block block = pool().take(bytes == 0 ? 1 : bytes);
   data_ = block.data;
   bytes_ = block.bytes;
 }
 
-Scratch::~Scratch() {
+ScratchMemory::~ScratchMemory() {
   if (data_ != nullptr) pool().give({data_, bytes_});
 }
 

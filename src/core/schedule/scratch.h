@@ -8,12 +8,12 @@ namespace regard::schedule {
 
 // A block of at least the asked size, aligned to 128 bytes, for as long as this lives; null where
 // memory is short.
-class Scratch {
+class ScratchMemory {
  public:
-  explicit Scratch(std::size_t bytes);
-  ~Scratch();
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
+  explicit ScratchMemory(std::size_t bytes);
+  ~ScratchMemory();
+  ScratchMemory(const ScratchMemory&) = delete;
+  ScratchMemory& operator=(const ScratchMemory&) = delete;
 
   std::byte* data() const { return data_; }
 

@@ -36,6 +36,14 @@ HWY_BEFORE_NAMESPACE();
 namespace regard::kernels {
 namespace HWY_NAMESPACE {
 
+// `Gradient` is the score's policy (DotGradient, AdditiveGradient). It says
+//   kIsProduct          scores are products of packed operands: Backward then makes the gradients
+//   of
+//                       queries and keys, which are products too. If not, AddTiles(),
+//                       FinishQueries() and WriteKeys() make them
+//   MultipliesPairs()   whether products with values and the gradients of outputs are taken pair by
+//                       pair, from rows of whole vectors, instead of packed operands
+// and packs what it multiplies: keys, values, queries, gradients of outputs.
 template <class Gradient>
 class Backward {
   using Ops = typename Gradient::Ops;
@@ -76,7 +84,7 @@ class Backward {
         groups_(most_keys_ / kRows),
         gradient_(task, most_keys_, carve) {
     packed_keys_.Take(carve, most_keys_, dim_, dim_v_);
-    if (Gradient::kIsProduct) dk_.Take(carve, groups_, panels_);
+    dk_.Take(carve, groups_, panels_);
     dv_.Take(carve, groups_, panels_v_);
     packed_queries_.Take(carve, dim_, dim_v_);
     weights_ = carve.Take<Packed>(kSubKeys * kQueries / kPair);
@@ -102,7 +110,7 @@ class Backward {
         for (std::int32_t kv = item.kv_begin; kv < item.kv_end; ++kv) RunBlock(block, s, kv);
       }
     }
-    if constexpr (!Gradient::kIsProduct) FinishStreaming();
+    gradient_.Finish();
   }
 
   void RunBlock(std::int64_t block, std::int32_t s, std::int32_t kv_head) {
@@ -110,7 +118,6 @@ class Backward {
     sequence_ = &task_.layout->sequences[sequence_index_];
     block_ = block;
     block_keys_ = block_keys(task_, *sequence_);
-    few_ = !Gradient::kIsProduct && few_queries(*sequence_);
     prefetch_ = exceeds_cache(*sequence_, std::max(dim_, dim_v_));
     key_begin_ = block * block_keys_;
     const std::int64_t own_end = std::min(key_begin_ + block_keys_, sequence_->k_rows);
@@ -120,30 +127,29 @@ class Backward {
     PackKeys(kv_head);
     for (std::int64_t head = kv_head * task_.group; head < (kv_head + 1) * task_.group; ++head) {
       head_ = static_cast<std::int32_t>(head);
-      if constexpr (!Gradient::kIsProduct) gradient_.StartHead(sequence_->batch, head_);
+      gradient_.StartHead(sequence_->batch, head_);
       RunChunks(head + 1 == (kv_head + 1) * task_.group);
-      if constexpr (!Gradient::kIsProduct) gradient_.EndHead(head % task_.group, Slot(), keys_);
+      gradient_.EndHead(head % task_.group, Slot(), keys_);
     }
     WriteKeys(own_end);
   }
 
-  RowScratch<T> Scratch() const { return {copies_, copy_stride_, zeros_}; }
+  RowBuffers<T> Buffers() const { return {copies_, copy_stride_, zeros_}; }
 
   void PackKeys(std::int32_t kv_head) {
     const RowsView k = KeyHead(task_.inputs.k, kv_head), v = KeyHead(task_.inputs.v, kv_head);
     block_groups_ = (keys_ + kRows - 1) / kRows;
     gradient_.Start(*sequence_, k, kv_head,
                     task_.gradients.dk.given() ? KeyHead(task_.gradients.dk, kv_head) : RowsView{});
-    packed_keys_.Pack(k, v, key_begin_, keys_, few_, Staged(), gradient_, Scratch());
-    if (Gradient::kIsProduct)
-      dk_.Start(RowsOfKeys(task_.gradients.dk, kv_head, dim_, task_.scale), block_groups_);
+    packed_keys_.Pack(k, v, key_begin_, keys_, Staged(), gradient_, Buffers());
+    dk_.Start(RowsOfKeys(task_.gradients.dk, kv_head, dim_, task_.scale), block_groups_);
     dv_.Start(RowsOfKeys(task_.gradients.dv, kv_head, dim_v_, 1), block_groups_);
   }
 
   GradientRows<Ops> RowsOfKeys(const MutableTensorView& view, std::int32_t kv_head, std::size_t dim,
                                double factor) const {
     return {view.given() ? KeyHead(view, kv_head) : RowsView{}, key_begin_, dim,
-            static_cast<T>(factor), few_ && streams_key_gradients(task_)};
+            static_cast<T>(factor), gradient_.MultipliesPairs() && streams_key_gradients(task_)};
   }
 
   // `last_head`: of the query heads that share the block's keys.
@@ -183,15 +189,14 @@ class Backward {
     dq_.Start({to, query_, dim_, Gradient::kIsProduct ? static_cast<T>(task_.scale) : T{1}});
     if (!Gradient::kIsProduct) dq_.FillUp(queries_);
     tiles_.Start();
-    packed_queries_.Start(HeadOf(task_.inputs.q), HeadOf(task_.inputs.d_out), query_, queries_,
-                          few_);
+    packed_queries_.Start(HeadOf(task_.inputs.q), HeadOf(task_.inputs.d_out), query_, queries_);
   }
 
   // `next` comes after it; `last`: no other will come to the block's keys.
   void RunChunk(std::int64_t chunk, std::int64_t next, bool last) {
     BackwardTurn turn;
     if (!visits_.meet(chunk, block_, &turn)) return;
-    if (Gradient::kIsProduct) dk_.ExpectLast(last);
+    dk_.ExpectLast(last);
     dv_.ExpectLast(last);
     SelectChunk(chunk);
     statistics_.ReadMaxima(HeadOf(task_.inputs.maximum), query_, queries_);
@@ -214,12 +219,13 @@ class Backward {
   // block.
   void PackPanel(std::size_t p) {
     if (packed_queries_.IsPacked(p)) return;
-    packed_queries_.Pack(p, gradient_, Scratch());
+    packed_queries_.Pack(p, gradient_, Buffers());
     const BackwardInputs& in = task_.inputs;
     const std::size_t at = p * kWidth<T>, n = std::min(kWidth<T>, queries_ - at);
     const RowsView d_lse = in.d_lse.given() ? HeadOf(in.d_lse) : RowsView{};
     statistics_.Read({HeadOf(in.log_sum), HeadOf(in.out), HeadOf(in.d_out), d_lse}, query_, at, n,
-                     dim_v_, Scratch(), packed_queries_.GradientLanes(at), few_);
+                     dim_v_, Buffers(), packed_queries_.GradientLanes(at),
+                     gradient_.MultipliesPairs());
   }
 
   template <class View>
@@ -283,7 +289,6 @@ class Backward {
     tile.values = packed_keys_.ValueRows(group);
     tile.queries = packed_queries_.QueryLanes(first_query);
     tile.d_outs = packed_queries_.GradientLanes(first_query);
-    tile.few = few_;
     tile.d_out_rows = packed_queries_.GradientRows().row(static_cast<std::int64_t>(first_query));
     tile.inner = inner_;
     tile.inner_v = inner_v_;
@@ -347,22 +352,20 @@ class Backward {
   // dv += P^T dO and, where the score is a product, dk += dS^T Q, over the query panels that a key
   // group sees.
   void AccumulateKeyGradients(bool select) {
-    Stretches queries[kSubGroups];
+    Runs queries[kSubGroups];
     for (std::size_t g = 0; g < sub_groups_; ++g)
       tiles_.template FindQueries<kPair, Ops::kMatrixUnit>(g, queries_, &queries[g]);
-    if constexpr (!Gradient::kIsProduct) {
-      if (few_ && !select &&
-          dv_.WriteRows(sub_group_, sub_groups_, keys_, queries, weights_, kQueries,
-                        packed_queries_.GradientRows(), queries_))
-        return;
-    }
+    if (!select &&
+        gradient_.WriteValueGradients(dv_, sub_group_, sub_groups_, keys_, queries, weights_,
+                                      packed_queries_.GradientRows(), queries_))
+      return;
     AddToKeys(weights_, packed_queries_.GradientPanels(), queries, select, dv_);
     if constexpr (Gradient::kIsProduct)
       AddToKeys(d_scores_, packed_queries_.QueryPanels(), queries, select, dk_);
   }
 
   // Column panel by column panel: one of them stays in L1 while all key groups pass.
-  void AddToKeys(const Packed* rows, const Panels<Packed>& columns, const Stretches* queries,
+  void AddToKeys(const Packed* rows, const Panels<Packed>& columns, const Runs* queries,
                  bool select, KeySums<Ops>& sums) {
     if (!sums.wanted()) return;
     for (std::size_t c = 0; c * kWidth<T> < sums.dim(); ++c) {
@@ -397,7 +400,7 @@ class Backward {
           tiles_.SeesPartly(p, end, sub_groups_) ? kRows : last - p * kWidth<T>;
       for (std::size_t i = p * kWidth<T>; i < last; i += step) {
         const std::size_t stop = std::min(last, i + step);
-        const Stretches keys = tiles_.template KeysOf<kPair>(i, stop, sub_groups_, sub_keys);
+        const Runs keys = tiles_.template KeysOf<kPair>(i, stop, sub_groups_, sub_keys);
         for (std::size_t c = 0; c < panels_; ++c)
           AddToQueries(panels.at(c), keys, select, p, i, stop, c);
       }
@@ -407,7 +410,7 @@ class Backward {
 
   // dq[begin, end) of column panel c += dS[begin, end)^T (queries by keys) times `columns` (keys by
   // kWidth). Query panel p stands for all of them: they see the same keys.
-  HWY_INLINE void AddToQueries(Columns<Packed> columns, const Stretches& keys, bool select,
+  HWY_INLINE void AddToQueries(Columns<Packed> columns, const Runs& keys, bool select,
                                std::size_t p, std::size_t begin, std::size_t end, std::size_t c) {
     for (std::size_t i = begin; i < end; i += kRows) {
       BetweenTiles();
@@ -431,7 +434,7 @@ class Backward {
       while (!first && ticket->load(std::memory_order_acquire) != turn.before)
         std::this_thread::yield();
     }
-    if constexpr (!Gradient::kIsProduct) gradient_.FinishQueries(dq_, queries_);
+    gradient_.FinishQueries(dq_, queries_);
     if (first && last) {
       dq_.Write(queries_, zeros_);
       return;
@@ -452,11 +455,8 @@ class Backward {
     const std::size_t owned =
         static_cast<std::size_t>(std::max<std::int64_t>(0, own_end - key_begin_));
     dv_.Write(keys_, owned, zeros_);
-    if constexpr (Gradient::kIsProduct) {
-      dk_.Write(keys_, owned, zeros_);
-    } else {
-      gradient_.WriteKeys(keys_, owned, copies_, zeros_);
-    }
+    dk_.Write(keys_, owned, zeros_);
+    gradient_.WriteKeys(keys_, owned, copies_, zeros_);
   }
 
   const BackwardTask& task_;
@@ -465,14 +465,15 @@ class Backward {
   BlockKeys<Gradient> packed_keys_;
   ChunkQueries<Gradient> packed_queries_;
   Packed *weights_, *d_scores_, *d_scores_by_query_;
-  KeySums<Ops> dk_, dv_;
+  OnlyWhere<Gradient::kIsProduct, KeySums, Ops> dk_;
+  KeySums<Ops> dv_;
   QuerySums<Ops> dq_;
   // Where a matrix unit multiplies.
   OnlyWhere<Ops::kMatrixUnit, TransposedDq, Ops> transposed_dq_;
   OnlyWhere<Ops::kMatrixUnit, TilesAhead, Ops> ahead_;
   T *copies_, *zeros_;
   Unsigned<T>* tile_words_;
-  StagedScratch<T> staged_{};
+  StagedTiles<T> staged_{};
   Gradient gradient_;
   BackwardStatistics<Ops> statistics_;
   std::size_t bytes_ = 0;
@@ -485,8 +486,6 @@ class Backward {
   std::int32_t head_ = 0;
   BackwardVisits visits_;  // of the head
   bool prefetch_ = false;  // the rows of the sequence
-  bool few_ = false;  // queries of the sequence, and a score that is no product: operands are rows
-                      // as they lie
   Tiles tiles_;
   ItemPrefetch item_prefetch_;
   ChunkPrefetch chunk_prefetch_;

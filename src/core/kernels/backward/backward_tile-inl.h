@@ -45,9 +45,7 @@ struct BackwardTile {
   Rows<Packed> keys, values;
   const Packed *queries, *d_outs;  // [inner][kWidth]
   std::size_t inner, inner_v;
-  bool few;  // queries: values and their gradients are rows of whole vectors, and products are
-             // taken pair by pair
-  Rows<Packed> d_out_rows;
+  Rows<Packed> d_out_rows;  // instead of d_outs, where the score multiplies pair by pair
   T score_factor;
   QueryLanes<T> lanes;
   const Unsigned<T>* words = nullptr;  // per lane, bit r: row r is visible; null: all are
@@ -147,9 +145,9 @@ HWY_INLINE void RunPlainTile(const BackwardTile<Ops>& tile, std::size_t rows, bo
   }
 }
 
-// Scratch of the staged way: the tile itself, and one copy for each stage that keeps its output.
+// Memory of the staged way: the tile itself, and one copy for each stage that keeps its output.
 template <typename T>
-struct StagedScratch {
+struct StagedTiles {
   T *tile, *factors, *d_factors;
   T* kept;  // [stage][kRows][kWidth]
 
@@ -191,37 +189,19 @@ HWY_NOINLINE void HideGradients(const Unsigned<T>* HWY_RESTRICT words, std::size
 // factors.
 template <typename T>
 HWY_NOINLINE void AddFactorGradients(const std::vector<Stage>& stages, ScoreTile<T> score_tile,
-                                     std::size_t rows, const StagedScratch<T>& scratch) {
+                                     std::size_t rows, const StagedTiles<T>& tiles) {
   const Tag<T> d;
-  score_tile.data = scratch.factors;
+  score_tile.data = tiles.factors;
   for (std::size_t s = 0; s < stages.size(); ++s) {
     if (!stages[s].gradient.given()) continue;
-    WeightFactors(stages, s, score_tile, scratch.factors);
+    WeightFactors(stages, s, score_tile, tiles.factors);
     for (std::size_t at = 0; at < rows * kWidth<T>; at += kLanes<T>) {
-      const auto gradient = hn::Load(d, scratch.d_factors + at);
-      const auto product = hn::Mul(gradient, hn::Load(d, scratch.factors + at));
-      hn::Store(hn::IfThenZeroElse(hn::Eq(gradient, hn::Zero(d)), product), d,
-                scratch.factors + at);
+      const auto gradient = hn::Load(d, tiles.d_factors + at);
+      const auto product = hn::Mul(gradient, hn::Load(d, tiles.factors + at));
+      hn::Store(hn::IfThenZeroElse(hn::Eq(gradient, hn::Zero(d)), product), d, tiles.factors + at);
     }
     AddWeightStageGradient(stages[s], score_tile);
   }
-}
-
-// dP = V dO^T of a tile. `memory` has room for it.
-template <class Gradient, class Sums>
-HWY_INLINE void MultiplyValues(const BackwardTile<typename Gradient::Ops>& tile,
-                               [[maybe_unused]] const ScoreTile<typename Gradient::T>& score_tile,
-                               [[maybe_unused]] typename Gradient::T* HWY_RESTRICT memory,
-                               Sums& acc) {
-  if constexpr (!Gradient::kIsProduct) {
-    if (tile.few) {
-      RowProducts(tile.values, score_tile.rows, tile.d_out_rows, score_tile.lanes, tile.inner_v,
-                  memory);
-      LoadAcc(memory, acc);
-      return;
-    }
-  }
-  AccumulateScores(tile.values, tile.d_outs, tile.inner_v, acc);
 }
 
 // The staged way: scores in memory, stages, weights; then back through the stages. `row` and
@@ -232,27 +212,27 @@ HWY_NOINLINE void StagedBackwardTile(const BackwardTile<typename Gradient::Ops>&
                                      std::size_t lane_begin, const std::vector<Stage>& stages,
                                      const std::vector<Stage>& weight_stages,
                                      ScoreTile<typename Gradient::T> score_tile,
-                                     const StagedScratch<typename Gradient::T>& scratch) {
+                                     const StagedTiles<typename Gradient::T>& tiles) {
   using Ops = typename Gradient::Ops;
   using T = typename Ops::T;
   constexpr std::size_t M = kRows;
   const Tag<T> d;
   constexpr std::size_t kTile = kRows * kWidth<T>;
-  T* HWY_RESTRICT scores = scratch.tile;
+  T* HWY_RESTRICT scores = tiles.tile;
   HWY_ALIGN T weights[M * kWidth<T>];
   score_tile.data = scores;
   gradient.Tile(score_tile, row, lane_begin, tile.keys, tile.queries);
   for (std::size_t i = 0; i < stages.size(); ++i) {
     if (KeptOf(stages[i]) == modifiers::Keeps::kInput)
-      KeepOutput(scores, tile.words, M, scratch.kept + i * kTile);
+      KeepOutput(scores, tile.words, M, tiles.kept + i * kTile);
     ApplyStage(stages[i], score_tile);
     if (KeptOf(stages[i]) == modifiers::Keeps::kOutput)
-      KeepOutput(scores, tile.words, M, scratch.kept + i * kTile);
+      KeepOutput(scores, tile.words, M, tiles.kept + i * kTile);
   }
   ResumeSession<Ops>(stages);
   const auto hidden = hn::Set(d, -std::numeric_limits<T>::infinity());
   Acc<Ops, M, 2> acc;
-  MultiplyValues<Gradient>(tile, score_tile, weights, acc);
+  gradient.MultiplyValues(tile, score_tile, weights, acc);
   const bool factored = !weight_stages.empty();
   // Products sum over whole tiles; what is taken pair by pair asks for no more than there is.
   const std::size_t rows = Gradient::kIsProduct ? M : score_tile.rows;
@@ -260,8 +240,8 @@ HWY_NOINLINE void StagedBackwardTile(const BackwardTile<typename Gradient::Ops>&
       Gradient::kIsProduct || factored || score_tile.lanes > kLanes<T> ? 2 : 1;
   if (vectors == 1) Clear(weights, rows * kWidth<T>);
   if (factored) {
-    WeightFactors(weight_stages, weight_stages.size(), score_tile, scratch.factors);
-    StoreAcc(acc, scratch.d_factors);
+    WeightFactors(weight_stages, weight_stages.size(), score_tile, tiles.factors);
+    StoreAcc(acc, tiles.d_factors);
   }
   for (std::size_t r = 0; r < rows; ++r) {
     Vec<T> p[2] = {hn::Zero(d), hn::Zero(d)};
@@ -277,8 +257,8 @@ HWY_NOINLINE void StagedBackwardTile(const BackwardTile<typename Gradient::Ops>&
       auto dp = acc.v[r][v];
       const auto weight = p[v];
       if (factored) {
-        const auto factor = hn::Load(d, scratch.factors + r * kWidth<T> + lane);
-        T* d_factor = scratch.d_factors + r * kWidth<T> + lane;
+        const auto factor = hn::Load(d, tiles.factors + r * kWidth<T> + lane);
+        T* d_factor = tiles.d_factors + r * kWidth<T> + lane;
         hn::Store(hn::IfThenElseZero(seen, hn::Mul(weight, hn::Load(d, d_factor))), d, d_factor);
         dp = hn::Mul(dp, factor);
         p[v] = hn::IfThenElseZero(seen, hn::Mul(weight, factor));
@@ -289,10 +269,10 @@ HWY_NOINLINE void StagedBackwardTile(const BackwardTile<typename Gradient::Ops>&
     }
     Ops::StoreRow(p[0], p[1], tile.weights + r * (kQueryChunk / Ops::kPair));
   }
-  if (factored) AddFactorGradients<T>(weight_stages, score_tile, M, scratch);
+  if (factored) AddFactorGradients<T>(weight_stages, score_tile, M, tiles);
   std::copy_n(weights, rows * kWidth<T>, scores);
   for (std::size_t i = stages.size(); i-- > 0;) {
-    DeriveStage(stages[i], score_tile, scratch.kept + i * kTile);
+    DeriveStage(stages[i], score_tile, tiles.kept + i * kTile);
     if (CallsUserCode(stages[i]) && tile.words != nullptr) HideGradients(tile.words, M, scores);
   }
   ResumeSession<Ops>(stages);

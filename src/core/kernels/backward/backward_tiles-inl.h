@@ -40,11 +40,11 @@ struct BackwardTiles {
   static constexpr std::size_t kUnits = kQueries / static_cast<std::size_t>(plan::kRowUnit);
   static_assert(kQueries % kWidth<T> == 0 && kSubKeys % kRows == 0 &&
                 kQueries % plan::kRowUnit == 0);
-  static_assert(kPanels <= Stretches::kMost && (kSubGroups + 1) / 2 <= Stretches::kMost);
+  static_assert(kPanels <= Runs::kMost && (kSubGroups + 1) / 2 <= Runs::kMost);
 
   plan::Seen states[kPanels][kSubGroups];  // by query panel and key group
   UsedLanes seeing[kPanels][kSubGroups];   // queries that see some of the keys: of partial tiles
-                                           // whose words have been asked for
+                                           // for which WordsOf() was called
   std::uint64_t*
       words;  // [kPanels][2][kWidth]: visible keys of each query, where a panel has partial tiles
 
@@ -160,7 +160,7 @@ struct BackwardTiles {
   // Adds the queries of the chunk, `queries` of them, that see some key of group g, in packed
   // elements of kPair; with those between them that lie in one panel. Of whole panels where kWhole.
   template <std::size_t kPair, bool kWhole>
-  void FindQueries(std::size_t g, std::size_t queries, Stretches* found) const {
+  void FindQueries(std::size_t g, std::size_t queries, Runs* found) const {
     for (std::size_t p = 0; p < kPanels; ++p) {
       if (states[p][g] == plan::Seen::kAbsent) continue;
       const bool whole = kWhole || states[p][g] == plan::Seen::kFull;
@@ -175,8 +175,8 @@ struct BackwardTiles {
   // The groups of keys, of `keys` in all, that some of the queries [begin, end) see, which lie in
   // query panels that see the same.
   template <std::size_t kPair>
-  Stretches KeysOf(std::size_t begin, std::size_t end, std::size_t groups, std::size_t keys) const {
-    Stretches found;
+  Runs KeysOf(std::size_t begin, std::size_t end, std::size_t groups, std::size_t keys) const {
+    Runs found;
     for (std::size_t g = 0; g < groups; ++g) {
       bool seen = false;
       for (std::size_t p = begin / kWidth<T>; p * kWidth<T> < end; ++p) {

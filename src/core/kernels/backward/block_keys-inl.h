@@ -13,7 +13,6 @@
 #include "core/kernels/carve.h"
 #include "core/kernels/kernels.h"
 #include "core/kernels/tile/ops-inl.h"
-#include "core/kernels/tile/prefetch-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace regard::kernels {
@@ -39,20 +38,19 @@ class BlockKeys {
     panel_memory_ = carve.Take<Packed>((dim + kWidth<T> - 1) / kWidth<T> * panel_stride_);
   }
 
-  // Rows [first, first + keys) of the sequence, of one head. `few`: products with the values are
-  // taken pair by pair, from rows; `staged`: tiles are whole, whatever their keys. The score has
-  // been started for this head.
-  void Pack(const RowsView& k, const RowsView& v, std::int64_t first, std::size_t keys, bool few,
-            bool staged, Gradient& score, const RowScratch<T>& scratch) {
+  // Rows [first, first + keys) of the sequence, of one head, for which the score has been started.
+  // `staged`: tiles are whole, whatever their keys.
+  void Pack(const RowsView& k, const RowsView& v, std::int64_t first, std::size_t keys, bool staged,
+            Gradient& score, const RowBuffers<T>& buffers) {
     const bool in_place = Gradient::kIsProduct && Ops::InPlace(k, first, keys, dim_);
     panels_ = PanelsAt<Ops>(in_place, k, first, panel_memory_, panel_stride_);
-    finite_ = score.PackKeys(k, first, keys, scratch, key_rows_, key_row_memory_,
+    finite_ = score.PackKeys(k, first, keys, buffers, key_rows_, key_row_memory_,
                              in_place ? nullptr : panel_memory_, panel_stride_);
-    for (std::size_t j = 0; few && v.col == 1 && j < keys; ++j)
-      PrefetchRow<false>(v, first + static_cast<std::int64_t>(j), dim_v_);
+    score.PrefetchValues(v, first, keys, dim_v_);
     for (std::size_t at = 0; at < keys; at += kRows) {
-      value_rows_[at / kRows] = PackValues(v, first + static_cast<std::int64_t>(at), at,
-                                           std::min(kRows, keys - at), few, staged, scratch);
+      value_rows_[at / kRows] =
+          score.ValueRows(v, first + static_cast<std::int64_t>(at), std::min(kRows, keys - at),
+                          dim_v_, staged, buffers, value_row_memory_ + at * RowStride(inner_v_));
     }
   }
 
@@ -66,16 +64,6 @@ class BlockKeys {
   bool Finite() const { return finite_; }
 
  private:
-  Rows<Packed> PackValues(const RowsView& v, std::int64_t first, std::size_t at, std::size_t n,
-                          [[maybe_unused]] bool few, bool staged, const RowScratch<T>& scratch) {
-    Packed* to = value_row_memory_ + at * RowStride(inner_v_);
-    if constexpr (!Gradient::kIsProduct) {
-      if (few) return RowsInVectors(v, first, n, dim_v_, to, RoundUp(dim_v_, kLanes<T>));
-    }
-    return Ops::RowsOf(v, first, n, dim_v_, T{1}, scratch, to, RowStride(inner_v_),
-                       !Gradient::kIsProduct || staged);
-  }
-
   std::size_t dim_ = 0, dim_v_ = 0, inner_v_ = 0, panel_stride_ = 0;
   Rows<Packed>*key_rows_ = nullptr, *value_rows_ = nullptr;  // of each group
   Packed *key_row_memory_ = nullptr, *value_row_memory_ = nullptr, *panel_memory_ = nullptr;

@@ -37,12 +37,10 @@ class ChunkQueries {
     d_out_panel_memory_ = carve.Take<Packed>(panels_v * PanelStride());
   }
 
-  // Rows [first, first + count) of the sequence; `few`: products with the gradients of outputs are
-  // taken pair by pair, from rows.
-  void Start(const RowsView& q, const RowsView& d_out, std::int64_t first, std::size_t count,
-             bool few) {
+  // Rows [first, first + count) of the sequence.
+  void Start(const RowsView& q, const RowsView& d_out, std::int64_t first, std::size_t count) {
     q_ = q, d_out_ = d_out;
-    first_ = first, count_ = count, few_ = few;
+    first_ = first, count_ = count;
     finite_ = true;
     std::fill_n(packed_, kQueries / kWidth<T>, false);
     queries_in_place_ = Gradient::kIsProduct && Ops::InPlace(q, first, count, dim_);
@@ -53,13 +51,16 @@ class ChunkQueries {
   }
 
   // Packs panel p, once.
-  void Pack(std::size_t p, Gradient& gradient, const RowScratch<T>& scratch) {
+  void Pack(std::size_t p, Gradient& gradient, const RowBuffers<T>& buffers) {
     packed_[p] = true;
     const std::size_t at = p * kWidth<T>, n = std::min(kWidth<T>, count_ - at);
     finite_ &= gradient.PackQueries(
-        q_, first_ + static_cast<std::int64_t>(at), n, at, scratch, query_lanes_ + at * inner_,
+        q_, first_ + static_cast<std::int64_t>(at), n, at, buffers, query_lanes_ + at * inner_,
         queries_in_place_ ? nullptr : query_panel_memory_ + at / kPair * kWidth<T>, PanelStride());
-    finite_ &= PackGradients(at, n, scratch);
+    finite_ &= gradient.PackOutputGradients(
+        {d_out_, first_ + static_cast<std::int64_t>(at), n, at, dim_v_}, buffers, d_out_lanes_,
+        inner_v_, d_outs_in_place_ ? nullptr : d_out_panel_memory_ + at / kPair * kWidth<T>,
+        PanelStride(), &d_out_rows_);
   }
   bool IsPacked(std::size_t p) const { return packed_[p]; }
   // Whether all that has been packed is.
@@ -69,31 +70,11 @@ class ChunkQueries {
   const Packed* GradientLanes(std::size_t at) const { return d_out_lanes_ + at * inner_v_; }
   const Panels<Packed>& QueryPanels() const { return query_panels_; }
   const Panels<Packed>& GradientPanels() const { return d_out_panels_; }
-  // Of the gradients of outputs, where there are few queries.
+  // The gradients of outputs as rows of whole vectors, where the score takes products pair by pair.
   const Rows<Packed>& GradientRows() const { return d_out_rows_; }
 
  private:
   static constexpr std::size_t PanelStride() { return kQueries / kPair * kWidth<T>; }
-
-  // The gradients of outputs: as lanes, or as rows where they are few, for the values of a tile;
-  // and as panels, unless they are read in place. Returns whether all is finite.
-  bool PackGradients(std::size_t at, std::size_t n, const RowScratch<T>& scratch) {
-    const std::int64_t i = first_ + static_cast<std::int64_t>(at);
-    Packed *lanes = d_out_lanes_ + at * inner_v_,
-           *panels = d_out_panel_memory_ + at / kPair * kWidth<T>;
-    if constexpr (!Gradient::kIsProduct) {
-      if (few_) {
-        const std::size_t stride = RoundUp(dim_v_, kLanes<T>);
-        d_out_rows_ = RowsInVectors(d_out_, i, n, dim_v_, d_out_lanes_ + at * stride, stride)
-                          .row(-static_cast<std::int64_t>(at));
-        return d_outs_in_place_
-                   ? Ops::FiniteInPlace(d_out_, i, n, dim_v_)
-                   : Ops::PackPanelsOf(d_out_, i, n, n, dim_v_, PanelStride(), scratch, panels);
-      }
-    }
-    return Ops::PackBothOf(d_out_, i, n, dim_v_, T{1}, PanelStride(), scratch, lanes,
-                           d_outs_in_place_ ? nullptr : panels);
-  }
 
   std::size_t dim_ = 0, dim_v_ = 0, inner_ = 0, inner_v_ = 0;
   Packed *query_lanes_ = nullptr, *d_out_lanes_ = nullptr, *query_panel_memory_ = nullptr,
@@ -102,7 +83,7 @@ class ChunkQueries {
   RowsView q_, d_out_;
   std::int64_t first_ = 0;
   std::size_t count_ = 0;
-  bool few_ = false, finite_ = true, queries_in_place_ = false, d_outs_in_place_ = false;
+  bool finite_ = true, queries_in_place_ = false, d_outs_in_place_ = false;
   bool packed_[kQueries / kWidth<T>] = {};
   Panels<Packed> query_panels_{}, d_out_panels_{};
   Rows<Packed> d_out_rows_{};

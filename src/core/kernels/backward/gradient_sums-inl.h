@@ -111,7 +111,7 @@ class KeySums {
   // Instead of products, for few queries in one panel, of which groups [group, group + groups) of
   // the block's first `keys` keys see seen[g]: rows go straight to the tensor. Returns whether that
   // can be done. `weights` has a row for each key, `step` apart.
-  bool WriteRows(std::size_t group, std::size_t groups, std::size_t keys, const Stretches* seen,
+  bool WriteRows(std::size_t group, std::size_t groups, std::size_t keys, const Runs* seen,
                  const T* weights, std::size_t step, Rows<T> rows, std::size_t count) {
     if (!to_tensor_ || rows_.to.dtype != OwnDType<T>() || count > kWidth<T>) return false;
     if (std::any_of(states_ + group, states_ + group + groups,

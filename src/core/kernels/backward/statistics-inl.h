@@ -79,7 +79,7 @@ class BackwardStatistics {
     outs_ = carve.Take<Packed>(std::max(kWidth<T> * inner_v, kRows * RowStride(inner_v)));
   }
 
-  // Asks for those of rows [first, end), which mostly lie side by side.
+  // Prefetches those of rows [first, end), which mostly lie side by side.
   static void Prefetch(const RowsView& maximum, const RowsView& log_sum, std::int64_t first,
                        std::int64_t end) {
     for (std::int64_t i = first; i < end; i += 64 / sizeof(T)) {
@@ -105,7 +105,7 @@ class BackwardStatistics {
   // `d_outs`: the gradients of their outputs as tiles read them, as lanes, or, where tiles take
   // products pair by pair (`pairs`), as rows.
   void Read(const ReadStatistics& heads, std::int64_t first, std::size_t at, std::size_t n,
-            std::size_t dim_v, const RowScratch<T>& scratch, const Packed* d_outs, bool pairs) {
+            std::size_t dim_v, const RowBuffers<T>& buffers, const Packed* d_outs, bool pairs) {
     Clear(factor_ + at, kWidth<T>);
     Clear(shift_ + at, kWidth<T>);
     first += static_cast<std::int64_t>(at);
@@ -117,7 +117,7 @@ class BackwardStatistics {
     }
     SplitSums(at, n);
     PrefetchRows(heads.out, first, static_cast<std::int64_t>(n), dim_v);
-    SubtractDeltas(heads, first, n, dim_v, scratch, d_outs, pairs, shift_ + at);
+    SubtractDeltas(heads, first, n, dim_v, buffers, d_outs, pairs, shift_ + at);
   }
 
   QueryLanes<T> lanes(std::size_t first) const {
@@ -158,30 +158,30 @@ class BackwardStatistics {
   // a row lies on one key, O is its value, delta and dP have the same bits, and dS = P (dP - delta)
   // is 0.
   void SubtractDeltas(const ReadStatistics& heads, std::int64_t first, std::size_t n,
-                      std::size_t dim_v, const RowScratch<T>& scratch, const Packed* d_outs,
+                      std::size_t dim_v, const RowBuffers<T>& buffers, const Packed* d_outs,
                       bool pairs, T* HWY_RESTRICT from) {
     if constexpr (Ops::kPair > 1) {
       // Partial results hold float, and are multiplied as float.
       if (heads.out.dtype != Ops::kElement)
-        return SubtractRowProducts(heads.out, heads.d_out, first, n, dim_v, scratch, from);
+        return SubtractRowProducts(heads.out, heads.d_out, first, n, dim_v, buffers, from);
     }
     if constexpr (Ops::kMatrixUnit) {
-      SubtractDiagonals(heads.out, first, n, dim_v, scratch, d_outs, from);
+      SubtractDiagonals(heads.out, first, n, dim_v, buffers, d_outs, from);
     } else {
-      if (pairs) return SubtractRowProducts(heads.out, heads.d_out, first, n, dim_v, scratch, from);
-      Ops::PackLanesOf(heads.out, first, n, dim_v, T{1}, scratch, outs_);
+      if (pairs) return SubtractRowProducts(heads.out, heads.d_out, first, n, dim_v, buffers, from);
+      Ops::PackLanesOf(heads.out, first, n, dim_v, T{1}, buffers, outs_);
       SubtractLaneProducts<Ops>(outs_, d_outs, inner_v_, from);
     }
   }
 
   // Of tiles of out and d_outs, as a matrix unit makes them.
   void SubtractDiagonals(const RowsView& out, std::int64_t first, std::size_t n, std::size_t dim_v,
-                         const RowScratch<T>& scratch, const Packed* d_outs, T* HWY_RESTRICT from) {
+                         const RowBuffers<T>& buffers, const Packed* d_outs, T* HWY_RESTRICT from) {
     HWY_ALIGN T tile[kRows * kWidth<T>];
     for (std::size_t begin = 0; begin < n; begin += kRows) {
       const std::size_t count = std::min(kRows, n - begin);
       const Rows<Packed> rows = Ops::RowsOf(out, first + static_cast<std::int64_t>(begin), count,
-                                            dim_v, T{1}, scratch, outs_, RowStride(inner_v_), true);
+                                            dim_v, T{1}, buffers, outs_, RowStride(inner_v_), true);
       const Columns<Packed> columns{d_outs, static_cast<std::int64_t>(kWidth<T>)};
       SumPartsInto<Ops, kRows, 2>(1, OnePart<Packed>{{rows, columns, inner_v_}}, nullptr, tile);
       for (std::size_t r = 0; r < count; ++r) from[begin + r] -= tile[r * kWidth<T> + begin + r];
@@ -190,13 +190,13 @@ class BackwardStatistics {
 
   // from[i] -= the inner product of rows first + i of two heads, as RowProducts() makes it.
   static void SubtractRowProducts(const RowsView& x, const RowsView& y, std::int64_t first,
-                                  std::size_t n, std::size_t cols, const RowScratch<T>& scratch,
+                                  std::size_t n, std::size_t cols, const RowBuffers<T>& buffers,
                                   T* HWY_RESTRICT from) {
     HWY_ALIGN T product[kWidth<T>];
     for (std::size_t i = 0; i < n; ++i) {
       const std::int64_t row = first + static_cast<std::int64_t>(i);
-      const Rows<T> left{RowInVectors(x, row, cols, scratch.copies), 0},
-          right{RowInVectors(y, row, cols, scratch.copies + scratch.stride), 0};
+      const Rows<T> left{RowInVectors(x, row, cols, buffers.copies), 0},
+          right{RowInVectors(y, row, cols, buffers.copies + buffers.stride), 0};
       RowProducts(left, 1, right, 1, cols, product);
       from[i] -= product[0];
     }

@@ -126,12 +126,17 @@ class TransposedDq {
   T* sums_ = nullptr;  // [query panel][dim][kWidth]
 };
 
-// A member that only some Ops need; in its place there is this for others.
+// A member that only some Ops or scores need; others have this instead.
 struct Nothing {
   template <class... Arguments>
   void Take(Arguments&&...) {}
   template <class... Arguments>
+  void Start(Arguments&&...) {}
+  template <class... Arguments>
   void TransposeBack(Arguments&&...) {}
+  template <class... Arguments>
+  void Write(Arguments&&...) const {}
+  void ExpectLast(bool) {}
   void Finish() {}
 };
 template <bool kNeeded, template <class> class Member, class Ops>

@@ -24,10 +24,10 @@ namespace HWY_NAMESPACE {
 class CachedRows {
  public:
   CachedRows() = default;
-  CachedRows(const RowSource& from, const RowPlaces& places, const plan::Sequence& sequence,
+  CachedRows(const RowSource& from, const PageTableView& pages, const plan::Sequence& sequence,
              std::int32_t head, std::size_t cols)
       : from_(&from),
-        places_(&places),
+        pages_(&pages),
         batch_(sequence.batch),
         head_(head),
         first_(sequence.k_begin),
@@ -45,47 +45,46 @@ class CachedRows {
             float* scales) const {
     const RowSource& from = *from_;
     const auto size = static_cast<std::int64_t>(size_of(from.dtype));
-    const std::int64_t page = places_->table == nullptr ? 0 : places_->page;
+    const std::int64_t page = pages_->table == nullptr ? 0 : pages_->page;
     std::size_t j = 0;
     while (j < n) {
       // Rows of one page lie one row stride apart.
-      const Place place = PlaceOf(first + static_cast<std::int64_t>(j));
+      const Location at = Locate(first + static_cast<std::int64_t>(j));
       const std::size_t run =
-          page == 0 ? n - j
-                    : std::min<std::size_t>(n - j, static_cast<std::size_t>(page - place.row));
+          page == 0 ? n - j : std::min<std::size_t>(n - j, static_cast<std::size_t>(page - at.row));
       const char* base = static_cast<const char*>(from.data) +
-                         (place.slot * from.slot + head_ * from.head + place.row * from.row) * size;
+                         (at.slot * from.slot + head_ * from.head + at.row * from.row) * size;
       for (std::size_t i = 0; i < run; ++i)
         rows[j + i] = base + static_cast<std::int64_t>(i) * from.row * size;
       for (std::size_t i = 0; scales != nullptr && from.scales != nullptr && i < run; ++i)
-        scales[j + i] = *ScaleAt(place, static_cast<std::int64_t>(i));
+        scales[j + i] = *ScaleAt(at, static_cast<std::int64_t>(i));
       j += run;
     }
     if (!in_place_) Copy(n, copies, rows);
     for (; j % kLanes<float> != 0; ++j) rows[j] = rows[n - 1];
   }
 
-  // Asks for the scales of n rows, which lie elsewhere in every page.
+  // Prefetches the scales of n rows, which lie elsewhere in every page.
   void PrefetchScales(std::int64_t first, std::int64_t n) const {
     if (from_->scales == nullptr) return;
     constexpr std::int64_t kLine = 64 / sizeof(float);
     for (std::int64_t i = 0; i < n; i += kLine)
-      __builtin_prefetch(ScaleAt(PlaceOf(first + i), 0), 0, 3);
+      __builtin_prefetch(ScaleAt(Locate(first + i), 0), 0, 3);
   }
 
  private:
-  struct Place {
+  struct Location {
     std::int64_t slot, row;
   };
-  const float* ScaleAt(const Place& place, std::int64_t i) const {
-    return from_->scales + place.slot * from_->scale_slot + head_ * from_->scale_head +
-           (place.row + i) * from_->scale_row;
+  const float* ScaleAt(const Location& at, std::int64_t i) const {
+    return from_->scales + at.slot * from_->scale_slot + head_ * from_->scale_head +
+           (at.row + i) * from_->scale_row;
   }
-  Place PlaceOf(std::int64_t key) const {
+  Location Locate(std::int64_t key) const {
     const std::int64_t row = first_ + key;
-    if (places_->table == nullptr) return {batch_, row};
-    const std::int64_t page = row / places_->page;
-    return {places_->table[batch_ * places_->table_stride + page], row - page * places_->page};
+    if (pages_->table == nullptr) return {batch_, row};
+    const std::int64_t page = row / pages_->page;
+    return {pages_->table[batch_ * pages_->table_stride + page], row - page * pages_->page};
   }
 
   HWY_NOINLINE void Copy(std::size_t n, float* copies, const void** rows) const {
@@ -106,7 +105,7 @@ class CachedRows {
   }
 
   const RowSource* from_ = nullptr;
-  const RowPlaces* places_ = nullptr;
+  const PageTableView* pages_ = nullptr;
   std::int64_t batch_ = 0, head_ = 0, first_ = 0;
   std::size_t cols_ = 0;
   bool in_place_ = false;

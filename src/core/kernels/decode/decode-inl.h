@@ -4,7 +4,7 @@
 // An item takes the queries of the heads that share a kv head over some parts of its keys, 64 keys
 // at a time: scores, modifiers, mask, softmax, values. Each part gives a state per row; states are
 // merged from the first part to the last, by the item that ends last where several share a head.
-// Memory is the limit: the next block is asked for before one is computed.
+// Memory is the limit: the next block is prefetched while one is computed.
 
 #if defined(REGARD_KERNELS_DECODE_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef REGARD_KERNELS_DECODE_INL_H_
@@ -130,8 +130,8 @@ class Decode {
       }
       rows_ += len_q;
     }
-    keys_ = CachedRows(task_.k, task_.places, *sequence_, item_->kv_head, dim_);
-    values_ = CachedRows(task_.v, task_.places, *sequence_, item_->kv_head, dim_v_);
+    keys_ = CachedRows(task_.k, task_.pages, *sequence_, item_->kv_head, dim_);
+    values_ = CachedRows(task_.v, task_.pages, *sequence_, item_->kv_head, dim_v_);
   }
 
   void RunPart(std::int64_t begin, std::int64_t end, T* state) {
@@ -216,7 +216,7 @@ class Decode {
   }
 
   // Where a block's rows lie, if it is read in place and whole: what a loop over the block before
-  // can ask for.
+  // can prefetch.
   const void* const* Ahead(const CachedRows& source, std::int64_t block, const void** rows) const {
     if (!source.in_place() || block + static_cast<std::int64_t>(kDecodeBlock) > item_end_)
       return nullptr;

@@ -28,7 +28,7 @@ struct BlockOfRows {
   std::size_t n;
   DType dtype;
   const float* scales = nullptr;  // [kDecodeBlock], of int8
-  // Where the rows of the next block lie, which are asked for meanwhile; null: nowhere.
+  // Where the rows of the next block lie, which are prefetched meanwhile; null: nowhere.
   const void* const* next = nullptr;
 };
 
@@ -99,7 +99,7 @@ inline void JoinColumns(float* row, std::size_t cols) {
   }
 }
 
-// Asks for a line of a row that comes next, where one begins at this column.
+// Prefetches a line of a row that comes next, where one begins at this column.
 template <typename E>
 HWY_INLINE void PrefetchColumn(const void* row, std::size_t c) {
   if (c * kElementBytes<E> % 64 == 0) __builtin_prefetch(AtColumn<E>(row, c), 0, 2);

@@ -113,7 +113,7 @@ class Forward {
                        left = sequence_->len_q - next;
     PrefetchRows(q, next, std::min<std::int64_t>(kRows, left), dim_);
     queries_[group.index] =
-        score_.PackQueries(q, group.row, group.rows, group.index * kRows, Scratch(),
+        score_.PackQueries(q, group.row, group.rows, group.index * kRows, Buffers(),
                            query_memory_ + group.index * kRows * RowStride(inner_));
   }
   template <class View>
@@ -122,7 +122,7 @@ class Forward {
         task_.layout->query_rows(static_cast<std::size_t>(item_->sequence), group.head);
     return RowsView::of(view, sequence_->batch, group.head, sequence_->q_begin, order, prefetch_);
   }
-  RowScratch<T> Scratch() const { return {copies_, copy_stride_, zeros_}; }
+  RowBuffers<T> Buffers() const { return {copies_, copy_stride_, zeros_}; }
 
   // Packs the keys of a chunk that some row of the item sees, and lets every group of rows pass
   // over them.
@@ -173,7 +173,7 @@ class Forward {
         PrefetchRows(key_source_, next, std::min<std::int64_t>(kWidth<T>, sequence_->len_k - next),
                      dim_);
       if (!prefetched) PrefetchRows(v_, key, static_cast<std::int64_t>(n), dim_v_);
-      score_.PackKeys(k_, key, n, p * kWidth<T>, Scratch(), keys_ + p * inner_ * kWidth<T>);
+      score_.PackKeys(k_, key, n, p * kWidth<T>, Buffers(), keys_ + p * inner_ * kWidth<T>);
     }
     const std::int64_t key = chunk + static_cast<std::int64_t>(panel_begin * kWidth<T>);
     const std::size_t padded = (panel_end - panel_begin) * kWidth<T>;
@@ -183,7 +183,7 @@ class Forward {
       values_finite_ &= !SomeMayBeHidden() || Ops::FiniteInPlace(v_, key, n, dim_v_);
     } else {
       values_finite_ &=
-          Ops::PackPanelsOf(v_, key, n, padded, dim_v_, ValuePanelStride(), Scratch(),
+          Ops::PackPanelsOf(v_, key, n, padded, dim_v_, ValuePanelStride(), Buffers(),
                             value_memory_ + panel_begin * kWidth<T> / kPair * kWidth<T>);
     }
   }

@@ -142,7 +142,7 @@ class MapTiles {
   void PackQueries(const MapGroup& group) {
     const RowsView q = QueryHead(task_.inputs.q);
     queries_[group.index] =
-        score_.PackQueries(q, group.row, group.rows, group.index * kRows, Scratch(),
+        score_.PackQueries(q, group.row, group.rows, group.index * kRows, Buffers(),
                            query_memory_ + group.index * kRows * RowStride(inner_));
     const RowsView maximum = QueryHead(task_.outputs.maximum),
                    log_sum = QueryHead(task_.outputs.log_sum);
@@ -164,7 +164,7 @@ class MapTiles {
     const std::int64_t key = chunk + static_cast<std::int64_t>(p * kWidth<T>);
     const auto n =
         static_cast<std::size_t>(std::min<std::int64_t>(kWidth<T>, sequence_->len_k - key));
-    score_.PackKeys(k_, key, n, p * kWidth<T>, Scratch(), keys_ + p * inner_ * kWidth<T>);
+    score_.PackKeys(k_, key, n, p * kWidth<T>, Buffers(), keys_ + p * inner_ * kWidth<T>);
   }
 
   // The weights of the group and keys [chunk, chunk_end): returns how many panels have some; use(u)
@@ -203,7 +203,7 @@ class MapTiles {
   }
 
  private:
-  RowScratch<T> Scratch() const { return {copies_, copy_stride_, zeros_}; }
+  RowBuffers<T> Buffers() const { return {copies_, copy_stride_, zeros_}; }
   template <class View>
   RowsView QueryHead(const View& view) const {
     return RowsView::of(view, sequence_->batch, head_, sequence_->q_begin,

@@ -30,6 +30,7 @@ class AdditiveGradient {
   using T = Float;
   using Packed = Float;
   static constexpr bool kIsProduct = false;
+  bool MultipliesPairs() const { return few_; }
   static constexpr std::size_t kQueries = static_cast<std::size_t>(kQueryChunk);
 
   static std::size_t Inner(std::size_t dim) { return AdditiveScore<T>::Inner(dim); }
@@ -62,7 +63,7 @@ class AdditiveGradient {
     keys_ = {k, PreparedHead(task_.additive, sequence, k, kv_head)};
   }
   bool PackKeys(const RowsView& /*k*/, std::int64_t first, std::size_t n,
-                const RowScratch<T>& scratch, Rows<T>* rows, T* row_memory, T* panels,
+                const RowBuffers<T>& buffers, Rows<T>* rows, T* row_memory, T* panels,
                 std::size_t panel_stride) {
     keys_ = keys_.from(first);
     if (few_) {
@@ -76,7 +77,7 @@ class AdditiveGradient {
       for (std::size_t at = 0; at < n; at += kRows) {
         const T* pointers[kRows];
         PointAtExponentials(keys_.from(first + static_cast<std::int64_t>(at)),
-                            std::min(kRows, n - at), kRows, dim_, scratch, key_kinds_ + at,
+                            std::min(kRows, n - at), kRows, dim_, buffers, key_kinds_ + at,
                             pointers);
         T* to = row_memory + at * RowStride(inner_);
         rows[at / kRows] = {to, 1, kRows};
@@ -92,6 +93,16 @@ class AdditiveGradient {
     some_key_is_wide_ = SomeWide(key_kinds_, n);
     return true;  // exponentials always are
   }
+  void PrefetchValues(const RowsView& v, std::int64_t first, std::size_t keys, std::size_t dim_v) {
+    for (std::size_t j = 0; few_ && v.col == 1 && j < keys; ++j)
+      PrefetchRow<false>(v, first + static_cast<std::int64_t>(j), dim_v);
+  }
+  Rows<T> ValueRows(const RowsView& v, std::int64_t first, std::size_t n, std::size_t dim_v,
+                    bool /*staged*/, const RowBuffers<T>& buffers, T* to) {
+    return few_ ? RowsInVectors(v, first, n, dim_v, to, RoundUp(dim_v, kLanes<T>))
+                : Ops::RowsOf(v, first, n, dim_v, T{1}, buffers, to, RowStride(Ops::Inner(dim_v)),
+                              true);
+  }
   // A head of the keys' group begins.
   void StartHead(std::int64_t batch, std::int64_t head) {
     const Tag<T> d;
@@ -105,7 +116,7 @@ class AdditiveGradient {
     queries_ = {q, {}, first};
   }
   bool PackQueries(const RowsView& q, std::int64_t first, std::size_t n, std::size_t lane,
-                   const RowScratch<T>& scratch, T* lanes, T* panels, std::size_t panel_stride) {
+                   const RowBuffers<T>& buffers, T* lanes, T* panels, std::size_t panel_stride) {
     const ExponentialRows from{q, {}, first};
     if (few_) {
       const std::size_t stride = panels_ * kWidth<T>;
@@ -114,7 +125,7 @@ class AdditiveGradient {
       query_rows_ = {memory, kWidth<T>, static_cast<std::int64_t>(stride)};
     } else {
       const T* pointers[kWidth<T>];
-      PointAtExponentials(from, n, kWidth<T>, dim_, scratch, query_kinds_ + lane, pointers);
+      PointAtExponentials(from, n, kWidth<T>, dim_, buffers, query_kinds_ + lane, pointers);
       PackLanes(pointers, n, dim_, T{1}, lanes);
       ClearColumns(lanes, dim_, kWidth<T>);
       PackPanels(pointers, n, dim_, panel_stride, panels);
@@ -122,6 +133,23 @@ class AdditiveGradient {
     }
     some_query_is_wide_ |= SomeWide(query_kinds_ + lane, n);
     return true;
+  }
+
+  // As lanes or, where tiles take their products pair by pair, as rows.
+  bool PackOutputGradients(const ChunkRows& rows, const RowBuffers<T>& buffers, T* lanes,
+                           std::size_t inner, T* panels, std::size_t panel_stride,
+                           Rows<T>* as_rows) {
+    const auto [head, first, n, at, dim] = rows;
+    if (!few_) {
+      return Ops::PackBothOf(head, first, n, dim, T{1}, panel_stride, buffers, lanes + at * inner,
+                             panels);
+    }
+    const std::size_t stride = RoundUp(dim, kLanes<T>);
+    *as_rows = RowsInVectors(head, first, n, dim, lanes + at * stride, stride)
+                   .row(-static_cast<std::int64_t>(at));
+    return panels == nullptr
+               ? Ops::FiniteInPlace(head, first, n, dim)
+               : Ops::PackPanelsOf(head, first, n, n, dim, panel_stride, buffers, panels);
   }
 
   void Tile(const ScoreTile<T>& tile, std::size_t row, std::size_t lane, Rows<T> k,
@@ -140,6 +168,22 @@ class AdditiveGradient {
                queries_.from(queries_.first + static_cast<std::int64_t>(lane)), dim_,
                key_kinds_ + row, query_kinds_ + lane, v, pair_rows_, stride_);
     }
+  }
+
+  template <class Operands, class Sums>
+  HWY_INLINE void MultiplyValues(const Operands& tile, const ScoreTile<T>& score_tile,
+                                 T* HWY_RESTRICT memory, Sums& acc) const {
+    if (!few_) return AccumulateScores(tile.values, tile.d_outs, tile.inner_v, acc);
+    RowProducts(tile.values, score_tile.rows, tile.d_out_rows, score_tile.lanes, tile.inner_v,
+                memory);
+    LoadAcc(memory, acc);
+  }
+
+  // Where one panel of queries is all that comes to the keys.
+  bool WriteValueGradients(KeySums<Ops>& dv, std::size_t group, std::size_t groups,
+                           std::size_t keys, const Runs* seen, const T* weights,
+                           const Rows<T>& d_outs, std::size_t queries) {
+    return few_ && dv.WriteRows(group, groups, keys, seen, weights, kQueries, d_outs, queries);
   }
 
   // What the tiles of a sub-block add: of the chunk's queries, and of keys [key, key + keys) of the
@@ -207,6 +251,9 @@ class AdditiveGradient {
       if (!in_place) WriteRow(row, to_, key, dim_);
     }
   }
+
+  // An item ends.
+  void Finish() { FinishStreaming(); }
 
   // What was summed for the queries of a chunk -> their gradients.
   void FinishQueries(const QuerySums<Ops>& sums, std::size_t queries) const {

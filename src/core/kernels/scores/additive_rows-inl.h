@@ -61,7 +61,7 @@ struct ExponentialRows {
 // points at zeros. `kinds` gets one entry a row.
 template <typename T>
 HWY_INLINE void PointAtExponentials(const ExponentialRows& from, std::size_t n, std::size_t most,
-                                    std::size_t cols, const RowScratch<T>& scratch,
+                                    std::size_t cols, const RowBuffers<T>& buffers,
                                     std::uint8_t* HWY_RESTRICT kinds, const T** rows) {
   const bool in_place = from.InPlace<T>(cols);
   for (std::size_t r = 0; r < n; ++r) {
@@ -69,13 +69,13 @@ HWY_INLINE void PointAtExponentials(const ExponentialRows& from, std::size_t n, 
       rows[r] = from.At<T>(r).data;
       kinds[r] = KindOfExponentials(rows[r], cols);
     } else {
-      T* row = scratch.copies + r * scratch.stride;
+      T* row = buffers.copies + r * buffers.stride;
       kinds[r] = from.Make(r, cols, row);
       rows[r] = row;
     }
   }
   for (std::size_t r = n; r < most; ++r) {
-    rows[r] = scratch.zeros;
+    rows[r] = buffers.zeros;
     kinds[r] = kNarrowRow;
   }
 }

@@ -91,18 +91,18 @@ class AdditiveScore {
     return keys_.source();
   }
   Rows<T> PackQueries(const RowsView& q, std::int64_t first, std::size_t n, std::size_t index,
-                      const RowScratch<T>& scratch, T* to) {
+                      const RowBuffers<T>& buffers, T* to) {
     const ExponentialRows from{q, {}, first};
     query_rows_[index / kRows] = from;
     if (few_) return ExponentialRowsAt(from, n, dim_, query_kinds_ + index, to, inner_);
     const T* rows[kRows];
-    PointAtExponentials(from, n, kRows, dim_, scratch, query_kinds_ + index, rows);
+    PointAtExponentials(from, n, kRows, dim_, buffers, query_kinds_ + index, rows);
     PackRows(rows, dim_, to);
     ClearColumns(to, dim_, kRows);
     return {to, 1, kRows};
   }
   void PackKeys(const RowsView& /*k*/, std::int64_t first, std::size_t n, std::size_t lane,
-                const RowScratch<T>& scratch, T* to) {
+                const RowBuffers<T>& buffers, T* to) {
     const ExponentialRows from = keys_.from(first);
     chunk_begin_ = first - static_cast<std::int64_t>(lane);
     if (few_) {
@@ -110,7 +110,7 @@ class AdditiveScore {
       return;
     }
     const T* rows[kWidth<T>];
-    PointAtExponentials(from, n, kWidth<T>, dim_, scratch, key_kinds_ + lane, rows);
+    PointAtExponentials(from, n, kWidth<T>, dim_, buffers, key_kinds_ + lane, rows);
     PackLanes(rows, n, dim_, T{1}, to);
     ClearColumns(to, dim_, kWidth<T>);
   }

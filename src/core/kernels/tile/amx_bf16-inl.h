@@ -193,22 +193,22 @@ struct AmxOps : Bf16PairOps {
 
   static HWY_INLINE void PackLanesOf(const RowsView& head, std::int64_t first, std::size_t n,
                                      std::size_t cols, float /*scale*/,
-                                     const RowScratch<float>& scratch, Packed* HWY_RESTRICT to) {
+                                     const RowBuffers<float>& buffers, Packed* HWY_RESTRICT to) {
     const Packed* rows[kWidth<float>];
-    PointAtPairs(head, first, n, kWidth<float>, cols, scratch, rows);
+    PointAtPairs(head, first, n, kWidth<float>, cols, buffers, rows);
     LanesOf(rows, n, cols, to);
   }
   // Rows begin with a line of cache each: a tile's load reads whole lines.
   static HWY_INLINE Rows<Packed> RowsOf(const RowsView& head, std::int64_t first, std::size_t n,
                                         std::size_t cols, float /*scale*/,
-                                        const RowScratch<float>& scratch, Packed* HWY_RESTRICT to,
+                                        const RowBuffers<float>& buffers, Packed* HWY_RESTRICT to,
                                         std::size_t /*stride*/, bool /*padded*/,
                                         bool* /*finite*/ = nullptr) {
     const std::size_t pairs = Bf16PairOps::Inner(cols), inner = Inner(cols);
     static_assert(RowStride(kStep) * kRows >= kStep * kRows + 16, "room to begin with a line");
     to = reinterpret_cast<Packed*>(RoundUp(reinterpret_cast<std::uintptr_t>(to), 64));
     const Packed* rows[kRows];
-    PointAtPairs(head, first, n, kRows, cols, scratch, rows);
+    PointAtPairs(head, first, n, kRows, cols, buffers, rows);
     for (std::size_t r = 0; r < kRows; ++r) {
       CopyPairs(rows[r], pairs, to + r * inner);
       std::fill(to + r * inner + pairs, to + (r + 1) * inner, Packed{0});
@@ -218,10 +218,10 @@ struct AmxOps : Bf16PairOps {
   // Panels have whole steps of rows too.
   static HWY_INLINE bool PackBothOf(const RowsView& head, std::int64_t first, std::size_t n,
                                     std::size_t cols, float /*scale*/, std::size_t panel_stride,
-                                    const RowScratch<float>& scratch, Packed* HWY_RESTRICT lanes,
+                                    const RowBuffers<float>& buffers, Packed* HWY_RESTRICT lanes,
                                     Packed* HWY_RESTRICT panels) {
     const Packed* rows[kWidth<float>];
-    PointAtPairs(head, first, n, kWidth<float>, cols, scratch, rows);
+    PointAtPairs(head, first, n, kWidth<float>, cols, buffers, rows);
     const bool finite = PanelsOfRows(rows, kWidth<float>, cols, panel_stride, panels);
     LanesOf(rows, n, cols, lanes);
     return finite;
@@ -231,7 +231,7 @@ struct AmxOps : Bf16PairOps {
   // tiles of a step, of RoundUp(cols, 16) columns, lie side by side. Zeros where there is no row
   // (of the last group of kRows) or column. Returns whether all is finite.
   static HWY_NOINLINE bool PackTransposed(const RowsView& head, std::int64_t first, std::size_t n,
-                                          std::size_t cols, const RowScratch<float>& scratch,
+                                          std::size_t cols, const RowBuffers<float>& buffers,
                                           Packed* HWY_RESTRICT to) {
     const Tag<std::uint16_t> d;
     const Tag<Packed> d_pairs;
@@ -245,7 +245,7 @@ struct AmxOps : Bf16PairOps {
     for (std::size_t at = 0; at < RoundUp(n, kRows); at += kWidth<float>) {
       const Packed* rows[kWidth<float>];
       const std::size_t count = std::min(kWidth<float>, n - std::min(at, n));
-      PointAtPairs(head, first + static_cast<std::int64_t>(at), count, kWidth<float>, cols, scratch,
+      PointAtPairs(head, first + static_cast<std::int64_t>(at), count, kWidth<float>, cols, buffers,
                    rows);
       for (std::size_t begin = 0; begin < pairs; begin += kMost) {
         const std::size_t columns = std::min(kMost, pairs - begin);

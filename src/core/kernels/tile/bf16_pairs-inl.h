@@ -113,18 +113,18 @@ struct Bf16PairOps {
 
   static HWY_INLINE void PackLanesOf(const RowsView& head, std::int64_t first, std::size_t n,
                                      std::size_t cols, float /*scale*/,
-                                     const RowScratch<float>& scratch, Packed* HWY_RESTRICT to) {
+                                     const RowBuffers<float>& buffers, Packed* HWY_RESTRICT to) {
     const Packed* rows[kWidth<float>];
-    PointAtPairs(head, first, n, kWidth<float>, cols, scratch, rows);
+    PointAtPairs(head, first, n, kWidth<float>, cols, buffers, rows);
     PackLanes(rows, n, Inner(cols), Packed{1}, to);
   }
   static HWY_INLINE Rows<Packed> RowsOf(const RowsView& head, std::int64_t first, std::size_t n,
                                         std::size_t cols, float /*scale*/,
-                                        const RowScratch<float>& scratch, Packed* HWY_RESTRICT to,
+                                        const RowBuffers<float>& buffers, Packed* HWY_RESTRICT to,
                                         std::size_t stride, bool /*padded*/,
                                         bool* /*finite*/ = nullptr) {
     const Packed* rows[kRows];
-    PointAtPairs(head, first, n, kRows, cols, scratch, rows);
+    PointAtPairs(head, first, n, kRows, cols, buffers, rows);
     for (std::size_t r = 0; r < kRows; ++r) CopyPairs(rows[r], Inner(cols), to + r * stride);
     return {to, static_cast<std::int64_t>(stride)};
   }
@@ -152,24 +152,24 @@ struct Bf16PairOps {
   }
   static HWY_INLINE bool PackPanelsOf(const RowsView& head, std::int64_t first, std::size_t n,
                                       std::size_t padded, std::size_t cols,
-                                      std::size_t panel_stride, const RowScratch<float>& scratch,
+                                      std::size_t panel_stride, const RowBuffers<float>& buffers,
                                       Packed* HWY_RESTRICT to) {
     bool finite = true;
     const Packed* rows[kWidth<float>];
     for (std::size_t done = 0; done < padded; done += kWidth<float>) {
       const std::size_t count = std::min(kWidth<float>, padded - done);
       const std::size_t real = done < n ? std::min(count, n - done) : 0;
-      PointAtPairs(head, first + static_cast<std::int64_t>(done), real, count, cols, scratch, rows);
+      PointAtPairs(head, first + static_cast<std::int64_t>(done), real, count, cols, buffers, rows);
       finite &= PanelsOfRows(rows, count, cols, panel_stride, to + done / 2 * kWidth<float>);
     }
     return finite;
   }
   static HWY_INLINE bool PackBothOf(const RowsView& head, std::int64_t first, std::size_t n,
                                     std::size_t cols, float /*scale*/, std::size_t panel_stride,
-                                    const RowScratch<float>& scratch, Packed* HWY_RESTRICT lanes,
+                                    const RowBuffers<float>& buffers, Packed* HWY_RESTRICT lanes,
                                     Packed* HWY_RESTRICT panels) {
     const Packed* rows[kWidth<float>];
-    PointAtPairs(head, first, n, kWidth<float>, cols, scratch, rows);
+    PointAtPairs(head, first, n, kWidth<float>, cols, buffers, rows);
     const bool finite = PanelsOfRows(rows, n + n % kPair, cols, panel_stride, panels);
     PackLanes(rows, n, Inner(cols), Packed{1}, lanes);
     return finite;
@@ -197,7 +197,7 @@ struct Bf16PairOps {
   // into copies, rounded and padded.
   static HWY_INLINE void PointAtPairs(const RowsView& head, std::int64_t first, std::size_t n,
                                       std::size_t rows, std::size_t cols,
-                                      const RowScratch<float>& scratch, const Packed** pairs) {
+                                      const RowBuffers<float>& buffers, const Packed** pairs) {
     PrefetchRows(head, first, static_cast<std::int64_t>(n), cols);
     if (head.dtype == DType::kBFloat16 && head.col == 1 && cols % 2 == 0) {
       const auto* base = static_cast<const std::uint16_t*>(head.base);
@@ -205,18 +205,18 @@ struct Bf16PairOps {
         pairs[r] =
             reinterpret_cast<const Packed*>(base + head.At(first + static_cast<std::int64_t>(r)));
     } else {
-      CopyAsPairs(head, first, n, cols, scratch, pairs);
+      CopyAsPairs(head, first, n, cols, buffers, pairs);
     }
     for (std::size_t r = n; r < rows; ++r)
-      pairs[r] = reinterpret_cast<const Packed*>(scratch.zeros);
+      pairs[r] = reinterpret_cast<const Packed*>(buffers.zeros);
   }
   static HWY_NOINLINE void CopyAsPairs(const RowsView& head, std::int64_t first, std::size_t n,
-                                       std::size_t cols, const RowScratch<float>& scratch,
+                                       std::size_t cols, const RowBuffers<float>& buffers,
                                        const Packed** pairs) {
     HWY_ALIGN float wide[kMostDim];
     for (std::size_t r = 0; r < n; ++r) {
       CopyRow(head, first + static_cast<std::int64_t>(r), cols, wide);
-      auto* copy = reinterpret_cast<std::uint16_t*>(scratch.copies + r * scratch.stride);
+      auto* copy = reinterpret_cast<std::uint16_t*>(buffers.copies + r * buffers.stride);
       WriteRow(wide, RowsView{copy, DType::kBFloat16, false, 0, 1}, 0, cols);
       if (cols % 2 != 0) copy[cols] = 0;
       pairs[r] = reinterpret_cast<const Packed*>(copy);

@@ -94,18 +94,18 @@ struct PlainOps {
   //
   // Rows become lanes of a panel, [cols][kWidth], scaled.
   static HWY_INLINE void PackLanesOf(const RowsView& head, std::int64_t first, std::size_t n,
-                                     std::size_t cols, T scale, const RowScratch<T>& scratch,
+                                     std::size_t cols, T scale, const RowBuffers<T>& buffers,
                                      Packed* HWY_RESTRICT to) {
     const T* rows[kWidth<T>];
-    std::fill_n(rows, kWidth<T>, scratch.zeros);
-    PointAtRows(head, first, n, cols, scratch.copies, scratch.stride, rows);
+    std::fill_n(rows, kWidth<T>, buffers.zeros);
+    PointAtRows(head, first, n, cols, buffers.copies, buffers.stride, rows);
     PackLanes(rows, n, cols, scale, to);
   }
   // Up to kRows rows, scaled: copied to `to`, [kRows][stride], unless tiles can read them where
   // they lie. They read kRows rows where `padded`, else `n` rounded up to thirds of that. `finite`
   // becomes false where something is not.
   static HWY_INLINE Rows<Packed> RowsOf(const RowsView& head, std::int64_t first, std::size_t n,
-                                        std::size_t cols, T scale, const RowScratch<T>& /*scratch*/,
+                                        std::size_t cols, T scale, const RowBuffers<T>& /*buffers*/,
                                         Packed* HWY_RESTRICT to, std::size_t stride, bool padded,
                                         bool* finite = nullptr) {
     if (scale == T{1} && RowsInPlace(head, first, n, cols, padded)) {
@@ -144,16 +144,16 @@ struct PlainOps {
   }
   static HWY_INLINE bool PackPanelsOf(const RowsView& head, std::int64_t first, std::size_t n,
                                       std::size_t padded, std::size_t cols,
-                                      std::size_t panel_stride, const RowScratch<T>& scratch,
+                                      std::size_t panel_stride, const RowBuffers<T>& buffers,
                                       Packed* HWY_RESTRICT to) {
     bool finite = true;
     const T* rows[kWidth<T>];
     for (std::size_t done = 0; done < padded; done += kWidth<T>) {
       const std::size_t count = std::min(kWidth<T>, padded - done);
       const std::size_t real = done < n ? std::min(count, n - done) : 0;
-      PointAtRows(head, first + static_cast<std::int64_t>(done), real, cols, scratch.copies,
-                  scratch.stride, rows);
-      for (std::size_t r = real; r < count; ++r) rows[r] = scratch.zeros;
+      PointAtRows(head, first + static_cast<std::int64_t>(done), real, cols, buffers.copies,
+                  buffers.stride, rows);
+      for (std::size_t r = real; r < count; ++r) rows[r] = buffers.zeros;
       finite &= PanelsOfRows(rows, count, cols, panel_stride, to + done * kWidth<T>);
     }
     return finite;
@@ -162,11 +162,11 @@ struct PlainOps {
   // whether all is finite.
   static HWY_INLINE bool PackBothOf(const RowsView& head, std::int64_t first, std::size_t n,
                                     std::size_t cols, T scale, std::size_t panel_stride,
-                                    const RowScratch<T>& scratch, Packed* HWY_RESTRICT lanes,
+                                    const RowBuffers<T>& buffers, Packed* HWY_RESTRICT lanes,
                                     Packed* HWY_RESTRICT panels) {
     const T* rows[kWidth<T>];
-    std::fill_n(rows, kWidth<T>, scratch.zeros);
-    PointAtRows(head, first, n, cols, scratch.copies, scratch.stride, rows);
+    std::fill_n(rows, kWidth<T>, buffers.zeros);
+    PointAtRows(head, first, n, cols, buffers.copies, buffers.stride, rows);
     if (panels == nullptr) return PackLanes<true>(rows, n, cols, scale, lanes);
     // Panels first: they read row after row, which the processor foresees.
     const bool finite = PanelsOfRows(rows, n, cols, panel_stride, panels);

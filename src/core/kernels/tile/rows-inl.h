@@ -205,10 +205,17 @@ struct RowsView {
   }
 };
 
+// Rows [first, first + n) of a head, which are those of a chunk from `at` on, with `dim` columns.
+struct ChunkRows {
+  const RowsView& head;
+  std::int64_t first;
+  std::size_t n, at, dim;
+};
+
 // Memory for rows that are copied out of a tensor: [kWidth or kRows, the larger][stride], and one
 // row of zeros.
 template <typename T>
-struct RowScratch {
+struct RowBuffers {
   T* copies;
   std::size_t stride;
   const T* zeros;

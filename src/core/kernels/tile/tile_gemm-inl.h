@@ -163,9 +163,9 @@ HWY_INLINE void AddSelecting(std::size_t count, const PartAt& part, std::size_t 
 }
 
 // Which of the packed elements that a product sums over there are: of the queries of a chunk in the
-// backward pass, at most one stretch in each panel; or of the key groups of a sub-block of at most
-// kMostSubKeys, where neighbours are one stretch.
-struct Stretches {
+// backward pass, at most one run in each panel; or of the key groups of a sub-block of at most
+// kMostSubKeys, where neighbours are one run.
+struct Runs {
   static constexpr std::size_t kMost = std::max(
       static_cast<std::size_t>(kQueryChunk) / kWidth<double>, (kMostSubKeys / kRows + 1) / 2);
   // Two lists: what is stored as two numbers and then read as one, the processor waits for.
@@ -183,22 +183,22 @@ struct Stretches {
 };
 
 template <class Packed>
-struct PartOfStretch {
+struct PartOfRun {
   Rows<Packed> rows;
   Columns<Packed> columns;
-  const Stretches& stretches;
+  const Runs& runs;
   HWY_INLINE ProductPart<Packed> operator()(std::size_t i) const {
-    const std::size_t from = stretches.from[i];
-    return {rows.from(from), columns.from(from), stretches.size[i]};
+    const std::size_t from = runs.from[i];
+    return {rows.from(from), columns.from(from), runs.size[i]};
   }
 };
 
-// One sum goes through all stretches, so that a row's bits do not tell which gaps its neighbours
+// One sum goes through all runs, so that a row's bits do not tell which gaps its neighbours
 // leave.
 template <class Ops, std::size_t M, std::size_t V>
 HWY_INLINE void AddTile(Rows<typename Ops::Packed> rows, Columns<typename Ops::Packed> columns,
-                        const Stretches& inner, const TileEnd<typename Ops::T>& end) {
-  const PartOfStretch<typename Ops::Packed> part{rows, columns, inner};
+                        const Runs& inner, const TileEnd<typename Ops::T>& end) {
+  const PartOfRun<typename Ops::Packed> part{rows, columns, inner};
   const typename Ops::T* before = end.add ? end.sums : nullptr;
   if (Ops::kMatrixUnit && end.rows == 0) {
     SumPartsInto<Ops, M, V>(inner.count, part, before, end.sums);
@@ -211,7 +211,7 @@ HWY_INLINE void AddTile(Rows<typename Ops::Packed> rows, Columns<typename Ops::P
 // The same with strides that the compiler knows.
 template <class Ops, std::size_t M, std::size_t V, std::int64_t kStride, std::int64_t kStep>
 HWY_NOINLINE void AddTileOf(const typename Ops::Packed* rows, Columns<typename Ops::Packed> columns,
-                            const Stretches& inner, const TileEnd<typename Ops::T>& end) {
+                            const Runs& inner, const TileEnd<typename Ops::T>& end) {
   AddTile<Ops, M, V>({rows, kStride, kStep}, columns, inner, end);
 }
 
@@ -232,10 +232,10 @@ HWY_INLINE Filled FilledBy(std::size_t columns) {
 // see.
 template <class Ops, std::int64_t kStride, std::int64_t kStep>
 HWY_INLINE void AddProduct(const typename Ops::Packed* rows, Columns<typename Ops::Packed> columns,
-                           const Stretches& inner, std::size_t n, Filled filled, bool select,
+                           const Runs& inner, std::size_t n, Filled filled, bool select,
                            const TileEnd<typename Ops::T>& end) {
   if (HWY_UNLIKELY(select)) {
-    const PartOfStretch<typename Ops::Packed> part{{rows, kStride, kStep}, columns, inner};
+    const PartOfRun<typename Ops::Packed> part{{rows, kStride, kStep}, columns, inner};
     AddSelecting<Ops>(inner.count, part, n, filled != Filled::kTwo, end);
   } else if (filled == Filled::kHalf) {
     REGARD_FOR_ROWS(
