@@ -70,6 +70,7 @@ def smollm2():
 @torch.inference_mode()
 def greedy(model, ids, tokens):
     """What transformers writes, as ids, without an end token."""
+    torch.set_num_threads(1)  # steps are small: threads that wait for each other bring nothing
     ids = torch.tensor([ids])
     found = model.generate(
         ids,
