@@ -102,7 +102,8 @@ std::shared_ptr<nn::ImageClassifier> checkpoint(const fs::path& folder,
                              ": has other classes than the images; a model of "
                              "this program can be trained further on its own");
   }
-  return nn::open_model<nn::ImageClassifier>(folder, {{"head", "classes"}, {"labels", labels}, {"pooler", false}});
+  return nn::open_model<nn::ImageClassifier>(
+      folder, {{"head", "classes"}, {"labels", labels}, {"pooler", false}});
 }
 
 }  // namespace
