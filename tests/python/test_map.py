@@ -310,3 +310,23 @@ def test_huge_scores_need_both_halves_of_lse():
         regard.attention_map(q, k, state=regard.attention_state(q, k, k, **options), **options),
         dense(q, k, bias=options["bias"]),
     )
+
+
+@pytest.mark.parametrize("count", [1, 40, 700])
+@pytest.mark.parametrize("order", ["ascending", "descending", "shuffled", "equal", "three values"])
+def test_top_keys_in_every_order_of_scores(order, count):
+    """More keys than a row has room for, however they come; of equal weights the first."""
+    n = 3000
+    scores = {
+        "ascending": torch.linspace(-2, 2, n),
+        "descending": torch.linspace(2, -2, n),
+        "shuffled": torch.linspace(-2, 2, n)[torch.randperm(n)],
+        "equal": torch.zeros(n),
+        "three values": torch.randint(3, (n,)).float(),
+    }[order]
+    q, k = torch.ones(1, 1, 1, 1), scores.reshape(1, 1, n, 1)
+    weights, keys = regard.attention_top(q, k, count, scale=1.0)
+    expected = scores.double().sort(descending=True, stable=True).indices[:count]
+    assert torch.equal(keys.flatten(), expected)
+    exact = scores.double().softmax(0)[expected]
+    torch.testing.assert_close(weights.flatten().double(), exact, rtol=1e-5, atol=0)
