@@ -76,19 +76,27 @@ std::vector<std::int64_t> advance(Search& search, const std::vector<Candidate>& 
   return parents;
 }
 
-// The likeliest `count` continuations of one search. log_p (open, vocabulary).
-std::vector<Candidate> best(const torch::Tensor& log_p, const Search& search, std::int64_t count) {
-  std::vector<float> so_far;
-  for (const Open& open : search.open) so_far.push_back(static_cast<float>(open.log_probability));
-  const torch::Tensor sums = (log_p + torch::tensor(so_far).unsqueeze(1)).flatten();
-  const auto [values, places] = sums.topk(std::min(count, sums.size(0)));
-  const auto value = values.accessor<float, 1>();
-  const auto place = places.accessor<std::int64_t, 1>();
+// The likeliest `count` continuations of one search, likeliest first. values, places (open,
+// any): the likeliest tokens of each of its rows, as many as `count` where the vocabulary has them.
+std::vector<Candidate> best(const torch::Tensor& values, const torch::Tensor& places,
+                            const Search& search, std::int64_t count) {
+  const auto value = values.accessor<float, 2>();
+  const auto place = places.accessor<std::int64_t, 2>();
   std::vector<Candidate> candidates;
-  for (std::int64_t i = 0; i < values.size(0); ++i) {
-    if (value[i] == -std::numeric_limits<float>::infinity()) break;  // what a model rules out
-    candidates.push_back({place[i] / log_p.size(1), place[i] % log_p.size(1), value[i]});
+  for (std::int64_t row = 0; row < values.size(0); ++row) {
+    const auto so_far =
+        static_cast<float>(search.open[static_cast<std::size_t>(row)].log_probability);
+    for (std::int64_t i = 0; i < values.size(1); ++i) {
+      const float sum = so_far + value[row][i];
+      if (sum == -std::numeric_limits<float>::infinity()) break;  // what a model rules out
+      candidates.push_back({row, place[row][i], sum});
+    }
   }
+  std::stable_sort(
+      candidates.begin(), candidates.end(),
+      [](const Candidate& a, const Candidate& b) { return a.log_probability > b.log_probability; });
+  if (static_cast<std::int64_t>(candidates.size()) > count)
+    candidates.resize(static_cast<std::size_t>(count));
   return candidates;
 }
 
@@ -113,13 +121,17 @@ std::vector<std::vector<Generated>> beam_search(Stepper& stepper, const torch::T
   torch::Tensor tokens = first_tokens;
   while (tokens.size(0) > 0) {
     const torch::Tensor log_p = log_probabilities(stepper.step(tokens));
+    const std::int64_t count = 2 * options.beams;
+    // Of all rows at once: what is likeliest of a search is likeliest of one of its rows.
+    const auto [values, places] = log_p.topk(std::min(count, log_p.size(1)));
     std::vector<std::int64_t> rows, next_tokens;
     std::int64_t row = 0;  // where the search's rows begin in this step's batch
     for (std::size_t s = 0; s < searches.size(); ++s) {
       Search& search = searches[s];
       if (search.done) continue;
       const auto open = static_cast<std::int64_t>(search.open.size());
-      const auto candidates = best(log_p.narrow(0, row, open), search, 2 * options.beams);
+      const auto candidates =
+          best(values.narrow(0, row, open), places.narrow(0, row, open), search, count);
       const auto parents = advance(search, candidates, limits.max_lengths[s], limits, options);
       if (!search.done) {
         for (std::size_t i = 0; i < parents.size(); ++i) {

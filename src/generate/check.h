@@ -31,7 +31,8 @@ inline void check(const torch::Tensor& first_tokens, const Limits& limits) {
 // Natural logarithms of the probabilities of the next token, (rows, vocabulary), in float32.
 inline torch::Tensor log_probabilities(const torch::Tensor& logits) {
   torch::Tensor result = torch::log_softmax(logits.to(torch::kFloat32), -1);
-  if (torch::isnan(result).any().item<bool>()) {
+  // A NaN anywhere in a row makes the whole row NaN.
+  if (torch::isnan(result.select(1, 0)).any().item<bool>()) {
     throw std::runtime_error("the model's logits are NaN: its weights are broken");
   }
   return result;
