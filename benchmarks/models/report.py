@@ -120,10 +120,10 @@ def _alignments(work):
     parts, results = [], _read(work, "anchors.json")
     for said in results:
         parts.append(
-            f"Of {said['words']} names and numbers that stand once in a source and once in its"
-            " translation (Debian's test texts), each puts"
-            f" {100 * said['share']:.0f}% of its weight on itself on average, and looks at itself"
-            f" most in {100 * said['first']:.0f}%."
+            f"In {said['sentences']} sentences of {said['texts']}'s test part, {said['words']}"
+            " words of the translations are numbers or cognates: spelled as a word of the source,"
+            f" once on both sides. On average each puts {100 * said['share']:.0f} % of its weight"
+            f" on that word; {100 * said['first']:.0f} % look at it most."
         )
     for number, path in enumerate(sorted(work.glob("align-*.png")), 1):
         shutil.copy(path, IMAGES / f"models-align-{number}.png")
