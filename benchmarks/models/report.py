@@ -42,7 +42,7 @@ def _figure(name, title, x, y, series):
         axes.plot(*zip(*points, strict=True), marker="o", label=label)
     axes.set(title=title, xlabel=x, ylabel=y)
     axes.grid(alpha=0.3)
-    axes.legend()
+    axes.legend(loc="lower right" if "time" in title else "best")
     figure.tight_layout()
     figure.savefig(IMAGES / name, dpi=110)
     pyplot.close(figure)
