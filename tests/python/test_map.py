@@ -313,6 +313,21 @@ def test_huge_scores_need_both_halves_of_lse():
 
 
 @pytest.mark.parametrize("count", [1, 40, 700])
+def test_top_keys_of_many_equal_weights():
+    """Few different weights, more of them at the bound than are wanted: the first keys are kept."""
+    for seed in range(300):
+        random = torch.Generator().manual_seed(seed)
+        n, count, values = (
+            int(torch.randint(low, high, (), generator=random))
+            for low, high in ((200, 900), (1, 200), (2, 40))
+        )
+        scores = torch.randint(values, (n,), generator=random) * (2.0 / values)
+        q, k = torch.ones(1, 1, 1, 1), scores.reshape(1, 1, n, 1)
+        keys = regard.attention_top(q, k, count, scale=1.0)[1].flatten()
+        expected = scores.sort(descending=True, stable=True).indices[:count]
+        assert torch.equal(keys, expected), (seed, n, count, values)
+
+
 @pytest.mark.parametrize("order", ["ascending", "descending", "shuffled", "equal", "three values"])
 def test_top_keys_in_every_order_of_scores(order, count):
     """More keys than a row has room for, however they come; of equal weights the first."""

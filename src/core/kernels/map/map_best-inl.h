@@ -92,14 +92,17 @@ class BestOfRows {
   }
 
   // A vector of weights, aligned, of keys from `key` on; a row's keys come in ascending order.
-  HWY_INLINE void Take(std::size_t row, const T* HWY_RESTRICT weights, std::int64_t key) {
+  void Take(std::size_t row, const T* HWY_RESTRICT weights, std::int64_t key) {
     const Tag<T> d;
     const Tag<Key> dk;
     const auto p = hn::Load(d, weights);
     const auto above = hn::Gt(p, hn::Set(d, bounds_[row]));
     if (HWY_UNLIKELY(!hn::AllFalse(d, hn::IsNaN(p)))) spoilt_[row] = true;
     if (hn::AllFalse(d, above)) return;
-    if (room_ - counts_[row] < kLanes<T>) Forget(row);
+    if (room_ - counts_[row] < kLanes<T>) {
+      Forget(row);
+      return Take(row, weights, key);  // the bound has risen
+    }
     counts_[row] +=
         Append(p, hn::Iota(dk, static_cast<Key>(key)), above, row * stride_ + counts_[row]);
   }
@@ -163,7 +166,8 @@ class BestOfRows {
     auto largest = hn::Zero(d);
     for (std::size_t n = 0; n < counts_[row]; n += kLanes<T>)
       largest = hn::Max(largest, hn::LoadU(d, weights + n));
-    Key low = std::bit_cast<Key>(bounds_[row]),
+    // Weights that equal the bound may have been kept (KeepFirst()), so it starts below.
+    Key low = std::max(std::bit_cast<Key>(bounds_[row]), Key{1}) - 1,
         high = std::bit_cast<Key>(hn::GetLane(hn::MaxOfLanes(d, largest)));
     std::size_t left = counts_[row];  // above `low`; fewer than wanted are above `high`
     while (left > Enough() && high - low > 1) {
@@ -198,6 +202,7 @@ class BestOfRows {
       const auto above = hn::Gt(p, least);
       kept += Append(p, hn::LoadU(dk, keys + n), above, row * stride_ + kept);
     }
+    hn::StoreU(hn::Zero(d), d, weights + kept);  // what was there must not be counted
     counts_[row] = kept;
   }
 
