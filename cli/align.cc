@@ -15,7 +15,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Options {
+struct AlignOptions {
   fs::path model;
   std::string source, target;
   std::vector<fs::path> out;
@@ -23,7 +23,7 @@ struct Options {
   bool json = false;
 };
 
-void run(const Options& options) {
+void run(const AlignOptions& options) {
   for (const auto& file : options.out) {
     const auto ending = file.extension();
     if (ending != ".png" && ending != ".html" && ending != ".csv") {
@@ -77,7 +77,7 @@ void run(const Options& options) {
 void add_align(CLI::App& app) {
   CLI::App* command = app.add_subcommand(
       "align", "Draws what a translation looked at: target words down, source words across");
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<AlignOptions>();
   command->add_option("model", options->model, "The model's folder")->required();
   command->add_option("--source", options->source, "A text to translate")->required();
   command->add_option("--target", options->target,

@@ -20,7 +20,7 @@ namespace fs = std::filesystem;
 
 constexpr std::int64_t kLongestSpan = 30;  // tokens
 
-struct Options {
+struct AskOptions {
   WritingFlags writing;
   fs::path document;
   std::string question;
@@ -44,7 +44,8 @@ std::string prompt(const std::string& document, const std::string& question) {
          "\n\nAnswer the question from the document, shortly.\nQuestion: " + question;
 }
 
-void answer_by_span(const Encoder& encoder, const Options& options, const std::string& document) {
+void answer_by_span(const Encoder& encoder, const AskOptions& options,
+                    const std::string& document) {
   if (encoder.model->text_config().head != "span")
     throw std::runtime_error(options.writing.model.string() +
                              ": the model has no head that finds answers (" +
@@ -65,7 +66,7 @@ void answer_by_span(const Encoder& encoder, const Options& options, const std::s
             << span.windows << " windows\n";
 }
 
-void run(const Options& options) {
+void run(const AskOptions& options) {
   if (options.question.empty()) throw std::invalid_argument("question: empty; expected some text");
   const std::string document = read_document(options.document);
   if (document.find_first_not_of(" \t\r\n") == std::string::npos)
@@ -109,7 +110,7 @@ void run(const Options& options) {
 
 void add_ask(CLI::App& app) {
   CLI::App* command = app.add_subcommand("ask", "Answers a question from a document");
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<AskOptions>();
   options->writing.tokens = 128;
   add_writing_flags(*command, options->writing);
   command->add_option("--document", options->document, "A text file, or - for standard input")

@@ -15,7 +15,7 @@
 namespace regard::cli {
 namespace {
 
-struct Options {
+struct ChatOptions {
   WritingFlags writing;
   std::string system;
   std::int64_t context = 0;
@@ -28,7 +28,7 @@ constexpr char kHelp[] =
 
 class Chat {
  public:
-  Chat(const Options& options, const LanguageModel& model)
+  Chat(const ChatOptions& options, const LanguageModel& model)
       : options_(options),
         model_(model),
         form_(ChatTemplate::from_jinja(model.chat_template, options.writing.model.string())) {
@@ -89,7 +89,7 @@ class Chat {
               << " tokens of the chat\n";
   }
 
-  const Options& options_;
+  const ChatOptions& options_;
   const LanguageModel& model_;
   ChatTemplate form_;
   std::optional<generate::Session> session_;
@@ -97,7 +97,7 @@ class Chat {
   bool ended_ = true;  // the last answer, by its own end token
 };
 
-void run(const Options& options) {
+void run(const ChatOptions& options) {
   if (options.context < 0) throw std::invalid_argument("--context: expected 0 or more");
   const LanguageModel model = load(options.writing);
   if (options.context > model.context) {
@@ -137,7 +137,7 @@ void run(const Options& options) {
 
 void add_chat(CLI::App& app) {
   CLI::App* command = app.add_subcommand("chat", "Talks with a language model, turn by turn");
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<ChatOptions>();
   add_writing_flags(*command, options->writing);
   command->add_option("--system", options->system,
                       "What the model is told first; the template's own when it is not given");

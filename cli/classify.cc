@@ -17,9 +17,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::size_t kTogether = 32;  // lines read ahead, to be computed together
+constexpr std::size_t kLinesTogether = 32;  // lines read ahead, to be computed together
 
-struct Options {
+struct ClassifyOptions {
   fs::path model;                   // of --model, or the first of the arguments
   std::vector<fs::path> arguments;  // the others are pictures
   std::vector<std::string> texts;
@@ -35,7 +35,7 @@ struct Named {
 
 class Classifier {
  public:
-  explicit Classifier(const Options& options)
+  explicit Classifier(const ClassifyOptions& options)
       : options_(options),
         model_(nn::open_model<nn::TextEncoder>(options.model)),
         tokenizer_(text::Tokenizer::load(options.model)) {
@@ -84,12 +84,12 @@ class Classifier {
     std::cout << '\n';
   }
 
-  const Options& options_;
+  const ClassifyOptions& options_;
   std::shared_ptr<nn::TextEncoder> model_;
   text::Tokenizer tokenizer_;
 };
 
-void run(Options options) {
+void run(ClassifyOptions options) {
   if (options.model.empty()) {
     if (options.arguments.empty()) {
       throw std::invalid_argument("model: not given; expected the folder of one");
@@ -108,7 +108,7 @@ void run(Options options) {
   std::vector<Named> open;
   const auto take = [&](const std::string& text, const std::string& name) {
     open.push_back({text, name});
-    if (open.size() < kTogether) return;
+    if (open.size() < kLinesTogether) return;
     classifier.classify(open);
     open.clear();
   };
@@ -133,7 +133,7 @@ void run(Options options) {
 
 void add_classify(CLI::App& app) {
   CLI::App* command = app.add_subcommand("classify", "Says which class pictures or texts are of");
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<ClassifyOptions>();
   command->add_option("arguments", options->arguments,
                       "The model (a folder of `regard train classify`, or of transformers) and "
                       "pictures (PNG, JPEG, PPM)");

@@ -14,7 +14,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::size_t kTogether = 32;  // pictures that are computed together
+constexpr std::size_t kImagesTogether = 32;  // pictures that are computed together
 
 void say(const fs::path& file, const torch::Tensor& probabilities,
          const std::vector<std::string>& labels, std::int64_t top, bool json) {
@@ -51,8 +51,8 @@ void classify_images(const fs::path& folder, const std::vector<fs::path>& files,
   const torch::NoGradGuard no_gradients;
   const auto model = nn::open_model<nn::ImageClassifier>(folder);
   const auto processor = image::read_processor(folder);
-  for (std::size_t begin = 0; begin < files.size(); begin += kTogether) {
-    const std::size_t end = std::min(begin + kTogether, files.size());
+  for (std::size_t begin = 0; begin < files.size(); begin += kImagesTogether) {
+    const std::size_t end = std::min(begin + kImagesTogether, files.size());
     std::vector<torch::Tensor> pixels;
     for (std::size_t i = begin; i < end; ++i) {
       pixels.push_back(image::process(image::read_image(files[i]), processor));

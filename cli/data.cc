@@ -17,7 +17,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Options {
+struct DataOptions {
   std::vector<std::string> languages{"en", "de"};
   fs::path out, lists;
   bool json = false;
@@ -116,7 +116,7 @@ void say(const nlohmann::json& set) {
             << set["target"].get<std::string>() << " " << words(set["target_words"]) << '\n';
 }
 
-void run(const Options& options) {
+void run(const DataOptions& options) {
   if (options.languages.empty()) throw std::invalid_argument("--languages: expected at least one");
   std::vector<std::string> wanted = options.languages;
   if (std::find(wanted.begin(), wanted.end(), "en") == wanted.end()) wanted.push_back("en");
@@ -166,7 +166,7 @@ void add_data(CLI::App& app) {
                                           "descriptions of Debian's packages, fetched with "
                                           "apt as "
                                           "an ordinary user (nothing of the system is changed)");
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<DataOptions>();
   debian
       ->add_option("--languages", options->languages,
                    "The first is paired with each of the others, for example en,de,fr")

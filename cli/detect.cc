@@ -19,7 +19,7 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-struct Options {
+struct DetectOptions {
   std::vector<fs::path> images;
   fs::path model, out, attention;
   double threshold = 0.7;
@@ -27,7 +27,7 @@ struct Options {
   bool json = false;
 };
 
-void write_pictures(const Options& options, const image::Image& image, const nn::Detr& model,
+void write_pictures(const DetectOptions& options, const image::Image& image, const nn::Detr& model,
                     const nn::DetrStates& states, const std::vector<nn::Detection>& found) {
   std::vector<picture::Box> boxes;
   std::vector<picture::HeatMap> maps;
@@ -60,7 +60,7 @@ void say(const nn::Detr& model, const std::vector<nn::Detection>& found) {
   std::fflush(stdout);
 }
 
-void run(const Options& options) {
+void run(const DetectOptions& options) {
   for (const fs::path& file : {options.out, options.attention}) {
     if (file.empty()) continue;
     if (file.extension() != ".png")
@@ -98,7 +98,7 @@ void run(const Options& options) {
 
 void add_detect(CLI::App& app) {
   CLI::App* command = app.add_subcommand("detect", "Finds objects in images, by DETR");
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<DetectOptions>();
   command->add_option("image", options->images, "PNG, JPEG or PPM files")->required()->take_all();
   command
       ->add_option("--model", options->model,

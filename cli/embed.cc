@@ -16,7 +16,7 @@ namespace fs = std::filesystem;
 
 constexpr std::size_t kBatch = 32;
 
-struct Options {
+struct EmbedOptions {
   fs::path model, out;
   std::vector<std::string> texts;
   std::string pooling = "auto";
@@ -74,7 +74,7 @@ torch::Tensor embed(const Encoder& encoder, const std::vector<std::string>& text
   return vectors.contiguous();
 }
 
-void run(const Options& options) {
+void run(const EmbedOptions& options) {
   const std::string ending = options.out.extension().string();
   if (!options.out.empty() && ending != ".npy" && ending != ".csv")
     throw std::invalid_argument("--out " + options.out.string() +
@@ -109,7 +109,7 @@ void run(const Options& options) {
 void add_embed(CLI::App& app) {
   CLI::App* command =
       app.add_subcommand("embed", "Texts as vectors that lie close where texts mean the same");
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<EmbedOptions>();
   command->add_option("model", options->model, "A folder with an encoder (BERT, RoBERTa, ...)")
       ->required();
   command->add_option("texts", options->texts,

@@ -14,7 +14,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Options {
+struct FillOptions {
   fs::path model;
   std::vector<std::string> texts;
   std::int64_t top = 5;
@@ -35,7 +35,7 @@ std::int64_t mask_token(const text::Tokenizer& tokenizer, const fs::path& folder
   throw std::runtime_error(folder.string() + ": the tokenizer has no mask token");
 }
 
-void fill(const Encoder& encoder, const Options& options, std::int64_t mask,
+void fill(const Encoder& encoder, const FillOptions& options, std::int64_t mask,
           const std::string& text, const std::string& name) {
   const text::Encoding encoding = encode_cut(encoder.tokenizer, text, encoder.max_length, name);
   std::vector<std::int64_t> places;
@@ -73,7 +73,7 @@ void fill(const Encoder& encoder, const Options& options, std::int64_t mask,
   }
 }
 
-void run(const Options& options) {
+void run(const FillOptions& options) {
   if (options.top < 1)
     throw std::invalid_argument("--top: " + std::to_string(options.top) + "; expected at least 1");
   if (options.threads > 0) at::set_num_threads(options.threads);
@@ -93,7 +93,7 @@ void run(const Options& options) {
 
 void add_fill(CLI::App& app) {
   CLI::App* command = app.add_subcommand("fill", "The likeliest words where a text has [MASK]");
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<FillOptions>();
   command
       ->add_option("model", options->model,
                    "A folder with a masked language model (BERT, RoBERTa, Longformer)")

@@ -11,7 +11,7 @@
 namespace regard::cli {
 namespace {
 
-struct Options {
+struct GenerateOptions {
   WritingFlags writing;
   std::vector<std::string> prompts, stops;
   bool echo = false, json = false;
@@ -30,8 +30,8 @@ void say(const Written& written, const std::string& prompt) {
             << std::endl;
 }
 
-void write_one(const LanguageModel& model, const Options& options, const std::string& prompt,
-               std::uint64_t number, const std::string& name) {
+void write_one(const LanguageModel& model, const GenerateOptions& options,
+               const std::string& prompt, std::uint64_t number, const std::string& name) {
   const auto tokens = encode(model, prompt, name);
   const auto count = static_cast<std::int64_t>(tokens.size());
   if (count >= model.context) {
@@ -58,7 +58,7 @@ void write_one(const LanguageModel& model, const Options& options, const std::st
   std::cerr << speed(written) << '\n';
 }
 
-void run(const Options& options) {
+void run(const GenerateOptions& options) {
   for (const std::string& stop : options.stops)
     if (stop.empty()) throw std::invalid_argument("--stop: empty; expected some text");
   const LanguageModel model = load(options.writing);
@@ -82,7 +82,7 @@ void run(const Options& options) {
 
 void add_generate(CLI::App& app) {
   CLI::App* command = app.add_subcommand("generate", "Continues texts with a language model");
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<GenerateOptions>();
   add_writing_flags(*command, options->writing);
   command->add_option("prompts", options->prompts,
                       "Texts to continue; without one, each line of standard input is one");

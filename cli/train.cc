@@ -15,7 +15,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Options {
+struct TrainOptions {
   fs::path source, target, valid_source, valid_target, vocabulary;
   text::VocabularyOptions pieces;
   ModelFlags model;
@@ -26,7 +26,7 @@ struct Options {
 
 // The folder's own vocabulary if training goes on there; else the one that was given; else a new
 // one.
-text::Vocabulary vocabulary_of(const Options& options) {
+text::Vocabulary vocabulary_of(const TrainOptions& options) {
   const fs::path kept = options.train.out / "vocabulary.model";
   if (fs::exists(kept)) return text::Vocabulary::load(kept);
   if (!options.vocabulary.empty()) return text::Vocabulary::load(options.vocabulary);
@@ -34,7 +34,7 @@ text::Vocabulary vocabulary_of(const Options& options) {
   return text::Vocabulary::train({options.source, options.target}, options.pieces);
 }
 
-void run(const Options& options, const std::string& command) {
+void run(const TrainOptions& options, const std::string& command) {
   if (options.valid_source.empty() != options.valid_target.empty()) {
     throw std::invalid_argument("--valid-source and --valid-target: expected both or none");
   }
@@ -56,7 +56,7 @@ void run(const Options& options, const std::string& command) {
 
 void add_task(CLI::App& train, const std::string& task, const std::string& what) {
   CLI::App* command = train.add_subcommand(task, what);
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<TrainOptions>();
   text::BatchOptions& batches = options->batches;
   batches.cut_sources = task == "summarise";
 

@@ -23,7 +23,7 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-struct Options {
+struct TrainClassifyOptions {
   std::vector<fs::path> files, valid;
   fs::path model;
   ImageFlags images;
@@ -74,7 +74,7 @@ train::LabelledTexts labelled(const Texts& texts, const std::vector<std::string>
   return result;
 }
 
-std::int64_t longest_text(const Options& options, const nn::TextEncoder& model) {
+std::int64_t longest_text(const TrainClassifyOptions& options, const nn::TextEncoder& model) {
   const std::int64_t most = model.max_length();
   if (options.max_length == 0) return most;
   if (options.max_length < 3 || options.max_length > most) {
@@ -85,7 +85,7 @@ std::int64_t longest_text(const Options& options, const nn::TextEncoder& model) 
   return options.max_length;
 }
 
-void run(const Options& options) {
+void run(const TrainClassifyOptions& options) {
   if (!fs::is_directory(options.model)) {
     throw std::runtime_error(options.model.string() + " is not a folder with a model");
   }
@@ -134,7 +134,7 @@ void add_train_classify(CLI::App& train) {
                            "Trains a classifier of texts from a pretrained encoder (BERT, RoBERTa, "
                            "Longformer), or one of "
                            "pictures (ViT, CrossViT, CAT), new or from a checkpoint");
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<TrainClassifyOptions>();
   options->documents.labels = true;
   train::TrainOptions& t = options->train.options;
   t.optimizer = "adamw";

@@ -16,7 +16,7 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-struct Options {
+struct TrainDetectOptions {
   fs::path data, annotations, valid_data, valid_annotations, pretrained;
   std::string backbone = "small", norm = "pre";
   std::int64_t queries = 20, dim = 128, heads = 8, encoder_layers = 2, decoder_layers = 3;
@@ -27,7 +27,7 @@ struct Options {
 };
 
 // DETR's own, after which each layer has its loss; from nothing with batch norms that learn.
-std::shared_ptr<nn::Detr> new_model(const Options& options,
+std::shared_ptr<nn::Detr> new_model(const TrainDetectOptions& options,
                                     const std::vector<std::string>& labels) {
   const std::int64_t inner = options.feed_forward > 0 ? options.feed_forward : 4 * options.dim;
   json config{{"kind", "detr"},
@@ -56,7 +56,8 @@ std::shared_ptr<nn::Detr> new_model(const Options& options,
   return std::dynamic_pointer_cast<nn::Detr>(nn::build_model(config));
 }
 
-std::shared_ptr<nn::Detr> model_of(const Options& options, const std::vector<std::string>& labels) {
+std::shared_ptr<nn::Detr> model_of(const TrainDetectOptions& options,
+                                   const std::vector<std::string>& labels) {
   if (options.pretrained.empty()) return new_model(options, labels);
   return nn::open_model<nn::Detr>(
       options.pretrained,
@@ -64,7 +65,7 @@ std::shared_ptr<nn::Detr> model_of(const Options& options, const std::vector<std
 }
 
 // The checkpoint's own, or bytes as ImageNet's means and deviations have them.
-image::ProcessorOptions processor_of(const Options& options) {
+image::ProcessorOptions processor_of(const TrainDetectOptions& options) {
   if (!options.pretrained.empty() && fs::exists(options.pretrained / "preprocessor_config.json"))
     return image::read_processor(options.pretrained);
   json config{{"image_processor_type", "DetrImageProcessor"},
@@ -80,7 +81,7 @@ std::size_t objects_of(const train::CocoSet& set) {
   return objects;
 }
 
-void run(const Options& options) {
+void run(const TrainDetectOptions& options) {
   begin_training(options.train);
   const auto set = train::read_coco(options.annotations, options.data);
   std::unique_ptr<train::CocoSet> validation;
@@ -102,7 +103,7 @@ void run(const Options& options) {
 
 void add_train_detect(CLI::App& train) {
   CLI::App* command = train.add_subcommand("detect", "Trains DETR to find objects in images");
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<TrainDetectOptions>();
   train::TrainOptions& t = options->train.options;
   t.optimizer = "adamw";
   t.learning_rate = 3e-4;

@@ -20,7 +20,7 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-struct Options {
+struct TrainLmOptions {
   std::vector<fs::path> files, valid;
   text::DocumentOptions documents;
   text::VocabularyOptions pieces;
@@ -31,9 +31,11 @@ struct Options {
   TrainFlags train;
 };
 
-bool is_new(const Options& options) { return options.model == "gpt2" || options.model == "llama"; }
+bool is_new(const TrainLmOptions& options) {
+  return options.model == "gpt2" || options.model == "llama";
+}
 
-TokenizerFiles new_tokenizer(const Options& options) {
+TokenizerFiles new_tokenizer(const TrainLmOptions& options) {
   std::cerr << "learning a vocabulary of up to " << options.pieces.size << " pieces\n";
   std::vector<std::string> lines;
   text::read_documents(options.files, options.documents, [&](const text::Document& document) {
@@ -55,13 +57,13 @@ TokenizerFiles new_tokenizer(const Options& options) {
 }
 
 // The folder's own if training goes on there, else the checkpoint's, else a new one.
-TokenizerFiles tokenizer_files(const Options& options) {
+TokenizerFiles tokenizer_files(const TrainLmOptions& options) {
   if (fs::exists(options.train.out / "training.safetensors"))
     return read_tokenizer_files(options.train.out);
   return is_new(options) ? new_tokenizer(options) : read_tokenizer_files(options.model);
 }
 
-std::shared_ptr<nn::CausalLM> new_model(const Options& options, std::int64_t vocabulary) {
+std::shared_ptr<nn::CausalLM> new_model(const TrainLmOptions& options, std::int64_t vocabulary) {
   json config{{"kind", options.model},    {"vocab", vocabulary},
               {"dim", options.dim},       {"heads", options.heads},
               {"layers", options.layers}, {"feed_forward", options.feed_forward}};
@@ -91,8 +93,8 @@ std::optional<std::int64_t> end_token(const nn::Model& model) {
   return std::nullopt;
 }
 
-train::TokenizedDocuments tokenize(const std::vector<fs::path>& files, const Options& options,
-                                   const text::Tokenizer& tokenizer,
+train::TokenizedDocuments tokenize(const std::vector<fs::path>& files,
+                                   const TrainLmOptions& options, const text::Tokenizer& tokenizer,
                                    std::optional<std::int64_t> end) {
   train::TokenizedDocuments result;
   text::read_documents(files, options.documents, [&](const text::Document& document) {
@@ -107,7 +109,7 @@ train::TokenizedDocuments tokenize(const std::vector<fs::path>& files, const Opt
   return result;
 }
 
-void run(Options& options) {
+void run(TrainLmOptions& options) {
   if (!is_new(options) && !fs::is_directory(options.model)) {
     throw std::invalid_argument("--model: '" + options.model +
                                 "'; expected gpt2, llama or the folder of a checkpoint");
@@ -130,7 +132,7 @@ void run(Options& options) {
                "regard generate " + options.train.out.string() + " 'The first words'");
 }
 
-void add_flags(CLI::App& command, Options& options) {
+void add_flags(CLI::App& command, TrainLmOptions& options) {
   const std::string text = "Text", model = "Model", training = "Training";
   const auto add = [&command](const std::string& name, auto& value, const std::string& help,
                               const std::string& group) {
@@ -166,7 +168,7 @@ void add_flags(CLI::App& command, Options& options) {
 void add_train_lm(CLI::App& train) {
   CLI::App* command = train.add_subcommand(
       "lm", "Trains a language model on texts, from nothing or from a checkpoint");
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<TrainLmOptions>();
   options->pieces.verbatim = true;
   options->train.options.optimizer = "adamw";
   options->train.options.weight_decay = 0.01;

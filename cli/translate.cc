@@ -18,7 +18,7 @@ namespace fs = std::filesystem;
 
 constexpr std::size_t kWindow = 256;  // lines read ahead, to make batches of like lengths
 
-struct Options {
+struct TranslateOptions {
   fs::path model, input;
   generate::TranslatorOptions translator;
   int threads = 0;
@@ -51,7 +51,7 @@ std::vector<std::string> read_window(std::istream& in, bool interactive) {
   return lines;
 }
 
-void run(const Options& options) {
+void run(const TranslateOptions& options) {
   if (options.threads > 0) at::set_num_threads(options.threads);
   const Loaded loaded = load(options.model);
   const generate::Translator translator(*loaded.model, loaded.vocabulary, options.translator);
@@ -89,7 +89,7 @@ void run(const Options& options) {
 void add_command(CLI::App& app, const std::string& name, const std::string& what,
                  const std::string& examples) {
   CLI::App* command = app.add_subcommand(name, what);
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<TranslateOptions>();
   auto& t = options->translator;
   t.cut_sources = name == "summarise";
   const auto add = [command](const std::string& flag, auto& value, const std::string& help) {
