@@ -171,11 +171,22 @@ def _measure(arguments: argparse.Namespace) -> dict:
     progress = Progress(len(names))
     settings = Settings(peak, count, arguments.level, progress)
     functions = {
-        "forward": dense.forward, "backward": dense.backward, "bf16": dense.bf16, "threads": threads.threads, "small": small.small,
-        "ragged": ragged.ragged, "windows": windows.windows, "sparse": sparse.sparse, "maps": maps.maps, "memory": memory.memory,
-        "overhead": overhead.overhead, "steps": steps.steps, "decode": decode.decode, "corners": corners.corners,
+        "forward": dense.forward,
+        "backward": dense.backward,
+        "bf16": dense.bf16,
+        "threads": threads.threads,
+        "small": small.small,
+        "ragged": ragged.ragged,
+        "windows": windows.windows,
+        "sparse": sparse.sparse,
+        "maps": maps.maps,
+        "memory": memory.memory,
+        "overhead": overhead.overhead,
+        "steps": steps.steps,
+        "decode": decode.decode,
+        "corners": corners.corners,
         "mechanisms": mechanisms.mechanisms,
-    }  # fmt: skip
+    }
     start = time.perf_counter()
     done = []
     for name in names:

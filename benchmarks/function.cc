@@ -16,10 +16,9 @@ template <typename Real>
 void apply(const regard::FunctionTile& tile) {
   for (std::int64_t r = 0; r < tile.rows; ++r) {
     Real* row = static_cast<Real*>(tile.data) + r * tile.stride;
-    const auto behind = static_cast<Real>(tile.query + r * tile.step - tile.key);
-    const auto step = static_cast<Real>(tile.step);
+    const auto behind = static_cast<Real>(tile.query + r - tile.key);
     for (int c = 0; c < static_cast<int>(tile.columns); ++c) {
-      const Real distance = std::abs(behind - step * static_cast<Real>(c));
+      const Real distance = std::abs(behind - static_cast<Real>(c));
       row[c] = Real{kCap} * row[c] / (Real{kCap} + std::abs(row[c])) -
                Real{kSlope} * std::sqrt(distance);
     }

@@ -6,6 +6,7 @@
 #include <stdexcept>
 
 #include "cli/commands.h"
+#include "regard/nn/keep_memory.h"
 
 namespace regard::cli {
 
@@ -73,6 +74,7 @@ int run(int argc, char** argv) {
 }  // namespace regard::cli
 
 int main(int argc, char** argv) {
+  regard::nn::keep_freed_memory();
   // A file that may not grow is an error like a full disk, not the end of the process.
   std::signal(SIGXFSZ, SIG_IGN);
   return regard::cli::run(argc, argv);

@@ -27,8 +27,7 @@ CAP, SLOPE = 4.0, 0.25
 # FunctionTile of include/regard/modifier.h.
 FIELDS = [("data", np.uintp), ("scores", np.uintp)]
 FIELDS += [
-    (name, np.int64)
-    for name in ("rows", "columns", "stride", "query", "key", "step", "batch", "head")
+    (name, np.int64) for name in ("rows", "columns", "stride", "query", "key", "batch", "head")
 ]
 FIELDS += [("is_double", np.int32)]
 TILE = types.CPointer(numba.from_dtype(np.dtype(FIELDS, align=True)))
@@ -48,7 +47,7 @@ def pointer(context, address):
 def change(scores, tile):
     for r in range(tile.rows):
         for c in range(tile.columns):
-            distance = abs(tile.query + r * tile.step - tile.key - c * tile.step)
+            distance = abs(tile.query + r - tile.key - c)
             scores[r, c] = CAP * scores[r, c] / (CAP + abs(scores[r, c])) - SLOPE * math.sqrt(
                 distance
             )

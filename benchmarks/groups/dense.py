@@ -10,19 +10,26 @@ from groups.settings import Settings
 # (direction, dtype, d, causal): the least share of the peak; on a processor that has AVX-512,
 # whatever target runs
 _GOALS = {
-    ("forward", "fp32", 128, False): 0.86, ("forward", "fp32", 64, False): 0.82,
-    ("forward", "fp32", 128, True): 0.82, ("forward", "fp32", 64, True): 0.78,
-    ("backward", "fp32", 128, False): 0.80, ("backward", "fp32", 64, False): 0.80,
-    ("backward", "fp32", 128, True): 0.78, ("backward", "fp32", 64, True): 0.78,
-    ("forward", "bf16", 128, False): 0.80, ("forward", "bf16", 128, True): 0.70,
+    ("forward", "fp32", 128, False): 0.86,
+    ("forward", "fp32", 64, False): 0.82,
+    ("forward", "fp32", 128, True): 0.82,
+    ("forward", "fp32", 64, True): 0.78,
+    ("backward", "fp32", 128, False): 0.80,
+    ("backward", "fp32", 64, False): 0.80,
+    ("backward", "fp32", 128, True): 0.78,
+    ("backward", "fp32", 64, True): 0.78,
+    ("forward", "bf16", 128, False): 0.80,
+    ("forward", "bf16", 128, True): 0.70,
     ("backward", "bf16", 128, False): 0.60,
-}  # fmt: skip
+}
 
 # on an older one, that has AVX2 only
 _OLDER_GOALS = {
-    ("forward", "fp32", 128, False): 0.76, ("forward", "fp32", 64, False): 0.74,
-    ("backward", "fp32", 128, False): 0.72, ("backward", "fp32", 64, False): 0.72,
-}  # fmt: skip
+    ("forward", "fp32", 128, False): 0.76,
+    ("forward", "fp32", 64, False): 0.74,
+    ("backward", "fp32", 128, False): 0.72,
+    ("backward", "fp32", 64, False): 0.72,
+}
 
 
 def _row(group: str, case: Case, threads: int, settings: Settings) -> Row:
@@ -40,13 +47,29 @@ def _row(group: str, case: Case, threads: int, settings: Settings) -> Row:
     if kind == "bf16" and (settings.peak.has_matrix_unit or not settings.peak.has_bf16):
         goal = None
     return Row(
-        group, f"{case.direction} {case.dtype}, {case}, {threads} thread" + ("s" if threads > 1 else ""),
-        ours.time, theirs.time, "PyTorch SDPA", ours.rate, ours.peak, ours.share, ours.disturbed,
-        goal="" if goal is None else f"{goal:.0%} of peak", reached="" if goal is None else f"{ours.share:.1%}",
+        group,
+        f"{case.direction} {case.dtype}, {case}, {threads} thread" + ("s" if threads > 1 else ""),
+        ours.time,
+        theirs.time,
+        "PyTorch SDPA",
+        ours.rate,
+        ours.peak,
+        ours.share,
+        ours.disturbed,
+        goal="" if goal is None else f"{goal:.0%} of peak",
+        reached="" if goal is None else f"{ours.share:.1%}",
         met=None if goal is None else ours.share >= goal,
-        values={"n": case.n, "d": case.d, "causal": case.causal, "dtype": case.dtype, "threads": threads, "shares": ours.shares,
-                "their_share": theirs.share, "direction": case.direction},
-    )  # fmt: skip
+        values={
+            "n": case.n,
+            "d": case.d,
+            "causal": case.causal,
+            "dtype": case.dtype,
+            "threads": threads,
+            "shares": ours.shares,
+            "their_share": theirs.share,
+            "direction": case.direction,
+        },
+    )
 
 
 def _rows(group: str, direction: str, dtype: str, settings: Settings) -> list[Row]:

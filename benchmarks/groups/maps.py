@@ -62,11 +62,26 @@ def _rows(what: str, case: Case, mask, settings: Settings) -> list[Row]:
     for ours in pictures:
         times = median(ratios(ours, pass_))
         rows.append(
-            Row("maps", f"{ours.contender.name}, {case.dtype}, n={case.n} d={case.d}, {what}", ours.time, pass_.time, "the forward pass",
+            Row(
+                "maps",
+                f"{ours.contender.name}, {case.dtype}, n={case.n} d={case.d}, {what}",
+                ours.time,
+                pass_.time,
+                "the forward pass",
                 disturbed=ours.disturbed or pass_.disturbed,
-                goal=f"at most {_GOAL}x the forward pass", reached=f"{times:.2f}x", met=times <= _GOAL,
-                values={"n": case.n, "d": case.d, "dtype": case.dtype, "what": what, "picture": ours.contender.name, "times": times})
-        )  # fmt: skip
+                goal=f"at most {_GOAL}x the forward pass",
+                reached=f"{times:.2f}x",
+                met=times <= _GOAL,
+                values={
+                    "n": case.n,
+                    "d": case.d,
+                    "dtype": case.dtype,
+                    "what": what,
+                    "picture": ours.contender.name,
+                    "times": times,
+                },
+            )
+        )
     return rows
 
 

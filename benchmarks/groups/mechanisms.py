@@ -61,11 +61,27 @@ def _row(problem: Problem, direction: str, size: Size, settings: Settings) -> Ro
             0 if regard.kernel_target() in ("amx_bf16", "avx512_bf16", "avx512") else 1
         ]
     return Row(
-        "mechanisms", f"{problem.entry.name}, {_WORDS[direction]}", ours.time, theirs.time, problem.rival.against, disturbed=ours.disturbed,
-        goal=f"{goal}x" if goal else "", reached=f"{ratio:.2f}x", met=ratio >= goal if goal else None,
-        values={"mechanism": problem.entry.name, "direction": direction, "n": size.n, "heads": size.heads, "d": size.dim, "ratio": ratio,
-                "difference": difference, "rounds": len(ours.seconds), "python": problem.entry.python},
-    )  # fmt: skip
+        "mechanisms",
+        f"{problem.entry.name}, {_WORDS[direction]}",
+        ours.time,
+        theirs.time,
+        problem.rival.against,
+        disturbed=ours.disturbed,
+        goal=f"{goal}x" if goal else "",
+        reached=f"{ratio:.2f}x",
+        met=ratio >= goal if goal else None,
+        values={
+            "mechanism": problem.entry.name,
+            "direction": direction,
+            "n": size.n,
+            "heads": size.heads,
+            "d": size.dim,
+            "ratio": ratio,
+            "difference": difference,
+            "rounds": len(ours.seconds),
+            "python": problem.entry.python,
+        },
+    )
 
 
 def mechanisms(settings: Settings) -> Group:

@@ -50,19 +50,27 @@ def _row(line: dict, first: float) -> Row:
     kind = "" if line["case"].endswith("queries") else f", {line['case']}"
     workers = f", {line['workers']} worker" + ("s" if line["workers"] > 1 else "")
     return Row(
-        "memory", f"{line['direction']} {line['dtype']}, {shape}, d={line['dim']}{kind}{workers}",
-        goal="16 MiB a worker, the same at every n; warm: 0", met=met, values=line,
-        reached=f"{scratch / _MIB:.1f} MiB, beyond it {beyond / _MIB:.1f}; warm: {line['warm_allocations']} allocations",
-    )  # fmt: skip
+        "memory",
+        f"{line['direction']} {line['dtype']}, {shape}, d={line['dim']}{kind}{workers}",
+        goal="16 MiB a worker, the same at every n; warm: 0",
+        met=met,
+        values=line,
+        reached=f"{scratch / _MIB:.1f} MiB, beyond it {beyond / _MIB:.1f};"
+        f" warm: {line['warm_allocations']} allocations",
+    )
 
 
 def _plan(line: dict) -> Row:
     bytes_a_row = line["bytes"] / line["rows"]
     return Row(
-        "memory", f"plan of n={line['rows']}, window of 256 keys", line["milliseconds"] * 1e-3,
-        goal=f"about {_PLAN_GOAL * 1e3:g} ms, at most {_PLAN_BYTES_A_ROW} bytes a row", reached=f"{bytes_a_row:.1f} bytes a row",
-        met=line["milliseconds"] * 1e-3 <= _PLAN_GOAL and bytes_a_row <= _PLAN_BYTES_A_ROW, values=line,
-    )  # fmt: skip
+        "memory",
+        f"plan of n={line['rows']}, window of 256 keys",
+        line["milliseconds"] * 1e-3,
+        goal=f"about {_PLAN_GOAL * 1e3:g} ms, at most {_PLAN_BYTES_A_ROW} bytes a row",
+        reached=f"{bytes_a_row:.1f} bytes a row",
+        met=line["milliseconds"] * 1e-3 <= _PLAN_GOAL and bytes_a_row <= _PLAN_BYTES_A_ROW,
+        values=line,
+    )
 
 
 def memory(settings: Settings) -> Group:

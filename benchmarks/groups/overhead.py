@@ -51,11 +51,18 @@ def overhead(settings: Settings) -> Group:
                     median(a - b for a, b in zip(ours.seconds, theirs.seconds, strict=True)) * 1e6
                 )
                 rows.append(
-                    Row("overhead", f"{case}, {kind}", ours.time, theirs.time, "PyTorch SDPA",
-                        goal=f"at most {goal:g} us more" if goal else "", reached=f"{extra:+.1f} us",
+                    Row(
+                        "overhead",
+                        f"{case}, {kind}",
+                        ours.time,
+                        theirs.time,
+                        "PyTorch SDPA",
+                        goal=f"at most {goal:g} us more" if goal else "",
+                        reached=f"{extra:+.1f} us",
                         met=extra <= goal if goal else None,
-                        values={"n": n, "causal": causal, "kind": kind, "extra_us": extra})
-                )  # fmt: skip
+                        values={"n": n, "causal": causal, "kind": kind, "extra_us": extra},
+                    )
+                )
     return Group(
         "overhead", "float32, 8 heads, d=64, 1 thread: microseconds of a call beyond SDPA's", rows
     )

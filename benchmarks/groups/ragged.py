@@ -36,11 +36,26 @@ def _row(case: Case, neighbour: Case, settings: Settings) -> Row:
     ours, round_one, theirs = interleave(contenders, settings.pick(3, 5, 15), settings.peak)
     relative = median(a / b for a, b in zip(ours.shares, round_one.shares, strict=True))
     return Row(
-        "ragged", f"{case.direction} fp32, {case}, {threads} threads", ours.time, theirs.time, "PyTorch SDPA", ours.rate, ours.peak,
-        ours.share, ours.disturbed, goal=f"{_GOAL:.0%} of the rate at n={neighbour.n} d={neighbour.d}", reached=f"{relative:.1%}",
+        "ragged",
+        f"{case.direction} fp32, {case}, {threads} threads",
+        ours.time,
+        theirs.time,
+        "PyTorch SDPA",
+        ours.rate,
+        ours.peak,
+        ours.share,
+        ours.disturbed,
+        goal=f"{_GOAL:.0%} of the rate at n={neighbour.n} d={neighbour.d}",
+        reached=f"{relative:.1%}",
         met=relative >= _GOAL,
-        values={"n": case.n, "d": case.d, "direction": case.direction, "neighbour_share": round_one.share, "relative_rate": relative},
-    )  # fmt: skip
+        values={
+            "n": case.n,
+            "d": case.d,
+            "direction": case.direction,
+            "neighbour_share": round_one.share,
+            "relative_rate": relative,
+        },
+    )
 
 
 def ragged(settings: Settings) -> Group:

@@ -104,11 +104,30 @@ def _row(case: Case, way: str, seconds: float, settings: Settings) -> Row:
     times = median(ratios(theirs, ours))
     goal = goal_of(case)
     return Row(
-        "small", f"{case.direction} {case.dtype}, {case}, {way}", ours.time, theirs.time, rival, ours.rate, ours.peak, ours.share,
-        goal=f"{goal:g}x", reached=f"{times:.2f}x", met=times >= goal,
-        values={"n": case.n, "d": case.d, "batch": case.batch, "causal": case.causal, "dtype": case.dtype, "direction": case.direction,
-                "way": way, "pairs": pairs, "ratio": times, "threads": settings.threads},
-    )  # fmt: skip
+        "small",
+        f"{case.direction} {case.dtype}, {case}, {way}",
+        ours.time,
+        theirs.time,
+        rival,
+        ours.rate,
+        ours.peak,
+        ours.share,
+        goal=f"{goal:g}x",
+        reached=f"{times:.2f}x",
+        met=times >= goal,
+        values={
+            "n": case.n,
+            "d": case.d,
+            "batch": case.batch,
+            "causal": case.causal,
+            "dtype": case.dtype,
+            "direction": case.direction,
+            "way": way,
+            "pairs": pairs,
+            "ratio": times,
+            "threads": settings.threads,
+        },
+    )
 
 
 def _summary(rows: list[Row]) -> list[Row]:
@@ -128,9 +147,15 @@ def _summary(rows: list[Row]) -> list[Row]:
             found = sorted(r.values["ratio"] for r in part)
             met = sum(r.met for r in part)
             lines.append(
-                Row("small", f"{direction} {dtype}, n {low} to {high}: {_count(part)}", goal=f"each {part[0].goal}",
-                    reached=f"median {median(found):.2f}x, least {found[0]:.2f}x, {met} of {len(part)} met", met=met == len(part))
-            )  # fmt: skip
+                Row(
+                    "small",
+                    f"{direction} {dtype}, n {low} to {high}: {_count(part)}",
+                    goal=f"each {part[0].goal}",
+                    reached=f"median {median(found):.2f}x, least {found[0]:.2f}x,"
+                    f" {met} of {len(part)} met",
+                    met=met == len(part),
+                )
+            )
     return lines
 
 
@@ -166,8 +191,14 @@ def small(settings: Settings) -> Group:
     notes += [_line(r) for r in slower]
     notes.append("Faster, but short of the goal: " + _count(short))
     notes += [_line(r) for r in short]
-    return Group("small", "8 heads; against the fastest of PyTorch's fused kernel, its math backend and plain softmax(q @ k.T) @ v",
-                 rows, notes, _summary(rows))  # fmt: skip
+    return Group(
+        "small",
+        "8 heads; against the fastest of PyTorch's fused kernel, its math backend and plain"
+        " softmax(q @ k.T) @ v",
+        rows,
+        notes,
+        _summary(rows),
+    )
 
 
 def _count(rows: list[Row]) -> str:

@@ -66,10 +66,19 @@ def _rows(name: str, mask, n: int, dense: Case, settings: Settings) -> list[Row]
             for a, b in zip(ours.seconds, whole.seconds, strict=True)
         )
         rows.append(
-            Row("sparse", f"{direction} fp32, n={n}, {name}", ours.time, rate=ours.rate, peak=ours.peak, share=ours.share,
-                goal=f"a pair at most {_GOAL}x the dense kernel's", reached=f"{cost:.2f}x", met=cost <= _GOAL,
-                values={"n": n, "mask": name, "direction": direction, "pairs": pairs, "cost": cost})
-        )  # fmt: skip
+            Row(
+                "sparse",
+                f"{direction} fp32, n={n}, {name}",
+                ours.time,
+                rate=ours.rate,
+                peak=ours.peak,
+                share=ours.share,
+                goal=f"a pair at most {_GOAL}x the dense kernel's",
+                reached=f"{cost:.2f}x",
+                met=cost <= _GOAL,
+                values={"n": n, "mask": name, "direction": direction, "pairs": pairs, "cost": cost},
+            )
+        )
     return rows
 
 

@@ -88,11 +88,21 @@ def _rows(keys: int, settings: Settings) -> list[Row]:
         )
         for timing in ours:
             times = median(ratios(theirs, timing))
+            prepared = ", prepared" if timing.contender.name == "prepared" else ""
             rows.append(
-                Row("steps", f"{words}, {keys} keys{', prepared' if timing.contender.name == 'prepared' else ''}", timing.time, theirs.time,
-                    "tanh(q[:, None] + k) @ w", disturbed=timing.disturbed, goal=f"{_GOAL:g}x PyTorch", reached=f"{times:.1f}x",
-                    met=times >= _GOAL, values={"keys": keys, "direction": direction, "ratio": times})
-            )  # fmt: skip
+                Row(
+                    "steps",
+                    f"{words}, {keys} keys{prepared}",
+                    timing.time,
+                    theirs.time,
+                    "tanh(q[:, None] + k) @ w",
+                    disturbed=timing.disturbed,
+                    goal=f"{_GOAL:g}x PyTorch",
+                    reached=f"{times:.1f}x",
+                    met=times >= _GOAL,
+                    values={"keys": keys, "direction": direction, "ratio": times},
+                )
+            )
     return rows
 
 

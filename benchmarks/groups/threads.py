@@ -22,12 +22,29 @@ def _row(case: Case, settings: Settings) -> Row:
     # (time of one / time of two) / (peak of two / peak of one), round by round
     scaling = median(b / a for a, b in zip(one.shares, two.shares, strict=True))
     return Row(
-        "threads", f"{case.direction} fp32, {case}, 2 threads", two.time, theirs.time, "PyTorch SDPA", two.rate, two.peak, two.share,
+        "threads",
+        f"{case.direction} fp32, {case}, 2 threads",
+        two.time,
+        theirs.time,
+        "PyTorch SDPA",
+        two.rate,
+        two.peak,
+        two.share,
         two.disturbed,
-        goal=f"{_GOAL} of the peak's scaling", reached=f"{scaling:.3f}", met=scaling >= _GOAL,
-        values={"n": case.n, "d": case.d, "heads": case.heads, "direction": case.direction, "one_thread_ms": one.time * 1e3,
-                "speedup": one.time / two.time, "peak_speedup": two.peak / one.peak, "scaling": scaling},
-    )  # fmt: skip
+        goal=f"{_GOAL} of the peak's scaling",
+        reached=f"{scaling:.3f}",
+        met=scaling >= _GOAL,
+        values={
+            "n": case.n,
+            "d": case.d,
+            "heads": case.heads,
+            "direction": case.direction,
+            "one_thread_ms": one.time * 1e3,
+            "speedup": one.time / two.time,
+            "peak_speedup": two.peak / one.peak,
+            "scaling": scaling,
+        },
+    )
 
 
 def threads(settings: Settings) -> Group:

@@ -38,10 +38,16 @@ def _flex(case: Case, tensors: Tensors, threads: int) -> Contender:
 
 def _result(case: Case, ours: Timing, **more) -> Row:
     return Row(
-        "windows", f"{case.direction} fp32, {case}, {ours.contender.threads} threads", ours.time, rate=ours.rate, peak=ours.peak,
-        share=ours.share, disturbed=ours.disturbed,
-        values={"n": case.n, "d": case.d, "window": case.window, "direction": case.direction}, **more,
-    )  # fmt: skip
+        "windows",
+        f"{case.direction} fp32, {case}, {ours.contender.threads} threads",
+        ours.time,
+        rate=ours.rate,
+        peak=ours.peak,
+        share=ours.share,
+        disturbed=ours.disturbed,
+        values={"n": case.n, "d": case.d, "window": case.window, "direction": case.direction},
+        **more,
+    )
 
 
 def _beside_flex(case: Case, settings: Settings) -> Row:
@@ -54,9 +60,14 @@ def _beside_flex(case: Case, settings: Settings) -> Row:
     ours, theirs = interleave(pair, settings.pick(5, 15, 30), settings.peak)
     times = median(ratios(theirs, ours))
     return _result(
-        case, ours, theirs=theirs.time, against="FlexAttention", goal=f"{_GOAL_FLEX:g}x FlexAttention", reached=f"{times:.1f}x",
+        case,
+        ours,
+        theirs=theirs.time,
+        against="FlexAttention",
+        goal=f"{_GOAL_FLEX:g}x FlexAttention",
+        reached=f"{times:.1f}x",
         met=times >= _GOAL_FLEX,
-    )  # fmt: skip
+    )
 
 
 def _beside_mask(case: Case, settings: Settings) -> Row:
@@ -84,9 +95,14 @@ def _growth(window: int, direction: str, settings: Settings) -> list[Row]:
             case.n / lengths[0]
         )
         rows.append(
-            _result(case, timing, goal=f"time / n at most {_GOAL_GROWTH}x that of n={lengths[0]}", reached=f"{growth:.2f}x",
-                    met=growth <= _GOAL_GROWTH)
-        )  # fmt: skip
+            _result(
+                case,
+                timing,
+                goal=f"time / n at most {_GOAL_GROWTH}x that of n={lengths[0]}",
+                reached=f"{growth:.2f}x",
+                met=growth <= _GOAL_GROWTH,
+            )
+        )
     return rows
 
 

@@ -22,9 +22,17 @@ def _cells(row: Row) -> list[str]:
     giga = lambda x: "" if x is None else f"{x * 1e-9:.0f}"  # noqa: E731
     verdict = {True: "met", False: "NOT MET", None: ""}[row.met]
     return [
-        row.case, _seconds(row.ours), _seconds(row.theirs), "" if row.faster is None else f"{row.faster:.2f}x", giga(row.rate),
-        giga(row.peak), "" if row.share is None else f"{'~' if row.disturbed else ''}{row.share:.1%}", row.goal, row.reached, verdict,
-    ]  # fmt: skip
+        row.case,
+        _seconds(row.ours),
+        _seconds(row.theirs),
+        "" if row.faster is None else f"{row.faster:.2f}x",
+        giga(row.rate),
+        giga(row.peak),
+        "" if row.share is None else f"{'~' if row.disturbed else ''}{row.share:.1%}",
+        row.goal,
+        row.reached,
+        verdict,
+    ]
 
 
 def _table(header: list[str], lines: list[list[str]]) -> str:
@@ -121,7 +129,6 @@ _FLAGS = {"quick": " --quick", "default": "", "full": " --full"}
 
 
 # --- the README's table
-# -----------------------------------------------------------------------------------------------------
 
 _BEGIN, _END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
@@ -218,7 +225,6 @@ def write_readme(readme: Path, document: dict) -> None:
 
 
 # --- docs/mechanisms.md
-# -----------------------------------------------------------------------------------------------------
 
 
 def write_mechanisms(page: Path, document: dict) -> None:

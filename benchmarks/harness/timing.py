@@ -113,9 +113,15 @@ _FEWEST = 3  # rounds, however slow a machine is
 
 
 def interleave(
-    contenders: list[Contender], repeats: int, peak: Peak, *, least_seconds: float = 0.002, peak_each: bool = True, warm: bool = True,
+    contenders: list[Contender],
+    repeats: int,
+    peak: Peak,
+    *,
+    least_seconds: float = 0.002,
+    peak_each: bool = True,
+    warm: bool = True,
     most_seconds: float = 8.0,
-) -> list[Timing]:  # fmt: skip
+) -> list[Timing]:
     """`repeats` rounds in which every contender has its turn; fewer, but three at least, where
     they last longer than `most_seconds`. Between turns the peak is measured, on the threads of
     the contender; with peak_each=False only before and after each round (all contenders then use

@@ -80,25 +80,50 @@ def inputs(name: str, size: Size) -> SimpleNamespace:
     tokens = torch.tensor([0, n // 3, n // 3 + 1, 2 * n // 3])
     table = {
         "additive": lambda: _rows(size) | {"w": _random(dim, spread=4 / math.sqrt(dim))},
-        "luong_general": lambda: _rows(size) | {"w": torch.eye(dim) / 8 + _random(dim, dim, spread=0.05 / math.sqrt(dim))},
-        "luong_dot": lambda: {a: x / math.sqrt(math.sqrt(dim)) if a in "qk" else x for a, x in _rows(size).items()},
-        "luong_concat": lambda: _rows(size)
-        | {"w": _random(dim, 2 * dim, spread=1 / math.sqrt(dim)), "u": _random(dim, spread=4 / math.sqrt(dim))},
-        "luong_location": lambda: {a: x for a, x in _rows(size).items() if a != "k"} | {"w": size.rows((n, dim)) / 8},
+        "luong_general": lambda: (
+            _rows(size)
+            | {"w": torch.eye(dim) / 8 + _random(dim, dim, spread=0.05 / math.sqrt(dim))}
+        ),
+        "luong_dot": lambda: {
+            a: x / math.sqrt(math.sqrt(dim)) if a in "qk" else x for a, x in _rows(size).items()
+        },
+        "luong_concat": lambda: (
+            _rows(size)
+            | {
+                "w": _random(dim, 2 * dim, spread=1 / math.sqrt(dim)),
+                "u": _random(dim, spread=4 / math.sqrt(dim)),
+            }
+        ),
+        "luong_location": lambda: (
+            {a: x for a, x in _rows(size).items() if a != "k"} | {"w": size.rows((n, dim)) / 8}
+        ),
         "temperature": lambda: _rows(size) | {"t": torch.linspace(0.3, 2.0, heads)},
         "softcap": lambda: _rows(size) | {"cap": 2.0},
-        "bias": lambda: _rows(size) | {"bias": size.rows((1, heads, n, 8)) @ size.rows((1, heads, n, 8)).transpose(2, 3) / 4},
+        "bias": lambda: (
+            _rows(size)
+            | {
+                "bias": size.rows((1, heads, n, 8))
+                @ size.rows((1, heads, n, 8)).transpose(2, 3)
+                / 4
+            }
+        ),
         "alibi": lambda: _rows(size) | {"slopes": regard.alibi_slopes(heads)},
         "t5_bias": lambda: _rows(size) | {"n": n, "table": _random(32, heads, spread=2)},
-        "swin_bias": lambda: _rows(size.but(n=math.prod(size.window)), batch=max(1, n // math.prod(size.window)))
-        | {
-            "height": size.window[0],
-            "width": size.window[1],
-            "table": _random((2 * size.window[0] - 1) * (2 * size.window[1] - 1), heads, spread=2),
-        },
+        "swin_bias": lambda: (
+            _rows(size.but(n=math.prod(size.window)), batch=max(1, n // math.prod(size.window)))
+            | {
+                "height": size.window[0],
+                "width": size.window[1],
+                "table": _random(
+                    (2 * size.window[0] - 1) * (2 * size.window[1] - 1), heads, spread=2
+                ),
+            }
+        ),
         "function": lambda: _rows(size) | _function(),
         "sinks": lambda: _rows(size) | {"logits": _random(heads, 2) + math.log(n) / 2},
-        "multiplier": lambda: _rows(size) | {"g": torch.sigmoid(_random(1, heads, n, 1) + torch.linspace(-4, 4, n))},
+        "multiplier": lambda: (
+            _rows(size) | {"g": torch.sigmoid(_random(1, heads, n, 1) + torch.linspace(-4, 4, n))}
+        ),
         "gaussian": lambda: _rows(size) | {"centre": _centres(size), "sigma": near / 2},
         "causal": lambda: _rows(size, len_q=n // 2),
         "window": lambda: _rows(size) | {"left": 2 * near - 1},
@@ -106,14 +131,23 @@ def inputs(name: str, size: Size) -> SimpleNamespace:
         "local_p": lambda: _rows(size) | {"centre": _centres(size), "width": near},
         "dilated": lambda: _rows(size) | {"left": near // 2, "right": near // 2},
         "global_tokens": lambda: _rows(size) | {"width": near, "tokens": tokens},
-        "blocks": lambda: _rows(size) | {"block": size.block, "layout": _layout(-(-n // size.block))},
+        "blocks": lambda: (
+            _rows(size) | {"block": size.block, "layout": _layout(-(-n // size.block))}
+        ),
         "bigbird": lambda: _rows(size) | {"block": size.block},
-        "documents": lambda: {a: x[0].transpose(0, 1).contiguous() for a, x in _rows(size).items()} | {"cu": _documents(n)},
+        "documents": lambda: (
+            {a: x[0].transpose(0, 1).contiguous() for a, x in _rows(size).items()}
+            | {"cu": _documents(n)}
+        ),
         "prefix": lambda: _rows(size) | {"lengths": torch.tensor([quarter])},
-        "key_lengths": lambda: _rows(size.but(n=max(4, n // 2)), batch=4) | {"lengths": _lengths(max(4, n // 2))},
-        "tree": lambda: _rows(size, len_q=min(64, quarter)) | {"parents": torch.tensor(_tree(min(64, quarter)))},
+        "key_lengths": lambda: (
+            _rows(size.but(n=max(4, n // 2)), batch=4) | {"lengths": _lengths(max(4, n // 2))}
+        ),
+        "tree": lambda: (
+            _rows(size, len_q=min(64, quarter)) | {"parents": torch.tensor(_tree(min(64, quarter)))}
+        ),
         "tensor": lambda: _rows(size) | {"allowed": torch.rand(n, n) < 0.5},
         "composition": lambda: _rows(size) | {"width": near, "tokens": tokens},
         "complement": lambda: _rows(size) | {"width": near},
-    }  # fmt: skip
+    }
     return SimpleNamespace(regard=regard, **table.get(name, lambda: _rows(size))())

@@ -19,25 +19,27 @@ import tempfile
 from pathlib import Path
 from zlib import crc32
 
-PACKAGES = (
-    "manpages,manpages-dev,libssl-doc,perl-doc,tcl8.6-doc,tk8.6-doc,bash,git-man,openssl,curl,"
-    "libcurl4-doc,systemd,libncurses-dev,zsh-common,binutils-common,iproute2,lvm2,e2fsprogs,"
-    "btrfs-progs,xfsprogs,util-linux,mount,tar,rsync,openssh-client,openssh-server,nftables,"
-    "iptables,sudo,screen,tmux,mutt,postfix,samba-common-bin,smbclient,slapd,ldap-utils,krb5-doc,"
-    "cups-client,ghostscript,man-db,dpkg,dpkg-dev,apt,debhelper,devscripts,dash,ksh93u+m,tcsh,"
-    "wpasupplicant,qemu-utils,libvirt-clients,lxc,podman,buildah,cryptsetup-bin,mdadm,gpg,tcpdump,"
-    "nmap,libpcap-dev,libcap-dev,libseccomp-dev,libx11-doc,libxcb-doc,xserver-xorg-core,xterm,"
-    "libbsd-dev,postgresql-client-15,mariadb-client,allegro5-doc,gnuplot-nox,graphviz,ffmpeg,mpv,"
-    "sox,cmake,valgrind,strace,flex,bison,m4,gawk,slurm-client,openmpi-doc,inn2,nsd,unbound,"
-    "bind9-utils,bind9,isc-dhcp-server,squid,proftpd-doc,freeradius,libsnmp-dev,snmp,snmpd,"
-    "collectd-core,ceph-common,corosync,keepalived,openvpn,tor,privoxy,fetchmail,procmail,libev-dev,"
-    "libdbi-perl,libmoose-perl,libwww-perl,libevent-dev,libselinux1-dev,libibverbs-dev,librdmacm-dev,"
-    "libfuse3-dev,libarchive-dev,libaudit-dev,libpam-doc,libnl-3-dev,liburing-dev,auditd,ipmitool,"
-    "smartmontools,hdparm,nfs-common,autofs,quota,at,cron,logrotate,rsyslog,chrony,ntpsec,sysstat,"
-    "lsof,procps,psmisc,less,groff,ispell,aspell,exim4-daemon-light,dovecot-core,opendkim,ipset,"
-    "conntrack,ebtables,bridge-utils,ethtool,iw,tshark,socat,netcat-openbsd,inetutils-telnet,lftp,"
-    "wget,aria2,rclone,borgbackup,restic,bacula-director,ploop,nbd-server,drbd-utils,zsh-doc"
-)
+PACKAGES = """
+manpages manpages-dev libssl-doc perl-doc tcl8.6-doc tk8.6-doc bash git-man openssl curl
+libcurl4-doc systemd libncurses-dev zsh-common binutils-common iproute2 lvm2 e2fsprogs
+btrfs-progs xfsprogs util-linux mount tar rsync openssh-client openssh-server nftables
+iptables sudo screen tmux mutt postfix samba-common-bin smbclient slapd ldap-utils
+krb5-doc cups-client ghostscript man-db dpkg dpkg-dev apt debhelper devscripts dash
+ksh93u+m tcsh wpasupplicant qemu-utils libvirt-clients lxc podman buildah cryptsetup-bin
+mdadm gpg tcpdump nmap libpcap-dev libcap-dev libseccomp-dev libx11-doc libxcb-doc
+xserver-xorg-core xterm libbsd-dev postgresql-client-15 mariadb-client allegro5-doc
+gnuplot-nox graphviz ffmpeg mpv sox cmake valgrind strace flex bison m4 gawk
+slurm-client openmpi-doc inn2 nsd unbound bind9-utils bind9 isc-dhcp-server squid
+proftpd-doc freeradius libsnmp-dev snmp snmpd collectd-core ceph-common corosync
+keepalived openvpn tor privoxy fetchmail procmail libev-dev libdbi-perl libmoose-perl
+libwww-perl libevent-dev libselinux1-dev libibverbs-dev librdmacm-dev libfuse3-dev
+libarchive-dev libaudit-dev libpam-doc libnl-3-dev liburing-dev auditd ipmitool
+smartmontools hdparm nfs-common autofs quota at cron logrotate rsyslog chrony ntpsec
+sysstat lsof procps psmisc less groff ispell aspell exim4-daemon-light dovecot-core
+opendkim ipset conntrack ebtables bridge-utils ethtool iw tshark socat netcat-openbsd
+inetutils-telnet lftp wget aria2 rclone borgbackup restic bacula-director ploop
+nbd-server drbd-utils zsh-doc
+"""
 
 
 def apt(*arguments, folder, root):
@@ -103,7 +105,7 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("out", type=Path)
-    parser.add_argument("--packages", default=PACKAGES, help="names, with commas")
+    parser.add_argument("--packages", default=",".join(PACKAGES.split()), help="names, with commas")
     parser.add_argument("--least-words", type=int, default=0, help="leave shorter pages out")
     parser.add_argument("--most-pages", type=int, default=60, help="of one package")
     options = parser.parse_args()

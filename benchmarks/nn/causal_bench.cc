@@ -10,6 +10,7 @@
 #include <sstream>
 
 #include "regard/nn/gguf.h"
+#include "regard/nn/keep_memory.h"
 
 namespace nn = regard::nn;
 
@@ -44,6 +45,7 @@ struct Text {
 
 int main(int argc, char** argv) {
   if (argc != 4) return 2;
+  regard::nn::keep_freed_memory();
   torch::set_num_threads(std::stoi(argv[3]));
   const torch::NoGradGuard no_grad;
   const auto model = nn::load_gguf(argv[1]);

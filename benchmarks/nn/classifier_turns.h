@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Our side of a benchmark of a classifier on one batch, whose other side is transformers'. Each
 // line on standard input is answered with milliseconds and loss: "forward" (evaluation, no
-// gradients) or "step" (a training step with AdamW); "peak" is answered with the process' peak
-// memory in bytes.
+// gradients) or "step" (a training step with the trainer's AdamW); "peak" is answered with the
+// process' peak memory in bytes.
 #pragma once
 
 #include <torch/torch.h>
@@ -12,11 +12,17 @@
 #include <string>
 
 #include "peak_memory.h"
+#include "train/optimizer.h"
 
 // `logits` runs the model's forward pass.
 template <class Logits>
 void take_turns(torch::nn::Module& model, const torch::Tensor& labels, Logits logits) {
-  torch::optim::AdamW optimiser(model.parameters(), torch::optim::AdamWOptions(1e-5));
+  regard::train::TrainOptions options;
+  options.optimizer = "adamw";
+  options.learning_rate = 1e-5;
+  options.beta2 = 0.999;
+  options.weight_decay = 0.01;
+  const auto optimiser = regard::train::make_optimizer(options, model.parameters());
   for (std::string line; std::getline(std::cin, line);) {
     if (line == "peak") {
       std::cout << peak_bytes() << std::endl;
@@ -26,11 +32,11 @@ void take_turns(torch::nn::Module& model, const torch::Tensor& labels, Logits lo
     const torch::AutoGradMode gradients(training);
     model.train(training);
     const auto begin = std::chrono::steady_clock::now();
-    if (training) optimiser.zero_grad();
+    if (training) optimiser->zero_grad();
     const torch::Tensor loss = torch::nn::functional::cross_entropy(logits(), labels);
     if (training) {
       loss.backward();
-      optimiser.step();
+      optimiser->step();
     }
     const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - begin;
     std::cout << took.count() << " " << loss.item<double>() << std::endl;

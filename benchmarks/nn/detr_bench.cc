@@ -6,6 +6,7 @@
 #include <iostream>
 
 #include "regard/nn/detr.h"
+#include "regard/nn/keep_memory.h"
 #include "regard/nn/pretrained.h"
 #include "regard/nn/safetensors.h"
 
@@ -13,6 +14,7 @@ namespace nn = regard::nn;
 
 int main(int argc, char** argv) {
   if (argc != 5) return 2;
+  regard::nn::keep_freed_memory();
   torch::set_num_threads(std::stoi(argv[4]));
   const torch::NoGradGuard no_gradients;
   const auto model = nn::open_model<nn::Detr>(argv[1]);

@@ -9,6 +9,7 @@
 
 #include "peak_memory.h"
 #include "regard/nn/checkpoint.h"
+#include "regard/nn/keep_memory.h"
 #include "regard/nn/loss.h"
 #include "regard/nn/safetensors.h"
 #include "train/optimizer.h"
@@ -17,6 +18,7 @@ namespace nn = regard::nn;
 
 int main(int argc, char** argv) {
   if (argc != 5) return 2;
+  regard::nn::keep_freed_memory();
   torch::set_num_threads(std::stoi(argv[4]));
   nlohmann::json config;
   std::ifstream(argv[1]) >> config;

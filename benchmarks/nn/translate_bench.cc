@@ -7,6 +7,7 @@
 #include <iostream>
 
 #include "regard/generate/generate.h"
+#include "regard/nn/keep_memory.h"
 #include "regard/nn/pretrained.h"
 #include "regard/nn/safetensors.h"
 
@@ -15,6 +16,7 @@ namespace generate = regard::generate;
 
 int main(int argc, char** argv) {
   if (argc != 6) return 2;
+  regard::nn::keep_freed_memory();
   torch::set_num_threads(std::stoi(argv[5]));
   const auto model = nn::open_model<nn::SequenceModel>(argv[1]);
   const auto in = nn::read_safetensors(argv[2]).tensors;

@@ -63,8 +63,8 @@ struct RelativeBias {
 };
 
 // A function of one's own over a tile of scores, and its derivative. A tile has query rows and key
-// columns; element (r, c) is the pair of query row `query + r * step` and key row `key + c * step`
-// of the tensors, at data[r * stride + c]. `data` holds float, or double for float64 tensors. The
+// columns; element (r, c) is the pair of query row `query + r` and key row `key + c` of the
+// tensors, at data[r * stride + c]. `data` holds float, or double for float64 tensors. The
 // function is called from several threads at once and must depend on nothing but its arguments;
 // pairs that a mask hides may be among them, and hold any value.
 struct FunctionTile {
@@ -72,7 +72,7 @@ struct FunctionTile {
                // turned into that of the scores
   const void* scores;  // derive: the scores as apply() met them, laid out as data
   std::int64_t rows, columns, stride;
-  std::int64_t query, key, step;
+  std::int64_t query, key;
   std::int64_t batch, head;
   std::int32_t is_double;
 };

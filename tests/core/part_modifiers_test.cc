@@ -21,7 +21,7 @@ void lift_tile(const FunctionTile& tile) {
   for (std::int64_t r = 0; r < tile.rows; ++r) {
     for (std::int64_t c = 0; c < tile.columns; ++c) {
       static_cast<T*>(tile.data)[r * tile.stride + c] +=
-          static_cast<T>(lift(tile.query + r * tile.step, tile.key + c * tile.step));
+          static_cast<T>(lift(tile.query + r, tile.key + c));
     }
   }
 }

@@ -43,7 +43,8 @@ struct Tensor {  // a file: dtype and shape as five int64, then the elements
     std::int64_t head[5];
     file.read(reinterpret_cast<char*>(head), sizeof(head));
     bytes.assign(std::istreambuf_iterator<char>(file), {});
-    view = regard::TensorView::bhsd(bytes.data(), static_cast<regard::DType>(head[0]), head[1], head[2], head[3], head[4]);
+    view = regard::TensorView::bhsd(bytes.data(), static_cast<regard::DType>(head[0]), head[1],
+                                    head[2], head[3], head[4]);
   }
   std::vector<std::int64_t> ints() const {
     const auto* data = reinterpret_cast<const std::int64_t*>(bytes.data());
@@ -56,25 +57,31 @@ struct Tensor {  // a file: dtype and shape as five int64, then the elements
 struct Result {  // a tensor of the shape (batch, heads, rows, dim), written to a file
   Result(std::int64_t batch, std::int64_t heads, std::int64_t rows, std::int64_t dim)
       : values(static_cast<std::size_t>(batch * heads * rows * dim)),
-        view(regard::MutableTensorView::bhsd(values.data(), regard::DType::kFloat32, batch, heads, rows, dim)) {}
+        view(regard::MutableTensorView::bhsd(values.data(), regard::DType::kFloat32, batch, heads,
+                                             rows, dim)) {}
   explicit Result(const regard::Shape& s) : Result(s[0], s[1], s[2], s[3]) {}
   void write(const std::string& path) const {
     const auto bytes = static_cast<std::streamsize>(4 * values.size());
-    std::ofstream(path, std::ios::binary).write(reinterpret_cast<const char*>(values.data()), bytes);
+    std::ofstream file(path, std::ios::binary);
+    file.write(reinterpret_cast<const char*>(values.data()), bytes);
   }
   std::vector<float> values;
   regard::MutableTensorView view;
 };
 
-bool run(const std::string& name, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& d_out, const regard::Options& options) {
+bool run(const std::string& name, const Tensor& q, const Tensor& k, const Tensor& v,
+         const Tensor& d_out, const regard::Options& options) {
   const auto& s = q.view.shape;
-  Result out(s[0], s[1], s[2], v.view.shape[3]), maximum(s[0], s[1], s[2], 1), log_sum(s[0], s[1], s[2], 1);
+  Result out(s[0], s[1], s[2], v.view.shape[3]);
+  Result maximum(s[0], s[1], s[2], 1), log_sum(s[0], s[1], s[2], 1);
   Result dq(s), dk(k.view.shape), dv(v.view.shape);
-  regard::Status status = regard::forward({q.view, k.view, v.view}, options, {out.view, maximum.view, log_sum.view, {}});
+  regard::Status status = regard::forward({q.view, k.view, v.view}, options,
+                                          {out.view, maximum.view, log_sum.view, {}});
   if (status.ok()) {
     const auto read = [](const Result& result) { return regard::as_const(result.view); };
-    status = regard::backward({q.view, k.view, v.view, read(out), read(maximum), read(log_sum), d_out.view, {}}, options,
-                              {dq.view, dk.view, dv.view, {}});
+    status = regard::backward(
+        {q.view, k.view, v.view, read(out), read(maximum), read(log_sum), d_out.view, {}}, options,
+        {dq.view, dk.view, dv.view, {}});
   }
   if (!status.ok()) std::cerr << name << ": " << status.message() << "\\n";
   out.write(name + ".out"), dq.write(name + ".dq"), dk.write(name + ".dk"), dv.write(name + ".dv");

@@ -284,7 +284,11 @@ FRESH = """
 
     regard.enable()
     gradients = torch.func.grad(loss, (0, 1, 2))(*(x.detach() for x in inputs))
-    compiled = torch.compile(lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True), fullgraph=True, backend="BACKEND")
+    compiled = torch.compile(
+        lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True),
+        fullgraph=True,
+        backend="BACKEND",
+    )
     torch.autograd.grad(compiled(*inputs).square().sum(), inputs)
     with kernel_calls() as calls:
         by_compile = torch.autograd.grad(compiled(*inputs).square().sum(), inputs)

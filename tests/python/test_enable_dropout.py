@@ -260,7 +260,8 @@ FRESH = """
     def step(function, seed=7):
         torch.manual_seed(seed)
         out = function(q, k, v)
-        return [out, *(g for g in torch.autograd.grad(out.square().sum(), leaves, allow_unused=True) if g is not None)]
+        gradients = torch.autograd.grad(out.square().sum(), leaves, allow_unused=True)
+        return [out, *(g for g in gradients if g is not None)]
 
 
     regard.enable()

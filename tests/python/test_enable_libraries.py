@@ -20,10 +20,17 @@ def _x(*shape):
 def _unet(padded):
     """Stable Diffusion's: attention over an image's positions, and from them to a text's."""
     model = diffusers.UNet2DConditionModel(
-        sample_size=8, in_channels=3, out_channels=3, block_out_channels=(16, 32), layers_per_block=1, norm_num_groups=8,
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-        cross_attention_dim=12, attention_head_dim=4,
-    )  # fmt: skip
+        sample_size=8,
+        in_channels=3,
+        out_channels=3,
+        block_out_channels=(16, 32),
+        layers_per_block=1,
+        norm_num_groups=8,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        cross_attention_dim=12,
+        attention_head_dim=4,
+    )
     image, text = _x(2, 3, 8, 8), _x(2, 7, 12)
     mask = torch.tensor([[1] * 7, [1] * 4 + [0] * 3]) if padded else None
     inputs = dict(
@@ -37,9 +44,16 @@ def _unet(padded):
 
 def _dit():
     model = diffusers.DiTTransformer2DModel(
-        num_attention_heads=2, attention_head_dim=8, in_channels=4, out_channels=4, num_layers=2, sample_size=8, patch_size=2,
-        num_embeds_ada_norm=10, norm_num_groups=1,
-    )  # fmt: skip
+        num_attention_heads=2,
+        attention_head_dim=8,
+        in_channels=4,
+        out_channels=4,
+        num_layers=2,
+        sample_size=8,
+        patch_size=2,
+        num_embeds_ada_norm=10,
+        norm_num_groups=1,
+    )
     return (
         model,
         dict(
@@ -54,9 +68,15 @@ def _dit():
 def _flux():
     """Text and image side by side in one attention, (batch, seq, heads, dim) in memory."""
     model = diffusers.FluxTransformer2DModel(
-        in_channels=4, num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2, joint_attention_dim=12,
-        pooled_projection_dim=12, axes_dims_rope=(4, 4, 8),
-    )  # fmt: skip
+        in_channels=4,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=12,
+        pooled_projection_dim=12,
+        axes_dims_rope=(4, 4, 8),
+    )
     inputs = dict(
         hidden_states=_x(2, 16, 4), encoder_hidden_states=_x(2, 7, 12), pooled_projections=_x(2, 12)
     )

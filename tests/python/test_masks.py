@@ -198,11 +198,9 @@ def test_bigbird_draws_blocks_by_seed_and_head():
         return (torch.cat(parts, -1)[0, :, ::size, ::size] > 0).int()
 
     drawn = seen(3)
-    inner = drawn[:, 1:-1].sum(
-        -1
-        # window 3, global 2 (the first and the last row of blocks see one of these in their window),
-        # random 4
-    )
+    # window 3, global 2 (the first and the last row of blocks see one of these in their window),
+    # random 4
+    inner = drawn[:, 1:-1].sum(-1)
     assert inner[:, 1:-1].eq(9).all() and inner[:, [0, -1]].eq(8).all()
     assert drawn[:, [0, -1]].all() and drawn[..., [0, -1]].all()
     assert torch.equal(drawn, seen(3))

@@ -76,8 +76,7 @@ class Tile(ctypes.Structure):
 
     _fields_ = [("data", ctypes.c_void_p), ("scores", ctypes.c_void_p)]
     _fields_ += [
-        (n, ctypes.c_int64)
-        for n in ("rows", "columns", "stride", "query", "key", "step", "batch", "head")
+        (n, ctypes.c_int64) for n in ("rows", "columns", "stride", "query", "key", "batch", "head")
     ]
     _fields_ += [("is_double", ctypes.c_int32)]
 
@@ -92,7 +91,7 @@ def _ahead(tile):
     """(index of an element, key - query) of a tile."""
     for r in range(tile.rows):
         for c in range(tile.columns):
-            yield r * tile.stride + c, tile.key + c * tile.step - tile.query - r * tile.step
+            yield r * tile.stride + c, tile.key + c - tile.query - r
 
 
 _SIGNATURE = ctypes.CFUNCTYPE(None, ctypes.POINTER(Tile), ctypes.c_void_p)

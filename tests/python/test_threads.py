@@ -30,7 +30,8 @@ static int number(void) {
   return now;
 }
 
-/* A function over tiles that changes nothing: it waits, two seconds at the most, until so many threads have come. */
+/* A function over tiles that changes nothing: it waits, two seconds at the most, until so many
+   threads have come. */
 void meet(const void* tile, void* context) {
   struct timespec begin, now;
   clock_gettime(CLOCK_MONOTONIC, &begin);

@@ -66,9 +66,18 @@ def test_forward_and_gradients_equal_eager(name, calls):
 
 
 GENERATE = [
-    "gemma2", "gpt2", "gpt2-left-padded", "gpt-oss", "gpt-oss-left-padded", "llama", "llama-left-padded", "mistral", "mistral-left-padded",
-    "t5", "t5-padded",
-]  # fmt: skip
+    "gemma2",
+    "gpt2",
+    "gpt2-left-padded",
+    "gpt-oss",
+    "gpt-oss-left-padded",
+    "llama",
+    "llama-left-padded",
+    "mistral",
+    "mistral-left-padded",
+    "t5",
+    "t5-padded",
+]
 
 
 @pytest.mark.parametrize("name", GENERATE)
@@ -111,9 +120,17 @@ def test_whisper_generates_the_same_tokens(calls):
 
 
 PARAMETERS = [
-    "bert-padded", "gpt-oss", "gpt-oss-packed", "llama-padded", "llama-left-padded", "llama-packed", "mistral", "mistral-left-padded",
-    "mistral-packed", "t5-padded",
-]  # fmt: skip
+    "bert-padded",
+    "gpt-oss",
+    "gpt-oss-packed",
+    "llama-padded",
+    "llama-left-padded",
+    "llama-packed",
+    "mistral",
+    "mistral-left-padded",
+    "mistral-packed",
+    "t5-padded",
+]
 
 
 def test_masks_with_parameters_make_no_matrix(monkeypatch):

@@ -16,9 +16,22 @@ from tiny_models import CASES, cast, meaningful, result, twins
 
 P = 0.3
 NAMES = [
-    "bert", "bert-padded", "gemma2", "gemma2-left-padded", "gpt2", "gpt-oss", "gpt-oss-packed", "gpt-oss-left-padded", "llama-left-padded",
-    "mistral", "mistral-packed", "t5", "t5-padded", "vit", "whisper",
-]  # fmt: skip
+    "bert",
+    "bert-padded",
+    "gemma2",
+    "gemma2-left-padded",
+    "gpt2",
+    "gpt-oss",
+    "gpt-oss-packed",
+    "gpt-oss-left-padded",
+    "llama-left-padded",
+    "mistral",
+    "mistral-packed",
+    "t5",
+    "t5-padded",
+    "vit",
+    "whisper",
+]
 
 
 def _steps(model, inputs, weight):

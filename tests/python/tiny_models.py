@@ -23,7 +23,7 @@ from transformers import (
     ViTModel,
     WhisperConfig,
     WhisperForConditionalGeneration,
-)  # fmt: skip
+)
 
 SMALL = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4)
 DECODER = dict(SMALL, vocab_size=60, num_key_value_heads=2)
@@ -41,9 +41,15 @@ def gemma2(p=0.0):
     cap to matter."""
     return Gemma2ForCausalLM(
         Gemma2Config(
-            head_dim=8, sliding_window=5, attn_logit_softcapping=2.0, attention_dropout=p, initializer_range=0.1, pad_token_id=0, **DECODER
+            head_dim=8,
+            sliding_window=5,
+            attn_logit_softcapping=2.0,
+            attention_dropout=p,
+            initializer_range=0.1,
+            pad_token_id=0,
+            **DECODER,
         )
-    )  # fmt: skip
+    )
 
 
 def gpt2(p=0.0):
@@ -64,9 +70,15 @@ def gpt_oss(p=0.0):
     """Attention sinks, and layers with a sliding window between others. Weights and sinks are
     large enough to matter."""
     config = GptOssConfig(
-        head_dim=8, sliding_window=5, num_local_experts=4, num_experts_per_tok=2, attention_dropout=p, initializer_range=0.1,
-        pad_token_id=0, **DECODER,
-    )  # fmt: skip
+        head_dim=8,
+        sliding_window=5,
+        num_local_experts=4,
+        num_experts_per_tok=2,
+        attention_dropout=p,
+        initializer_range=0.1,
+        pad_token_id=0,
+        **DECODER,
+    )
     model = GptOssForCausalLM(config)
     model.set_experts_implementation("eager")  # which has float64
     for layer in model.model.layers:
@@ -115,12 +127,27 @@ def vit(p=0.0):
 def whisper(p=0.0):
     return WhisperForConditionalGeneration(
         WhisperConfig(
-            vocab_size=60, d_model=32, encoder_layers=2, decoder_layers=2, encoder_attention_heads=4, decoder_attention_heads=4,
-            encoder_ffn_dim=48, decoder_ffn_dim=48, num_mel_bins=8, max_source_positions=20, max_target_positions=20,
-            dropout=0.0, attention_dropout=p, pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=1,
-            suppress_tokens=None, begin_suppress_tokens=None,
+            vocab_size=60,
+            d_model=32,
+            encoder_layers=2,
+            decoder_layers=2,
+            encoder_attention_heads=4,
+            decoder_attention_heads=4,
+            encoder_ffn_dim=48,
+            decoder_ffn_dim=48,
+            num_mel_bins=8,
+            max_source_positions=20,
+            max_target_positions=20,
+            dropout=0.0,
+            attention_dropout=p,
+            pad_token_id=0,
+            bos_token_id=1,
+            eos_token_id=2,
+            decoder_start_token_id=1,
+            suppress_tokens=None,
+            begin_suppress_tokens=None,
         )
-    )  # fmt: skip
+    )
 
 
 def ids(batch=3, length=11):

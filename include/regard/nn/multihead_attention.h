@@ -44,8 +44,10 @@ struct KeyValueCache {
   KeyValues filled() const {
     return {room.keys.narrow(1, 0, length), room.values.narrow(1, 0, length)};
   }
-  // Row i becomes what row rows[i] was; only what is filled is copied.
+  // Row i becomes what row rows[i] (int64) was; std::invalid_argument for a row that is not there.
+  // Only what is filled is copied, into `spare`: what `room` was before the last reordering.
   void reorder(const torch::Tensor& rows);
+  KeyValues spare;
 };
 
 class MultiheadAttentionImpl : public torch::nn::Module {

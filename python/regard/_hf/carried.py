@@ -10,13 +10,29 @@ _aten = torch.ops.aten
 
 # What gives a mask again: a part of it, another shape of it, several of them as one.
 _SHAPING = {
-    _aten.alias.default, _aten.bitwise_and.Tensor, _aten.bitwise_or.Tensor, _aten.cat.default,
-    _aten.clone.default, _aten.detach.default, _aten.expand.default, _aten.index_select.default,
-    _aten.logical_and.default, _aten.logical_or.default, _aten.permute.default,
-    _aten.repeat.default, _aten.select.int, _aten.slice.Tensor, _aten.squeeze.dim,
-    _aten.stack.default, _aten.transpose.int, _aten.unsqueeze.default, _aten.view.default,
-    _aten._unsafe_view.default, _aten.index.Tensor, _aten._to_copy.default,
-}  # fmt: skip
+    _aten.alias.default,
+    _aten.bitwise_and.Tensor,
+    _aten.bitwise_or.Tensor,
+    _aten.cat.default,
+    _aten.clone.default,
+    _aten.detach.default,
+    _aten.expand.default,
+    _aten.index_select.default,
+    _aten.logical_and.default,
+    _aten.logical_or.default,
+    _aten.permute.default,
+    _aten.repeat.default,
+    _aten.select.int,
+    _aten.slice.Tensor,
+    _aten.squeeze.dim,
+    _aten.stack.default,
+    _aten.transpose.int,
+    _aten.unsqueeze.default,
+    _aten.view.default,
+    _aten._unsafe_view.default,
+    _aten.index.Tensor,
+    _aten._to_copy.default,
+}
 _ADDING = {_aten.add.Tensor, _aten.add_.Tensor}
 
 
@@ -104,7 +120,8 @@ def _changes_nothing(func, args, kwargs):
         device = torch.device(kwargs.get("device") or "cpu")
         return kwargs.get("dtype") in (None, torch.bool) and device.type == "cpu"
     if func in (_aten.expand.default, _aten.view.default):
-        wanted = [have if want == -1 else want for want, have in zip(args[1], first.shape)]  # noqa: B905
+        pairs = zip(args[1], first.shape, strict=False)
+        wanted = [have if want == -1 else want for want, have in pairs]
         return len(args[1]) == first.dim() and wanted == list(first.shape)
     if func is _aten.slice.Tensor:
         given = dict(zip(("dim", "start", "end", "step"), args[1:], strict=False))

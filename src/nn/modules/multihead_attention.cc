@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "regard/nn/multihead_attention.h"
 
+#include <ATen/Parallel.h>
+
+#include <cstddef>
+#include <cstring>
 #include <stdexcept>
+#include <utility>
 
 namespace regard::nn {
 namespace {
@@ -16,23 +21,56 @@ AttentionOptions call_options(const Mask& mask, const std::vector<Modifier>& mod
   return options;
 }
 
-// Selected rows of what is filled, put where as many rows fit, or into new room.
-torch::Tensor reordered(const torch::Tensor& room, const torch::Tensor& rows, std::int64_t length) {
-  const torch::Tensor chosen = room.narrow(1, 0, length).index_select(0, rows);
-  torch::Tensor into = room;
-  if (rows.size(0) != room.size(0)) {
-    auto sizes = room.sizes().vec();
-    sizes[0] = rows.size(0);
-    into = torch::empty(sizes, room.options());
-  }
-  into.narrow(1, 0, length).copy_(chosen);
+// The rows of `from` that `rows` names, `length` positions of each, into `into`; both contiguous.
+void gather_rows(const torch::Tensor& from, const torch::Tensor& rows, std::int64_t length,
+                 const torch::Tensor& into) {
+  const std::int64_t stride = from.stride(0) * from.element_size();
+  const auto bytes = static_cast<std::size_t>(length * from.stride(1) * from.element_size());
+  const auto* source = static_cast<const std::byte*>(from.const_data_ptr());
+  auto* target = static_cast<std::byte*>(into.data_ptr());
+  const auto* row = rows.const_data_ptr<std::int64_t>();
+  at::parallel_for(0, rows.size(0), 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i)
+      std::memcpy(target + i * stride, source + row[i] * stride, bytes);
+  });
+}
+
+// `room` with other rows of it, in `spare` where that has enough of the same form, else in new
+// room.
+torch::Tensor reordered(const torch::Tensor& room, const torch::Tensor& rows, std::int64_t length,
+                        const torch::Tensor& spare) {
+  const torch::Tensor from = room.contiguous();
+  std::vector<std::int64_t> sizes = from.sizes().vec();
+  sizes[0] = rows.size(0);
+  const bool enough = spare.defined() && spare.size(0) >= sizes[0] &&
+                      spare.sizes().slice(1) == from.sizes().slice(1) &&
+                      spare.scalar_type() == from.scalar_type() && spare.is_contiguous();
+  torch::Tensor into = enough ? spare.narrow(0, 0, sizes[0]) : torch::empty(sizes, from.options());
+  gather_rows(from, rows, length, into);
   return into;
+}
+
+// std::invalid_argument where rows are not places of `count` rows.
+void check_rows(const torch::Tensor& rows, std::int64_t count) {
+  if (rows.dim() != 1 || rows.scalar_type() != torch::kInt64)
+    throw std::invalid_argument("rows: expected a vector of int64");
+  if (rows.numel() == 0) return;
+  const std::int64_t least = rows.min().item<std::int64_t>(),
+                     most = rows.max().item<std::int64_t>();
+  if (least < 0 || most >= count)
+    throw std::invalid_argument("rows: from " + std::to_string(least) + " to " +
+                                std::to_string(most) + "; the cache has " + std::to_string(count) +
+                                " rows");
 }
 
 }  // namespace
 
 void KeyValueCache::reorder(const torch::Tensor& rows) {
-  room = {reordered(room.keys, rows, length), reordered(room.values, rows, length)};
+  check_rows(rows, room.keys.size(0));
+  const torch::Tensor list = rows.contiguous();
+  KeyValues next = {reordered(room.keys, list, length, spare.keys),
+                    reordered(room.values, list, length, spare.values)};
+  spare = std::exchange(room, std::move(next));
 }
 
 MultiheadAttentionImpl::MultiheadAttentionImpl(const MultiheadAttentionOptions& options)

@@ -60,8 +60,8 @@ void for_each_element(const FunctionTile& tile, F f) {
     for (std::int64_t c = 0; c < tile.columns; ++c) {
       const std::int64_t at = r * tile.stride + c;
       const auto* scores = static_cast<const Real*>(tile.scores);
-      f(static_cast<Real*>(tile.data)[at], scores == nullptr ? Real{0} : scores[at],
-        tile.query + r * tile.step, tile.key + c * tile.step);
+      f(static_cast<Real*>(tile.data)[at], scores == nullptr ? Real{0} : scores[at], tile.query + r,
+        tile.key + c);
     }
   }
 }

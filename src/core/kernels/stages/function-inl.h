@@ -39,7 +39,6 @@ HWY_INLINE FunctionTile Described(const Stage& stage, const ScoreTile<T>& tile, 
           static_cast<std::int64_t>(stride),
           stage.query_begin + tile.query,
           stage.key_begin + tile.key,
-          1,
           tile.batch,
           tile.head,
           sizeof(T) == 8};
