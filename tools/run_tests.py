@@ -60,6 +60,9 @@ SAME_ON_EACH_TARGET = [
 ]
 # They look at the bits of what others run as well: sanitizers find nothing new in them.
 SAME_MEMORY = ["Bitwise*", "DTypes/Bitwise*", "DTypes/Gqa*", "DTypes/OneKey*", "OutOverQueries*"]
+# Suites run side by side: PyTorch's threads that wait for each other shall sleep, not spin on what
+# another suite could use. (With spinning a training of four seconds took minutes.)
+SIDE_BY_SIDE = {"OMP_WAIT_POLICY": "PASSIVE"}
 # the end of a failing suite's log is shown; a property's search for a small example writes
 # thousands
 LOG_LINES = 400
@@ -110,7 +113,7 @@ def run(suite, command, report, environment=None, log=None):
         try:
             ended = subprocess.run(
                 command,
-                env={**os.environ, **(environment or {})},
+                env={**SIDE_BY_SIDE, **os.environ, **(environment or {})},
                 stdout=output,
                 stderr=subprocess.STDOUT if log else None,
                 timeout=limit,
