@@ -204,9 +204,10 @@ def manuals(options, _sets):
         _script("manuals.py", texts, "--least-words", 2400, "--most-pages", 25)
     if not (base / "config.json").exists():
         _script("longformer_from_bert.py", _minilm(), base)
-    for name, length in (("manuals-whole", 16384), ("manuals-cut", 512)):
+    # One or two pages a batch for both, and so about as many steps.
+    for name, length, batch in (("manuals-whole", 16384, 16384), ("manuals-cut", 512, 1024)):
         flags = [
-            *("--max-length", length, "--batch-tokens", 16384, "--learning-rate", 2e-4),
+            *("--max-length", length, "--batch-tokens", batch, "--learning-rate", 2e-4),
             *("--warmup", 10, "--epochs", options.manual_epochs, "--checkpoint-every", 20),
         ]
         _fine_tuned(options, name, texts, base, flags)
