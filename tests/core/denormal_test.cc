@@ -11,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "regard/attention.h"
 #include "tests/core/support/executors.h"
 #include "tests/core/support/problem.h"
 
@@ -130,6 +131,52 @@ TEST(Denormals, WeightsThatUnderflow) {
       const Results r = run(p);
       EXPECT_EQ(r.out.at(0, 0, 0, 0), 1);
       EXPECT_NEAR(r.out.at(0, 0, 0, 1), drop > 87.5 ? 0 : std::exp(-drop), 4e-6 * std::exp(-drop));
+    }
+  }
+}
+
+// Where ALiBi or a Gaussian takes weights through the denormal numbers, a key counts as long as its
+// weight is a normal number, in either mode; what would be a denormal result may be 0.
+TEST(Denormals, WeightsThatFadeWithDistance) {
+  constexpr std::int64_t kKeys = 160, kDim = 4;
+  const std::vector<float> zeros(kKeys * kDim, 0.0f);
+  std::vector<float> values(kKeys * kDim, 0.0f);
+  values[0] = 1;  // what the first key contributes is seen in the first column
+  const float slope = 1;
+  const auto view = [](const std::vector<float>& x) {
+    return TensorView::bhsd(x.data(), kF32, 1, 1, kKeys, kDim);
+  };
+  const auto softmax_of_alibi = [](std::int64_t i) {
+    double sum = 0;
+    for (std::int64_t j = 0; j < kKeys; ++j) sum += std::exp(-std::abs(static_cast<double>(i - j)));
+    return std::exp(-static_cast<double>(i)) / sum;
+  };
+  const auto columns = [](std::int64_t i) {
+    return std::exp(-0.5 * static_cast<double>(i * i) / 36) / static_cast<double>(kKeys);
+  };
+  std::vector<float> distances(kKeys);
+  for (std::int64_t i = 0; i < kKeys; ++i)
+    distances[static_cast<std::size_t>(i)] = static_cast<float>(i);
+  for (const bool flush : {false, true}) {
+    const WithMode mode(flush);
+    for (const bool gaussian : {false, true}) {
+      std::vector<float> out(kKeys * kDim, -1.0f);
+      Options options;
+      if (gaussian) {
+        options.modifiers = {
+            Gaussian{TensorView::bhsd(distances.data(), kF32, 1, 1, kKeys, 1), 6.0}};
+      } else {
+        options.modifiers = {Alibi{TensorView::bhsd(&slope, kF32, 1, 1, 1, 1)}};
+      }
+      const Status status =
+          forward({view(zeros), view(zeros), view(values)}, options,
+                  {MutableTensorView::bhsd(out.data(), kF32, 1, 1, kKeys, kDim), {}, {}, {}});
+      ASSERT_TRUE(status.ok()) << status.message();
+      for (std::int64_t i = 0; i < kKeys; ++i) {
+        const double expected = gaussian ? columns(i) : softmax_of_alibi(i);
+        EXPECT_NEAR(out[static_cast<std::size_t>(i * kDim)], expected, 4e-6 * expected + 0x1p-125)
+            << (gaussian ? "gaussian, row " : "alibi, row ") << i;
+      }
     }
   }
 }

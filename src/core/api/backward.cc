@@ -109,7 +109,8 @@ Status backward(const BackwardInputs& inputs, const Options& options, const Grad
         const auto& backward = *static_cast<const kernels::BackwardTask*>(task);
         backward.set->backward(backward, item, scratch);
       },
-      &task, task.tickets != nullptr ? schedule::ItemOrder::kMayWait : schedule::ItemOrder::kAny);
+      &task, task.tickets != nullptr ? schedule::ItemOrder::kMayWait : schedule::ItemOrder::kAny,
+      denormals_of(task));
   if (status.ok()) additive.write_gradient(task, set, own, task.scale);
   if (status.ok() && call->modifiers.sink_sums() != nullptr) {
     const SinkCall sinks{&task, &set, call->modifiers.sink_sums()};

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <string>
 
+#include "core/api/modifiers.h"
 #include "core/schedule/decode_items.h"
 #include "core/schedule/run.h"
 
@@ -96,7 +97,7 @@ Status DecodeMemory::run(const kernels::ForwardTask& pass, double pass_work,
           tasks.pass->set->forward(*tasks.pass, item - first, memory);
         }
       },
-      &both);
+      &both, schedule::ItemOrder::kAny, denormals_of(pass));
 }
 
 }  // namespace regard

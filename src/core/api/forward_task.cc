@@ -52,7 +52,7 @@ Status run_forward(const kernels::ForwardTask& task, const Executor& executor) {
         const auto& forward = *static_cast<const kernels::ForwardTask*>(task);
         forward.set->forward(forward, item, scratch);
       },
-      &task);
+      &task, schedule::ItemOrder::kAny, denormals_of(task));
 }
 
 }  // namespace regard

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/api/modifiers.h"
 
+#include <algorithm>
 #include <cstring>
 #include <string>
 
@@ -165,6 +166,11 @@ void ModifierMemory::sort(std::vector<Stage>& stages, std::vector<Stage>& weight
   }
 }
 
+bool ModifierMemory::fades() const {
+  return std::any_of(entries_.begin(), entries_.end(),
+                     [](const Entry& entry) { return entry.facts.fades; });
+}
+
 TensorView ModifierMemory::sinks() const {
   for (const Entry& entry : entries_) {
     if (const auto* sinks = std::get_if<Sinks>(entry.stage.modifier)) return sinks->logits;
@@ -176,6 +182,7 @@ Status ModifierMemory::prepare(const Options& options, const Shape& full, DType 
                                kernels::ForwardTask& task) {
   Status status = list(options, full, own, nullptr, 0);
   sort(task.stages, task.weight_stages);
+  task.fades = fades();
   task.sinks = sinks();
   return status;
 }
@@ -189,6 +196,7 @@ Status ModifierMemory::prepare(const Options& options, const Shape& full, DType 
     if (entry.sums.given() && !entry.copied) fill_with_zeros(entry.sums);
   }
   sort(task.stages, task.weight_stages);
+  task.fades = fades();
   task.sinks = sinks();
   return status;
 }

@@ -9,6 +9,7 @@
 #include "core/kernels/carve.h"
 #include "core/kernels/kernels.h"
 #include "core/modifiers/modifiers.h"
+#include "core/schedule/run.h"
 #include "core/schedule/scratch.h"
 #include "regard/attention.h"
 
@@ -52,11 +53,18 @@ class ModifierMemory {
               std::int64_t slots);
   void allocate(kernels::Carve& carve, const Shape& full, DType own, std::int64_t slots);
   void sort(std::vector<kernels::Stage>& stages, std::vector<kernels::Stage>& weight_stages) const;
+  bool fades() const;
   TensorView sinks() const;
 
   std::vector<Entry> entries_;
   double* sink_sums_ = nullptr;
   std::optional<schedule::ScratchMemory> scratch_;
 };
+
+// Of a forward or backward task: denormal results are 0 where weights fade away.
+template <class Task>
+schedule::Denormals denormals_of(const Task& task) {
+  return task.fades ? schedule::Denormals::kFlush : schedule::Denormals::kAsCaller;
+}
 
 }  // namespace regard

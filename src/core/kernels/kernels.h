@@ -70,6 +70,7 @@ struct ForwardTask {
   std::int64_t group = 1;  // query heads per kv head
   AdditiveVectors additive;
   std::vector<Stage> stages, weight_stages;
+  bool fades = false;  // one of them does: items run while denormal results are flushed to 0
   std::vector<ForwardItem> items;
   TensorView sinks;  // (1, heads, 1, m), or not given
   // Sequences of at most so many queries are left to the decode pass (takes_decode() in
@@ -96,6 +97,7 @@ struct BackwardTask {
   void* d_additive = nullptr;  // [slot][additive.stride], see `sequences`: what each block adds to
                                // the gradient of v, without the scale; zeros at first
   std::vector<Stage> stages, weight_stages;
+  bool fades = false;  // one of them does: items run while denormal results are flushed to 0
   std::vector<BackwardItem> items;
   std::int64_t blocks = 0;  // key blocks of the longest sequence
   std::int64_t sequences =

@@ -11,6 +11,7 @@ template <>
 struct Description<Alibi> : Defaults {
   static constexpr const char* kName = "alibi";
   static constexpr ActsOn kActsOn = ActsOn::kScores;
+  static constexpr bool kFades = true;
   static constexpr Owner kOwner = Owner::kPartials;
   static Rank rank(const Alibi&) { return Rank::kBias; }
   static const TensorView* tensor(const Alibi& m) { return &m.slopes; }

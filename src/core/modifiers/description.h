@@ -46,6 +46,8 @@ struct Description;  // static members:
 // bool kAtMostOnce               whether Options::modifiers may hold no more than one
 // bool kLooksAtPositions         whether rows and keys of a tile must be neighbours in the tensors
 // bool kCallsUserCode            which may leave anything in hidden pairs, and use a matrix unit
+// bool kFades                    whether weights fade away with distance, through the denormal
+//                                numbers, which some processors take a hundred times as long for
 // const TensorView* tensor(const M&)      that may have a gradient, as Options lists it; or null
 // bool does_nothing(const M&)
 // Status check(const std::string& name, const M&, const Shape& scores, DType own)
@@ -55,6 +57,7 @@ struct Description;  // static members:
 struct Defaults {
   static constexpr Keeps kKeeps = Keeps::kNothing;
   static constexpr bool kAtMostOnce = false, kLooksAtPositions = true, kCallsUserCode = false;
+  static constexpr bool kFades = false;
   template <class M>
   static bool does_nothing(const M&) {
     return false;

@@ -12,6 +12,7 @@ template <>
 struct Description<Gaussian> : Defaults {
   static constexpr const char* kName = "gaussian";
   static constexpr ActsOn kActsOn = ActsOn::kWeights;
+  static constexpr bool kFades = true;
   static constexpr Owner kOwner = Owner::kTensor;
   static Rank rank(const Gaussian&) { return Rank::kAny; }
   static const TensorView* tensor(const Gaussian& m) { return &m.centre; }

@@ -25,7 +25,7 @@ struct Facts {
   Rank rank;
   Keeps keeps;
   Owner owner;
-  bool at_most_once, looks_at_positions, calls_user_code, does_nothing;
+  bool at_most_once, looks_at_positions, calls_user_code, fades, does_nothing;
   // That may have a gradient, or null. Gradients::d_modifiers has an entry for each modifier with
   // one, in the order of Options::modifiers.
   const TensorView* tensor;
@@ -35,9 +35,9 @@ inline Facts facts_of(const Modifier& modifier) {
   return std::visit(
       [](const auto& m) -> Facts {
         using D = Description<std::decay_t<decltype(m)>>;
-        return {D::kName,           D::kActsOn,     D::rank(m),           D::kKeeps,
-                D::kOwner,          D::kAtMostOnce, D::kLooksAtPositions, D::kCallsUserCode,
-                D::does_nothing(m), D::tensor(m)};
+        return {D::kName,  D::kActsOn,         D::rank(m),           D::kKeeps,
+                D::kOwner, D::kAtMostOnce,     D::kLooksAtPositions, D::kCallsUserCode,
+                D::kFades, D::does_nothing(m), D::tensor(m)};
       },
       modifier);
 }

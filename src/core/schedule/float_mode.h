@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The caller's handling of denormal numbers, taken over by a worker for as long as this lives.
+// How a thread handles denormal numbers: the caller's way, which a worker takes over for as long as
+// a FloatMode lives, or the same but that denormal results become 0.
 #pragma once
 
 #include <cstdint>
@@ -12,6 +13,7 @@ namespace regard::schedule {
 
 #if defined(__SSE2__)
 inline std::uint32_t float_mode() { return _mm_getcsr(); }
+inline std::uint32_t flushing_mode() { return _mm_getcsr() | _MM_FLUSH_ZERO_ON; }
 
 class FloatMode {
  public:
@@ -27,6 +29,7 @@ class FloatMode {
 };
 #else
 inline std::uint32_t float_mode() { return 0; }
+inline std::uint32_t flushing_mode() { return 0; }
 
 class FloatMode {
  public:

@@ -73,7 +73,7 @@ struct Work {
 
 Status run_items(const Executor& executor, std::size_t count, double work,
                  std::size_t scratch_bytes, ItemFunction function, const void* task,
-                 ItemOrder order) {
+                 ItemOrder order, Denormals denormals) {
   if (count == 0) return {};
   const double worth = std::max(1.0, work / kWorthAWorker),
                item = work / static_cast<double>(count);
@@ -89,7 +89,7 @@ Status run_items(const Executor& executor, std::size_t count, double work,
            function,
            task,
            scratch_bytes,
-           float_mode(),
+           denormals == Denormals::kFlush ? flushing_mode() : float_mode(),
            {}};
   run.split(count);
   if (workers == 1) {

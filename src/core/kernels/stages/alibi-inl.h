@@ -26,15 +26,22 @@ HWY_INLINE AlibiSteps DistancesOf(const ScoreTile<T>& tile) {
   return tile.rows_are_keys ? AlibiSteps{first, -1, 1} : AlibiSteps{first, 1, -1};
 }
 
-// |distance| of one row's lanes [c, c + a vector).
+// The distances of one row's lanes [c, c + a vector).
 template <typename T>
 HWY_INLINE Vec<T> Distances(const AlibiSteps& steps, std::size_t r, std::size_t c) {
   const Tag<T> d;
-  // Whole numbers below 2^24 are exact in float; beyond it they round like everything else.
   const std::int64_t first = steps.first + static_cast<std::int64_t>(r) * steps.row +
                              static_cast<std::int64_t>(c) * steps.lane;
-  return hn::Abs(hn::MulAdd(hn::Iota(d, T{0}), hn::Set(d, static_cast<T>(steps.lane)),
-                            hn::Set(d, static_cast<T>(first))));
+  return hn::MulAdd(hn::Iota(d, T{0}), hn::Set(d, static_cast<T>(steps.lane)),
+                    hn::Set(d, static_cast<T>(first)));
+}
+
+// Whole numbers below 2^24 are exact in float, and then a row's distances are those of the row
+// before and one more or less; beyond it they round like everything else.
+template <typename T>
+HWY_INLINE bool AreExact(const AlibiSteps& steps, const ScoreTile<T>& tile) {
+  const auto farthest = std::abs(steps.first) + static_cast<std::int64_t>(tile.rows + kWidth<T>);
+  return farthest < (std::int64_t{1} << 24);
 }
 
 template <typename T>
@@ -42,10 +49,14 @@ HWY_NOINLINE void Apply(const Alibi&, const Stage& stage, const ScoreTile<T>& ti
   const Tag<T> d;
   const auto slope = hn::Set(d, HeadElement(stage.tensor, tile));
   const AlibiSteps steps = DistancesOf(tile);
-  for (std::size_t r = 0; r < tile.rows; ++r) {
-    for (std::size_t c = 0; c < kWidth<T>; c += kLanes<T>) {
+  const bool exact = AreExact(steps, tile);
+  const auto next_row = hn::Set(d, static_cast<T>(steps.row));
+  for (std::size_t c = 0; c < kWidth<T>; c += kLanes<T>) {
+    auto distances = Distances<T>(steps, 0, c);
+    for (std::size_t r = 0; r < tile.rows; ++r) {
       T* HWY_RESTRICT at = tile.data + r * kWidth<T> + c;
-      hn::Store(hn::NegMulAdd(slope, Distances<T>(steps, r, c), hn::Load(d, at)), d, at);
+      hn::Store(hn::NegMulAdd(slope, hn::Abs(distances), hn::Load(d, at)), d, at);
+      distances = exact ? hn::Add(distances, next_row) : Distances<T>(steps, r + 1, c);
     }
   }
 }
