@@ -74,8 +74,10 @@ struct Trainer::Impl {
   template <typename Write>
   void keep(const Write& write) const;
   void save();
+  double epoch() const { return static_cast<double>(progress.place.epoch) + task.epoch_fraction(); }
   double fraction(double epoch) const;
-  std::string ended_by() const;
+  // `epoch`: how many passes over the data there have been, with the part of the last.
+  std::string ended_by(double epoch) const;
 };
 
 // Writes something; where that fails, says that nothing is lost.
@@ -127,11 +129,13 @@ double Trainer::Impl::fraction(double epoch) const {
   return std::min(most, 1.0);
 }
 
-std::string Trainer::Impl::ended_by() const {
+std::string Trainer::Impl::ended_by(double epoch) const {
   if (options.max_steps > 0 && progress.step >= options.max_steps) return "steps";
-  if (options.max_epochs > 0 && static_cast<double>(progress.place.epoch) >= options.max_epochs) {
-    return "epochs";
-  }
+  // A whole epoch has ended when the task says so, which is after its last batch; a part of one as
+  // soon as it has been given out.
+  const auto whole = static_cast<double>(progress.place.epoch);
+  const bool in_part = whole < options.max_epochs && whole + 1 > options.max_epochs;
+  if (options.max_epochs > 0 && (in_part ? epoch : whole) >= options.max_epochs) return "epochs";
   if (options.max_minutes > 0 && seconds() >= 60 * options.max_minutes) return "minutes";
   if (options.patience > 0 && progress.without_gain >= options.patience) return "no gain";
   if (stop != nullptr && stop->load()) return "stopped";
@@ -176,7 +180,7 @@ void Trainer::Impl::make_step(const std::vector<TaskBatch>& batches) {
   progress.place = task.place();
   progress.tokens += count;
   event.step = progress.step;
-  event.epoch = static_cast<double>(progress.place.epoch) + task.epoch_fraction();
+  event.epoch = epoch();
   event.learning_rate = rate;
   event.tokens = count;
   event.seconds = seconds();
@@ -244,7 +248,7 @@ Outcome Trainer::train() {
   const FolderLock lock(t.folder);
   t.begin();
   t.task.model().train();
-  std::string ended = t.ended_by();
+  std::string ended = t.ended_by(t.epoch());
   const bool nothing_to_do = !ended.empty();
   while (ended.empty()) {
     std::vector<TaskBatch> batches;
@@ -262,14 +266,13 @@ Outcome Trainer::train() {
 
     // All that follows depends on the step and the place alone, so that a run that goes on from a
     // checkpoint does the same.
-    const double epoch =
-        static_cast<double>(t.progress.place.epoch) + (epoch_ended ? 0 : t.task.epoch_fraction());
+    const double epoch = epoch_ended ? static_cast<double>(t.progress.place.epoch) : t.epoch();
     const std::int64_t every = t.options.validate_every;
     const bool due = every > 0 ? t.progress.step % every == 0 : epoch_ended;
-    ended = t.ended_by();
+    ended = t.ended_by(epoch);
     if (due || (!ended.empty() && ended != "stopped")) {
       t.validate(epoch);
-      ended = t.ended_by();  // it may have been one validation too many without a gain
+      ended = t.ended_by(epoch);  // it may have been one validation too many without a gain
     }
     if (!t.task.validates() && (due || !ended.empty())) {
       t.keep([&t] { t.task.save_model(t.folder); });

@@ -170,6 +170,24 @@ TEST(Trainer, EndsWhenNothingIsGained) {
   EXPECT_LT(outcome.steps, 60);
 }
 
+TEST(Trainer, EndsWithinAnEpochAndGoesOn) {
+  const SmallTraining s(300);
+  const auto steps_after = [&](double epochs, const std::string& name) {
+    auto o = SmallTraining::options(0);
+    o.max_epochs = epochs;
+    o.validate_every = 0;
+    const Outcome outcome = run(s, name, o);
+    EXPECT_EQ(outcome.ended_by, "epochs");
+    return static_cast<double>(outcome.steps);
+  };
+  const double whole = steps_after(1, "whole"), two = steps_after(2, "whole");
+  EXPECT_NEAR(two, 2 * whole, 1);
+  EXPECT_NEAR(steps_after(0.4, "parts"), 0.4 * whole, 1.5);
+  EXPECT_EQ(steps_after(1, "parts"), whole);
+  EXPECT_NEAR(steps_after(1.5, "parts"), 1.5 * whole, 1.5);
+  EXPECT_EQ(steps_after(2, "parts"), two);
+}
+
 TEST(Trainer, StopsWhereItIsTold) {
   const SmallTraining s(200);
   std::atomic<bool> stop = true;
