@@ -20,7 +20,7 @@ _TRAINED = ["parameters", "epochs", "steps", "processor minutes"]
 def _training(result):
     return [
         f"{result['parameters'] / 1e6:.1f} M",
-        f"{result['epochs']:.0f}",
+        f"{result['epochs']:g}",
         result["steps"],
         f"{result['processor_seconds'] / 60:.0f}",
     ]
@@ -94,7 +94,7 @@ def _race(work):
     rows = [
         [
             _NAMES[name],
-            f"{p['epochs']:.0f}",
+            f"{p['epochs']:g}",
             f"{p['processor_seconds'] / 60:.1f}",
             f"{p['perplexity']:.2f}",
             f"{p['bleu']:.1f}",
