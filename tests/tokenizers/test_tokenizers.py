@@ -69,7 +69,9 @@ def compare(path, tokenizer):
             wrong.append((request, answer, expected))
     # Each was found to be as likely. How many there are depends on the vocabulary, which the
     # library's training makes anew at every run: 0 to 9 have been seen.
-    assert ties <= len(requests) // 200, f"{ties} cuts differ from the library's among equally likely ones"
+    assert ties <= len(requests) // 200, (
+        f"{ties} cuts differ from the library's among equally likely ones"
+    )
     assert not wrong, f"{len(wrong)} of {len(requests)} differ, the first: {wrong[0]!r}"
 
 
