@@ -7,8 +7,9 @@
 
 #include <cstdint>
 #include <numeric>
-#include <stdexcept>
 #include <vector>
+
+#include "nn/modules/check_rows.h"
 
 namespace regard::nn {
 
@@ -24,17 +25,10 @@ class Hypotheses {
   // Row i becomes what row rows[i] was. Returns the entries of the memory to select, in order, or
   // an undefined tensor where it stays as it is.
   torch::Tensor reorder(const torch::Tensor& rows) {
-    if (rows.dim() != 1 || rows.scalar_type() != torch::kInt64)
-      throw std::invalid_argument("rows: expected a vector of int64");
-    const torch::Tensor list = rows.contiguous();
+    const torch::Tensor list = checked_rows(rows, this->rows());
     std::vector<std::int64_t> next;
-    for (std::int64_t i = 0; i < list.numel(); ++i) {
-      const std::int64_t row = list.const_data_ptr<std::int64_t>()[i];
-      if (row < 0 || row >= this->rows())
-        throw std::invalid_argument("rows: " + std::to_string(row) + "; the state has " +
-                                    std::to_string(this->rows()) + " rows");
-      next.push_back(memory_of_[static_cast<std::size_t>(row)]);
-    }
+    for (std::int64_t i = 0; i < list.numel(); ++i)
+      next.push_back(memory_of_[static_cast<std::size_t>(list.const_data_ptr<std::int64_t>()[i])]);
     const std::int64_t old_count = width_ > 0 ? this->rows() / width_ : 0;
     width_ = common_run(next);
     std::vector<std::int64_t> memory;

@@ -8,6 +8,8 @@
 #include <stdexcept>
 #include <utility>
 
+#include "nn/modules/check_rows.h"
+
 namespace regard::nn {
 namespace {
 
@@ -50,24 +52,10 @@ torch::Tensor reordered(const torch::Tensor& room, const torch::Tensor& rows, st
   return into;
 }
 
-// std::invalid_argument where rows are not places of `count` rows.
-void check_rows(const torch::Tensor& rows, std::int64_t count) {
-  if (rows.dim() != 1 || rows.scalar_type() != torch::kInt64)
-    throw std::invalid_argument("rows: expected a vector of int64");
-  if (rows.numel() == 0) return;
-  const std::int64_t least = rows.min().item<std::int64_t>(),
-                     most = rows.max().item<std::int64_t>();
-  if (least < 0 || most >= count)
-    throw std::invalid_argument("rows: from " + std::to_string(least) + " to " +
-                                std::to_string(most) + "; the cache has " + std::to_string(count) +
-                                " rows");
-}
-
 }  // namespace
 
 void KeyValueCache::reorder(const torch::Tensor& rows) {
-  check_rows(rows, room.keys.size(0));
-  const torch::Tensor list = rows.contiguous();
+  const torch::Tensor list = checked_rows(rows, room.keys.size(0));
   KeyValues next = {reordered(room.keys, list, length, spare.keys),
                     reordered(room.values, list, length, spare.values)};
   spare = std::exchange(room, std::move(next));
@@ -200,7 +188,7 @@ KeyValueCache MultiheadAttentionImpl::make_cache(std::int64_t batch,
     return torch::empty({batch, max_length, options_.kv_heads, head_dim_}, out_->weight.options())
         .detach();
   };
-  return {{room(), room()}, 0};
+  return {{room(), room()}, 0, {}};
 }
 
 }  // namespace regard::nn
