@@ -21,11 +21,15 @@ Block block_of(GgufType type) {
     case GgufType::kBF16: return {1, 2};
     case GgufType::kQ4_0: return {32, 18};
     case GgufType::kQ4_1: return {32, 20};
+    case GgufType::kQ5_0: return {32, 22};
+    case GgufType::kQ5_1: return {32, 24};
     case GgufType::kQ8_0: return {32, 34};
+    case GgufType::kQ4_K: return {256, 144};
+    case GgufType::kQ5_K: return {256, 176};
     case GgufType::kQ6_K: return {256, 210};
   }
   throw std::runtime_error("tensors of type " + std::to_string(static_cast<std::uint32_t>(type)) +
-                           " are not served; expected F32, F16, BF16, Q8_0, Q4_0, Q4_1 or Q6_K");
+                           " are not served; expected " + kServedGgufTypes);
 }
 
 std::uint16_t two_bytes(const std::uint8_t* p) {
@@ -61,10 +65,60 @@ void q4_1(const std::uint8_t* in, float* out) {
   }
 }
 
+// Number `i` of 32 that have their lower four bits in halves of bytes, as above, and the fifth in
+// a word of 32.
+int five_bits(const std::uint8_t* word, const std::uint8_t* halves, int i) {
+  const int low = i < 16 ? halves[i] & 15 : halves[i - 16] >> 4;
+  return low | (word[i / 8] >> (i % 8) & 1) << 4;
+}
+
+void q5_0(const std::uint8_t* in, float* out) {
+  const float scale = from_half(two_bytes(in));
+  for (int i = 0; i < 32; ++i) {
+    out[i] = static_cast<float>(five_bits(in + 2, in + 6, i) - 16) * scale;
+  }
+}
+
+void q5_1(const std::uint8_t* in, float* out) {
+  const float scale = from_half(two_bytes(in)), least = from_half(two_bytes(in + 2));
+  for (int i = 0; i < 32; ++i) {
+    out[i] = static_cast<float>(five_bits(in + 4, in + 8, i)) * scale + least;
+  }
+}
+
 void q8_0(const std::uint8_t* in, float* out) {
   const float scale = from_half(two_bytes(in));
   for (int i = 0; i < 32; ++i) {
     out[i] = static_cast<float>(static_cast<std::int8_t>(in[2 + i])) * scale;
+  }
+}
+
+// Of 256 numbers, 32 together have a scale and a least number, of six bits each; all eight are in
+// 12 bytes: the first four of both in the lower bits of 4 and 4, the others in the halves of the
+// last 4 with their two upper bits above the first ones.
+struct Group {
+  int scale, least;
+};
+Group group_of(const std::uint8_t* in, int group) {
+  if (group < 4) return {in[group] & 63, in[group + 4] & 63};
+  return {(in[group + 4] & 15) | (in[group - 4] >> 6) << 4, (in[group + 4] >> 4) | (in[group] >> 6)
+                                                                                       << 4};
+}
+
+// 256 numbers: a scale and one for the least numbers, the groups above, a bit of each number in 32
+// bytes where there are five (`fifth`), and four bits in 128, of two groups in the same 32.
+void four_or_five_k(const std::uint8_t* in, const std::uint8_t* fifth, const std::uint8_t* low,
+                    float* out) {
+  const float scale = from_half(two_bytes(in)), least = from_half(two_bytes(in + 2));
+  for (int group = 0; group < 8; ++group) {
+    const Group own = group_of(in + 4, group);
+    const float step = scale * static_cast<float>(own.scale);
+    const float under = least * static_cast<float>(own.least);
+    for (int i = 0; i < 32; ++i) {
+      int number = low[group / 2 * 32 + i] >> (group % 2 * 4) & 15;
+      if (fifth != nullptr) number |= (fifth[i] >> group & 1) << 4;
+      out[group * 32 + i] = step * static_cast<float>(number) - under;
+    }
   }
 }
 
@@ -86,6 +140,9 @@ void q6_k(const std::uint8_t* in, float* out) {
 }
 
 }  // namespace
+
+const char* const kServedGgufTypes =
+    "F32, F16, BF16, Q8_0, Q5_0, Q5_1, Q4_0, Q4_1, Q6_K, Q5_K or Q4_K";
 
 std::int64_t stored_bytes(GgufType type, std::int64_t count) {
   const Block block = block_of(type);
@@ -114,7 +171,11 @@ void dequantize(GgufType type, std::span<const std::uint8_t> data, std::span<flo
         break;
       case GgufType::kQ4_0: q4_0(in, to); break;
       case GgufType::kQ4_1: q4_1(in, to); break;
+      case GgufType::kQ5_0: q5_0(in, to); break;
+      case GgufType::kQ5_1: q5_1(in, to); break;
       case GgufType::kQ8_0: q8_0(in, to); break;
+      case GgufType::kQ4_K: four_or_five_k(in, nullptr, in + 16, to); break;
+      case GgufType::kQ5_K: four_or_five_k(in, in + 16, in + 48, to); break;
       case GgufType::kQ6_K: q6_k(in, to); break;
     }
   }

@@ -96,7 +96,11 @@ bool is_served(std::uint32_t type) {
     case GgufType::kF16:
     case GgufType::kQ4_0:
     case GgufType::kQ4_1:
+    case GgufType::kQ5_0:
+    case GgufType::kQ5_1:
     case GgufType::kQ8_0:
+    case GgufType::kQ4_K:
+    case GgufType::kQ5_K:
     case GgufType::kQ6_K:
     case GgufType::kBF16: return true;
   }
@@ -230,8 +234,7 @@ const GgufTensor& GgufFile::tensor(const std::string& name) const {
   const auto type = static_cast<std::uint32_t>(found->second.type);
   if (!is_served(type)) {
     throw std::runtime_error(impl_->path + ": tensor '" + name + "' has type " +
-                             std::to_string(type) +
-                             "; expected F32, F16, BF16, Q8_0, Q4_0, Q4_1 or Q6_K");
+                             std::to_string(type) + "; expected " + kServedGgufTypes);
   }
   return found->second;
 }

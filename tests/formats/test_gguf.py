@@ -18,7 +18,7 @@ PROGRAM = Path(
     os.environ.get("REGARD_GGUF_PROGRAM", ROOT / "build/release/tests/formats/gguf_program")
 )
 Q = gguf.GGMLQuantizationType
-TYPES = [Q.F32, Q.F16, Q.BF16, Q.Q8_0, Q.Q4_0, Q.Q4_1, Q.Q6_K]
+TYPES = [Q.F32, Q.F16, Q.BF16, Q.Q8_0, Q.Q4_0, Q.Q4_1, Q.Q5_0, Q.Q5_1, Q.Q4_K, Q.Q5_K, Q.Q6_K]
 
 
 def run(path, numbers):
@@ -54,8 +54,9 @@ def stored(kind, rng, rows=3, columns=512):
         size = gguf.quants.quant_shape_to_byte_shape(values.shape, kind)
         data = rng.integers(0, 256, size, dtype=np.uint8)
         blocks = data.reshape(-1, gguf.GGML_QUANT_SIZES[kind][1])
-        scales = rng.standard_normal(len(blocks)).astype(np.float16)  # no infinities
-        blocks[:, -2:] = scales.view(np.uint8).reshape(-1, 2)
+        scales = rng.standard_normal((len(blocks), 2)).astype(np.float16)  # no infinities
+        place = slice(-2, None) if kind == Q.Q6_K else slice(0, 4)
+        blocks[:, place] = scales.view(np.uint8)[:, : blocks[:, place].shape[1]]
         return data
 
 

@@ -14,8 +14,8 @@ using test::message_of;
 using test::says;
 
 image::Image grey(std::int64_t width, std::int64_t height) {
-  return {width, height, std::vector<std::uint8_t>(static_cast<std::size_t>(3 * width * height),
-                                                   128)};
+  return {width, height,
+          std::vector<std::uint8_t>(static_cast<std::size_t>(3 * width * height), 128)};
 }
 
 image::Image read(const std::string& png) {

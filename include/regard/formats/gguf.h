@@ -22,14 +22,18 @@
 
 namespace regard::formats {
 
-// How a tensor's numbers are stored, by the numbers of the format. A block of Q8_0, Q4_0 and Q4_1
-// holds 32 numbers, one of Q6_K 256.
+// How a tensor's numbers are stored, by the numbers of the format. A block of a type named _0 or _1
+// holds 32 numbers, one of a type named _K 256.
 enum class GgufType : std::uint32_t {
   kF32 = 0,
   kF16 = 1,
   kQ4_0 = 2,
   kQ4_1 = 3,
+  kQ5_0 = 6,
+  kQ5_1 = 7,
   kQ8_0 = 8,
+  kQ4_K = 12,
+  kQ5_K = 13,
   kQ6_K = 14,
   kBF16 = 30,
 };
@@ -67,6 +71,9 @@ class GgufFile {
 
 // The numbers of `data`, whole blocks of `type`, as float32. `out` has room for all of them.
 void dequantize(GgufType type, std::span<const std::uint8_t> data, std::span<float> out);
+
+// "F32, F16, ...": what GgufType has, for messages.
+extern const char* const kServedGgufTypes;
 
 // Bytes that `count` numbers take; std::runtime_error where they are not whole blocks.
 std::int64_t stored_bytes(GgufType type, std::int64_t count);

@@ -3,8 +3,8 @@
 
 #include <stdexcept>
 
-#include "nn/vision/patches.h"
 #include "nn/vision/image_configs.h"
+#include "nn/vision/patches.h"
 
 namespace regard::nn {
 
