@@ -6,8 +6,10 @@ same."""
 import json
 import sys
 
+import gguf
 import pytest
 import torch
+from checkpoints import saved_again
 from harness import ROOT, ProgramError, close, run
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -220,3 +222,72 @@ def test_the_same_greedy_text_as_transformers_with_smollm2(tmp_path):
     answers = run(tmp_path, request, given)
     ours = torch.stack([answers[f"tokens.{t}"] for t in range(steps)], 1)[0]
     assert tokenizer.decode(ours[: len(theirs)]) == tokenizer.decode(theirs)
+
+
+def written_as_gguf(model, path, factors):
+    """As llama.cpp's converter lays a Llama out: columns of a head that turn together are
+    neighbours there, and the factors of frequencies are a tensor."""
+    config = model.config
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
+    places = {"self_attn.": "attn_", "mlp.": "ffn_", "_proj": "", "attn_o.": "attn_output."}
+    places |= {"input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm"}
+    places |= {"model.layers": "blk", "model.embed_tokens": "token_embd"}
+    places |= {"model.norm": "output_norm", "lm_head": "output"}
+    for name, tensor in model.state_dict().items():
+        turned = "q_proj" in name or "k_proj" in name
+        for theirs, ours in places.items():
+            name = name.replace(theirs, ours)
+        if turned:
+            heads = tensor.shape[0] // config.head_dim
+            tensor = tensor.unflatten(0, (heads, 2, -1)).transpose(1, 2).flatten(0, 2)
+        writer.add_tensor(name, tensor.contiguous().numpy())
+    writer.add_tensor("rope_freqs.weight", factors.numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+@pytest.fixture
+def llama31():
+    """With Llama 3.1's angles; and what each frequency is divided by."""
+    rope = {**LLAMA3, "rope_theta": 5e5, "factor": 8.0, "original_max_position_embeddings": 8192}
+    changes = {"rope_parameters": rope, "tie_word_embeddings": False, "hidden_size": 64}
+    made = LlamaForCausalLM(LlamaConfig(**{**SIZES, **changes})).eval()
+    plain = 1 / 5e5 ** (torch.arange(0, 16, 2) / 16)
+    return made, plain / made.model.rotary_emb.inv_freq
+
+
+def test_a_gguf_file_with_the_angles_of_llama_3_1(llama31, tmp_path):
+    made, factors = llama31
+    assert 1 == factors.min() < factors.max() == 8 and len(factors.unique()) > 2
+    written_as_gguf(made, tmp_path / "model.gguf", factors)
+    saved = saved_again(tmp_path / "model.gguf", tmp_path)
+    again = LlamaForCausalLM.from_pretrained(saved)
+    assert again.config.rope_parameters == made.config.rope_parameters
+    state = again.state_dict()
+    assert state.keys() == made.state_dict().keys()
+    for name, tensor in made.state_dict().items():
+        assert torch.equal(tensor, state[name]), name
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda factors: factors + torch.arange(8) * 0.1, "other factors than those of Llama 3.1"),
+        (lambda factors: factors[:4], "rope_freqs.weight has 4 factors; expected 8"),
+        (lambda factors: factors * torch.nan, "other factors|rope_factor"),
+    ],
+)
+def test_gguf_files_with_other_angles_are_refused(llama31, tmp_path, change, message):
+    made, factors = llama31
+    written_as_gguf(made, tmp_path / "model.gguf", change(factors))
+    with pytest.raises(ProgramError, match=message):
+        saved_again(tmp_path / "model.gguf", tmp_path)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import gguf
 import pytest
+import sentencepiece
 from test_tokenizers import TEXTS, refused, tokenize
 from transformers import AutoTokenizer
 
@@ -40,6 +41,61 @@ def test_smollm2():
         ]
     )
     same(path, tokenizer)
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["blank before", "no blank before"])
+def pieces(request, tmp_path_factory):
+    """A SentencePiece model of Llama 2's kind and a GGUF file with its tokens and scores."""
+    folder = tmp_path_factory.mktemp("pieces")
+    (folder / "text").write_text("\n".join(files.corpus()))
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(folder / "text"),
+        model_prefix=str(folder / "pieces"),
+        model_type="bpe",
+        vocab_size=900,
+        byte_fallback=True,
+        normalization_rule_name="identity",
+        remove_extra_whitespaces=False,
+        add_dummy_prefix=request.param,
+        user_defined_symbols=["<table>"],
+        minloglevel=2,
+    )
+    model = sentencepiece.SentencePieceProcessor(model_file=str(folder / "pieces.model"))
+    writer = gguf.GGUFWriter(folder / "model.gguf", "llama")
+    writer.add_tokenizer_model("llama")
+    numbers = range(model.vocab_size())
+    writer.add_token_list([model.id_to_piece(i) for i in numbers])
+    writer.add_token_scores([model.get_score(i) for i in numbers])
+    kinds = [(model.is_unknown, 2), (model.is_control, 3), (model.is_byte, 6)]
+    own = {model.piece_to_id("<table>"): 4}
+    writer.add_token_types(
+        [own.get(i, next((kind for is_one, kind in kinds if is_one(i)), 1)) for i in numbers]
+    )
+    writer.add_bos_token_id(model.bos_id())
+    writer.add_add_space_prefix(request.param)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return folder / "model.gguf", model
+
+
+def test_sentence_pieces_are_those_of_sentencepiece(pieces):
+    path, model = pieces
+    # What names a token that is not text is that token here, as in llama.cpp, and text there; and
+    # after such a token a text begins anew.
+    texts = [text for text in TEXTS if not any(name in text for name in ("<s>", "</s>", "<unk>"))]
+    texts = [text for text in texts if "<table>" not in text and "\0" not in text]
+    assert len(texts) > 9000
+    for text, answer in zip(texts, tokenize(path, texts), strict=True):
+        ids = model.encode(text, add_bos=True)
+        assert answer[0] == ids, repr(text)
+    lines = files.corpus()[:200]
+    for text, answer in zip(lines, tokenize(path, lines), strict=True):
+        assert answer[2] == model.decode(model.encode(text))
+    (answer,) = tokenize(path, ["<s>a<table>"])
+    assert answer[0][:2] == [model.bos_id()] * 2
+    assert answer[0][-1] == model.piece_to_id("<table>")
 
 
 def write(path, tokenizer, cut, **changes):
@@ -77,7 +133,8 @@ def test_each_cut_into_words(cut, tmp_path):
     ("cut", "changes", "message"),
     [
         ("bloom", {}, "tokenizer.ggml.pre is 'bloom'"),
-        ("gpt-2", {"model": "llama"}, 'tokenizer.ggml.model is "llama"'),
+        ("gpt-2", {"model": "bert"}, 'tokenizer.ggml.model is "bert"'),
+        ("gpt-2", {"model": "llama"}, "no tokenizer.ggml.scores"),
         ("gpt-2", {"types": 5}, "tokenizer.ggml.token_type has 5 entries"),
     ],
 )

@@ -33,8 +33,8 @@ struct Encoding {
 class Tokenizer {
  public:
   // `path` is a tokenizer.json, a SentencePiece model, a folder with one of them (tokenizer.json is
-  // preferred), or a GGUF file with a byte-level BPE. std::runtime_error, with the file's name, for
-  // what cannot be read or asks for something that is not served.
+  // preferred), or a GGUF file with a BPE, byte-level or SentencePiece's. std::runtime_error, with
+  // the file's name, for what cannot be read or asks for something that is not served.
   static Tokenizer load(const std::filesystem::path& path);
 
   // `json` is the text of a tokenizer.json; `name` stands for it in messages.

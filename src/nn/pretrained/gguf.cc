@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "regard/nn/gguf.h"
 
+#include <algorithm>
 #include <set>
 
 #include "regard/formats/gguf.h"
 #include "regard/nn/checkpoint.h"
+#include "regard/nn/rotary.h"
 
 namespace regard::nn {
 namespace {
@@ -31,6 +33,8 @@ const NameInGguf kNamesInGguf[] = {
     {"norm2_weight", {"blk.*.ffn_norm.weight"}},
 };
 
+const char* const kRopeFactors = "rope_freqs.weight";
+
 std::string name_in_layer(const char* pattern, const std::string& layer) {
   std::string name = pattern;
   if (const std::size_t star = name.find('*'); star != std::string::npos)
@@ -52,6 +56,24 @@ std::vector<std::string> names_of(const std::string& ours) {
     for (const char* theirs : entry.theirs) result.push_back(name_in_layer(theirs, layer));
   }
   return result;
+}
+
+// Llama 3.1 and later: llama.cpp keeps what each frequency is divided by, not what that was
+// computed from. Only `factor` differs between these models; the others are RotaryOptions' own.
+void read_rope_factors(const GgufFile& file, json& config) {
+  const std::vector<float> factors = file.read(kRopeFactors);
+  RotaryOptions options{.theta = config.at("rope_theta").get<double>()};
+  if (factors.empty()) throw std::runtime_error(std::string(kRopeFactors) + " is empty");
+  const auto dim = 2 * static_cast<std::int64_t>(factors.size());
+  const torch::Tensor plain = rotary_frequencies(dim, options);
+  options.type = "llama3";
+  options.factor = *std::max_element(factors.begin(), factors.end());
+  const torch::Tensor expected = plain / rotary_frequencies(dim, options);
+  if (!torch::allclose(torch::tensor(factors), expected, 1e-4, 0))
+    throw std::runtime_error(std::string(kRopeFactors) +
+                             " holds other factors than those of Llama 3.1 and later");
+  config["rope_type"] = options.type;
+  config["rope_factor"] = options.factor;
 }
 
 json config_of(const GgufFile& file) {
@@ -82,6 +104,8 @@ json config_of(const GgufFile& file) {
   if (scaling == "linear") {
     config["rope_type"] = "linear";
     config["rope_factor"] = read("rope.scaling.factor", 1.0);
+  } else if (file.contains(kRopeFactors)) {
+    read_rope_factors(file, config);
   } else if (scaling != "none") {
     throw std::runtime_error("llama.rope.scaling.type is " + scaling.dump() +
                              "; expected \"none\" or \"linear\"");
@@ -121,6 +145,13 @@ std::shared_ptr<CausalLM> read_gguf(const GgufFile& file) {
   const auto model = std::dynamic_pointer_cast<CausalLM>(build_model(config_of(file)));
   const auto head_dim = model->config().at("head_dim").get<std::int64_t>();
   std::set<std::string> used;
+  if (file.contains(kRopeFactors)) {
+    used.insert(kRopeFactors);
+    if (const std::int64_t count = file.tensor(kRopeFactors).count(); 2 * count != head_dim)
+      throw std::runtime_error(std::string(kRopeFactors) + " has " + std::to_string(count) +
+                               " factors; expected " + std::to_string(head_dim / 2) +
+                               ", half a head's dim");
+  }
   for (const auto& [name, tensor] : named_tensors(*model)) {
     const std::vector<std::string> names = names_of(name);
     fill(tensor, file, names, head_dim);

@@ -114,6 +114,14 @@ bool reads_as(const json& config, const std::string& name, const json& names, co
   }
 }
 
+// Whether a field has to be there even where it has its default.
+bool must_stand(const json& names, const json& ours) {
+  if (!names.is_object() || !names.contains("written_with")) return false;
+  for (const auto& [other, values] : names["written_with"].items())
+    if (std::find(values.begin(), values.end(), ours.at(other)) == values.end()) return false;
+  return true;
+}
+
 }  // namespace
 
 json our_config(const std::filesystem::path& path, const json& theirs, const json& map,
@@ -142,7 +150,7 @@ json their_config(const std::string& model_type, const json& origin, const json&
   json config = origin;
   config["model_type"] = model_type;
   for (const auto& [name, names] : map.at("fields").items())
-    if (!reads_as(config, name, names, ours.at(name)))
+    if (must_stand(names, ours) || !reads_as(config, name, names, ours.at(name)))
       set_field(config, names, their_value(name, ours.at(name)));
   if (map.contains("heads")) {
     const std::string head = map["heads"].contains("") ? "" : ours.at("head").get<std::string>();

@@ -3,7 +3,8 @@
 //
 // A map (src/nn/pretrained/*.json) has
 //   fields    {ours: theirs}; a list of names must all agree, of {"first_of", "default"} the first
-//             that is there counts; "a/b" is b in the object a
+//             that is there counts; "a/b" is b in the object a; with "written_with": {ours: values}
+//             it is written even where it is the default, if that field of ours has such a value
 //   values    our fields that the type fixes
 //   served    theirs that no module of ours has, with the values that are served
 //   heads     {our head: classes of theirs with that head}; "" for models without a choice

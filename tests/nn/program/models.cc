@@ -2,6 +2,7 @@
 #include "any_model.h"
 #include "regard/nn/causal_lm.h"
 #include "regard/nn/checkpoint.h"
+#include "regard/nn/gguf.h"
 #include "regard/nn/loss.h"
 #include "regard/nn/pretrained.h"
 #include "regard/nn/sequence_model.h"
@@ -26,8 +27,12 @@ std::shared_ptr<nn::Model> any_model(Request& request) {
   const json& asked = request.json;
   if (asked.contains("folder")) return nn::load_any_model(asked["folder"].get<std::string>());
   if (asked.contains("pretrained")) {
-    auto model = nn::open_model(asked["pretrained"].get<std::string>(),
-                                asked.value("changes", json::object()));
+    const auto from = asked["pretrained"].get<std::string>();
+    std::shared_ptr<nn::Model> model;
+    if (from.ends_with(".gguf"))
+      model = nn::load_gguf(from);
+    else
+      model = nn::open_model(from, asked.value("changes", json::object()));
     if (asked.value("dtype", "") == "bfloat16") model->to(torch::kBFloat16);
     request.collect(*model);
     return model;
