@@ -17,20 +17,17 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::size_t kLinesTogether = 32;  // lines read ahead, to be computed together
+// Texts that are computed together: at most so many, and tokens with their padding.
+constexpr std::size_t kTextsTogether = 32, kTokensTogether = 16384;
 
 struct ClassifyOptions {
   fs::path model;                   // of --model, or the first of the arguments
   std::vector<fs::path> arguments;  // the others are pictures
   std::vector<std::string> texts;
   std::vector<fs::path> files;
-  std::int64_t top = 1;
+  std::int64_t top = 1, max_length = 0;
   int threads = 0;
   bool json = false;
-};
-
-struct Named {
-  std::string text, name;  // the name is for messages
 };
 
 class Classifier {
@@ -45,20 +42,31 @@ class Classifier {
                                "it some)");
     }
     check_vocabulary(tokenizer_, model_->text_config().vocab, options.model.string());
+    longest_ = longest_text(options.max_length, model_->max_length());
   }
 
-  // Writes a line for each text.
-  void classify(const std::vector<Named>& texts) const {
+  // Writes a line for a text, when finish() is called at the latest. `name` is for messages.
+  void classify(const std::string& text, const std::string& name) {
+    text::Encoding encoding = encode_cut(tokenizer_, text, longest_, name);
+    const std::size_t widest = std::max(widest_, encoding.ids.size());
+    if (texts_.size() == kTextsTogether || (texts_.size() + 1) * widest > kTokensTogether) finish();
+    widest_ = std::max(widest_, encoding.ids.size());
+    texts_.push_back(text);
+    encodings_.push_back(std::move(encoding));
+  }
+
+  void finish() {
+    if (texts_.empty()) return;
     const torch::NoGradGuard no_gradients;
-    std::vector<text::Encoding> encodings;
-    for (const Named& one : texts)
-      encodings.push_back(encode_cut(tokenizer_, one.text, model_->max_length(), one.name));
     const torch::Tensor probabilities =
-        torch::softmax(model_->forward(batch_of(encodings)).to(torch::kFloat32), -1);
-    for (std::size_t row = 0; row < texts.size(); ++row) {
-      say(texts[row].text, probabilities[static_cast<std::int64_t>(row)]);
+        torch::softmax(model_->forward(batch_of(encodings_)).to(torch::kFloat32), -1);
+    for (std::size_t row = 0; row < texts_.size(); ++row) {
+      say(texts_[row], probabilities[static_cast<std::int64_t>(row)]);
     }
     std::cout << std::flush;
+    texts_.clear();
+    encodings_.clear();
+    widest_ = 0;
   }
 
  private:
@@ -87,6 +95,10 @@ class Classifier {
   const ClassifyOptions& options_;
   std::shared_ptr<nn::TextEncoder> model_;
   text::Tokenizer tokenizer_;
+  std::int64_t longest_ = 0;        // tokens of a text
+  std::vector<std::string> texts_;  // those that wait for finish()
+  std::vector<text::Encoding> encodings_;
+  std::size_t widest_ = 0;  // tokens of the longest of them
 };
 
 void run(ClassifyOptions options) {
@@ -104,29 +116,23 @@ void run(ClassifyOptions options) {
   if (!options.arguments.empty()) {
     return classify_images(options.model, options.arguments, options.top, options.json);
   }
-  const Classifier classifier(options);
-  std::vector<Named> open;
-  const auto take = [&](const std::string& text, const std::string& name) {
-    open.push_back({text, name});
-    if (open.size() < kLinesTogether) return;
-    classifier.classify(open);
-    open.clear();
-  };
+  Classifier classifier(options);
   for (std::size_t i = 0; i < options.texts.size(); ++i) {
-    take(options.texts[i], "text " + std::to_string(i + 1));
+    classifier.classify(options.texts[i], "text " + std::to_string(i + 1));
   }
   text::DocumentOptions whole;
   whole.form = "file";
-  text::read_documents(options.files, whole,
-                       [&](const text::Document& one) { take(one.text, one.where); });
+  text::read_documents(options.files, whole, [&](const text::Document& one) {
+    classifier.classify(one.text, one.where);
+  });
   if (options.texts.empty() && options.files.empty()) {
     std::int64_t number = 0;
     for (std::string line; std::getline(std::cin, line);) {
       if (!line.empty() && line.back() == '\r') line.pop_back();
-      take(line, "line " + std::to_string(++number));
+      classifier.classify(line, "line " + std::to_string(++number));
     }
   }
-  if (!open.empty()) classifier.classify(open);
+  classifier.finish();
 }
 
 }  // namespace
@@ -143,6 +149,8 @@ void add_classify(CLI::App& app) {
       ->take_all();
   command->add_option("--top", options->top, "Classes to name, the likeliest first")
       ->capture_default_str();
+  command->add_option("--max-length", options->max_length,
+                      "Tokens of a text that are read; 0: as many as the model has positions");
   command->add_option("--threads", options->threads, "0: as PyTorch chooses");
   command->add_flag("--json", options->json, "A JSON object for each text");
   command->footer(

@@ -74,6 +74,15 @@ text::Encoding encode_cut(const text::Tokenizer& tokenizer, const std::string& t
   return encoding;
 }
 
+std::int64_t longest_text(std::int64_t asked, std::int64_t positions) {
+  if (asked == 0) return positions;
+  if (asked < 3 || asked > positions) {
+    throw std::invalid_argument("--max-length: " + std::to_string(asked) + "; expected 3 to " +
+                                std::to_string(positions) + ", as many positions as the model has");
+  }
+  return asked;
+}
+
 std::vector<std::string> texts_or_lines(const std::vector<std::string>& texts) {
   if (!texts.empty()) return texts;
   std::vector<std::string> lines;

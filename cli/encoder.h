@@ -36,6 +36,10 @@ bool cut(const text::Tokenizer& tokenizer, std::int64_t most, text::Encoding* en
 text::Encoding encode_cut(const text::Tokenizer& tokenizer, const std::string& text,
                           std::int64_t most, const std::string& name);
 
+// Tokens of a text that --max-length asks for, 0 for as many as the model has positions.
+// std::invalid_argument for less than 3 and more than those.
+std::int64_t longest_text(std::int64_t asked, std::int64_t positions);
+
 // The texts on the command line or, without any, the lines of standard input.
 std::vector<std::string> texts_or_lines(const std::vector<std::string>& texts);
 

@@ -74,17 +74,6 @@ train::LabelledTexts labelled(const Texts& texts, const std::vector<std::string>
   return result;
 }
 
-std::int64_t longest_text(const TrainClassifyOptions& options, const nn::TextEncoder& model) {
-  const std::int64_t most = model.max_length();
-  if (options.max_length == 0) return most;
-  if (options.max_length < 3 || options.max_length > most) {
-    throw std::invalid_argument("--max-length: " + std::to_string(options.max_length) +
-                                "; expected 3 to " + std::to_string(most) +
-                                ", as many positions as the model has");
-  }
-  return options.max_length;
-}
-
 void run(const TrainClassifyOptions& options) {
   if (!fs::is_directory(options.model)) {
     throw std::runtime_error(options.model.string() + " is not a folder with a model");
@@ -100,7 +89,7 @@ void run(const TrainClassifyOptions& options) {
   const auto model = nn::open_model<nn::TextEncoder>(
       options.model, {{"head", "sequence"}, {"labels", texts.labels}, {"pooler", true}});
   check_vocabulary(tokenizer, model->text_config().vocab, options.model.string());
-  const std::int64_t longest = longest_text(options, *model);
+  const std::int64_t longest = longest_text(options.max_length, model->max_length());
   std::cerr << texts.labels.size() << " classes\n";
   const auto training = labelled(texts, texts.labels, tokenizer, longest);
   std::optional<train::LabelledTexts> validation;

@@ -125,28 +125,44 @@ def _bag_of_words(train, valid, test):
     return best
 
 
-def _accuracy(folder, rows, threads=1):
-    """Of `regard classify` on texts, each as a line."""
+def _words(options, name, texts):
+    """The bag of words on texts, and their sizes."""
+
+    def make():
+        parts = [read(texts / f"{part}.jsonl") for part in ("train", "valid", "test")]
+        return {
+            **_bag_of_words(*parts),
+            "sizes": [len(part) for part in parts],
+            "classes": len({row["label"] for row in parts[0]}),
+        }
+
+    print("bag of words:", kept(options.work / f"{name}.json", make), flush=True)
+
+
+def _accuracy(folder, rows, max_length):
+    """Of `regard classify` on texts, each as a line, of which it reads so many tokens."""
     lines = "".join(" ".join(row["text"].split()) + "\n" for row in rows)
-    said = regard("classify", folder, "--json", "--threads", threads, text=lines)
+    flags = ["--max-length", max_length, "--threads", 1, "--json"]
+    said = regard("classify", folder, *flags, text=lines)
     found = [json.loads(line)["labels"][0]["label"] for line in said.splitlines()]
     right = sum(a == row["label"] for a, row in zip(found, rows, strict=True))
     return right / len(rows)
 
 
-def _fine_tuned(options, name, texts, model, flags):
-    """Fine-tunes a classifier; its accuracy on the test texts."""
+def _fine_tuned(options, name, texts, model, max_length, flags):
+    """Fine-tunes a classifier on the first tokens of texts; its accuracy on those of the test
+    texts."""
     folder = options.work / name
     bf16 = ["--bf16"] if options.bf16 else []
     data = ["--text", texts / "train.jsonl", "--valid", texts / "valid.jsonl"]
-    more = ["--model", model, "--threads", 1, *bf16, *flags, "--json"]
+    more = ["--model", model, "--max-length", max_length, "--threads", 1, *bf16, *flags, "--json"]
 
     def make():
         said, seconds = processor_seconds(
             lambda: json.loads(regard("train", "classify", *data, "--out", folder, *more))
         )
-        accuracy = _accuracy(folder, read(texts / "test.jsonl"))
-        return {**said, "processor_seconds": seconds, "test": accuracy}
+        accuracy = _accuracy(folder, read(texts / "test.jsonl"), max_length)
+        return {**said, "max_length": max_length, "processor_seconds": seconds, "test": accuracy}
 
     result = kept(options.work / f"{name}.json", make)
     print(f"{name}: test accuracy {result['test']:.4f}", flush=True)
@@ -156,22 +172,13 @@ def _fine_tuned(options, name, texts, model, flags):
 def sections(options, _sets):
     """The section of a package from its description: MiniLM against a bag of words."""
     texts = descriptions(options)
-
-    def bag():
-        parts = [read(texts / f"{part}.jsonl") for part in ("train", "valid", "test")]
-        return {
-            **_bag_of_words(*parts),
-            "sizes": [len(part) for part in parts],
-            "classes": len({row["label"] for row in parts[0]}),
-        }
-
-    print("bag of words:", kept(options.work / "sections-words.json", bag), flush=True)
+    _words(options, "sections-words", texts)
     flags = [
-        *("--max-length", 64, "--batch-tokens", 4096, "--learning-rate", 2e-4, "--warmup", 60),
+        *("--batch-tokens", 4096, "--learning-rate", 2e-4, "--warmup", 60),
         *("--schedule", "cosine", "--steps", options.section_steps, "--epochs", 0),
         *("--validate-every", 200, "--checkpoint-every", 100),
     ]
-    _fine_tuned(options, "sections-minilm", texts, _minilm(), flags)
+    _fine_tuned(options, "sections-minilm", texts, _minilm(), 128, flags)
 
 
 def _script(name, *arguments):
@@ -198,19 +205,20 @@ def _linear(options):
 
 
 def manuals(options, _sets):
-    """The section of the manual from whole pages: a Longformer, and the same cut to 512 tokens."""
+    """The section of the manual from whole pages: a Longformer that reads their first 512 tokens,
+    and the same trained further on up to 16,384."""
     texts, base = options.work / "data/manuals", options.work / "longformer"
     if not (texts / "test.jsonl").exists():
         _script("manuals.py", texts, "--least-words", 2400, "--most-pages", 25)
     if not (base / "config.json").exists():
         _script("longformer_from_bert.py", _minilm(), base)
-    # One or two pages a batch for both, and so about as many steps.
-    for name, length, batch in (("manuals-whole", 16384, 16384), ("manuals-cut", 512, 1024)):
-        flags = [
-            *("--max-length", length, "--batch-tokens", batch, "--learning-rate", 2e-4),
-            *("--warmup", 10, "--epochs", options.manual_epochs, "--checkpoint-every", 20),
-        ]
-        _fine_tuned(options, name, texts, base, flags)
+    _words(options, "manuals-words", texts)
+    training = ["--warmup", 20, "--checkpoint-every", 20, "--validate-every", 100]
+    first, last = options.manual_epochs
+    cut = [*training, "--batch-tokens", 4096, "--learning-rate", 1e-4, "--epochs", first]
+    _fine_tuned(options, "manuals-cut", texts, base, 512, cut)
+    whole = [*training, "--batch-tokens", 16384, "--learning-rate", 5e-5, "--epochs", last]
+    _fine_tuned(options, "manuals-whole", texts, options.work / "manuals-cut", 16384, whole)
     kept(options.work / "manuals-linear.json", lambda: {"rows": _linear(options)})
 
 

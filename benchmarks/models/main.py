@@ -46,7 +46,14 @@ def arguments():
     run.add_argument("--bf16", action="store_true", help="language models: products in bfloat16")
     run.add_argument("--steps", type=int, default=1000, help="of the language model")
     run.add_argument("--section-steps", type=int, default=800, help="of the sections' classifier")
-    run.add_argument("--manual-epochs", type=float, default=3, help="of the manuals' classifiers")
+    run.add_argument(
+        "--manual-epochs",
+        type=float,
+        nargs=2,
+        metavar=("CUT", "WHOLE"),
+        default=(8, 1),
+        help="of the manuals' classifier, over pages cut to 512 tokens and then over whole ones",
+    )
     for command in (run, report_):
         command.add_argument("--work", type=Path, required=True, help="trainings and results")
     return parser.parse_args()

@@ -105,12 +105,17 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("out", type=Path)
-    parser.add_argument("--packages", default=",".join(PACKAGES.split()), help="names, with commas")
+    parser.add_argument(
+        "--packages",
+        type=lambda names: names.split(","),
+        default=PACKAGES.split(),
+        help="names, with commas",
+    )
     parser.add_argument("--least-words", type=int, default=0, help="leave shorter pages out")
     parser.add_argument("--most-pages", type=int, default=60, help="of one package")
     options = parser.parse_args()
     found = {"train": [], "valid": [], "test": []}
-    for package in fetch(options.packages.split(","), options.out / "packages"):
+    for package in fetch(options.packages, options.out / "packages"):
         name = field(package, "Package")
         source = (field(package, "Source") or name).split(" ")[0]
         taken = 0

@@ -134,6 +134,21 @@ def test_texts_files_and_lines(model, tmp_path):
     assert labels == ["tools", "food"]
     long = regard("classify", out, "--text", "the rain " * 300)
     assert "of 602 tokens, only the first" in long.stderr and long.stdout.startswith("weather\t")
+    cut = regard("classify", out, "--max-length", 4, "--text", "the rain hammer hammer")
+    assert cut.stdout == regard("classify", out, "--text", "the rain").stdout
+    assert "of 6 tokens, only the first 4" in cut.stderr
+    wrong = regard("classify", out, "--max-length", 64, "--text", "a", check=False)
+    assert wrong.returncode == 2 and "--max-length: 64; expected 3 to" in wrong.stderr
+
+
+def test_texts_of_all_lengths_are_as_if_alone(model):
+    """How many are computed together, and with how much padding, changes nothing."""
+    out, _ = model
+    lines = [" ".join(["bread", "hammer", "rain"][i % 3 :] * (1 + i % 9)) for i in range(70)]
+    together = regard("classify", out, "--top", 3, stdin="\n".join(lines)).stdout.splitlines()
+    assert len(together) == 70
+    for i in (0, 31, 32, 69):
+        assert together[i] == regard("classify", out, "--top", 3, "--text", lines[i]).stdout[:-1]
 
 
 def test_folders_of_classes(base, tmp_path):
