@@ -3,13 +3,14 @@
 gradients, greedy output of ragged prompts; and SmolLM2's real weights, whose greedy text is the
 same."""
 
+import copy
 import json
 import sys
 
 import gguf
 import pytest
 import torch
-from checkpoints import saved_again
+from checkpoints import check_bfloat16, check_bfloat16_gradients, saved_again
 from harness import ROOT, ProgramError, close, run
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -102,6 +103,26 @@ def test_logits_and_gradients(model, tmp_path):
     for name, parts in theirs.items():
         expected = torch.cat([gradients[part] for part in parts])
         close(answers[f"d.p.{name}"], expected, f"gradient of {name}", 1e-4)
+
+
+def test_bfloat16(model, tmp_path):
+    target, d_out = torch.randint(4, 90, (3, 15)), torch.randn(3, 15, 90)
+    exact = model(input_ids=target).logits
+    exact.backward(d_out)
+    lower_model = copy.deepcopy(model).to(torch.bfloat16)
+    lower_model.zero_grad()
+    lower = lower_model(input_ids=target).logits
+    lower.backward(d_out.to(torch.bfloat16))
+    given = {
+        "source": torch.zeros(3, 0, dtype=torch.int64),
+        "lengths": torch.zeros(3, dtype=torch.int64),
+        "target": target,
+        "d_out": d_out.to(torch.bfloat16),
+    }
+    request = {"command": "model", "pretrained": str(tmp_path / "model"), "dtype": "bfloat16"}
+    answers = run(tmp_path, request, given)
+    check_bfloat16(answers["out"], lower.detach(), exact.detach(), "logits")
+    check_bfloat16_gradients(answers, lower_model, model)
 
 
 def test_hidden_states(model, tmp_path):
