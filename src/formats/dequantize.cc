@@ -66,7 +66,7 @@ void q4_1(const std::uint8_t* in, float* out) {
 }
 
 // Number `i` of 32 that have their lower four bits in halves of bytes, as above, and the fifth in
-// a word of 32.
+// 4 bytes, bit `i` of them.
 int five_bits(const std::uint8_t* word, const std::uint8_t* halves, int i) {
   const int low = i < 16 ? halves[i] & 15 : halves[i - 16] >> 4;
   return low | (word[i / 8] >> (i % 8) & 1) << 4;
@@ -93,9 +93,9 @@ void q8_0(const std::uint8_t* in, float* out) {
   }
 }
 
-// Of 256 numbers, 32 together have a scale and a least number, of six bits each; all eight are in
-// 12 bytes: the first four of both in the lower bits of 4 and 4, the others in the halves of the
-// last 4 with their two upper bits above the first ones.
+// Of 256 numbers, 32 together have a scale and a least number, six bits each, in 12 bytes. Groups 0
+// to 3: the lower six bits of bytes 0 to 3 and 4 to 7. Groups 4 to 7: their lower four bits are the
+// halves of bytes 8 to 11, their upper two those that bytes 0 to 3 and 4 to 7 have left.
 struct Group {
   int scale, least;
 };

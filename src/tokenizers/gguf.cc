@@ -1,19 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tokenizers/gguf.h"
 
-#include <algorithm>
 #include <string>
-#include <tuple>
-#include <unordered_map>
 #include <utility>
-#include <vector>
 
 namespace regard::text {
 namespace {
 
 const char* const kBlank = "\u2581";  // what SentencePiece has for a blank
-// Of tokenizer.ggml.token_type.
-constexpr int kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4;
+// Of tokenizer.ggml.token_type, which are SentencePiece's.
+constexpr int kUnknown = 2, kControl = 3, kUserDefined = 4, kByte = 6;
 
 const Json& entry(const Json& metadata, const std::string& name) {
   const auto found = metadata.find("tokenizer.ggml." + name);
@@ -27,6 +23,18 @@ const Json& list(const Json& metadata, const std::string& name) {
   const Json& found = entry(metadata, name);
   if (!found.is_array()) throw std::runtime_error("tokenizer.ggml." + name + " is not a list");
   return found;
+}
+
+// The token that an entry names; `fallback` where there is none.
+std::size_t token_id(const Json& metadata, const std::string& name, std::size_t fallback,
+                     std::size_t count) {
+  const auto found = metadata.find("tokenizer.ggml." + name);
+  if (found == metadata.end()) return fallback;
+  if (!found->is_number_unsigned() || found->get<std::size_t>() >= count) {
+    throw std::runtime_error("tokenizer.ggml." + name + " is " + found->dump() +
+                             "; expected a number below " + std::to_string(count));
+  }
+  return found->get<std::size_t>();
 }
 
 // How the text is cut into words, by the name that the file gives it.
@@ -54,10 +62,11 @@ Json added_token(std::int64_t id, const Json& content, bool special) {
           {"rstrip", false}, {"normalized", false}, {"special", special}};
 }
 
-// What stands before a text: the token of its beginning, where the file asks for it.
+// What stands before a text: the token of its beginning, where the file asks for it. None stands
+// behind: these texts are to be continued.
 Json post_processor(const Json& metadata, bool asked, const Json& tokens) {
   if (!setting(metadata, "tokenizer.ggml.add_bos_token", asked)) return nullptr;
-  const auto id = entry(metadata, "bos_token_id").get<std::size_t>();
+  const std::size_t id = token_id(metadata, "bos_token_id", 1, tokens.size());
   const Json begin = tokens.at(id);
   const auto part = [](const char* kind, const Json& name, int type) -> Json {
     return {{kind, {{"id", name}, {"type_id", type}}}};
@@ -71,10 +80,10 @@ Json post_processor(const Json& metadata, bool asked, const Json& tokens) {
              {{"id", begin}, {"ids", Json::array({id})}, {"tokens", Json::array({begin})}}}}}};
 }
 
-// The lists that say a vocabulary, checked.
+// The two lists of a vocabulary, checked, and the tokens that a text may name.
 struct Tokens {
   const Json &texts, &types;
-  Json vocabulary = Json::object(), added = Json::array();
+  Json added = Json::array();
 };
 
 Tokens read_tokens(const Json& metadata) {
@@ -85,16 +94,15 @@ Tokens read_tokens(const Json& metadata) {
         " entries and tokenizer.ggml.tokens " + std::to_string(tokens.texts.size()));
   }
   for (std::size_t i = 0; i < tokens.texts.size(); ++i) {
-    if (!tokens.texts[i].is_string() || !tokens.types[i].is_number()) {
+    const Json& type = tokens.types[i];
+    if (!tokens.texts[i].is_string() || !type.is_number_integer() || type < 1 || type > kByte) {
       throw std::runtime_error("tokenizer.ggml.tokens: entry " + std::to_string(i) +
-                               " is not a text with a type");
+                               " is not a text with a type from 1 to 6");
     }
-    const int type = tokens.types[i].get<int>();
     if (type == kUnknown || type == kControl || type == kUserDefined) {
       tokens.added.push_back(
           added_token(static_cast<std::int64_t>(i), tokens.texts[i], type != kUserDefined));
     }
-    tokens.vocabulary[tokens.texts[i].get<std::string>()] = i;
   }
   return tokens;
 }
@@ -103,6 +111,10 @@ Tokens read_tokens(const Json& metadata) {
 Json byte_level_bpe(const Json& metadata) {
   const auto cut = setting<std::string>(metadata, "tokenizer.ggml.pre", "gpt-2");
   Tokens tokens = read_tokens(metadata);
+  Json vocabulary = Json::object();
+  for (std::size_t i = 0; i < tokens.texts.size(); ++i) {
+    vocabulary[tokens.texts[i].get<std::string>()] = i;
+  }
   return {{"added_tokens", std::move(tokens.added)},
           {"normalizer", nullptr},
           {"pre_tokenizer", pre_tokenizer(cut)},
@@ -110,73 +122,46 @@ Json byte_level_bpe(const Json& metadata) {
           {"decoder", {{"type", "ByteLevel"}}},
           {"model",
            {{"type", "BPE"},
-            {"vocab", std::move(tokens.vocabulary)},
+            {"vocab", std::move(vocabulary)},
             {"merges", list(metadata, "merges")},
             {"ignore_merges", cut == "llama-bpe"}}}};
 }
 
-// SentencePiece's BPE has a score for each token instead: of two neighbours, those become one whose
-// token has the highest. As merges: every way to cut a token into two others, by its score.
-Json merges_by_score(const Tokens& tokens, const Json& scores) {
-  struct Merge {
-    double score;
-    std::string left, right;
-  };
-  std::unordered_map<std::string, double> words;
-  for (std::size_t i = 0; i < tokens.texts.size(); ++i) {
-    const int type = tokens.types[i].get<int>();
-    if (type == kNormal || type == kUserDefined) {
-      words[tokens.texts[i].get<std::string>()] = scores[i].get<double>();
-    }
-  }
-  std::vector<Merge> merges;
-  for (const auto& [word, score] : words) {
-    for (std::size_t cut = 1; cut < word.size(); ++cut) {
-      std::string left = word.substr(0, cut), right = word.substr(cut);
-      if (words.contains(left) && words.contains(right)) {
-        merges.push_back({score, std::move(left), std::move(right)});
-      }
-    }
-  }
-  std::sort(merges.begin(), merges.end(), [](const Merge& a, const Merge& b) {
-    return std::tie(b.score, a.left, a.right) < std::tie(a.score, b.left, b.right);
-  });
-  Json result = Json::array();
-  for (const Merge& merge : merges) result.push_back(Json::array({merge.left, merge.right}));
-  return result;
-}
-
+// SentencePiece's BPE, which has a score for each token instead.
 Json sentence_piece_bpe(const Json& metadata) {
   Tokens tokens = read_tokens(metadata);
   const Json& scores = list(metadata, "scores");
   if (scores.size() != tokens.texts.size()) {
-    throw std::runtime_error("tokenizer.ggml.scores: expected a number for each of " +
-                             std::to_string(tokens.texts.size()) + " tokens");
+    throw std::runtime_error("tokenizer.ggml.scores has " + std::to_string(scores.size()) +
+                             " entries and tokenizer.ggml.tokens " +
+                             std::to_string(tokens.texts.size()));
   }
-  const auto unknown = setting<std::size_t>(metadata, "tokenizer.ggml.unknown_token_id", 0);
+  Json pieces = Json::array();
+  bool has_bytes = false;
+  for (std::size_t i = 0; i < scores.size(); ++i) {
+    if (!scores[i].is_number()) {
+      throw std::runtime_error("tokenizer.ggml.scores: entry " + std::to_string(i) +
+                               " is not a number");
+    }
+    pieces.push_back(Json::array({tokens.texts[i], scores[i], tokens.types[i]}));
+    has_bytes |= tokens.types[i] == kByte;
+  }
   const bool blank_before = setting(metadata, "tokenizer.ggml.add_space_prefix", true);
-  Json marks = Json::array(), decoders = Json::array();
-  if (blank_before) marks.push_back({{"type", "Prepend"}, {"prepend", kBlank}});
-  marks.push_back({{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", kBlank}});
+  Json decoders = Json::array();
   decoders.push_back({{"type", "Replace"}, {"pattern", {{"String", kBlank}}}, {"content", " "}});
   decoders.push_back({{"type", "ByteFallback"}});
   decoders.push_back({{"type", "Fuse"}});
   if (blank_before) {
     decoders.push_back({{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}});
   }
-  Json merges = merges_by_score(tokens, scores);
   return {{"added_tokens", std::move(tokens.added)},
-          {"normalizer", {{"type", "Sequence"}, {"normalizers", std::move(marks)}}},
-          {"pre_tokenizer", nullptr},
           {"post_processor", post_processor(metadata, true, tokens.texts)},
           {"decoder", {{"type", "Sequence"}, {"decoders", std::move(decoders)}}},
           {"model",
-           {{"type", "BPE"},
-            {"vocab", std::move(tokens.vocabulary)},
-            {"merges", std::move(merges)},
-            {"unk_token", tokens.texts.at(unknown)},
-            {"fuse_unk", true},
-            {"byte_fallback", true}}}};
+           {{"type", "SentencePiece"},
+            {"pieces", std::move(pieces)},
+            {"byte_fallback", has_bytes},
+            {"add_dummy_prefix", blank_before}}}};
 }
 
 }  // namespace

@@ -74,6 +74,7 @@ std::unique_ptr<Model> model_of(const Json& settings) {
   if (type == "WordPiece") return make_word_piece(settings);
   if (type == "Unigram") return make_unigram(settings);
   if (type == "WordLevel") return make_word_level(settings);
+  if (type == "SentencePiece") return make_sentence_pieces(settings);
   not_served("a model", type);
 }
 

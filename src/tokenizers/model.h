@@ -55,8 +55,11 @@ std::unique_ptr<Model> make_bpe(const Json& settings);
 std::unique_ptr<Model> make_word_piece(const Json& settings);
 std::unique_ptr<Model> make_unigram(const Json& settings);
 std::unique_ptr<Model> make_word_level(const Json& settings);
+// {"pieces": [[text, score, type], ...], "byte_fallback", "add_dummy_prefix"}: BPE that takes the
+// pair with the highest score; texts, not words. Types are those of SentencePiece.
+std::unique_ptr<Model> make_sentence_pieces(const Json& settings);
 
-// The `model` of a tokenizer.json.
+// The `model` of a tokenizer.json; or of "type" "SentencePiece", which only GGUF files give.
 std::unique_ptr<Model> model_of(const Json& settings);
 
 }  // namespace regard::text

@@ -22,8 +22,12 @@ std::size_t begun(const std::string& text, const std::string& stop) {
 
 }  // namespace
 
-TextStream::TextStream(const Tokenizer& tokenizer, std::vector<std::string> stops)
+TextStream::TextStream(const Tokenizer& tokenizer, std::vector<std::string> stops,
+                       std::span<const std::int64_t> before)
     : tokenizer_(tokenizer), stops_(std::move(stops)) {
+  const auto kept = before.last(std::min(before.size(), kKeptIds));
+  ids_.assign(kept.begin(), kept.end());
+  known_ = tokenizer_.decode(ids_).size();
   for (const std::string& stop : stops_) {
     if (stop.empty()) throw std::invalid_argument("a stop text is empty");
   }

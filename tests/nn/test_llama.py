@@ -245,7 +245,7 @@ def test_the_same_greedy_text_as_transformers_with_smollm2(tmp_path):
     assert tokenizer.decode(ours[: len(theirs)]) == tokenizer.decode(theirs)
 
 
-def written_as_gguf(model, path, factors):
+def written_as_gguf(model, path, factors, scaling=None):
     """As llama.cpp's converter lays a Llama out: columns of a head that turn together are
     neighbours there, and the factors of frequencies are a tensor."""
     config = model.config
@@ -257,6 +257,8 @@ def written_as_gguf(model, path, factors):
     writer.add_head_count_kv(config.num_key_value_heads)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
+    if scaling:
+        writer.add_string("llama.rope.scaling.type", scaling)
     places = {"self_attn.": "attn_", "mlp.": "ffn_", "_proj": "", "attn_o.": "attn_output."}
     places |= {"input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm"}
     places |= {"model.layers": "blk", "model.embed_tokens": "token_embd"}
@@ -303,12 +305,23 @@ def test_a_gguf_file_with_the_angles_of_llama_3_1(llama31, tmp_path):
     ("change", "message"),
     [
         (lambda factors: factors + torch.arange(8) * 0.1, "other factors than those of Llama 3.1"),
-        (lambda factors: factors[:4], "rope_freqs.weight has 4 factors; expected 8"),
-        (lambda factors: factors * torch.nan, "other factors|rope_factor"),
+        (lambda factors: factors[:5], "rope_freqs.weight has 5 factors; expected 8"),
+        (lambda factors: factors * torch.nan, "other factors"),
     ],
 )
 def test_gguf_files_with_other_angles_are_refused(llama31, tmp_path, change, message):
     made, factors = llama31
     written_as_gguf(made, tmp_path / "model.gguf", change(factors))
+    with pytest.raises(ProgramError, match=message):
+        saved_again(tmp_path / "model.gguf", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("scaling", "message"),
+    [("linear", '"linear" beside rope_freqs.weight'), ("yarn", 'expected "none" or "linear"')],
+)
+def test_gguf_files_with_two_scalings_are_refused(llama31, tmp_path, scaling, message):
+    made, factors = llama31
+    written_as_gguf(made, tmp_path / "model.gguf", factors, scaling)
     with pytest.raises(ProgramError, match=message):
         saved_again(tmp_path / "model.gguf", tmp_path)

@@ -4,6 +4,7 @@
 
 import importlib.util
 import json
+import math
 from pathlib import Path
 
 import gguf
@@ -61,41 +62,87 @@ def pieces(request, tmp_path_factory):
         minloglevel=2,
     )
     model = sentencepiece.SentencePieceProcessor(model_file=str(folder / "pieces.model"))
-    writer = gguf.GGUFWriter(folder / "model.gguf", "llama")
-    writer.add_tokenizer_model("llama")
     numbers = range(model.vocab_size())
-    writer.add_token_list([model.id_to_piece(i) for i in numbers])
-    writer.add_token_scores([model.get_score(i) for i in numbers])
     kinds = [(model.is_unknown, 2), (model.is_control, 3), (model.is_byte, 6)]
     own = {model.piece_to_id("<table>"): 4}
-    writer.add_token_types(
-        [own.get(i, next((kind for is_one, kind in kinds if is_one(i)), 1)) for i in numbers]
+    path = written_pieces(
+        folder / "model.gguf",
+        [model.id_to_piece(i) for i in numbers],
+        [model.get_score(i) for i in numbers],
+        [own.get(i, next((kind for is_one, kind in kinds if is_one(i)), 1)) for i in numbers],
+        model.bos_id(),
+        request.param,
     )
-    writer.add_bos_token_id(model.bos_id())
-    writer.add_add_space_prefix(request.param)
+    return path, model
+
+
+def written_pieces(path, tokens, scores, types, begin=1, blank_before=True):
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list(tokens)
+    writer.add_token_scores(scores)
+    writer.add_token_types(types)
+    writer.add_bos_token_id(begin)
+    writer.add_add_space_prefix(blank_before)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    return folder / "model.gguf", model
+    return path
 
 
 def test_sentence_pieces_are_those_of_sentencepiece(pieces):
     path, model = pieces
     # What names a token that is not text is that token here, as in llama.cpp, and text there; and
-    # after such a token a text begins anew.
-    texts = [text for text in TEXTS if not any(name in text for name in ("<s>", "</s>", "<unk>"))]
-    texts = [text for text in texts if "<table>" not in text and "\0" not in text]
+    # after any token that is named a text begins anew.
+    named = ("<s>", "</s>", "<unk>", "<table>")
+    texts = [text for text in TEXTS if not any(name in text for name in named)]
     assert len(texts) > 9000
     for text, answer in zip(texts, tokenize(path, texts), strict=True):
-        ids = model.encode(text, add_bos=True)
-        assert answer[0] == ids, repr(text)
+        assert answer[0] == model.encode(text, add_bos=True), repr(text)
     lines = files.corpus()[:200]
     for text, answer in zip(lines, tokenize(path, lines), strict=True):
         assert answer[2] == model.decode(model.encode(text))
-    (answer,) = tokenize(path, ["<s>a<table>"])
-    assert answer[0][:2] == [model.bos_id()] * 2
-    assert answer[0][-1] == model.piece_to_id("<table>")
+    (answer,) = tokenize(path, ["<s>a<table>b c"])
+    begin, table = model.bos_id(), model.piece_to_id("<table>")
+    assert answer[0] == [begin, begin, *model.encode("a"), table, *model.encode("b c")]
+
+
+SMALL = ["<unk>", "<s>", "</s>", "\u2581", "a", "b", "c", "\u2581a", "ab", "bc", "abc", "né", "n"]
+KINDS_OF_SMALL = [2, 3, 3] + 10 * [1]
+
+
+def test_equal_scores_and_characters_that_are_no_tokens(tmp_path):
+    """The leftmost pair goes first; and a pair becomes a token although a part of it is none."""
+    path = written_pieces(tmp_path / "model.gguf", SMALL, [0.0] * 13, KINDS_OF_SMALL)
+    answers = tokenize(path, ["abc", "né"])
+    assert answers[0][0] == [1, 7, 9]  # SentencePiece and llama.cpp: _a bc
+    assert answers[1][0] == [1, 3, 11]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"scores": [0.0] * 12}, "tokenizer.ggml.scores has 12 entries"),
+        ({"scores": [math.nan] * 13}, "the score of token 0 is not a number"),
+        ({"types": [1] * 13}, "SentencePiece: "),  # none for what is unknown
+        ({"types": [9] * 13}, "entry 0 is not a text with a type from 1 to 6"),
+        ({"begin": 13}, "tokenizer.ggml.bos_token_id is 13; expected a number below 13"),
+        ({"tokens": ["a"] * 13}, "a"),  # twice the same
+        ({"tokens": ["<unk>", *(13 - 1) * [""]]}, "SentencePiece: "),
+    ],
+)
+def test_pieces_that_do_not_serve_are_refused(change, message, tmp_path):
+    whole = {"tokens": SMALL, "scores": [0.0] * 13, "types": KINDS_OF_SMALL}
+    path = written_pieces(tmp_path / "model.gguf", **{**whole, **change})
+    error = refused(path)
+    assert str(path) in error and message in error
+
+
+def test_a_long_token_costs_no_time(tmp_path):
+    long = "ab" * 200_000
+    path = written_pieces(tmp_path / "model.gguf", [*SMALL, long], [0.0] * 14, [*KINDS_OF_SMALL, 1])
+    assert tokenize(path, ["abc"])[0][0] == [1, 7, 9]
 
 
 def write(path, tokenizer, cut, **changes):

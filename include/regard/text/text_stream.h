@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -15,8 +16,10 @@ namespace regard::text {
 // tokenizer must outlive it.
 class TextStream {
  public:
-  // std::invalid_argument for a stop text that is empty.
-  explicit TextStream(const Tokenizer& tokenizer, std::vector<std::string> stops = {});
+  // `before`: the tokens of the text that is continued, which may decide whether the first word
+  // begins with a blank. std::invalid_argument for a stop text that is empty.
+  explicit TextStream(const Tokenizer& tokenizer, std::vector<std::string> stops = {},
+                      std::span<const std::int64_t> before = {});
 
   // What can be said for sure after one more token, often nothing.
   std::string add(std::int64_t id);

@@ -3,8 +3,9 @@
 //
 // Reads the `tokenizer.json` of Hugging Face checkpoints (byte-level BPE, BPE with byte fallback,
 // WordPiece, Unigram, whole words, with their normalizers, pre-tokenizers, post-processors and
-// decoders) and SentencePiece's `*.model` files. Ids are those that the `tokenizers` library gives
-// for the same file. Unicode is ICU's.
+// decoders), SentencePiece's `*.model` files, and the vocabularies of GGUF files. Ids are those
+// that the `tokenizers` library gives for a tokenizer.json, and SentencePiece for its models, in
+// GGUF files as well. Unicode is ICU's.
 //
 // Sennrich et al. 2016 (BPE), Schuster and Nakajima 2012 (WordPiece), Kudo 2018 (Unigram).
 //

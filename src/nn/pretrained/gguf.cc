@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <set>
 
+#include "nn/language/llama_config.h"
 #include "regard/formats/gguf.h"
 #include "regard/nn/checkpoint.h"
 #include "regard/nn/rotary.h"
@@ -62,9 +63,13 @@ std::vector<std::string> names_of(const std::string& ours) {
 // computed from. Only `factor` differs between these models; the others are RotaryOptions' own.
 void read_rope_factors(const GgufFile& file, json& config) {
   const std::vector<float> factors = file.read(kRopeFactors);
-  RotaryOptions options{.theta = config.at("rope_theta").get<double>()};
-  if (factors.empty()) throw std::runtime_error(std::string(kRopeFactors) + " is empty");
-  const auto dim = 2 * static_cast<std::int64_t>(factors.size());
+  const LlamaConfig read = llama_config(config);
+  RotaryOptions options = read.rotary;
+  const std::int64_t dim = read.head_dim;
+  if (std::ssize(factors) != dim / 2)
+    throw std::runtime_error(std::string(kRopeFactors) + " has " + std::to_string(factors.size()) +
+                             " factors; expected " + std::to_string(dim / 2) +
+                             ", half a head's dim");
   const torch::Tensor plain = rotary_frequencies(dim, options);
   options.type = "llama3";
   options.factor = *std::max_element(factors.begin(), factors.end());
@@ -101,14 +106,17 @@ json config_of(const GgufFile& file) {
                  {"attention_bias", file.contains("blk.0.attn_q.bias")},
                  {"vocab", file.tensor("token_embd.weight").shape.at(0)}};
   const json scaling = read("rope.scaling.type", "none");
+  if (scaling != "none" && scaling != "linear")
+    throw std::runtime_error("llama.rope.scaling.type is " + scaling.dump() +
+                             "; expected \"none\" or \"linear\"");
   if (scaling == "linear") {
+    if (file.contains(kRopeFactors))
+      throw std::runtime_error(std::string("llama.rope.scaling.type is \"linear\" beside ") +
+                               kRopeFactors + ", which is not served");
     config["rope_type"] = "linear";
     config["rope_factor"] = read("rope.scaling.factor", 1.0);
   } else if (file.contains(kRopeFactors)) {
     read_rope_factors(file, config);
-  } else if (scaling != "none") {
-    throw std::runtime_error("llama.rope.scaling.type is " + scaling.dump() +
-                             "; expected \"none\" or \"linear\"");
   }
   return config;
 }
@@ -144,14 +152,7 @@ std::shared_ptr<CausalLM> read_gguf(const GgufFile& file) {
   const torch::NoGradGuard no_grad;
   const auto model = std::dynamic_pointer_cast<CausalLM>(build_model(config_of(file)));
   const auto head_dim = model->config().at("head_dim").get<std::int64_t>();
-  std::set<std::string> used;
-  if (file.contains(kRopeFactors)) {
-    used.insert(kRopeFactors);
-    if (const std::int64_t count = file.tensor(kRopeFactors).count(); 2 * count != head_dim)
-      throw std::runtime_error(std::string(kRopeFactors) + " has " + std::to_string(count) +
-                               " factors; expected " + std::to_string(head_dim / 2) +
-                               ", half a head's dim");
-  }
+  std::set<std::string> used{kRopeFactors};
   for (const auto& [name, tensor] : named_tensors(*model)) {
     const std::vector<std::string> names = names_of(name);
     fill(tensor, file, names, head_dim);
