@@ -126,6 +126,18 @@ def test_every_model_trains(texts, tmp_path):
         assert len(lines) == 4 and lines[1] == ""
 
 
+@pytest.mark.parametrize("cell", ["gru", "lstm", "rnn"])
+@pytest.mark.parametrize("kind", ["bahdanau", "luong", "fixed"])
+def test_in_bfloat16_it_learns_as_well(texts, tmp_path, kind, cell):
+    flags = ["--model", kind, "--cell", cell, "--dim", 32, "--steps", 30, "--validate-every", 30]
+    losses = {}
+    for name, more in (("float32", []), ("bfloat16", ["--bf16"])):
+        regard(*train_arguments(texts, tmp_path / name, *flags, *more))
+        log = (tmp_path / name / "log.jsonl").read_text().splitlines()
+        losses[name] = json.loads(log[-1])["nll"]
+    assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.03)
+
+
 @pytest.mark.parametrize(
     ("lines", "said"),
     [

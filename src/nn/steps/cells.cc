@@ -16,10 +16,13 @@ struct GruGates : torch::autograd::Function<GruGates> {
   static torch::Tensor forward(AutogradContext* context, const torch::Tensor& i,
                                const torch::Tensor& h, const torch::Tensor& state) {
     const std::int64_t n = state.size(1);
-    const torch::Tensor both = (i.narrow(1, 0, 2 * n) + h.narrow(1, 0, 2 * n)).sigmoid_();
+    // Under autocast the products are in bfloat16, and a first state in float32.
+    const torch::ScalarType dtype = state.scalar_type();
+    const torch::Tensor both = (i.narrow(1, 0, 2 * n) + h.narrow(1, 0, 2 * n)).sigmoid_().to(dtype);
     const torch::Tensor reset = both.narrow(1, 0, n), update = both.narrow(1, n, n);
     const torch::Tensor next =
-        torch::addcmul(i.narrow(1, 2 * n, n), reset, h.narrow(1, 2 * n, n)).tanh_();
+        torch::addcmul(i.narrow(1, 2 * n, n).to(dtype), reset, h.narrow(1, 2 * n, n).to(dtype))
+            .tanh_();
     context->save_for_backward({both, next, h, state});
     return torch::lerp(next, state, update);
   }
