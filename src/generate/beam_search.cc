@@ -100,17 +100,18 @@ std::vector<Candidate> best(const torch::Tensor& values, const torch::Tensor& pl
   return candidates;
 }
 
+}  // namespace
+
 void check(const BeamOptions& options) {
-  if (options.beams < 1) {
-    throw std::invalid_argument("beams: " + std::to_string(options.beams) +
-                                "; expected at least 1");
+  if (options.beams < 1 || options.beams > kMostBeams) {
+    throw std::invalid_argument("beams: " + std::to_string(options.beams) + "; expected 1 to " +
+                                std::to_string(kMostBeams));
   }
   if (!std::isfinite(options.length_penalty)) {
-    throw std::invalid_argument("length_penalty: expected a finite number");
+    throw std::invalid_argument("length_penalty: " + std::to_string(options.length_penalty) +
+                                "; expected a finite number");
   }
 }
-
-}  // namespace
 
 std::vector<std::vector<Generated>> beam_search(Stepper& stepper, const torch::Tensor& first_tokens,
                                                 const Limits& limits, const BeamOptions& options) {

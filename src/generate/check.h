@@ -28,6 +28,11 @@ inline void check(const torch::Tensor& first_tokens, const Limits& limits) {
   }
 }
 
+inline constexpr std::int64_t kMostBeams = 65'536;
+
+// Of beam_search(); std::invalid_argument.
+void check(const BeamOptions& options);
+
 // Natural logarithms of the probabilities of the next token, (rows, vocabulary), in float32.
 inline torch::Tensor log_probabilities(const torch::Tensor& logits) {
   torch::Tensor result = torch::log_softmax(logits.to(torch::kFloat32), -1);

@@ -48,12 +48,13 @@ struct Translator::Part {
 Translator::Translator(nn::SequenceModel& model, text::Vocabulary vocabulary,
                        TranslatorOptions options)
     : model_(model), vocabulary_(std::move(vocabulary)), options_(std::move(options)) {
-  if (options_.max_source < 1) throw std::invalid_argument("max_source: expected at least 1");
-  if (options_.beam.beams < 1) {
-    throw std::invalid_argument("beams: " + std::to_string(options_.beam.beams) +
+  if (options_.max_source < 1)
+    throw std::invalid_argument("max_source: " + std::to_string(options_.max_source) +
                                 "; expected at least 1");
-  }
-  if (options_.batch_tokens < 1) throw std::invalid_argument("batch_tokens: expected at least 1");
+  check(options_.beam);
+  if (options_.batch_tokens < 1)
+    throw std::invalid_argument("batch_tokens: " + std::to_string(options_.batch_tokens) +
+                                "; expected at least 1");
   if (!(options_.length_factor >= 0) || options_.length_extra < 1) {
     throw std::invalid_argument("length_factor: expected 0 or more; length_extra: at least 1");
   }

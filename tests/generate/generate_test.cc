@@ -215,7 +215,7 @@ TEST(Generate, SaysWhatIsWrong) {
   EXPECT_TRUE(says(said([&] { greedy(stepper, firsts({2}), limits(2, 2)); }), "max_lengths"));
   EXPECT_TRUE(says(said([&] { greedy(stepper, firsts({2}), limits(1, 0)); }), "max_lengths: 0"));
   EXPECT_TRUE(says(said([&] { beam_search(stepper, firsts({2}), limits(1, 2), {.beams = 0}); }),
-                   "beams: 0; expected at least 1"));
+                   "beams: 0; expected 1 to 65536"));
   EXPECT_TRUE(says(said([&] { sample(stepper, firsts({2}), limits(1, 2), {.temperature = 0}); }),
                    "temperature"));
   EXPECT_TRUE(
