@@ -49,7 +49,7 @@ int main(int argc, char** argv) try {
   regard::train::SequenceTask task(model, vocabulary, corpus, /*validation=*/nullptr,
                                    /*batches=*/{}, /*label_smoothing=*/0.1);
   regard::train::Trainer trainer(task, folder, options);
-  trainer.add(std::make_shared<regard::train::ProgressLine>(stderr));
+  trainer.add(std::make_shared<regard::train::ProgressLine>(stderr, task.unit()));
   trainer.train();
 
   const regard::generate::Translator translator(*model, vocabulary);

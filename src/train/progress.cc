@@ -36,9 +36,11 @@ std::string duration(double seconds) {
   return format("%ld s", whole);
 }
 
-ProgressLine::ProgressLine(std::FILE* out, bool terminal) : out_(out), terminal_(terminal) {}
+ProgressLine::ProgressLine(std::FILE* out, std::string unit, bool terminal)
+    : out_(out), unit_(std::move(unit)), terminal_(terminal) {}
 
-ProgressLine::ProgressLine(std::FILE* out) : ProgressLine(out, isatty(fileno(out)) != 0) {}
+ProgressLine::ProgressLine(std::FILE* out, std::string unit)
+    : ProgressLine(out, std::move(unit), isatty(fileno(out)) != 0) {}
 
 void ProgressLine::clear() {
   if (drawn_) std::fputs("\r\033[K", out_);
@@ -77,8 +79,8 @@ void ProgressLine::on_step(const Step& step) {
     left = ", " + duration((step.seconds - first_seconds_) / done * (1 - step.fraction)) + " left";
   }
   const std::string text =
-      format("%3.0f%% epoch %.2f, step %ld, loss %.3f, %.0f tokens/s", 100 * step.fraction,
-             step.epoch, static_cast<long>(step.step), nll_ / tokens_, rate_) +
+      format("%3.0f%% epoch %.2f, step %ld, loss %.3f, %.0f %s/s", 100 * step.fraction, step.epoch,
+             static_cast<long>(step.step), nll_ / tokens_, rate_, unit_.c_str()) +
       left;
   if (terminal_) {
     clear();

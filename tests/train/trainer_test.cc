@@ -318,7 +318,7 @@ TEST(ProgressLine, IsABarOnATerminalAndLinesElsewhere) {
   const test::TemporaryFolder folder;
   for (const bool terminal : {true, false}) {
     std::FILE* out = std::fopen((folder / "out").c_str(), "w+");
-    ProgressLine progress(out, terminal);
+    ProgressLine progress(out, "tokens", terminal);
     progress.on_start(100);
     progress.on_step(
         {.step = 101, .epoch = 0.5, .nll = 2, .tokens = 100, .seconds = 1, .fraction = 0.5});

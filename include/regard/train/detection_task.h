@@ -28,6 +28,7 @@ class DetectionTask : public OrderedTask {
                 const image::ProcessorOptions& processor, const DetectionOptions& options);
 
   torch::nn::Module& model() override { return *model_; }
+  const char* unit() const override { return "images"; }
   nlohmann::json identity() const override;
   bool validates() const override { return validation_ != nullptr; }
   // The loss, and AP50 ("ap50"), which the best model has most of.

@@ -35,6 +35,7 @@ class ImageClassificationTask : public OrderedTask {
                           std::function<void(const std::filesystem::path&)> save_model);
 
   torch::nn::Module& model() override { return *model_; }
+  const char* unit() const override { return "images"; }
   nlohmann::json identity() const override;
   bool validates() const override { return validation_.has_value(); }
   Metrics validate() override;

@@ -46,6 +46,7 @@ class LanguageTask : public OrderedTask {
                std::function<void(const std::filesystem::path&)> save_tokenizer);
 
   torch::nn::Module& model() override { return *model_; }
+  const char* unit() const override { return "tokens"; }
   nlohmann::json identity() const override;
   bool validates() const override { return validation_ != nullptr; }
   Metrics validate() override;

@@ -6,17 +6,19 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <string>
 
 #include "regard/train/listener.h"
 
 namespace regard::train {
 
-// On a terminal one line that is drawn again: a bar, the loss, target tokens a second, the time
-// left. Elsewhere a plain line every half minute. Validations and notes have lines of their own.
+// On a terminal one line that is drawn again: a bar, the loss, how much of the task's unit a second
+// and the time left. Elsewhere a plain line every half minute. Validations and notes have lines of
+// their own.
 class ProgressLine : public Listener {
  public:
-  ProgressLine(std::FILE* out, bool terminal);
-  explicit ProgressLine(std::FILE* out);  // asks whether `out` is a terminal
+  ProgressLine(std::FILE* out, std::string unit, bool terminal);
+  ProgressLine(std::FILE* out, std::string unit);  // asks whether `out` is a terminal
 
   void on_start(std::int64_t steps_before) override;
   void on_step(const Step& step) override;
@@ -29,6 +31,7 @@ class ProgressLine : public Listener {
   void clear();
 
   std::FILE* out_;
+  std::string unit_;
   bool terminal_;
   bool drawn_ = false;
   std::chrono::steady_clock::time_point last_;

@@ -28,6 +28,7 @@ class SequenceTask : public Task {
                const text::BatchOptions& batches, double label_smoothing);
 
   torch::nn::Module& model() override { return *model_; }
+  const char* unit() const override { return "tokens"; }
   nlohmann::json identity() const override;
   std::optional<TaskBatch> next() override;
   Place place() const override;

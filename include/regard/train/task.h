@@ -29,7 +29,7 @@ struct Loss {
 
 // A batch that is ready to be computed.
 struct TaskBatch {
-  std::int64_t count = 0;  // what its loss is a mean over: target tokens, documents, images
+  std::int64_t count = 0;  // what its loss is a mean over, in the task's unit()
   std::string where;       // for messages: "lines 3, 17"
   std::function<Loss()> loss;
 };
@@ -47,6 +47,8 @@ class Task {
   virtual ~Task() = default;
 
   virtual torch::nn::Module& model() = 0;
+  // What losses are means over: "tokens", "texts", "images".
+  virtual const char* unit() const = 0;
   // Everything of model and data that the weights after a number of steps depend on, as JSON
   // objects by name ("model", "data", ...).
   virtual nlohmann::json identity() const = 0;

@@ -42,6 +42,7 @@ class TextClassificationTask : public OrderedTask {
                          const LabelledTexts* validation, const ClassificationOptions& options);
 
   torch::nn::Module& model() override { return *classifier_.model; }
+  const char* unit() const override { return "texts"; }
   nlohmann::json identity() const override;
   bool validates() const override { return validation_ != nullptr; }
   Metrics validate() override;
