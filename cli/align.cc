@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <filesystem>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
+#include "cli/flags.h"
 #include "cli/load.h"
 #include "picture/alignment.h"
 #include "regard/generate/alignment.h"
@@ -15,11 +17,14 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr std::size_t kMostWords = 400;  // a cell has 30 pixels
+
 struct AlignOptions {
   fs::path model;
   std::string source, target;
   std::vector<fs::path> out;
   std::int64_t beams = 4;
+  int threads = 0;
   bool json = false;
 };
 
@@ -34,14 +39,17 @@ void run(const AlignOptions& options) {
   if (options.out.empty() && !options.json) {
     throw std::invalid_argument("--out: expected a file (or --json)");
   }
+  if (options.threads > 0) at::set_num_threads(options.threads);
   const Loaded loaded = load(options.model);
   std::string target = options.target;
   if (target.empty()) {
     generate::TranslatorOptions settings;
     settings.beam.beams = options.beams;
     settings.max_source = 100'000;  // in one part: the map is of the whole
-    const generate::Translator translator(*loaded.model, loaded.vocabulary, settings);
-    target = translator.translate({options.source}).front().text;
+    with_flag_names([&] {
+      const generate::Translator translator(*loaded.model, loaded.vocabulary, settings);
+      target = translator.translate({options.source}).front().text;
+    });
     if (target.empty()) {
       throw std::runtime_error("the model's translation is empty: give one with --target");
     }
@@ -49,7 +57,13 @@ void run(const AlignOptions& options) {
   const auto words =
       generate::align_words(*loaded.model, loaded.vocabulary, options.source, target);
   const picture::Alignment alignment{words.source, words.target, words.weights};
+  const std::size_t most = std::max(alignment.source.size(), alignment.target.size());
   for (const auto& file : options.out) {
+    if (file.extension() != ".csv" && most > kMostWords) {
+      throw std::invalid_argument(file.string() + ": a map of " + std::to_string(most) +
+                                  " words on a side is too large to be drawn (at most " +
+                                  std::to_string(kMostWords) + "); expected a .csv file");
+    }
     picture::write_alignment(alignment, file, options.source + " \xe2\x86\x92 " + target);
     if (!options.json) std::cerr << file.string() << '\n';
   }
@@ -82,10 +96,11 @@ void add_align(CLI::App& app) {
   command->add_option("--source", options->source, "A text to translate")->required();
   command->add_option("--target", options->target,
                       "Its translation; the model's own when it is not given");
-  command->add_option("--out", options->out, "A .png, .html or .csv file; may be given again")
-      ->take_all();
+  one_each_time(
+      command->add_option("--out", options->out, "A .png, .html or .csv file; may be given again"));
   command->add_option("--beams", options->beams, "For the model's own translation")
       ->capture_default_str();
+  add_threads(*command, options->threads);
   command->add_flag("--json", options->json, "Words and weights as JSON");
   command->footer(
       "White is a weight of 1, black one of 0. Pieces are joined to words; every row adds up to "

@@ -30,7 +30,9 @@ struct AskOptions {
 std::string read_document(const fs::path& path) {
   std::ifstream file;
   if (path != "-") {
-    if (!fs::is_regular_file(path)) throw std::runtime_error(path.string() + ": no such file");
+    if (!fs::exists(path)) throw std::runtime_error(path.string() + ": no such file");
+    if (fs::is_directory(path))
+      throw std::runtime_error(path.string() + " is a folder; expected a file of text");
     file.open(path, std::ios::binary);
     if (!file) throw std::runtime_error(path.string() + ": cannot be read");
   }
@@ -50,10 +52,14 @@ void answer_by_span(const Encoder& encoder, const AskOptions& options,
     throw std::runtime_error(options.writing.model.string() +
                              ": the model has no head that finds answers (" +
                              encoder.model->text_config().head + ")");
+  check_utf8(document, options.document.string());
+  check_utf8(options.question, "question");
   const Span span = find_span(encoder, options.question, document, kLongestSpan);
   if (options.json) {
     std::cout << nlohmann::json{{"question", options.question},
                                 {"answer", span.text},
+                                {"start", span.start},
+                                {"end", span.end},
                                 {"probability", span.probability},
                                 {"tokens", span.tokens},
                                 {"windows", span.windows}}
@@ -77,9 +83,15 @@ void run(const AskOptions& options) {
   const LanguageModel model = language_model(opened, options.writing.model, options.writing.dtype);
   const auto form = ChatTemplate::from_jinja(model.chat_template, options.writing.model.string());
   const std::string name = options.document.string();
+  check_utf8(document, name);
+  check_utf8(options.question, "question");
   const auto tokens = encode(model, form.first_turn("", prompt(document, options.question)), name);
   const auto count = static_cast<std::int64_t>(tokens.size());
   const std::int64_t most = model.context - options.writing.tokens;
+  if (most < 1)
+    throw std::invalid_argument("--tokens: " + std::to_string(options.writing.tokens) +
+                                "; the model was made for texts of " +
+                                std::to_string(model.context) + ", the answer included");
   if (count > most) {
     throw std::invalid_argument(name + ": with the question " + std::to_string(count) +
                                 " tokens; the model reads " + std::to_string(most) +
@@ -89,10 +101,10 @@ void run(const AskOptions& options) {
   generate::Session session(*model.model, count + options.writing.tokens);
   session.add(tokens);
   listen_to_signals();
-  const Written written =
-      write(session, model, writing(options.writing, model, 0), {}, [&](const std::string& piece) {
-        if (!options.json) std::cout << piece << std::flush;
-      });
+  const Written written = write(session, model, writing(options.writing, model, 0), {}, {},
+                                [&](const std::string& piece) {
+                                  if (!options.json) std::cout << piece << std::flush;
+                                });
   if (options.json) {
     std::cout << nlohmann::json{{"question", options.question},
                                 {"answer", written.text},

@@ -41,30 +41,47 @@ class Chat {
     ended_ = true;
   }
 
-  // Answers, or says why not; the chat stays as it was then.
-  void answer(const std::string& user) {
+  // Answers, or says why not and returns false; the chat stays as it was then.
+  bool answer(const std::string& user) {
+    try {
+      check_utf8(user, "text");
+    } catch (const std::invalid_argument& error) {
+      return refuse(user, "error", error.what());
+    }
     const bool first = session_->length() == 0;
     const std::string before = ended_ ? "" : ChatTemplate::end_of_turn();
     const auto tokens = encode(
         model_, first ? form_.first_turn(options_.system, user) : before + form_.next_turn(user),
-        "text");
+        "text", first);
     const auto count = static_cast<std::int64_t>(tokens.size());
     if (count >= session_->room() - session_->length()) {
-      std::cerr << "this needs " << count << " tokens, and " << session_->length() << " of "
-                << session_->room() << " are taken: say /reset to begin a new chat"
-                << (first ? ", and less" : "") << '\n';
-      return;
+      return refuse(user, "full",
+                    "this needs " + std::to_string(count) + " tokens, and " +
+                        std::to_string(session_->length()) + " of " +
+                        std::to_string(session_->room()) +
+                        " are taken: say /reset to begin a new chat" + (first ? ", and less" : ""));
     }
     session_->add(tokens);
     const Written written = write(*session_, model_, writing(options_.writing, model_, number_++),
-                                  {}, [&](const std::string& piece) {
+                                  {}, {}, [&](const std::string& piece) {
                                     if (!options_.json) std::cout << piece << std::flush;
                                   });
     ended_ = written.ended_by == "end";
     show(written, user);
+    return true;
   }
 
  private:
+  bool refuse(const std::string& user, const char* ended_by, const std::string& why) const {
+    std::cerr << why << '\n';
+    if (options_.json) {
+      std::cout << nlohmann::json{{"user", user}, {"ended_by", ended_by}, {"error", why}}.dump(
+                       -1, ' ', false, nlohmann::json::error_handler_t::replace)
+                << std::endl;
+    }
+    return false;
+  }
+
   void show(const Written& written, const std::string& user) {
     if (options_.json) {
       std::cout << nlohmann::json{{"user", user},
@@ -108,6 +125,7 @@ void run(const ChatOptions& options) {
   const bool terminal = isatty(STDIN_FILENO) != 0 && isatty(STDOUT_FILENO) != 0;
   if (terminal) std::cerr << kHelp;
   std::string line;
+  int unanswered = 0;
   while (true) {
     if (terminal) std::cout << "> " << std::flush;
     if (!std::getline(std::cin, line)) break;
@@ -122,7 +140,7 @@ void run(const ChatOptions& options) {
       std::cerr << line << ": no such command; /help lists them\n";
     } else {
       listen_to_signals();
-      chat.answer(line);
+      if (!chat.answer(line)) ++unanswered;
       // By pipe nobody is there to go on; at a terminal only the answer was meant.
       if (interrupted() && !terminal) return;
       interrupt_flag() = false;
@@ -131,6 +149,8 @@ void run(const ChatOptions& options) {
     if (!std::cout) return;
   }
   if (terminal) std::cout << std::endl;
+  if (!terminal && unanswered > 0)
+    throw std::runtime_error(std::to_string(unanswered) + " lines got no answer");
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 #include "cli/classify_images.h"
 
 #include <algorithm>
+#include <exception>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
@@ -54,21 +55,29 @@ void classify_images(const fs::path& folder, const std::vector<fs::path>& files,
   for (std::size_t begin = 0; begin < files.size(); begin += kImagesTogether) {
     const std::size_t end = std::min(begin + kImagesTogether, files.size());
     std::vector<torch::Tensor> pixels;
-    for (std::size_t i = begin; i < end; ++i) {
-      pixels.push_back(image::process(image::read_image(files[i]), processor));
-      if (pixels.back().sizes() != pixels.front().sizes()) {
-        throw std::runtime_error(files[i].string() + ": its size differs from " +
-                                 files[begin].string() +
-                                 "'s after processing; classify them one by one");
+    std::exception_ptr failed;  // a picture that cannot be read; those before it are not lost
+    try {
+      for (std::size_t i = begin; i < end; ++i) {
+        pixels.push_back(image::process(image::read_image(files[i]), processor));
+        if (pixels.back().sizes() != pixels.front().sizes()) {
+          pixels.pop_back();
+          throw std::runtime_error(files[i].string() + ": its size differs from " +
+                                   files[begin].string() +
+                                   "'s after processing; classify them one by one");
+        }
       }
+    } catch (const std::exception&) {
+      failed = std::current_exception();
     }
+    if (pixels.empty()) std::rethrow_exception(failed);
     const torch::Tensor probabilities =
         torch::softmax(model->forward(torch::stack(pixels)).to(torch::kFloat32), -1);
-    for (std::size_t i = begin; i < end; ++i) {
+    for (std::size_t i = begin; i < begin + pixels.size(); ++i) {
       say(files[i], probabilities[static_cast<std::int64_t>(i - begin)], model->labels(), top,
           json);
     }
     std::cout << std::flush;
+    if (failed) std::rethrow_exception(failed);
   }
 }
 

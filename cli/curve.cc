@@ -11,8 +11,11 @@
 
 namespace regard::cli {
 
-CurvePicture::CurvePicture(std::filesystem::path log, std::filesystem::path picture)
-    : log_(std::move(log)), picture_(std::move(picture)) {}
+CurvePicture::CurvePicture(std::filesystem::path log, std::filesystem::path picture,
+                           const std::string& unit)
+    : log_(std::move(log)),
+      picture_(std::move(picture)),
+      title_(unit == "tokens" ? "Loss, in nats a token" : "Loss, mean over " + unit) {}
 
 void CurvePicture::on_validation(const train::Validation&) { draw(); }
 
@@ -32,8 +35,7 @@ void CurvePicture::draw() const {
     }
   }
   try {
-    files::write_file(picture_,
-                      picture::curve_png("Loss, in nats a token", "step", {training, validation}));
+    files::write_file(picture_, picture::curve_png(title_, "step", {training, validation}));
   } catch (const std::exception& error) {
     std::cerr << "no picture of the training: " << error.what() << '\n';
   }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <string>
 
 #include "regard/train/listener.h"
 
@@ -12,13 +13,15 @@ namespace regard::cli {
 // and no error: training is worth more.
 class CurvePicture : public train::Listener {
  public:
-  CurvePicture(std::filesystem::path log, std::filesystem::path picture);
+  // `unit`: what the losses are means over.
+  CurvePicture(std::filesystem::path log, std::filesystem::path picture, const std::string& unit);
   void on_validation(const train::Validation& validation) override;
   void on_end() override;
 
  private:
   void draw() const;
   std::filesystem::path log_, picture_;
+  std::string title_;
 };
 
 }  // namespace regard::cli

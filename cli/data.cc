@@ -119,6 +119,9 @@ void say(const nlohmann::json& set) {
 void run(const DataOptions& options) {
   if (options.languages.empty()) throw std::invalid_argument("--languages: expected at least one");
   std::vector<std::string> wanted = options.languages;
+  std::sort(wanted.begin(), wanted.end());
+  if (const auto twice = std::adjacent_find(wanted.begin(), wanted.end()); twice != wanted.end())
+    throw std::invalid_argument("--languages: " + *twice + " is there twice");
   if (std::find(wanted.begin(), wanted.end(), "en") == wanted.end()) wanted.push_back("en");
   fs::create_directories(options.out);
   const auto lists =

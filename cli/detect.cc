@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 // `regard detect`: DETR's boxes on images.
+#include <cstdio>
 #include <filesystem>
+#include <iomanip>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
 #include "cli/detected.h"
+#include "cli/flags.h"
 #include "files/atomic_file.h"
 #include "picture/photograph.h"
 #include "regard/image/processor.h"
 #include "regard/nn/detection.h"
+#include "regard/nn/keep_memory.h"
 #include "regard/nn/pretrained.h"
 
 namespace regard::cli {
@@ -54,10 +58,12 @@ json to_json(const nn::Detr& model, const fs::path& file, const std::vector<nn::
 
 void say(const nn::Detr& model, const std::vector<nn::Detection>& found) {
   for (const nn::Detection& one : found) {
-    std::printf("%-20s x %.0f to %.0f, y %.0f to %.0f\n", label_of(model, one).c_str(), one.x,
-                one.x + one.width, one.y, one.y + one.height);
+    char box[128];
+    std::snprintf(box, sizeof box, " x %.0f to %.0f, y %.0f to %.0f\n", one.x, one.x + one.width,
+                  one.y, one.y + one.height);
+    std::cout << std::left << std::setw(20) << label_of(model, one) << box;
   }
-  std::fflush(stdout);
+  std::cout << std::flush;
 }
 
 void run(const DetectOptions& options) {
@@ -83,8 +89,11 @@ void run(const DetectOptions& options) {
     const auto found =
         nn::detections(outputs.back(), 0, image.width, image.height, options.threshold);
     write_pictures(options, image, *model, states, found);
+    nn::give_spare_memory_back();
     if (options.json) {
-      std::cout << to_json(*model, file, found).dump() << '\n';
+      std::cout << to_json(*model, file, found)
+                       .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)
+                << '\n';
       continue;
     }
     if (options.images.size() > 1) std::cout << file.string() << ":\n" << std::flush;
@@ -110,8 +119,7 @@ void add_detect(CLI::App& app) {
                       "A .png file: for each found object, where its query looked");
   command->add_option("--threshold", options->threshold, "The least probability that is shown")
       ->capture_default_str();
-  command->add_option("--threads", options->threads, "0: as PyTorch chooses")
-      ->capture_default_str();
+  add_threads(*command, options->threads);
   command->add_flag("--json", options->json,
                     "A line for each image: labels, scores, boxes as left, top, width, height");
   command->footer(

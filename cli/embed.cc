@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <bit>
 #include <iostream>
 #include <memory>
@@ -7,7 +8,9 @@
 
 #include "cli/commands.h"
 #include "cli/encoder.h"
+#include "cli/flags.h"
 #include "files/atomic_file.h"
+#include "regard/nn/keep_memory.h"
 
 namespace regard::cli {
 namespace {
@@ -58,16 +61,20 @@ std::string lines(const torch::Tensor& vectors, char between) {
 torch::Tensor embed(const Encoder& encoder, const std::vector<std::string>& texts,
                     const std::string& pooling, bool raw) {
   const torch::NoGradGuard no_gradients;
-  std::vector<torch::Tensor> all;
-  std::vector<text::Encoding> batch;
+  // All of them first: a text that does not serve is named before anything is computed.
+  std::vector<text::Encoding> encodings;
   for (std::size_t i = 0; i < texts.size(); ++i) {
-    batch.push_back(encode_cut(encoder.tokenizer, texts[i], encoder.max_length,
-                               "text " + std::to_string(i + 1)));
-    if (batch.size() < kBatch && i + 1 < texts.size()) continue;
-    const nn::TextInput input = batch_of(batch);
+    encodings.push_back(encode_cut(encoder.tokenizer, texts[i], encoder.max_length,
+                                   "text " + std::to_string(i + 1)));
+  }
+  std::vector<torch::Tensor> all;
+  for (std::size_t i = 0; i < encodings.size(); i += kBatch) {
+    const auto begin = encodings.begin() + static_cast<std::ptrdiff_t>(i);
+    const std::size_t count = std::min(kBatch, encodings.size() - i);
+    const nn::TextInput input = batch_of({begin, begin + static_cast<std::ptrdiff_t>(count)});
     const torch::Tensor hidden = encoder.model->encode(input);
     all.push_back(pooling == "cls" ? hidden.select(1, 0) : nn::TextEncoder::mean(hidden, input));
-    batch.clear();
+    nn::give_spare_memory_back();
   }
   torch::Tensor vectors = torch::cat(all);
   if (!raw) vectors = torch::nn::functional::normalize(vectors);
@@ -121,10 +128,10 @@ void add_embed(CLI::App& app) {
       ->check(CLI::IsMember({"auto", "mean", "cls"}))
       ->capture_default_str();
   command->add_flag("--raw", options->raw, "Do not divide a vector by its length");
-  command->add_option("--out", options->out, "A .npy or .csv file, a row a text");
-  command->add_option("--threads", options->threads, "0: as PyTorch chooses")
-      ->capture_default_str();
-  command->add_flag("--json", options->json, "A JSON object for each text");
+  CLI::Option* out =
+      command->add_option("--out", options->out, "A .npy or .csv file, a row a text");
+  add_threads(*command, options->threads);
+  command->add_flag("--json", options->json, "A JSON object for each text")->excludes(out);
   command->footer(
       "The product of two vectors is the cosine between them.\n\nExamples:\n"
       "  regard embed all-MiniLM-L6-v2 'a library for reading files' 'reads files'\n"

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/encoder.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <iostream>
 #include <span>
@@ -85,6 +87,7 @@ std::int64_t longest_text(std::int64_t asked, std::int64_t positions) {
 
 std::vector<std::string> texts_or_lines(const std::vector<std::string>& texts) {
   if (!texts.empty()) return texts;
+  if (isatty(STDIN_FILENO) != 0) std::cerr << "a text on each line, and Ctrl-D after the last\n";
   std::vector<std::string> lines;
   for (std::string line; std::getline(std::cin, line);) {
     if (!line.empty() && line.back() == '\r') line.pop_back();

@@ -7,6 +7,7 @@
 
 #include "cli/commands.h"
 #include "cli/encoder.h"
+#include "cli/flags.h"
 #include "cli/open_model.h"
 
 namespace regard::cli {
@@ -35,15 +36,25 @@ std::int64_t mask_token(const text::Tokenizer& tokenizer, const fs::path& folder
   throw std::runtime_error(folder.string() + ": the tokenizer has no mask token");
 }
 
-void fill(const Encoder& encoder, const FillOptions& options, std::int64_t mask,
-          const std::string& text, const std::string& name) {
-  const text::Encoding encoding = encode_cut(encoder.tokenizer, text, encoder.max_length, name);
+std::vector<std::int64_t> places_of(const text::Encoding& encoding, std::int64_t mask) {
   std::vector<std::int64_t> places;
   for (std::size_t i = 0; i < encoding.ids.size(); ++i)
     if (encoding.ids[i] == mask) places.push_back(static_cast<std::int64_t>(i));
-  if (places.empty())
-    throw std::invalid_argument(name + ": nothing to fill; put " + encoder.tokenizer.token(mask) +
-                                " where a word is missing");
+  return places;
+}
+
+// Without what stands around every text; masks that are still to be filled are shown.
+std::string text_of(const text::Tokenizer& tokenizer, const std::vector<std::int64_t>& ids,
+                    std::int64_t mask) {
+  std::vector<std::int64_t> shown;
+  for (const std::int64_t id : ids)
+    if (id == mask || !tokenizer.is_special(id)) shown.push_back(id);
+  return tokenizer.decode(shown, /*skip_special_tokens=*/false);
+}
+
+void fill(const Encoder& encoder, const FillOptions& options, std::int64_t mask,
+          const std::string& text, const text::Encoding& encoding) {
+  const std::vector<std::int64_t> places = places_of(encoding, mask);
   const torch::Tensor hidden = encoder.model->encode(batch_of({encoding}));
   const torch::Tensor rows = hidden[0].index_select(0, torch::tensor(places, torch::kInt64));
   const auto [likely, ids] = torch::softmax(encoder.model->word_logits(rows), -1)
@@ -59,7 +70,7 @@ void fill(const Encoder& encoder, const FillOptions& options, std::int64_t mask,
       std::vector<std::int64_t> filled = encoding.ids;
       filled[static_cast<std::size_t>(places[i])] = id;
       const std::string word = encoder.tokenizer.decode(std::vector{id});
-      const std::string whole = encoder.tokenizer.decode(filled);
+      const std::string whole = text_of(encoder.tokenizer, filled, mask);
       list.push_back(
           {{"token", id}, {"word", word}, {"probability", probability}, {"text", whole}});
       char number[16];
@@ -85,8 +96,20 @@ void run(const FillOptions& options) {
                              "); expected one trained to fill masks");
   const std::int64_t mask = mask_token(encoder.tokenizer, options.model);
   const std::vector<std::string> texts = texts_or_lines(options.texts);
-  for (std::size_t i = 0; i < texts.size(); ++i)
-    fill(encoder, options, mask, texts[i], "text " + std::to_string(i + 1));
+  // All of them first: a text that does not serve is named before anything is computed.
+  std::vector<text::Encoding> encodings;
+  for (std::size_t i = 0; i < texts.size(); ++i) {
+    const std::string name = "text " + std::to_string(i + 1);
+    encodings.push_back(encode_cut(encoder.tokenizer, texts[i], encoder.max_length, name));
+    if (places_of(encodings.back(), mask).empty())
+      throw std::invalid_argument(name + ": nothing to fill; put " + encoder.tokenizer.token(mask) +
+                                  " where a word is missing");
+  }
+  for (std::size_t i = 0; i < texts.size(); ++i) {
+    if (!options.json && texts.size() > 1)
+      std::cout << (i > 0 ? "\n" : "") << "text " << i + 1 << ": " << texts[i] << '\n';
+    fill(encoder, options, mask, texts[i], encodings[i]);
+  }
 }
 
 }  // namespace
@@ -101,8 +124,7 @@ void add_fill(CLI::App& app) {
   command->add_option("texts", options->texts,
                       "Texts; without one, each line of standard input is one");
   command->add_option("--top", options->top, "How many words")->capture_default_str();
-  command->add_option("--threads", options->threads, "0: as PyTorch chooses")
-      ->capture_default_str();
+  add_threads(*command, options->threads);
   command->add_flag("--json", options->json, "A JSON object for each text");
   command->footer(
       "A line for each word: its probability, the word, the text with it.\n\nExamples:\n"

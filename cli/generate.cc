@@ -4,9 +4,11 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
+#include "cli/flags.h"
 #include "cli/interrupt.h"
 #include "cli/language_model.h"
 #include "cli/writer.h"
+#include "regard/nn/keep_memory.h"
 
 namespace regard::cli {
 namespace {
@@ -30,6 +32,17 @@ void say(const Written& written, const std::string& prompt) {
             << std::endl;
 }
 
+// A line in, a line out.
+void say_failed(const std::string& prompt, const std::string& error, bool json) {
+  if (!json) {
+    std::cout << std::endl;
+    return;
+  }
+  std::cout << nlohmann::json{{"prompt", prompt}, {"error", error}}.dump(
+                   -1, ' ', false, nlohmann::json::error_handler_t::replace)
+            << std::endl;
+}
+
 void write_one(const LanguageModel& model, const GenerateOptions& options,
                const std::string& prompt, std::uint64_t number, const std::string& name) {
   const auto tokens = encode(model, prompt, name);
@@ -43,7 +56,7 @@ void write_one(const LanguageModel& model, const GenerateOptions& options,
   session.add(tokens);
   if (options.echo && !options.json) std::cout << prompt << std::flush;
   const Written written = write(session, model, writing(options.writing, model, number),
-                                options.stops, [&](const std::string& piece) {
+                                options.stops, tokens, [&](const std::string& piece) {
                                   if (!options.json) std::cout << piece << std::flush;
                                 });
   if (options.json) {
@@ -56,6 +69,7 @@ void write_one(const LanguageModel& model, const GenerateOptions& options,
               << " tokens is full\n";
   }
   std::cerr << speed(written) << '\n';
+  nn::give_spare_memory_back();
 }
 
 void run(const GenerateOptions& options) {
@@ -70,12 +84,23 @@ void run(const GenerateOptions& options) {
     ++number;
   }
   if (!options.prompts.empty()) return;
+  std::uint64_t failed = 0;
   for (std::string line; !interrupted() && std::cout && std::getline(std::cin, line);) {
     if (!line.empty() && line.back() == '\r') line.pop_back();
     ++number;
-    write_one(model, options, line, number - 1, "line " + std::to_string(number));
+    try {
+      write_one(model, options, line, number - 1, "line " + std::to_string(number));
+    } catch (const std::invalid_argument& error) {  // of this line: the others are worth their time
+      ++failed;
+      std::cerr << error.what() << '\n';
+      say_failed(line, error.what(), options.json);
+    }
   }
   if (number == 0) throw std::invalid_argument("no prompt: give one, or lines on standard input");
+  if (failed > 0) {
+    throw std::runtime_error(std::to_string(failed) + " of " + std::to_string(number) +
+                             " lines could not be continued");
+  }
 }
 
 }  // namespace
@@ -86,10 +111,8 @@ void add_generate(CLI::App& app) {
   add_writing_flags(*command, options->writing);
   command->add_option("prompts", options->prompts,
                       "Texts to continue; without one, each line of standard input is one");
-  command
-      ->add_option("--stop", options->stops,
-                   "End before this text; may be given again, and is not written")
-      ->take_all();
+  one_each_time(command->add_option(
+      "--stop", options->stops, "End before this text; may be given again, and is not written"));
   command->add_flag("--echo", options->echo, "Write the prompt, too");
   command->add_flag("--json", options->json, "A JSON object for each prompt");
   command->footer(

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/language_model.h"
+#include "cli/flags.h"
 
 #include <unistd.h>
 
@@ -90,13 +91,14 @@ void add_writing_flags(CLI::App& command, WritingFlags& flags) {
       ->required();
   add("--tokens", flags.tokens, "The most tokens that are written");
   add("--temperature", flags.temperature,
-      "0 takes the likeliest token; above, tokens are drawn, and below 1 is sharper");
+      "0 takes the likeliest token (or draws at 1, with --top-k or --top-p); above, tokens are "
+      "drawn, and below 1 is sharper");
   add("--top-k", flags.top_k, "Draw of the k likeliest tokens only; 0 is all");
   add("--top-p", flags.top_p, "Draw of the likeliest tokens of probability p together");
   add("--seed", flags.seed, "The same seed draws the same");
   add("--dtype", flags.dtype, "bfloat16 halves memory, and is faster where the processor has it")
       ->check(CLI::IsMember({"float32", "bfloat16"}));
-  add("--threads", flags.threads, "0: as PyTorch chooses");
+  add_threads(command, flags.threads);
 }
 
 void check(const WritingFlags& flags) {
@@ -105,12 +107,13 @@ void check(const WritingFlags& flags) {
     text << name << ": " << value << "; expected " << expected;
     throw std::invalid_argument(text.str());
   };
-  if (flags.tokens < 1) fail("--tokens", flags.tokens, "at least 1");
+  constexpr std::int64_t kMostTokens = 100'000'000;
+  if (flags.tokens < 1 || flags.tokens > kMostTokens)
+    fail("--tokens", flags.tokens, "1 to 100,000,000");
   if (!(flags.temperature >= 0 && flags.temperature <= 100))
     fail("--temperature", flags.temperature, "0 (the likeliest token) to 100");
   if (flags.top_k < 0) fail("--top-k", flags.top_k, "0 (all) or more");
   if (!(flags.top_p > 0 && flags.top_p <= 1)) fail("--top-p", flags.top_p, "above 0, at most 1");
-  if (flags.threads < 0) fail("--threads", flags.threads, "0 (as PyTorch chooses) or more");
 }
 
 std::shared_ptr<nn::Model> open(const WritingFlags& flags) {

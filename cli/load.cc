@@ -17,6 +17,11 @@ Loaded load(const std::filesystem::path& folder) {
     throw std::runtime_error(folder.string() +
                              ": its training has not come to a first validation yet");
   }
+  if (!std::filesystem::exists(folder / "vocabulary.model")) {
+    throw std::runtime_error(folder.string() +
+                             " holds no vocabulary.model: it is no translator or summariser that "
+                             "regard train has made");
+  }
   Loaded loaded{nn::load_model(folder), text::Vocabulary::load(folder / "vocabulary.model")};
   const auto config = loaded.model->config();
   for (const char* side : {"source_vocab", "target_vocab"}) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/look.h"
+#include "cli/flags.h"
 
 #include <torch/torch.h>
 
@@ -45,21 +46,19 @@ void add_look(CLI::App& app) {
   command->add_option("--layer", options->layer, "Of a text: from 1; 0 is the last one")
       ->excludes(image)
       ->capture_default_str();
-  command
-      ->add_option("--heads", options->heads, "Of a text: from 1, for example 1,4; all by default")
+  one_each_time(command->add_option("--heads", options->heads,
+                                    "Of a text: from 1, for example 1,4; all by default"))
       ->excludes(image)
-      ->delimiter(',')
-      ->take_all();
+      ->delimiter(',');
   command
       ->add_option("--threshold", options->threshold,
                    "Of an image's objects: the least probability that is shown")
       ->excludes(text)
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
-  command->add_option("--out", options->out, "A .png or .html file; may be given again")
-      ->take_all();
-  command->add_option("--threads", options->threads, "0: as PyTorch chooses")
-      ->capture_default_str();
+  one_each_time(
+      command->add_option("--out", options->out, "A .png or .html file; may be given again"));
+  add_threads(*command, options->threads);
   command->add_flag("--json", options->json, "The weights as JSON");
   command->footer(
       "A text's heads: queries down, keys across; every row adds up to 1. An image: attention "

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The command line. Results go to standard output, everything else to standard error.
+#include <c10/util/Exception.h>
+
 #include <csignal>
 #include <exception>
 #include <iostream>
@@ -13,6 +15,28 @@ namespace regard::cli {
 namespace {
 
 constexpr int kFailed = 1, kUsage = 2, kInterrupted = 130;
+
+// CLI11 says that a command is missing where one is misspelt.
+void check_commands(const CLI::App& app, int argc, char** argv) {
+  const CLI::App* in = &app;
+  for (int i = 1; i < argc && argv[i][0] != '-'; ++i) {
+    // Groups of options are commands without a name there.
+    const auto commands =
+        in->get_subcommands([](const CLI::App* command) { return !command->get_name().empty(); });
+    if (commands.empty()) return;
+    const CLI::App* next = nullptr;
+    std::string known;
+    for (const CLI::App* command : commands) {
+      if (command->check_name(argv[i])) next = command;
+      known += (known.empty() ? "" : ", ") + command->get_name();
+    }
+    if (next == nullptr) {
+      throw std::invalid_argument((in == &app ? "" : in->get_name() + ": ") + "no command '" +
+                                  argv[i] + "'; expected one of " + known);
+    }
+    in = next;
+  }
+}
 
 int run(int argc, char** argv) {
   CLI::App app{
@@ -34,7 +58,9 @@ int run(int argc, char** argv) {
       "regard"};
   app.footer(
       "`regard COMMAND --help` explains a command.\n"
-      "Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted (what was made is saved).");
+      "Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted (what was made is saved).\n"
+      "On cores that others use as well, OMP_WAIT_POLICY=PASSIVE in the environment lets threads "
+      "sleep while they wait.");
   app.set_version_flag("--version", REGARD_VERSION);
   app.require_subcommand(1);
   // As everywhere else, an option that is given again replaces what was said before.
@@ -52,12 +78,16 @@ int run(int argc, char** argv) {
   add_fill(app);
   add_look(app);
   try {
+    check_commands(app, argc, argv);
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : kUsage;
   } catch (const std::invalid_argument& error) {
     std::cerr << "regard: " << error.what() << '\n';
     return kUsage;
+  } catch (const c10::Error& error) {  // without where in PyTorch it came about
+    std::cerr << "regard: " << error.what_without_backtrace() << '\n';
+    return kFailed;
   } catch (const std::exception& error) {
     std::cerr << "regard: " << error.what() << '\n';
     return kFailed;

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "cli/flags.h"
+
 namespace regard::cli {
 
 void add_model_flags(CLI::App& command, ModelFlags& flags, const std::string& group) {
@@ -17,14 +19,14 @@ void add_model_flags(CLI::App& command, ModelFlags& flags, const std::string& gr
   add("--luong-reach", flags.luong_reach,
       "global, local-m (a window that moves along) or local-p (one that is predicted)")
       ->check(CLI::IsMember({"global", "local-m", "local-p"}));
-  add("--window", flags.window, "Local reach: positions to each side");
+  add("--window", flags.window, "Local reach: positions to each side")->check(kFromZero);
   command.add_flag("--no-input-feeding", flags.no_input_feeding, "Luong without input feeding")
       ->group(group);
   add("--cell", flags.cell, "Recurrent models: gru, lstm or rnn")
       ->check(CLI::IsMember({"gru", "lstm", "rnn"}));
-  add("--dim", flags.dim, "Width; 0 is 512, or 256 for a transformer");
-  add("--layers", flags.layers, "0 is 1, or 3 for a transformer");
-  add("--embedding", flags.embedding, "Recurrent models: dims of an embedding");
+  add("--dim", flags.dim, "Width; 0 is 512, or 256 for a transformer")->check(kFromZero);
+  add("--layers", flags.layers, "0 is 1, or 3 for a transformer")->check(kFromZero);
+  add("--embedding", flags.embedding, "Recurrent models: dims of an embedding")->check(kFromZero);
   add("--heads", flags.heads, "Transformer: heads");
   add("--norm", flags.norm, "Transformer: pre or post")->check(CLI::IsMember({"pre", "post"}));
   add("--dropout", flags.dropout, "0 to below 1");

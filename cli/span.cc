@@ -2,7 +2,9 @@
 #include "cli/span.h"
 
 #include <algorithm>
+#include <optional>
 #include <stdexcept>
+#include <string_view>
 
 namespace regard::cli {
 namespace {
@@ -71,6 +73,94 @@ Best best_span(const torch::Tensor& logits, std::int64_t longest) {
   return best;
 }
 
+// A word of the document between blanks, with the blanks before it.
+struct Word {
+  std::size_t begin, end;              // bytes
+  std::size_t first_token, end_token;  // among the document's
+};
+
+bool is_blank(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
+bool begins_character(char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }
+
+std::vector<std::int64_t> tokens_of(const text::Tokenizer& tokenizer, std::string_view text) {
+  return tokenizer.encode(text, /*add_special_tokens=*/false).ids;
+}
+
+// The document's words with the tokens that each gives alone; nothing where these are not those of
+// the whole.
+std::vector<Word> words_of(const text::Tokenizer& tokenizer, const std::string& document,
+                           const std::vector<std::int64_t>& tokens) {
+  std::vector<Word> words;
+  std::vector<std::int64_t> all;
+  for (std::size_t begin = 0, end = 0; begin < document.size(); begin = end) {
+    while (end < document.size() && is_blank(document[end])) ++end;
+    while (end < document.size() && !is_blank(document[end])) ++end;
+    const auto own = tokens_of(tokenizer, std::string_view(document).substr(begin, end - begin));
+    words.push_back({begin, end, all.size(), all.size() + own.size()});
+    all.insert(all.end(), own.begin(), own.end());
+  }
+  return all == tokens ? words : std::vector<Word>();
+}
+
+// Where token `token` of a word begins in the document, or the word ends: where it can be cut so
+// that both parts give the tokens they have in it. Nothing where it cannot.
+std::optional<std::size_t> byte_of(const text::Tokenizer& tokenizer, const std::string& document,
+                                   const std::vector<std::int64_t>& tokens, const Word& word,
+                                   std::size_t token) {
+  if (token == word.first_token) return word.begin;
+  if (token == word.end_token) return word.end;
+  const auto begin = tokens.begin();
+  const std::vector<std::int64_t> left(begin + static_cast<std::ptrdiff_t>(word.first_token),
+                                       begin + static_cast<std::ptrdiff_t>(token));
+  const std::vector<std::int64_t> right(begin + static_cast<std::ptrdiff_t>(token),
+                                        begin + static_cast<std::ptrdiff_t>(word.end_token));
+  const std::string_view text = document;
+  for (std::size_t cut = word.begin + 1; cut < word.end; ++cut) {
+    if (begins_character(document[cut]) &&
+        tokens_of(tokenizer, text.substr(word.begin, cut - word.begin)) == left &&
+        tokens_of(tokenizer, text.substr(cut, word.end - cut)) == right) {
+      return cut;
+    }
+  }
+  return std::nullopt;
+}
+
+std::int64_t characters(std::string_view text) {
+  return std::count_if(text.begin(), text.end(), begins_character);
+}
+
+// The document's own text of tokens `first` to `last`, in whole words.
+void locate(const text::Tokenizer& tokenizer, const std::string& document,
+            const std::vector<std::int64_t>& tokens, std::size_t first, std::size_t last,
+            Span& span) {
+  const std::vector<Word> words = words_of(tokenizer, document, tokens);
+  const auto word_with = [&](std::size_t token) {
+    return std::find_if(words.begin(), words.end(),
+                        [&](const Word& word) { return token < word.end_token; });
+  };
+  if (words.empty()) {  // tokens reach over blanks: what they spell is as near as one comes
+    const auto begin = tokens.begin();
+    span.text = tokenizer.decode(std::vector<std::int64_t>(
+        begin + static_cast<std::ptrdiff_t>(first), begin + static_cast<std::ptrdiff_t>(last + 1)));
+    span.start = span.end = -1;
+    return;
+  }
+  const Word &from = *word_with(first), &to = *word_with(last);
+  // Pieces within a word bring the whole of it.
+  std::optional<std::size_t> found;
+  for (std::size_t token = first; !found; --token)
+    found = byte_of(tokenizer, document, tokens, from, token);
+  std::size_t begin = *found;
+  found.reset();
+  for (std::size_t token = last + 1; !found; ++token)
+    found = byte_of(tokenizer, document, tokens, to, token);
+  const std::size_t end = *found;
+  while (begin < end && is_blank(document[begin])) ++begin;
+  span.text = document.substr(begin, end - begin);
+  span.start = characters(std::string_view(document).substr(0, begin));
+  span.end = span.start + characters(span.text);
+}
+
 }  // namespace
 
 Span find_span(const Encoder& encoder, const std::string& question, const std::string& document,
@@ -84,8 +174,8 @@ Span find_span(const Encoder& encoder, const std::string& question, const std::s
     throw std::invalid_argument("question: " + std::to_string(around) +
                                 " tokens, of which the model reads " +
                                 std::to_string(encoder.max_length) + " with the document's");
-  Span span{
-      .text = {}, .probability = -1, .windows = 0, .tokens = static_cast<std::int64_t>(count)};
+  Span span{.text = {}, .probability = -1, .tokens = static_cast<std::int64_t>(count)};
+  std::size_t first = 0, last = 0;  // tokens of the likeliest
   const std::size_t size = std::min(count, static_cast<std::size_t>(room));
   for (std::size_t begin = 0;; begin += std::max<std::size_t>(size / 2, 1)) {
     begin = std::min(begin, count - size);
@@ -98,13 +188,14 @@ Span find_span(const Encoder& encoder, const std::string& question, const std::s
     const Best best = best_span(seen, longest);
     ++span.windows;
     if (best.probability > span.probability) {
-      const auto from = frame.document.begin() + static_cast<std::ptrdiff_t>(begin);
       span.probability = best.probability;
-      span.text = encoder.tokenizer.decode(
-          std::vector<std::int64_t>(from + best.begin, from + best.end + 1));
+      first = begin + static_cast<std::size_t>(best.begin);
+      last = begin + static_cast<std::size_t>(best.end);
     }
-    if (begin + size >= count) return span;
+    if (begin + size >= count) break;
   }
+  locate(encoder.tokenizer, document, frame.document, first, last, span);
+  return span;
 }
 
 }  // namespace regard::cli

@@ -71,7 +71,8 @@ void add_task(CLI::App& train, const std::string& task, const std::string& what)
   add("--valid-target", options->valid_target, "", files);
   add("--vocabulary", options->vocabulary, "A vocabulary.model to use instead of a new one", files);
   add("--vocabulary-size", options->pieces.size, "Pieces of a new vocabulary", files);
-  add("--vocabulary-type", options->pieces.type, "bpe or unigram", files);
+  add("--vocabulary-type", options->pieces.type, "bpe or unigram", files)
+      ->check(CLI::IsMember({"bpe", "unigram"}));
   add("--max-length", batches.max_length,
       batches.cut_sources ? "Tokens: longer sources are cut, pairs with longer targets left out"
                           : "Pairs with more tokens on a side are left out",

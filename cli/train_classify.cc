@@ -8,6 +8,7 @@
 
 #include "cli/commands.h"
 #include "cli/encoder.h"
+#include "cli/flags.h"
 #include "cli/tokenizer_files.h"
 #include "cli/train_flags.h"
 #include "cli/train_images.h"
@@ -178,9 +179,16 @@ void add_train_classify(CLI::App& train) {
           "--text or --images: expected one of them, of what is classified");
     }
     if (options->files.empty()) {
-      return train_images(options->images, options->model, options->train,
-                          command->count("--learning-rate") > 0);
+      refuse_flags(*command,
+                   {"--valid", "--text-key", "--label-key", "--max-length", "--batch-tokens"},
+                   "is for --text");
+      return train_images(options->images, options->model, options->train, *command);
     }
+    refuse_flags(*command,
+                 {"--valid-images", "--valid-share", "--batch-images", "--label-smoothing",
+                  "--image-size", "--patch", "--dim", "--layers", "--heads", "--dropout", "--shift",
+                  "--scale", "--rotate", "--flip"},
+                 "is for --images");
     run(*options);
   });
 }

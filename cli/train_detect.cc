@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "cli/commands.h"
+#include "cli/flags.h"
 #include "cli/train_flags.h"
 #include "regard/nn/pretrained.h"
 #include "regard/train/detection_task.h"
@@ -123,7 +124,8 @@ void add_train_detect(CLI::App& train) {
   add("--valid-data", options->valid_data, "Images to validate on; --data where not given", files);
   add("--valid-annotations", options->valid_annotations, "Their boxes and categories", files);
   add("--image-size", options->image_size,
-      "Pixels that the shorter edge gets; 0 leaves images as they are", files);
+      "Pixels that the shorter edge gets; 0 leaves images as they are", files)
+      ->check(kFromZero);
   command->add_flag("--flip", options->batches.flip, "Half of the images are turned left to right")
       ->group(files);
 
@@ -138,7 +140,8 @@ void add_train_detect(CLI::App& train) {
   add("--heads", options->heads, "Heads", model);
   add("--encoder-layers", options->encoder_layers, "Layers", model);
   add("--decoder-layers", options->decoder_layers, "Layers", model);
-  add("--feed-forward", options->feed_forward, "Inner width; 0 is four times --dim", model);
+  add("--feed-forward", options->feed_forward, "Inner width; 0 is four times --dim", model)
+      ->check(kFromZero);
   add("--norm", options->norm, "pre or post (the paper's)", model)
       ->check(CLI::IsMember({"pre", "post"}));
   add("--dropout", options->dropout, "0 to below 1", model);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/train_flags.h"
+#include "cli/flags.h"
 
 #include <cmath>
 #include <iostream>
@@ -7,14 +8,20 @@
 
 #include "cli/curve.h"
 #include "cli/interrupt.h"
+#include "regard/nn/keep_memory.h"
 #include "regard/train/progress.h"
 #include "regard/train/trainer.h"
 
 namespace regard::cli {
 namespace {
 
+// Batches have ever other sizes.
+struct SpareMemory : train::Listener {
+  void on_step(const train::Step& /*step*/) override { nn::give_spare_memory_back(); }
+};
+
 void say(const train::Outcome& outcome, const TrainFlags& flags, std::int64_t parameters,
-         const std::string& cost, const std::string& next) {
+         const std::string& unit, const std::string& cost, const std::string& next) {
   if (flags.json) {
     nlohmann::json json{{"ended_by", outcome.ended_by}, {"steps", outcome.steps},
                         {"tokens", outcome.tokens},     {"seconds", outcome.seconds},
@@ -25,7 +32,7 @@ void say(const train::Outcome& outcome, const TrainFlags& flags, std::int64_t pa
     std::cout << json.dump() << '\n';
     return;
   }
-  std::cout << "trained " << outcome.steps << " steps (" << outcome.tokens << " tokens) in "
+  std::cout << "trained " << outcome.steps << " steps (" << outcome.tokens << ' ' << unit << ") in "
             << train::duration(outcome.seconds) << ", until " << outcome.ended_by << '\n';
   if (std::isfinite(outcome.best_cost)) {
     std::cout << "best validation " << cost << " " << outcome.best_cost;
@@ -64,7 +71,7 @@ void add_train_flags(CLI::App& command, TrainFlags& flags) {
   add("--validate-every", t.validate_every, "Steps; 0 is once an epoch");
   add("--checkpoint-every", t.checkpoint_every, "Steps");
   add("--seed", t.seed, "Of weights, dropout and the order of the data");
-  add("--threads", flags.threads, "0: as PyTorch chooses");
+  add_threads(command, flags.threads)->group(training);
   command.add_flag("--bf16", t.bf16, "Products in bfloat16 (AVX512-BF16 or AMX)")->group(training);
   command.add_flag("--json", flags.json, "Say what came of it as JSON");
 }
@@ -77,7 +84,7 @@ std::string train_footer(const std::string& files, const std::string& examples) 
 }
 
 void begin_training(const TrainFlags& flags) {
-  train::check(flags.options);
+  with_flag_names([&] { train::check(flags.options); });
   if (flags.threads > 0) at::set_num_threads(flags.threads);
   // Also tells MKL to use as many threads every time, so that sums have one order.
   at::set_num_threads(at::get_num_threads());
@@ -91,12 +98,14 @@ train::Outcome run_training(train::Task& task, const TrainFlags& flags, const st
   std::cerr << parameters << " parameters, " << at::get_num_threads() << " threads\n";
   train::Trainer trainer(task, flags.out, flags.options);
   trainer.add(std::make_shared<train::JsonLog>(flags.out / "log.jsonl"));
-  trainer.add(std::make_shared<train::ProgressLine>(stderr));
-  trainer.add(std::make_shared<CurvePicture>(flags.out / "log.jsonl", flags.out / "curve.png"));
+  trainer.add(std::make_shared<train::ProgressLine>(stderr, task.unit()));
+  trainer.add(std::make_shared<CurvePicture>(flags.out / "log.jsonl", flags.out / "curve.png",
+                                             task.unit()));
+  trainer.add(std::make_shared<SpareMemory>());
   trainer.stop_when(&interrupt_flag());
   listen_to_signals();
   const train::Outcome outcome = trainer.train();
-  say(outcome, flags, parameters, cost, next);
+  say(outcome, flags, parameters, task.unit(), cost, next);
   return outcome;
 }
 

@@ -5,6 +5,7 @@
 #include <iostream>
 #include <optional>
 
+#include "cli/flags.h"
 #include "regard/nn/checkpoint.h"
 #include "regard/nn/pretrained.h"
 #include "regard/train/image_classification_task.h"
@@ -122,10 +123,13 @@ void add_image_flags(CLI::App& command, ImageFlags& flags) {
   add("--valid-share", flags.valid_share, "Or this share of each class, 0 to below 1", images);
   add("--batch-images", flags.batch_images, "Images of a batch", images);
   add("--label-smoothing", flags.label_smoothing, "0 to below 1", images);
-  add("--image-size", flags.size, "Height and width that pictures are resized to; 0: 64", model);
-  add("--patch", flags.patch, "0: an eighth of the image; cat: 7 pixels of a map", model);
-  add("--dim", flags.dim, "0: 96 (vit), 64 (crossvit), 48 (cat)", model);
-  add("--layers", flags.layers, "0: 6 (vit); blocks: 2 (crossvit), 1 in each stage (cat)", model);
+  add("--image-size", flags.size, "Height and width that pictures are resized to; 0: 64", model)
+      ->check(kFromZero);
+  add("--patch", flags.patch, "0: an eighth of the image; cat: 7 pixels of a map", model)
+      ->check(kFromZero);
+  add("--dim", flags.dim, "0: 96 (vit), 64 (crossvit), 48 (cat)", model)->check(kFromZero);
+  add("--layers", flags.layers, "0: 6 (vit); blocks: 2 (crossvit), 1 in each stage (cat)", model)
+      ->check(kFromZero);
   add("--heads", flags.heads, "", model);
   add("--dropout", flags.dropout, "", model);
   add("--shift", flags.shift, "To each side, at most this share of the image", change);
@@ -136,12 +140,16 @@ void add_image_flags(CLI::App& command, ImageFlags& flags) {
 }
 
 void train_images(const ImageFlags& flags, const std::string& name, TrainFlags train,
-                  bool learning_rate_given) {
-  if (!is_new(name) && !fs::is_directory(name)) {
+                  const CLI::App& command) {
+  if (is_new(name)) {
+    if (command.count("--learning-rate") == 0) train.options.learning_rate = 1e-3;
+  } else if (fs::is_directory(name)) {
+    refuse_flags(command, {"--image-size", "--patch", "--dim", "--layers", "--heads", "--dropout"},
+                 "is of a new model; a checkpoint has its own");
+  } else {
     throw std::invalid_argument("--model: '" + name +
                                 "'; expected vit, crossvit, cat or the folder of a checkpoint");
   }
-  if (is_new(name) && !learning_rate_given) train.options.learning_rate = 1e-3;
   begin_training(train);
   auto images = image::read_class_folders(flags.images);
   if (images.classes.size() < 2) {

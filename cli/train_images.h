@@ -22,8 +22,8 @@ struct ImageFlags {
 };
 
 void add_image_flags(CLI::App& command, ImageFlags& flags);
-// `model` is vit, crossvit, cat, or a checkpoint's folder.
+// `model` is vit, crossvit, cat, or a checkpoint's folder; `command` has been parsed.
 void train_images(const ImageFlags& flags, const std::string& model, TrainFlags train,
-                  bool learning_rate_given);
+                  const CLI::App& command);
 
 }  // namespace regard::cli

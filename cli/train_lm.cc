@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "cli/commands.h"
+#include "cli/flags.h"
 #include "cli/tokenizer_files.h"
 #include "cli/train_flags.h"
 #include "regard/nn/pretrained.h"
@@ -122,6 +123,10 @@ void run(TrainLmOptions& options) {
                                      : nn::open_model<nn::CausalLM>(options.model);
   check_vocabulary(tokenizer, model->output_parameters().front().size(0), options.model);
   const auto end = end_token(*model);
+  if (end && (*end < 0 || *end >= tokenizer.size()))
+    throw std::runtime_error(options.model + ": eos_token_id in config.json is " +
+                             std::to_string(*end) + "; the vocabulary has " +
+                             std::to_string(tokenizer.size()) + " tokens");
   const auto documents = tokenize(options.files, options, tokenizer, end);
   std::optional<train::TokenizedDocuments> validation;
   if (!options.valid.empty()) validation = tokenize(options.valid, options, tokenizer, end);
@@ -182,7 +187,13 @@ void add_train_lm(CLI::App& train) {
                    "mine\n"
                    "  regard generate writer 'library for' --temperature 0.8") +
       "\n\nThe folder is one of transformers' as well: AutoModelForCausalLM.from_pretrained.");
-  command->callback([options] {
+  command->callback([command, options] {
+    if (!is_new(*options) && fs::is_directory(options->model)) {
+      refuse_flags(*command,
+                   {"--layers", "--heads", "--kv-heads", "--dim", "--feed-forward", "--dropout",
+                    "--vocabulary-size"},
+                   "is of a new model; a checkpoint has its own");
+    }
     options->batches.seed = options->train.options.seed;
     run(*options);
   });

@@ -6,10 +6,14 @@
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <vector>
 
 #include "cli/commands.h"
+#include "cli/flags.h"
 #include "cli/load.h"
 #include "regard/generate/translator.h"
+#include "regard/nn/keep_memory.h"
 
 namespace regard::cli {
 namespace {
@@ -54,9 +58,14 @@ std::vector<std::string> read_window(std::istream& in, bool interactive) {
 void run(const TranslateOptions& options) {
   if (options.threads > 0) at::set_num_threads(options.threads);
   const Loaded loaded = load(options.model);
-  const generate::Translator translator(*loaded.model, loaded.vocabulary, options.translator);
+  std::optional<generate::Translator> made;
+  with_flag_names([&] { made.emplace(*loaded.model, loaded.vocabulary, options.translator); });
+  const generate::Translator& translator = *made;
   std::ifstream file;
   if (!options.input.empty()) {
+    if (fs::is_directory(options.input)) {
+      throw std::runtime_error(options.input.string() + " is a folder; expected a file of text");
+    }
     file.open(options.input, std::ios::binary);
     if (!file) throw std::runtime_error("cannot read " + options.input.string());
   }
@@ -66,7 +75,9 @@ void run(const TranslateOptions& options) {
   while (true) {
     const auto lines = read_window(in, interactive);
     if (lines.empty()) break;
-    for (const auto& translation : translator.translate(lines, number)) {
+    std::vector<generate::Translation> translations;
+    with_flag_names([&] { translations = translator.translate(lines, number); });
+    for (const auto& translation : translations) {
       ++number;
       if (translation.cut) {
         std::cerr << "line " << number << ": only its first " << options.translator.max_source
@@ -83,7 +94,9 @@ void run(const TranslateOptions& options) {
     }
     std::cout.flush();
     if (!std::cout) return;
+    nn::give_spare_memory_back();
   }
+  if (in.bad()) throw std::runtime_error("cannot read " + options.input.string() + " to its end");
 }
 
 void add_command(CLI::App& app, const std::string& name, const std::string& what,
@@ -112,14 +125,20 @@ void add_command(CLI::App& app, const std::string& name, const std::string& what
       "A result has at most this many times its source's tokens");
   add("--length-extra", t.length_extra, "and so many more");
   add("--batch-tokens", t.batch_tokens, "Positions of a batch, beams included");
-  add("--threads", options->threads, "0: as PyTorch chooses");
+  add_threads(*command, options->threads);
   command->add_flag("--json", options->json, "A JSON object a line");
   command->footer(
       "A line in, a line out, in the same order; an empty line stays empty. Sampling draws the "
       "same "
       "for a line whatever lines are beside it.\n\nExamples:\n" +
       examples);
-  command->callback([options] { run(*options); });
+  command->callback([command, options] {
+    if (!options->translator.sampling) {
+      refuse_flags(*command, {"--temperature", "--top-k", "--top-p", "--seed"},
+                   "is for --sample, which was not given");
+    }
+    run(*options);
+  });
 }
 
 }  // namespace

@@ -6,18 +6,20 @@
 
 #include "cli/interrupt.h"
 #include "regard/text/text_stream.h"
+#include "tokenizers/unicode.h"
 
 namespace regard::cli {
 
 Written write(generate::Session& session, const LanguageModel& model,
               generate::WriteOptions options, const std::vector<std::string>& stops,
+              std::span<const std::int64_t> continued,
               const std::function<void(const std::string&)>& give) {
   using Clock = std::chrono::steady_clock;
   const auto since = [](Clock::time_point begin) {
     return std::chrono::duration<double>(Clock::now() - begin).count();
   };
   Written written;
-  text::TextStream stream(model.tokenizer, stops);
+  text::TextStream stream(model.tokenizer, stops, continued);
   ReadingLine line;
   const auto begin = Clock::now();
   auto read = begin;
@@ -33,6 +35,7 @@ Written write(generate::Session& session, const LanguageModel& model,
   };
   generate::Generated result = session.write(options);
   if (const std::string piece = stream.finish(); !piece.empty()) give(piece);
+  if (!result.tokens.empty()) ++written.read;  // the last one is read where the first is chosen
   written.read_seconds = std::chrono::duration<double>(read - begin).count();
   written.write_seconds = since(read);
   written.text = stream.text();
@@ -43,6 +46,15 @@ Written write(generate::Session& session, const LanguageModel& model,
                      : interrupt_flag() ? "interrupt"
                                         : "length";
   return written;
+}
+
+void check_utf8(const std::string& text, const std::string& name) {
+  try {
+    text::check_utf8(text);
+  } catch (const std::invalid_argument& error) {
+    const std::string message = error.what();  // "text: byte ..."
+    throw std::invalid_argument(name + message.substr(message.find(':')));
+  }
 }
 
 std::string speed(const Written& written) {
@@ -58,10 +70,11 @@ std::string speed(const Written& written) {
 }
 
 std::vector<std::int64_t> encode(const LanguageModel& model, const std::string& text,
-                                 const std::string& name) {
+                                 const std::string& name, bool begins) {
   if (text.empty()) throw std::invalid_argument(name + ": empty; expected some text");
+  check_utf8(text, name);
   try {
-    std::vector<std::int64_t> ids = model.tokenizer.encode(text).ids;
+    std::vector<std::int64_t> ids = model.tokenizer.encode(text, begins).ids;
     if (ids.empty()) throw std::invalid_argument("a text without tokens");
     return ids;
   } catch (const std::invalid_argument& error) {

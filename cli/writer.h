@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -19,17 +20,22 @@ struct Written {
 };
 
 // Lets the session write, and gives the text out as it comes, whole characters at a time.
-// SIGINT (see cli/interrupt.h) ends it.
+// `continued`: the tokens of the text that it continues; none where an answer begins. SIGINT (see
+// cli/interrupt.h) ends it.
 Written write(generate::Session& session, const LanguageModel& model,
               generate::WriteOptions options, const std::vector<std::string>& stops,
+              std::span<const std::int64_t> continued,
               const std::function<void(const std::string&)>& give);
 
 // "12 tokens read in 0.31 s (39/s), 50 written in 1.2 s (41/s)".
 std::string speed(const Written& written);
 
-// The ids of a text. std::invalid_argument, which begins with `name`, for one that is empty or not
-// UTF-8.
+// std::invalid_argument, which begins with `name`, for a text that is not UTF-8.
+void check_utf8(const std::string& text, const std::string& name);
+
+// The ids of a text, with the tokens that a model expects around it where it `begins` one.
+// std::invalid_argument, which begins with `name`, for one that is empty or not UTF-8.
 std::vector<std::int64_t> encode(const LanguageModel& model, const std::string& text,
-                                 const std::string& name);
+                                 const std::string& name, bool begins = true);
 
 }  // namespace regard::cli

@@ -31,7 +31,7 @@ def regard(*arguments, stdin="", check=True, timeout=300, **options):
         [PROGRAM, *map(str, arguments)],
         input=stdin,
         capture_output=True,
-        text=True,
+        text=not isinstance(stdin, bytes),
         timeout=timeout,
         check=False,
         **options,

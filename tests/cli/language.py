@@ -38,9 +38,9 @@ def make_tokenizer():
     )
 
 
-def make_model(folder, **config):
+def make_model(folder, tokenizer=None, **config):
     """A folder as transformers saves it."""
-    tokenizer = make_tokenizer()
+    tokenizer = tokenizer or make_tokenizer()
     torch.manual_seed(0)
     sizes = {
         "vocab_size": len(tokenizer),

@@ -29,7 +29,9 @@ def test_turns_are_those_of_transformers(tmp_path):
         ids = chat_ids(tokenizer, messages)
         answer = tokenizer.decode(greedy(model, ids, 20), skip_special_tokens=True)
         assert turn["assistant"] == answer
-        assert turn["read"] <= len(ids) - read, "what was said before is not read again"
+        # What was said before is not read again, but for the last token of the answer, which no
+        # step had taken.
+        assert turn["read"] <= len(ids) - read + (read > 0)
         read = turn["length"]
         messages.append({"role": "assistant", "content": answer})
     assert found[1]["read"] < 25
@@ -50,9 +52,21 @@ def test_system_message_reset_and_commands(tiny):
 
 def test_a_full_chat_says_so(tiny):
     talk = "".join(f"sentence {i} of many\n" for i in range(30))
-    done = regard("chat", tiny[0], "--tokens", 30, "--context", 200, "--json", stdin=talk)
-    assert all(turn["length"] <= 200 for turn in lines(done))
-    assert "of 200 are taken: say /reset" in done.stderr
+    flags = ["--tokens", 30, "--context", 200, "--json"]
+    done = regard("chat", tiny[0], *flags, stdin=talk, check=False)
+    turns = lines(done)
+    assert len(turns) == 30 and done.returncode == 1
+    answered = [turn for turn in turns if turn["ended_by"] != "full"]
+    assert 0 < len(answered) < 30 and all(turn["length"] <= 200 for turn in answered)
+    assert "of 200 are taken: say /reset" in done.stderr and "lines got no answer" in done.stderr
+
+
+def test_a_line_that_is_no_text_is_not_the_end(tiny):
+    talk = b"hello\n\xff\nhello again\n"
+    done = regard("chat", tiny[0], "--tokens", 3, "--json", stdin=talk, check=False)
+    first, second, third = (json.loads(line) for line in done.stdout.splitlines())
+    assert first["assistant"] and third["assistant"] and done.returncode == 1
+    assert second["ended_by"] == "error" and "text: byte 0 is not UTF-8" in second["error"]
 
 
 def test_other_templates_are_refused(tmp_path):

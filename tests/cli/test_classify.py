@@ -130,8 +130,10 @@ def test_texts_files_and_lines(model, tmp_path):
     page = tmp_path / "page.txt"
     page.write_text("the little\nbread")
     done = regard("classify", out, "--text", "a big hammer", "--file", page)
-    labels = [line.split("\t")[0] for line in done.stdout.splitlines()]
-    assert labels == ["tools", "food"]
+    first, second = done.stdout.splitlines()
+    assert first.startswith("tools\t") and second.startswith(f"{page}\tfood\t")
+    said = json.loads(regard("classify", out, "--file", page, "--json").stdout)
+    assert said["file"] == str(page) and said["labels"][0]["label"] == "food"
     long = regard("classify", out, "--text", "the rain " * 300)
     assert "of 602 tokens, only the first" in long.stderr and long.stdout.startswith("weather\t")
     cut = regard("classify", out, "--max-length", 4, "--text", "the rain hammer hammer")
@@ -141,14 +143,25 @@ def test_texts_files_and_lines(model, tmp_path):
     assert wrong.returncode == 2 and "--max-length: 64; expected 3 to" in wrong.stderr
 
 
-def test_texts_of_all_lengths_are_as_if_alone(model):
+def test_texts_of_all_lengths_are_as_if_alone(tmp_path):
     """How many are computed together, and with how much padding, changes nothing."""
-    out, _ = model
-    lines = [" ".join(["bread", "hammer", "rain"][i % 3 :] * (1 + i % 9)) for i in range(70)]
-    together = regard("classify", out, "--top", 3, stdin="\n".join(lines)).stdout.splitlines()
-    assert len(together) == 70
-    for i in (0, 31, 32, 69):
-        assert together[i] == regard("classify", out, "--top", 3, "--text", lines[i]).stdout[:-1]
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *COMMON]
+    sizes = {"vocab_size": len(words), "hidden_size": 16, "num_hidden_layers": 1}
+    sizes |= {"num_attention_heads": 2, "intermediate_size": 16, "max_position_embeddings": 1100}
+    config = transformers.BertConfig(**sizes, initializer_range=0.5, num_labels=3)
+    transformers.BertForSequenceClassification(config).save_pretrained(tmp_path)
+    vocabulary = {word: i for i, word in enumerate(words)}
+    transformers.BertTokenizerFast(vocab=vocabulary).save_pretrained(tmp_path)
+    # More than 16,384 tokens with their padding, and then more than 32 texts.
+    counts = [1000] * 12 + [3, 900, 5, 1000, 1000, 1000] + [1 + i % 9 for i in range(70)]
+    lines = [
+        " ".join(COMMON[(i + j * j) % len(COMMON)] for j in range(n)) for i, n in enumerate(counts)
+    ]
+    together = regard("classify", tmp_path, "--top", 3, stdin="\n".join(lines)).stdout.splitlines()
+    assert len(together) == len(lines) and len(set(together)) > 10
+    for i in (0, 12, 15, 16, 17, 18, 49, 50, len(lines) - 1):
+        alone = regard("classify", tmp_path, "--top", 3, "--text", lines[i]).stdout
+        assert together[i] == alone[:-1], i
 
 
 def test_folders_of_classes(base, tmp_path):
@@ -177,6 +190,28 @@ def test_what_does_not_serve_is_named(files, base, tmp_path, content, flags, cod
     done = regard("train", "classify", *data, "--steps", 2, *flags, check=False)
     assert said in done.stderr
     assert done.returncode == code
+
+
+def test_one_that_cannot_be_read_loses_no_other(model, tmp_path):
+    out, _ = model
+    done = regard("classify", out, stdin=b"bread\nhammer\n\xff\nrain\n", check=False)
+    assert done.returncode == 2 and b"line 3: text: byte 0 is not UTF-8" in done.stderr
+    assert [line.split(b"\t")[0] for line in done.stdout.splitlines()] == [b"food", b"tools"]
+    page, empty = tmp_path / "page.txt", tmp_path / "empty.txt"
+    page.write_text("bread")
+    empty.write_text(" \n")
+    done = regard("classify", out, "--file", page, "--file", empty, check=False)
+    assert done.returncode == 1 and f"{empty}: holds no text" in done.stderr
+    assert done.stdout.startswith(f"{page}\tfood")
+    for flags, message in (
+        (["--file", tmp_path], "is a folder; expected a text file"),
+        ([], "no text: give --text, --file, or lines"),
+        (["picture.png", "--text", "a"], "--text: is for texts; these are pictures"),
+    ):
+        done = regard("classify", out, *flags, check=False)
+        assert done.returncode == 2 and message in done.stderr, done.stderr
+    done = regard("classify", tmp_path / "nowhere", "--text", "a", check=False)
+    assert done.returncode == 1 and "is not a folder with a model" in done.stderr
 
 
 def test_a_model_without_classes(base):

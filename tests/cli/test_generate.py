@@ -4,10 +4,16 @@ cannot read."""
 
 import json
 import shutil
+import sys
 
 import pytest
-from conftest import regard
+import torch
+from conftest import ROOT, regard
 from language import greedy, make_model, smollm2
+from transformers import PreTrainedTokenizerFast
+
+sys.path.append(str(ROOT / "tests/tokenizers"))
+import files
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +33,40 @@ def test_greedy_text_is_that_of_transformers(tiny):
         plain = regard("generate", folder, prompt, "--tokens", 60)
         assert plain.stdout == said["text"] + "\n"
         assert f"{len(expected)} written in" in plain.stderr
+
+
+def test_words_of_sentence_pieces_keep_their_blanks(tmp_path):
+    """Of Llama 2's tokens a text loses its first blank, a continuation does not."""
+    pieces = PreTrainedTokenizerFast(tokenizer_object=files.llama2(), eos_token="</s>")
+    model, tokenizer = make_model(tmp_path / "model", pieces)
+    with torch.no_grad():  # no bytes: they would be characters only if one chanced on them
+        model.model.embed_tokens.weight[3 : 3 + 256] = 0
+    model.save_pretrained(tmp_path / "model")
+    blanks = 0
+    for prompt in ("the", "a house", "water and", "one of", "they were", "in the"):
+        ids = tokenizer(prompt).input_ids
+        expected = greedy(model, ids, 20)
+        said = regard("generate", tmp_path / "model", prompt, "--tokens", 20, "--json").stdout
+        said = json.loads(said)
+        assert said["tokens"] == expected
+        whole = tokenizer.decode(ids + expected, skip_special_tokens=True)
+        assert prompt + said["text"] == whole
+        blanks += said["text"].startswith(" ")
+    assert blanks > 0
+
+
+def test_a_line_that_does_not_serve_is_not_the_end(tiny):
+    lines = "The quick\n\nbrown fox\n"
+    done = regard("generate", tiny[0], "--tokens", 3, "--json", stdin=lines, check=False)
+    first, second, third = (json.loads(line) for line in done.stdout.splitlines())
+    assert first["text"] and third["text"] and third["prompt"] == "brown fox"
+    assert second == {"prompt": "", "error": "line 2: empty; expected some text"}
+    assert done.returncode == 1 and "1 of 3 lines could not be continued" in done.stderr
+
+
+def test_a_flag_takes_one_value_and_the_prompt_is_its_own(tiny):
+    done = regard("generate", tiny[0], "--stop", "xyzzy", "The quick", "--tokens", 2, "--json")
+    assert json.loads(done.stdout)["prompt"] == "The quick"
 
 
 def test_smollm2_gives_transformers_text():

@@ -19,7 +19,8 @@ SMALL = {
     "crossvit": ["--dim", 8, "--layers", 1],
     "cat": ["--dim", 8, "--patch", 4],
 }
-FAST = ["--image-size", 16, "--heads", 2, "--batch-images", 8, "--dropout", 0.1, "--threads", 1]
+NEW = ["--image-size", 16, "--heads", 2, "--dropout", 0.1]
+FAST = ["--batch-images", 8, "--threads", 1]
 FAST += ["--learning-rate", 3e-3, "--warmup", 5, "--epochs", 0, "--optimizer", "adamw"]
 CHANGES = ["--shift", 0.1, "--rotate", 10, "--scale", 0.1]
 
@@ -50,7 +51,7 @@ def pictures(tmp_path_factory):
 
 
 def train(pictures, out, model, *more, check=True):
-    sizes = SMALL.get(str(model), [])
+    sizes = [*NEW, *SMALL[model]] if model in SMALL else []
     flags = ["--images", pictures / "train", "--model", model, "--out", out]
     return regard("train", "classify", *flags, *FAST, *sizes, *more, check=check)
 
@@ -76,7 +77,7 @@ def test_killed_it_comes_to_the_same_bits(pictures, tmp_path):
     more = [*CHANGES, "--steps", 40, "--checkpoint-every", 3, "--valid-share", 0.2, "--flip"]
     train(pictures, tmp_path / "whole", "vit", *more)
     flags = ["--images", pictures / "train", "--model", "vit", "--out", tmp_path / "killed"]
-    command = [PROGRAM, "train", "classify", *flags, *FAST, *SMALL["vit"], *more]
+    command = [PROGRAM, "train", "classify", *flags, *FAST, *NEW, *SMALL["vit"], *more]
     kills = 0
     while True:
         process = subprocess.Popen(list(map(str, command)), stderr=subprocess.DEVNULL)

@@ -89,8 +89,11 @@ def test_alignment_with_a_given_target(model):
     ("arguments", "code", "said"),
     [
         (["translate", "/nowhere"], 1, "/nowhere is not a folder with a model"),
-        (["translate", "{model}", "--beams", "0"], 2, "beams: 0"),
-        (["translate", "{model}", "--sample", "--top-p", "3"], 2, "top_p: 3"),
+        (["translate", "{model}", "--beams", "0"], 2, "--beams: 0; expected 1 to"),
+        (["translate", "{model}", "--beams", "1000000"], 2, "--beams: 1000000; expected 1 to"),
+        (["translate", "{model}", "--length-penalty", "nan"], 2, "--length-penalty: nan"),
+        (["translate", "{model}", "--input", "/tmp"], 1, "/tmp is a folder; expected a file"),
+        (["translate", "{model}", "--sample", "--top-p", "3"], 2, "--top-p: 3"),
         (["translate", "{model}", "--input", "/nowhere"], 1, "cannot read /nowhere"),
         (["align", "{model}", "--source", "a"], 2, "--out: expected a file"),
         (["align", "{model}", "--source", "a", "--out", "map.gif"], 2, ".png, .html or .csv"),
