@@ -4,7 +4,6 @@ section."""
 
 import json
 import os
-import resource
 import sys
 from pathlib import Path
 from subprocess import DEVNULL, Popen, run
@@ -40,14 +39,6 @@ def _torch(*arguments):
     return json.loads(done.stdout)
 
 
-def processor_seconds(work):
-    """What `work` gives, and the processor time of the programs that it ran."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    result = work()
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return result, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-
 def _curve(folder):
     log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     return [[v["step"], v["perplexity"]] for v in log if v["kind"] == "validation"]
@@ -61,11 +52,9 @@ def writer(options, _sets):
     def make():
         data = ["--text", texts / "train.jsonl", "--valid", texts / "valid.jsonl"]
         flags = [*_MODEL, *_TRAINING, *bf16, "--steps", options.steps, "--json"]
-        said, seconds = processor_seconds(
-            lambda: json.loads(regard("train", "lm", *data, "--out", folder, *flags))
-        )
+        said = json.loads(regard("train", "lm", *data, "--out", folder, *flags))
         test = _torch("perplexity", folder, texts / "test.jsonl")
-        return {**said, "model": "regard", "processor_seconds": seconds, "test": test}
+        return {**said, "model": "regard", "test": test}
 
     ours = kept(options.work / "writer.json", make)
     print(f"writer: test perplexity {ours['test']['perplexity']:.1f}", flush=True)
@@ -158,11 +147,9 @@ def _fine_tuned(options, name, texts, model, max_length, flags):
     more = ["--model", model, "--max-length", max_length, "--threads", 1, *bf16, *flags, "--json"]
 
     def make():
-        said, seconds = processor_seconds(
-            lambda: json.loads(regard("train", "classify", *data, "--out", folder, *more))
-        )
+        said = json.loads(regard("train", "classify", *data, "--out", folder, *more))
         accuracy = _accuracy(folder, read(texts / "test.jsonl"), max_length)
-        return {**said, "max_length": max_length, "processor_seconds": seconds, "test": accuracy}
+        return {**said, "max_length": max_length, "test": accuracy}
 
     result = kept(options.work / f"{name}.json", make)
     print(f"{name}: test accuracy {result['test']:.4f}", flush=True)
