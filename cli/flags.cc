@@ -32,8 +32,15 @@ std::string named_by_flags(const std::string& message) {
     out += setting ? flag_of(word) : word;
     word.clear();
   };
-  bool first = true;
+  bool first = true, quoted = false;  // a value that was given stays as it is
   for (const char c : message) {
+    if (c == '\'') quoted = !quoted;
+    if (quoted) {
+      close(false);
+      first = false;
+      out += c;
+      continue;
+    }
     if (std::islower(static_cast<unsigned char>(c)) != 0 || c == '_' ||
         (!word.empty() && std::isdigit(static_cast<unsigned char>(c)) != 0)) {
       word += c;

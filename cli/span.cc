@@ -79,6 +79,8 @@ struct Word {
   std::size_t first_token, end_token;  // among the document's
 };
 
+constexpr std::size_t kLongestWord = 512;  // bytes: each place to cut it is tried
+
 bool is_blank(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 bool begins_character(char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }
 
@@ -138,7 +140,9 @@ void locate(const text::Tokenizer& tokenizer, const std::string& document,
     return std::find_if(words.begin(), words.end(),
                         [&](const Word& word) { return token < word.end_token; });
   };
-  if (words.empty()) {  // tokens reach over blanks: what they spell is as near as one comes
+  const auto is_long = [](const Word& word) { return word.end - word.begin > kLongestWord; };
+  // Where tokens reach over blanks, or there are none, what they spell is as near as one comes.
+  if (words.empty() || is_long(*word_with(first)) || is_long(*word_with(last))) {
     const auto begin = tokens.begin();
     span.text = tokenizer.decode(std::vector<std::int64_t>(
         begin + static_cast<std::ptrdiff_t>(first), begin + static_cast<std::ptrdiff_t>(last + 1)));
@@ -154,8 +158,9 @@ void locate(const text::Tokenizer& tokenizer, const std::string& document,
   found.reset();
   for (std::size_t token = last + 1; !found; ++token)
     found = byte_of(tokenizer, document, tokens, to, token);
-  const std::size_t end = *found;
+  std::size_t end = *found;
   while (begin < end && is_blank(document[begin])) ++begin;
+  while (end > begin && is_blank(document[end - 1])) --end;
   span.text = document.substr(begin, end - begin);
   span.start = characters(std::string_view(document).substr(0, begin));
   span.end = span.start + characters(span.text);

@@ -11,8 +11,8 @@ namespace regard::cli {
 
 struct Span {
   std::string text;  // the document's own
-  // Its characters (code points) in the document; -1 where tokens reach over blanks, so that `text`
-  // is what they spell.
+  // Its characters (code points) in the document; -1 where tokens reach over blanks or a
+  // word is very long: then `text` is what the tokens spell.
   std::int64_t start = 0, end = 0;
   double probability = 0;    // of its beginning times that of its end, in its window
   std::int64_t windows = 0;  // that the document was read in

@@ -25,9 +25,15 @@ std::size_t begun(const std::string& text, const std::string& stop) {
 TextStream::TextStream(const Tokenizer& tokenizer, std::vector<std::string> stops,
                        std::span<const std::int64_t> before)
     : tokenizer_(tokenizer), stops_(std::move(stops)) {
-  const auto kept = before.last(std::min(before.size(), kKeptIds));
-  ids_.assign(kept.begin(), kept.end());
-  known_ = tokenizer_.decode(ids_).size();
+  // From a whole character on: tokens may be single bytes.
+  std::string decoded;
+  for (std::size_t count = std::min(before.size(), kKeptIds);; ++count) {
+    const auto kept = before.last(count);
+    ids_.assign(kept.begin(), kept.end());
+    decoded = tokenizer_.decode(ids_);
+    if (count >= std::min(before.size(), kMostIds / 2) || !decoded.starts_with(kBroken)) break;
+  }
+  known_ = decoded.size();
   for (const std::string& stop : stops_) {
     if (stop.empty()) throw std::invalid_argument("a stop text is empty");
   }

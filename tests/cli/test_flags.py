@@ -27,6 +27,7 @@ LM = "train lm --text a --out o"
         (f"{LM} --model FOLDER --dim 8", "--dim: is of a new model"),
         (f"{LM} --epochs -1", "--epochs: -1; expected 0"),
         (f"{LM} --schedule cosine --steps 2", "--steps: 2; expected more than --warmup"),
+        (f"{LM} --schedule inverse_sqrt", "--schedule: 'inverse_sqrt'; expected one of"),
         (
             "train translate --source a --target b --out o --vocabulary-type foo",
             "--vocabulary-type",

@@ -7,6 +7,9 @@
 #include <limits>
 #ifdef __GLIBC__
 #include <malloc.h>
+#if __GLIBC_PREREQ(2, 33)
+#define REGARD_HAS_MALLINFO2
+#endif
 #endif
 
 namespace regard::nn {
@@ -29,7 +32,7 @@ inline void keep_freed_memory() {
 // sizes a process would hold more and more; this gives all that is free back where it is more than
 // twice of what is in use and 1 GiB. Otherwise it only adds up what is free.
 inline void give_spare_memory_back() {
-#ifdef __GLIBC__
+#ifdef REGARD_HAS_MALLINFO2
   constexpr std::size_t kSpare = std::size_t{1} << 30;
   const struct mallinfo2 memory = mallinfo2();
   if (memory.fordblks > 2 * memory.uordblks + kSpare) malloc_trim(0);
