@@ -66,7 +66,11 @@ endif()
 if(DEFINED SKBUILD AND TARGET regard_cli)
   install(TARGETS regard_cli RUNTIME_DEPENDENCY_SET regard_cli_libraries
           RUNTIME DESTINATION regard/bin COMPONENT python)
-  file(WRITE ${PROJECT_BINARY_DIR}/torch-version "${Torch_VERSION}\n")
+  find_package(Python REQUIRED COMPONENTS Interpreter)
+  execute_process(
+    COMMAND ${Python_EXECUTABLE} -c "import importlib.metadata as m; print(m.version('torch').split('+')[0])"
+    OUTPUT_VARIABLE REGARD_TORCH_VERSION OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY)
+  file(WRITE ${PROJECT_BINARY_DIR}/torch-version "${REGARD_TORCH_VERSION}\n")
   install(FILES ${PROJECT_BINARY_DIR}/torch-version DESTINATION regard/bin COMPONENT python)
   install(RUNTIME_DEPENDENCY_SET regard_cli_libraries
           PRE_EXCLUDE_REGEXES "^lib(c|m|dl|rt|pthread|stdc\\+\\+|gcc_s|gomp|torch.*|c10)\\.so.*" "^ld-linux.*"
