@@ -3,8 +3,10 @@
 
 #include <unicode/locid.h>
 #include <unicode/normalizer2.h>
+#include <unicode/uniset.h>
 
 #include <array>
+#include <memory>
 #include <utility>
 #include <vector>
 
@@ -16,13 +18,24 @@
 namespace regard::text {
 namespace {
 
+// Of what Unicode 11 had: characters that came later stay as they are, as in the `tokenizers`
+// library, whose tables are of that version.
 Normalizer unicode_form(const std::string& form) {
   UErrorCode error = U_ZERO_ERROR;
-  const icu::Normalizer2* normalizer = form == "NFC"    ? icu::Normalizer2::getNFCInstance(error)
-                                       : form == "NFD"  ? icu::Normalizer2::getNFDInstance(error)
-                                       : form == "NFKC" ? icu::Normalizer2::getNFKCInstance(error)
-                                                        : icu::Normalizer2::getNFKDInstance(error);
+  const icu::Normalizer2* newest = form == "NFC"    ? icu::Normalizer2::getNFCInstance(error)
+                                   : form == "NFD"  ? icu::Normalizer2::getNFDInstance(error)
+                                   : form == "NFKC" ? icu::Normalizer2::getNFKCInstance(error)
+                                                    : icu::Normalizer2::getNFKDInstance(error);
+  static const icu::UnicodeSet kKnown = [] {
+    UErrorCode status = U_ZERO_ERROR;
+    icu::UnicodeSet known(u"[:age=11.0:]", status);
+    if (U_FAILURE(status)) throw std::runtime_error("ICU has no ages of characters");
+    known.freeze();
+    return known;
+  }();
   if (U_FAILURE(error)) throw std::runtime_error("ICU has no data for " + form);
+  const std::shared_ptr<const icu::Normalizer2> normalizer =
+      std::make_shared<icu::FilteredNormalizer2>(*newest, kKnown);
   return [normalizer](const std::string& text) {
     UErrorCode status = U_ZERO_ERROR;
     return to_utf8(normalizer->normalize(icu::UnicodeString::fromUTF8(text), status));

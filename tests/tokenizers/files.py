@@ -313,5 +313,21 @@ def random_texts(count, seed=1):
     return texts
 
 
+def every_character():
+    """Every assigned character, between two letters, sixteen to a text; of the long runs of
+    ideographs, syllables and private use, whose members are alike, the first and the last few."""
+    alike = [(0x3400, 0x9FFF), (0xAC00, 0xD7A3), (0xE000, 0xF8FF), (0x17000, 0x18CD5)]
+    alike += [(0x20000, 0x2F7FF), (0x2FA1E, 0x10FFFF)]
+
+    def taken(c):
+        inside = any(first + 16 < c < last - 16 for first, last in alike)
+        return not inside and unicodedata.category(chr(c)) not in ("Cs", "Cn")
+
+    characters = [chr(c) for c in range(sys.maxunicode + 1) if taken(c)]
+    return [
+        " ".join(f"a{c}b" for c in characters[i : i + 16]) for i in range(0, len(characters), 16)
+    ]
+
+
 if __name__ == "__main__":  # writes one of them: python files.py KIND FILE
     KINDS[sys.argv[1]]().save(sys.argv[2])

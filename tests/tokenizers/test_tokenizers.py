@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PROGRAM = Path(os.environ.get("REGARD_TOKENIZE", ROOT / "build/release/tests/tokenizers/tokenize"))
-TEXTS = files.HOSTILE + files.random_texts(10_000)
+TEXTS = files.HOSTILE + files.random_texts(10_000) + files.every_character()
 PAIRS = [list(pair) for pair in zip(TEXTS[:300], TEXTS[300:600], strict=True)]
 
 
