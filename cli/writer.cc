@@ -35,8 +35,6 @@ Written write(generate::Session& session, const LanguageModel& model,
   };
   generate::Generated result = session.write(options);
   if (const std::string piece = stream.finish(); !piece.empty()) give(piece);
-  if (result.ended || !result.tokens.empty())
-    ++written.read;  // the last one is read where the first is chosen
   written.read_seconds = std::chrono::duration<double>(read - begin).count();
   written.write_seconds = since(read);
   written.text = stream.text();

@@ -16,7 +16,7 @@ namespace nn = regard::nn;
 
 namespace {
 
-constexpr std::int64_t kChunk = 512, kRoom = 512;
+constexpr std::int64_t kChunk = 1024, kRoom = 512;
 
 // Tokens that are the same on the other side.
 torch::Tensor tokens(std::int64_t count) {
@@ -31,10 +31,10 @@ struct Text {
   void read(std::int64_t count) {
     const torch::Tensor all = tokens(count);
     state = model.start(all.narrow(1, 0, 1), torch::ones({1}, torch::kInt64), count + kRoom);
-    for (std::int64_t begin = 0; begin < count - 1; begin += kChunk)
-      model.advance(*state, all.narrow(1, begin, std::min(kChunk, count - 1 - begin)));
-    next = all.select(1, count - 1);
-    write(1);
+    std::int64_t begin = 0;
+    for (; count - begin > kChunk; begin += kChunk)
+      model.advance(*state, all.narrow(1, begin, kChunk));
+    next = model.read(*state, all.narrow(1, begin, count - begin)).argmax(-1);
   }
   void write(std::int64_t steps) {
     for (std::int64_t i = 0; i < steps; ++i) next = model.step(*state, next).argmax(-1);

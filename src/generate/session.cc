@@ -9,7 +9,7 @@ namespace regard::generate {
 namespace {
 
 // Tokens that are read at once: enough for the products' speed, few enough to tell of progress.
-constexpr std::int64_t kPiece = 512;
+constexpr std::int64_t kPiece = 1024;
 
 torch::Tensor one_row(std::span<const std::int64_t> tokens) {
   torch::Tensor row = torch::empty({1, static_cast<std::int64_t>(tokens.size())}, torch::kInt64);
@@ -24,6 +24,7 @@ class Session::Step : public Stepper {
  public:
   explicit Step(Session& session) : session_(session) {}
   torch::Tensor step(const torch::Tensor& tokens) override {
+    if (session_.next_.defined()) return std::exchange(session_.next_, torch::Tensor());
     torch::Tensor logits = session_.model_.step(*session_.state_, tokens);
     ++session_.read_;
     return logits;
@@ -52,11 +53,11 @@ void Session::add(std::span<const std::int64_t> tokens) {
                             std::to_string(room_) + " are taken");
   }
   pending_.insert(pending_.end(), tokens.begin(), tokens.end());
+  if (!tokens.empty()) next_ = torch::Tensor();
 }
 
-// All but the last token, which the first step takes.
 bool Session::read_pending(const WriteOptions& options) {
-  const auto total = static_cast<std::int64_t>(pending_.size()) - 1;
+  const auto total = static_cast<std::int64_t>(pending_.size());
   std::int64_t done = 0;
   const auto go_on = [&] { return !options.on_read || options.on_read(done, total); };
   if (state_ == nullptr) {
@@ -67,9 +68,14 @@ bool Session::read_pending(const WriteOptions& options) {
   bool reading = go_on();
   while (reading && done < total) {
     const std::int64_t count = std::min(kPiece, total - done);
-    model_.advance(*state_, one_row(std::span(pending_).subspan(static_cast<std::size_t>(done),
-                                                                static_cast<std::size_t>(count))));
+    const torch::Tensor piece = one_row(std::span(pending_).subspan(
+        static_cast<std::size_t>(done), static_cast<std::size_t>(count)));
     done += count;
+    if (done < total) {
+      model_.advance(*state_, piece);
+    } else {
+      next_ = model_.read(*state_, piece);
+    }
     reading = go_on();
   }
   read_ += done;
@@ -79,7 +85,8 @@ bool Session::read_pending(const WriteOptions& options) {
 
 Generated Session::write(const WriteOptions& options) {
   const torch::NoGradGuard no_gradients;
-  if (pending_.empty()) throw std::invalid_argument("there is no text to continue");
+  if (pending_.empty() && !next_.defined())
+    throw std::invalid_argument("there is no text to continue");
   const std::int64_t before = length(), left = std::min(options.max_tokens, room_ - before);
   if (left < 1 || !read_pending(options)) return {};
 
@@ -93,7 +100,8 @@ Generated Session::write(const WriteOptions& options) {
     return !options.on_token || options.on_token(token);
   };
   Step step(*this);
-  const torch::Tensor first = one_row(pending_).squeeze(0);
+  // The first step has its logits already and takes no token.
+  const torch::Tensor first = torch::zeros({1}, torch::kInt64);
   std::vector<Generated> all =
       options.sampling ? sample(step, first, limits, options.draw) : greedy(step, first, limits);
   Generated result = std::move(all.front());

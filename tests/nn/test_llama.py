@@ -181,6 +181,45 @@ def test_rows_can_be_reordered(model, tmp_path):
     close(found[2], straight["logits.1"][0], "row 2", 1e-5)
 
 
+@pytest.mark.parametrize("lengths", [LENGTHS, torch.tensor([6, 6, 6, 6])], ids=["ragged", "even"])
+def test_many_tokens_read_at_once(model, tmp_path, lengths):
+    source = sources()[:, : int(lengths.max())]
+    tokens = torch.randint(4, 90, (len(lengths), 9))
+    pieces = [p.tolist() for p in tokens.split([3, 4, 1, 1], 1)]
+    steps = [{"advance": pieces[0]}, {"read": pieces[1]}, {"read": pieces[2]}]
+    steps += [{"tokens": tokens[:, 8].tolist()}]
+    request = {"command": "decode", "pretrained": str(tmp_path / "model"), "max_length": 12}
+    # A state has read its source but for the last token.
+    first = source.gather(1, lengths[:, None] - 1).tolist()
+    request["steps"] = [{"advance": first}, *steps]
+    found = run(tmp_path, request, {"source": source, "lengths": lengths})
+    for row, length in enumerate(lengths.tolist()):
+        with torch.no_grad():
+            whole = torch.cat([source[row, :length], tokens[row]])[None]
+            expected = model(input_ids=whole).logits[0, length:]
+        for i, place in enumerate([6, 7, 8]):
+            close(found[f"logits.{i}"][row], expected[place], f"row {row} after {place}", 1e-4)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "message"),
+    [
+        ([[5, 6, 7, 8]] * 4, "tokens: 4; the state has room for 3 more"),
+        ([[5, 6]] * 3, "tokens: 3; the state has 4 rows"),
+        ([[5, 90]] * 4, "tokens: from 5 to 90; expected 0 to 89"),
+    ],
+)
+@pytest.mark.parametrize("how", ["advance", "read"])
+def test_tokens_that_cannot_be_read(how, tokens, message, tmp_path):
+    torch.manual_seed(0)
+    LlamaForCausalLM(LlamaConfig(**SIZES)).save_pretrained(tmp_path / "model")
+    request = {"command": "decode", "pretrained": str(tmp_path / "model"), "max_length": 3}
+    given = {"source": sources(), "lengths": LENGTHS}
+    with pytest.raises(ProgramError, match="tokens: ") as raised:
+        run(tmp_path, {**request, "steps": [{how: tokens}]}, given)
+    assert message in str(raised.value)
+
+
 def test_sharded_weights(tmp_path):
     made = LlamaForCausalLM(LlamaConfig(**SIZES, tie_word_embeddings=True)).eval()
     made.save_pretrained(tmp_path / "model", max_shard_size="20KB")

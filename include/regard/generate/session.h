@@ -57,6 +57,7 @@ class Session {
   std::int64_t room_, read_ = 0;
   std::unique_ptr<nn::DecodingState> state_;
   std::vector<std::int64_t> pending_;  // of the text, but not read yet
+  torch::Tensor next_;                 // the logits of what follows, where all was read
 };
 
 }  // namespace regard::generate

@@ -41,6 +41,8 @@ class CausalLM : public SequenceModel {
   // Tokens (rows, n), each row's one after the other, as n steps read them, but without logits; in
   // one pass where the rows have read equally many.
   void advance(DecodingState& state, const torch::Tensor& tokens);
+  // The same, and the logits of what follows each row's last token, (rows, vocabulary).
+  torch::Tensor read(DecodingState& state, const torch::Tensor& tokens);
   // std::logic_error: a decoder-only model has no attention to a source.
   torch::Tensor attention_weights(DecodingState& state) override;
   torch::Tensor alignment(const torch::Tensor& source, const torch::Tensor& source_lengths,
@@ -76,10 +78,11 @@ class CausalLM : public SequenceModel {
   torch::nn::Embedding embedding_{nullptr};
 
  private:
-  torch::Tensor extend(CausalState& state, const torch::Tensor& tokens);
+  torch::Tensor extend(CausalState& state, const torch::Tensor& tokens, std::int64_t wanted);
+  void check_next(const CausalState& state, const torch::Tensor& tokens) const;
   void check_positions(const char* argument, std::int64_t length) const;
   // What the last layer gives, normalized. Every layer's input goes into `states` where given.
-  torch::Tensor read(const torch::Tensor& tokens, std::vector<torch::Tensor>* states = nullptr);
+  torch::Tensor run(const torch::Tensor& tokens, std::vector<torch::Tensor>* states = nullptr);
 
   Sizes sizes_;
   std::vector<std::shared_ptr<CausalLayer>> layers_;

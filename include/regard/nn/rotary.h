@@ -27,7 +27,9 @@ torch::Tensor rotary_frequencies(std::int64_t dim, const RotaryOptions& options)
 
 // Cosine and sine of every angle.
 struct RotaryAngles {
-  torch::Tensor cos, sin;  // (..., 1, dim / 2): positions' shape, one for all heads
+  // (..., 1, dim): positions' shape, one for all heads. A pair's columns have one angle; the first
+  // has its sine with a minus, as rotate() takes it.
+  torch::Tensor cos, sin;
 };
 // positions: int64 of any shape.
 RotaryAngles rotary_angles(const torch::Tensor& positions, const torch::Tensor& frequencies);

@@ -30,7 +30,8 @@ torch::Tensor CausalLayer::packed(const torch::Tensor& x, const RotaryAngles& an
 }
 
 torch::Tensor CausalLayer::extend(const torch::Tensor& x, const RotaryAngles& angles,
-                                  const KeyValues& room, const CachePlace& place) {
+                                  const KeyValues& room, const CachePlace& place,
+                                  std::int64_t wanted) {
   const Projected made = project(x, angles);
   const std::int64_t count = place.end - place.begin;
   if (place.rows.defined()) {
@@ -41,9 +42,13 @@ torch::Tensor CausalLayer::extend(const torch::Tensor& x, const RotaryAngles& an
     room.keys.narrow(1, place.begin, count).copy_(made.keys);
     room.values.narrow(1, place.begin, count).copy_(made.values);
   }
-  const Mask mask = count > 1 ? causal() : place.mask;
-  return finish(x, attention(made.query, room.keys.narrow(1, 0, place.end),
-                             room.values.narrow(1, 0, place.end), options(mask)));
+  const auto last = [&](const torch::Tensor& all) {
+    return wanted == count ? all : all.narrow(1, count - wanted, wanted);
+  };
+  if (wanted == 0) return last(x);
+  const Mask mask = wanted > 1 ? causal() : place.mask;
+  return finish(last(x), attention(last(made.query), room.keys.narrow(1, 0, place.end),
+                                   room.values.narrow(1, 0, place.end), options(mask)));
 }
 
 torch::Tensor CausalLayer::weights(const torch::Tensor& x, const RotaryAngles& angles) {

@@ -31,9 +31,10 @@ class CausalLayer : public torch::nn::Module {
   torch::Tensor packed(const torch::Tensor& x, const RotaryAngles& angles, const Mask& mask);
 
   // Positions that follow those of a cache, x (rows, n, dim), without gradients: their keys and
-  // values go to their place in the room, then they look at all keys up to their own.
+  // values go to their place in the room, then the last `wanted` of them look at all keys up to
+  // their own. The result has those alone, (rows, wanted, dim).
   torch::Tensor extend(const torch::Tensor& x, const RotaryAngles& angles, const KeyValues& room,
-                       const CachePlace& place);
+                       const CachePlace& place, std::int64_t wanted);
 
   // The weights of forward()'s attention, (batch, heads, len, len).
   torch::Tensor weights(const torch::Tensor& x, const RotaryAngles& angles);

@@ -87,7 +87,7 @@ void CausalLM::check_positions(const char* argument, std::int64_t length) const 
                               " positions");
 }
 
-torch::Tensor CausalLM::read(const torch::Tensor& tokens, std::vector<torch::Tensor>* states) {
+torch::Tensor CausalLM::run(const torch::Tensor& tokens, std::vector<torch::Tensor>* states) {
   const torch::Tensor positions = first_positions(tokens.size(1));
   const RotaryAngles turned = angles(positions);
   torch::Tensor x = embed(tokens, positions);
@@ -102,7 +102,7 @@ std::vector<torch::Tensor> CausalLM::hidden_states(const torch::Tensor& tokens) 
   check_tokens("tokens", tokens, sizes_.vocab);
   check_positions("tokens", tokens.size(1));
   std::vector<torch::Tensor> states;
-  torch::Tensor last = read(tokens, &states);
+  torch::Tensor last = run(tokens, &states);
   states.push_back(std::move(last));
   return states;
 }
@@ -141,13 +141,13 @@ torch::Tensor CausalLM::features(const torch::Tensor& source, const torch::Tenso
   if (is_empty(source)) {
     check_target(target_in, source.size(0), sizes_.vocab);
     check_positions("target_in", target_in.size(1));
-    return read(target_in);
+    return run(target_in);
   }
   check_source(source, source_lengths, sizes_.vocab);
   check_target(target_in, source.size(0), sizes_.vocab);
   const std::int64_t longest = source_lengths.max().item<std::int64_t>();
   check_positions("source and target_in", longest + target_in.size(1));
-  const torch::Tensor all = read(joined(source.narrow(1, 0, longest), source_lengths, target_in));
+  const torch::Tensor all = run(joined(source.narrow(1, 0, longest), source_lengths, target_in));
   const torch::Tensor places =
       (source_lengths.unsqueeze(1) + first_positions(target_in.size(1))).unsqueeze(-1);
   return all.gather(1, places.expand({-1, -1, sizes_.dim}));
@@ -178,14 +178,18 @@ std::unique_ptr<DecodingState> CausalLM::start(const torch::Tensor& source,
     state->caches.push_back({{empty(), empty()}, 0});
   }
   state->lengths = torch::zeros_like(lengths);
-  if (longest > 0) extend(*state, source.narrow(1, 0, longest));
+  if (longest > 0) extend(*state, source.narrow(1, 0, longest), 0);
   state->lengths = lengths;
   return state;
 }
 
-// Tokens (rows, n) -> what the last layer gives, (rows, n, dim). Rows of different lengths take one
-// token each at most.
-torch::Tensor CausalLM::extend(CausalState& state, const torch::Tensor& tokens) {
+// Tokens (rows, n) -> what the last layer gives of the last `wanted`, (rows, wanted, dim). Rows of
+// different lengths take one token each at most. The last layer's other outputs are read by nobody
+// and not computed.
+torch::Tensor CausalLM::extend(CausalState& state, const torch::Tensor& tokens,
+                               std::int64_t wanted) {
+  // Without autograd's bookkeeping, which costs as much as a small operation itself.
+  const c10::InferenceMode inference;
   const std::int64_t begin = state.longest, count = tokens.size(1);
   CachePlace place{begin, begin + count, {}, {}};
   torch::Tensor positions = torch::arange(begin, begin + count, torch::kInt64).unsqueeze(0);
@@ -196,27 +200,47 @@ torch::Tensor CausalLM::extend(CausalState& state, const torch::Tensor& tokens) 
   }
   const RotaryAngles turned = angles(positions);
   torch::Tensor x = embed(tokens, positions);
-  for (std::size_t i = 0; i < layers_.size(); ++i)
-    x = layers_[i]->extend(x, turned, state.caches[i].room, place);
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    const bool last = i + 1 == layers_.size();
+    x = layers_[i]->extend(x, turned, state.caches[i].room, place, last ? wanted : count);
+  }
   state.lengths = state.lengths + count;
   state.longest = begin + count;
   for (KeyValueCache& cache : state.caches) cache.length = state.longest;
   return x;
 }
 
+void CausalLM::check_next(const CausalState& state, const torch::Tensor& tokens) const {
+  check_tokens("tokens", tokens, sizes_.vocab);
+  check_positions("tokens", state.longest + tokens.size(1));
+  if (tokens.size(0) != state.rows())
+    throw std::invalid_argument("tokens: " + std::to_string(tokens.size(0)) + "; the state has " +
+                                std::to_string(state.rows()) + " rows");
+  if (const std::int64_t room = state.caches[0].max_length() - state.longest; tokens.size(1) > room)
+    throw std::invalid_argument("tokens: " + std::to_string(tokens.size(1)) +
+                                "; the state has room for " + std::to_string(room) + " more");
+}
+
 void CausalLM::advance(DecodingState& state, const torch::Tensor& tokens) {
   torch::NoGradGuard no_grad;
   CausalState& mine = causal_state(state);
-  check_source(tokens, torch::full({tokens.size(0)}, tokens.size(1), torch::kInt64), sizes_.vocab);
-  check_positions("tokens", mine.longest + tokens.size(1));
-  if (const std::int64_t room = mine.caches[0].max_length() - mine.longest; tokens.size(1) > room)
-    throw std::invalid_argument("tokens: " + std::to_string(tokens.size(1)) +
-                                "; the state has room for " + std::to_string(room) + " more");
+  check_next(mine, tokens);
   if (mine.lengths.min().item<std::int64_t>() == mine.longest) {
-    extend(mine, tokens);
+    extend(mine, tokens, 0);
   } else {
-    for (const torch::Tensor& column : tokens.unbind(1)) step(state, column);
+    for (const torch::Tensor& column : tokens.split(1, 1)) extend(mine, column, 0);
   }
+}
+
+torch::Tensor CausalLM::read(DecodingState& state, const torch::Tensor& tokens) {
+  torch::NoGradGuard no_grad;
+  CausalState& mine = causal_state(state);
+  check_next(mine, tokens);
+  const std::int64_t count = tokens.size(1);
+  const bool even = mine.lengths.min().item<std::int64_t>() == mine.longest;
+  if (!even && count > 1) advance(state, tokens.narrow(1, 0, count - 1));
+  const torch::Tensor x = extend(mine, even ? tokens : tokens.narrow(1, count - 1, 1), 1);
+  return logits(normalize(x)).squeeze(1);
 }
 
 torch::Tensor CausalLM::step(DecodingState& state, const torch::Tensor& tokens) {
@@ -224,7 +248,7 @@ torch::Tensor CausalLM::step(DecodingState& state, const torch::Tensor& tokens) 
   CausalState& mine = causal_state(state);
   check_positions("tokens", mine.longest + 1);
   check_step(tokens, mine.rows(), mine.longest, mine.caches[0].max_length(), sizes_.vocab);
-  const torch::Tensor x = extend(mine, tokens.unsqueeze(1));
+  const torch::Tensor x = extend(mine, tokens.unsqueeze(1), 1);
   return logits(normalize(x)).squeeze(1);
 }
 

@@ -3,6 +3,7 @@
 
 #include "nn/language/llama_config.h"
 #include "nn/language/llama_layer.h"
+#include "nn/modules/rms_norm.h"
 
 namespace regard::nn {
 
@@ -28,7 +29,7 @@ RotaryAngles Llama::angles(const torch::Tensor& positions) const {
 }
 
 torch::Tensor Llama::normalize(const torch::Tensor& x) {
-  return torch::rms_norm(x, {config_.dim}, norm_, config_.norm_eps);
+  return rms_norm(x, norm_, config_.norm_eps);
 }
 
 }  // namespace regard::nn

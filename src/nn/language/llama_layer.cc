@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "nn/language/llama_layer.h"
 
+#include "nn/modules/rms_norm.h"
+
 namespace regard::nn {
 
 LlamaLayer::LlamaLayer(const LlamaConfig& config)
@@ -28,17 +30,17 @@ LlamaLayer::LlamaLayer(const LlamaConfig& config)
 }
 
 LlamaLayer::Projected LlamaLayer::project(const torch::Tensor& x, const RotaryAngles& angles) {
-  const torch::Tensor normed = torch::rms_norm(x, {dim_}, norm1_, norm_eps_);
+  const torch::Tensor normed = rms_norm(x, norm1_, norm_eps_);
   const auto parts = torch::linear(normed, in_proj_, in_bias_)
                          .unflatten(-1, {-1, head_dim_})
-                         .split_with_sizes({heads_, kv_heads_, kv_heads_}, -2);
-  return {rotate(parts[0], angles), rotate(parts[1], angles), parts[2]};
+                         .split_with_sizes({heads_ + kv_heads_, kv_heads_}, -2);
+  const torch::Tensor turned = rotate(parts[0], angles);
+  return {turned.narrow(-2, 0, heads_), turned.narrow(-2, heads_, kv_heads_), parts[1]};
 }
 
 torch::Tensor LlamaLayer::finish(const torch::Tensor& x, const torch::Tensor& attended) {
   const torch::Tensor y = x + torch::linear(attended.flatten(-2), out_proj_, out_bias_);
-  const auto both =
-      torch::linear(torch::rms_norm(y, {dim_}, norm2_, norm_eps_), gate_up_).chunk(2, -1);
+  const auto both = torch::linear(rms_norm(y, norm2_, norm_eps_), gate_up_).chunk(2, -1);
   return y + torch::linear(torch::silu(both[0]) * both[1], down_);
 }
 

@@ -36,13 +36,14 @@ torch::Tensor rotary_frequencies(std::int64_t dim, const RotaryOptions& options)
 RotaryAngles rotary_angles(const torch::Tensor& positions, const torch::Tensor& frequencies) {
   const torch::Tensor angles =
       (positions.to(torch::kFloat32).unsqueeze(-1) * frequencies).unsqueeze(-2);
-  return {angles.cos(), angles.sin()};
+  const torch::Tensor cos = angles.cos(), sin = angles.sin();
+  return {torch::cat({cos, cos}, -1), torch::cat({-sin, sin}, -1)};
 }
 
 torch::Tensor rotate(const torch::Tensor& x, const RotaryAngles& angles) {
-  const std::vector<torch::Tensor> halves = x.chunk(2, -1);
   const torch::Tensor cos = angles.cos.to(x.scalar_type()), sin = angles.sin.to(x.scalar_type());
-  return torch::cat({halves[0] * cos - halves[1] * sin, halves[1] * cos + halves[0] * sin}, -1);
+  // The other column of each pair is half a head away.
+  return torch::addcmul(x * cos, x.roll(x.size(-1) / 2, -1), sin);
 }
 
 }  // namespace regard::nn

@@ -21,6 +21,15 @@ std::shared_ptr<nn::SequenceModel> model_of(Request& request) {
   return model;
 }
 
+nn::CausalLM& causal_lm(nn::SequenceModel& model) { return dynamic_cast<nn::CausalLM&>(model); }
+
+torch::Tensor rows_of(const json& lists) {
+  std::vector<torch::Tensor> rows;
+  for (const json& list : lists)
+    rows.push_back(torch::tensor(list.get<std::vector<std::int64_t>>(), torch::kInt64));
+  return torch::stack(rows);
+}
+
 }  // namespace
 
 std::shared_ptr<nn::Model> any_model(Request& request) {
@@ -53,7 +62,8 @@ void run_model(Request& request) {
 }
 
 // "steps": a list of {"tokens": [...]} (none: the likeliest of the last step, or the first tokens),
-// {"reorder": [...]}. Answers logits.N and, where asked for, weights.N of each step.
+// {"reorder": [...]}, {"advance": rows of tokens} or {"read": the same}. Answers logits.N and,
+// where asked for, weights.N of each step and of what was read.
 void run_decode(Request& request) {
   const auto model = model_of(request);
   const torch::Tensor source = request.tensor("source"), lengths = request.tensor("lengths");
@@ -66,9 +76,15 @@ void run_decode(Request& request) {
       state->reorder(torch::tensor(step["reorder"].get<std::vector<std::int64_t>>()));
       continue;
     }
+    if (step.contains("advance")) {
+      causal_lm(*model).advance(*state, rows_of(step["advance"]));
+      continue;
+    }
     if (step.contains("tokens"))
       tokens = torch::tensor(step["tokens"].get<std::vector<std::int64_t>>());
-    const torch::Tensor logits = model->step(*state, tokens);
+    const torch::Tensor logits = step.contains("read")
+                                     ? causal_lm(*model).read(*state, rows_of(step["read"]))
+                                     : model->step(*state, tokens);
     const std::string suffix = "." + std::to_string(number++);
     if (!request.json.value("only_tokens", false)) request.out["logits" + suffix] = logits;
     if (request.json.value("weights", false))
