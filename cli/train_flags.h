@@ -20,7 +20,7 @@ struct TrainFlags {
   std::filesystem::path out;
   train::TrainOptions options;
   int threads = 0;
-  bool json = false;
+  bool recompute = false, json = false;
 };
 
 // Adds an option that shows its default, under a heading of the help.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Our side of a benchmark of a classifier on one batch, whose other side is transformers'. Each
 // line on standard input is answered with milliseconds and loss: "forward" (evaluation, no
-// gradients) or "step" (a training step with the trainer's AdamW); "peak" is answered with the
-// process' peak memory in bytes.
+// gradients), "step" (a training step with the trainer's AdamW) or "recompute" (one that computes
+// layers again); "held" and "peak" with bytes (peak_memory.h).
 #pragma once
 
 #include <torch/torch.h>
@@ -12,11 +12,12 @@
 #include <string>
 
 #include "peak_memory.h"
+#include "regard/nn/model.h"
 #include "train/optimizer.h"
 
 // `logits` runs the model's forward pass.
 template <class Logits>
-void take_turns(torch::nn::Module& model, const torch::Tensor& labels, Logits logits) {
+void take_turns(regard::nn::Model& model, const torch::Tensor& labels, Logits logits) {
   regard::train::TrainOptions options;
   options.optimizer = "adamw";
   options.learning_rate = 1e-5;
@@ -24,11 +25,12 @@ void take_turns(torch::nn::Module& model, const torch::Tensor& labels, Logits lo
   options.weight_decay = 0.01;
   const auto optimiser = regard::train::make_optimizer(options, model.parameters());
   for (std::string line; std::getline(std::cin, line);) {
-    if (line == "peak") {
-      std::cout << peak_bytes() << std::endl;
+    if (line == "held" || line == "peak") {
+      std::cout << (line == "held" ? held_bytes() : peak_bytes()) << std::endl;
       continue;
     }
-    const bool training = line == "step";
+    const bool training = line != "forward";
+    model.recompute_layers(line == "recompute");
     const torch::AutoGradMode gradients(training);
     model.train(training);
     const auto begin = std::chrono::steady_clock::now();

@@ -3,12 +3,15 @@
 threads, one process each, taking turns.
 
     ./dev run python benchmarks/nn/language.py [NAME...] [--rounds 5] [--threads 2] [--memory]
+        [--only forward|step|recompute]
 
 Both have a head for two labels. `forward` is an evaluation without gradients, `step` is zero_grad,
 loss, backward and AdamW's update, fused on both sides, with the checkpoints' dropout (0.1).
 The figure is the median over rounds of the two sides' ratio; losses in evaluation are compared, so
 that both do the same work. --memory: the peak memory of one step beyond what the process holds
-before it. The program beside it is built by ./dev build language_bench."""
+before it, and beyond its gradients and AdamW's moments as well, which both sides have. `recompute`
+is a step in which both compute their layers again in the backward pass (transformers:
+gradient_checkpointing). The program beside it is built by ./dev build language_bench."""
 
 import argparse
 import json
@@ -18,13 +21,13 @@ import tempfile
 import time
 from pathlib import Path
 
+import peak_memory
 import torch
 from safetensors.torch import load_file, save_file
 from train_steps import Process
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PROGRAM = ROOT / "build/release/benchmarks/nn/language_bench"
-PEAK = "VmHWM:"
 
 # name: (model, layers, lengths of the batch's texts, aims of forward and step)
 CASES = {
@@ -85,6 +88,12 @@ class Theirs:
         with torch.no_grad():
             return self.loss()
 
+    def recompute(self):
+        self.model.gradient_checkpointing_enable()
+        loss = self.step()
+        self.model.gradient_checkpointing_disable()
+        return loss
+
     def step(self):
         self.model.train()
         self.optimiser.zero_grad()
@@ -94,11 +103,10 @@ class Theirs:
         return loss
 
     def answer(self, asked):
-        if asked == "peak":
-            status = Path("/proc/self/status").read_text()
-            return [1024 * int(status.split(PEAK)[1].split()[0])]
+        if asked in ("held", "peak"):
+            return [getattr(peak_memory, asked + "_bytes")()]
         begin = time.perf_counter()
-        loss = self.forward() if asked == "forward" else self.step()
+        loss = getattr(self, asked)()
         return [1000 * (time.perf_counter() - begin), loss.item()]
 
 
@@ -126,10 +134,10 @@ def compare_times(name, sides, kinds, rounds):
         taken = [[side.ask(kind)[0] for side in sides] for _ in range(rounds)]
         a, b = (statistics.median(x) for x in zip(*taken, strict=True))
         ratio = statistics.median(t / o for o, t in taken)
-        aim = CASES[name][3][kind == "step"]
+        aim = CASES[name][3][kind != "forward"]
         print(
             f"{name:17} {kind:8} ours {a:8.0f} ms   transformers {b:8.0f} ms   {ratio:5.2f}x"
-            + (f"   (aim {aim}x)" if aim else ""),
+            + (f"   (aim {aim}x)" if aim and kind != "recompute" else ""),
             flush=True,
         )
         figures.append({"name": name, "kind": kind, "ours": a, "theirs": b, "ratio": ratio})
@@ -138,18 +146,22 @@ def compare_times(name, sides, kinds, rounds):
 
 def compare_memory(name, sides, kinds):
     figures = []
+    # A gradient and two moments for each parameter, in float32.
+    both_have = 12 * sum(p.numel() for p in make_model(name).parameters()) / 2**20
     for kind in kinds:
-        used = []
-        for side in sides:
-            before = side.ask("peak")[0]
-            side.ask(kind)
-            used.append((side.ask("peak")[0] - before) / 2**20)
+        used = [peak_memory.of_work(side, kind) for side in sides]
         print(
             f"{name:17} {kind:8} ours {used[0]:8.0f} MiB  transformers {used[1]:8.0f} MiB  "
             f"{used[0] / max(used[1], 1):5.2f} of it",
-            flush=True,
+            end="",
         )
-        figures.append({"name": name, "kind": kind, "ours_mib": used[0], "theirs_mib": used[1]})
+        figure = {"name": name, "kind": kind, "ours_mib": used[0], "theirs_mib": used[1]}
+        if kind != "forward":
+            ours, theirs = (max(x - both_have, 1) for x in used)
+            print(f"; activations {ours:.0f} and {theirs:.0f} MiB, {ours / theirs:.2f}", end="")
+            figure |= {"gradients_and_moments_mib": both_have}
+        print(flush=True)
+        figures.append(figure)
     return figures
 
 
@@ -159,7 +171,11 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--memory", action="store_true")
-    parser.add_argument("--only", choices=["forward", "step"], help="one of the two")
+    parser.add_argument(
+        "--only",
+        choices=["forward", "step", "recompute"],
+        help="one of them; forward and step otherwise",
+    )
     parser.add_argument("--json", type=Path, help="write the figures here as well")
     parser.add_argument("--serve", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()

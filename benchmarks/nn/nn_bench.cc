@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // nn_bench CONFIG.json WEIGHTS.safetensors BATCH.safetensors THREADS: trains a model on one batch.
 // Each line on standard input asks for one training step, whose milliseconds and loss are answered;
-// "peak" asks for the process' peak memory in bytes. benchmarks/nn/train_steps.py takes turns with
+// "held" and "peak" ask for bytes (peak_memory.h). benchmarks/nn/train_steps.py takes turns with
 // PyTorch.
 #include <chrono>
 #include <fstream>
@@ -32,8 +32,8 @@ int main(int argc, char** argv) {
   const auto optimiser = regard::train::make_optimizer(options, model->parameters());
   model->train();
   for (std::string line; std::getline(std::cin, line);) {
-    if (line == "peak") {
-      std::cout << peak_bytes() << std::endl;
+    if (line == "held" || line == "peak") {
+      std::cout << (line == "held" ? held_bytes() : peak_bytes()) << std::endl;
       continue;
     }
     const auto begin = std::chrono::steady_clock::now();

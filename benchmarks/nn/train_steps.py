@@ -18,6 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import peak_memory
 import torch
 from rivals import RIVALS, loss
 from safetensors.torch import load_file, save_file
@@ -121,9 +122,6 @@ class Process:
         nanoseconds = Path(f"/proc/{self.process.pid}/schedstat").read_text().split()[0]
         return int(nanoseconds) / 1e6
 
-    def peak(self):
-        return self.ask("peak")[0]
-
     def close(self):
         self.process.stdin.close()
         self.process.wait()
@@ -155,9 +153,9 @@ def serve(name, files):
     config = json.loads(Path(files[0]).read_text())
     side = Theirs(CASES[name][0], config, load_file(files[1]), load_file(files[2]))
     for line in sys.stdin:
-        if line.strip() == "peak":
-            status = Path("/proc/self/status").read_text()
-            print(1024 * int(status.split("VmHWM:")[1].split()[0]), flush=True)
+        memory = {"held": peak_memory.held_bytes, "peak": peak_memory.peak_bytes}.get(line.strip())
+        if memory:
+            print(memory(), flush=True)
         else:
             print(*side.step(), flush=True)
 
@@ -185,9 +183,7 @@ def compare_times(name, files, threads, rounds):
 def compare_memory(name, files, threads):
     used = []
     for side in (ours(files, threads), theirs(name, files, threads)):
-        before = side.peak()
-        side.step()
-        used.append((side.peak() - before) / 2**20)
+        used.append(peak_memory.of_work(side, "step"))
         side.close()
     print(
         f"{name:16} ours {used[0]:8.0f} MiB  PyTorch {used[1]:8.0f} MiB  "

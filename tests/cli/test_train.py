@@ -176,6 +176,8 @@ def test_what_is_left_out_is_said(tmp_path):
         (["--steps", "0"], 2, "a limit: epochs, minutes or steps"),
         (["--valid-source", ""], 2, "expected both or none"),
         (["--nonsense"], 2, "--nonsense"),
+        (["--recompute"], 2, "--recompute: not for this model; expected an encoder of texts"),
+        (["--seed", "-1"], 2, "--seed"),
         (["--source", "/nowhere/file"], 1, "/nowhere/file"),
     ],
 )

@@ -125,6 +125,15 @@ def test_killed_again_and_again_it_comes_to_the_same_bits(files, tmp_path):
         assert a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 
 
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_layers_that_are_computed_again_come_to_the_same_bits(files, tmp_path, kind):
+    steps = ["--steps", 8, "--validate-every", 8, "--checkpoint-every", 5, "--model", kind]
+    for name, more in (("kept", []), ("again", ["--recompute"])):
+        regard(*arguments(files, tmp_path / name, *steps, *more))
+    kept, again = (tmp_path / name / "model.safetensors" for name in ("kept", "again"))
+    assert kept.read_bytes() == again.read_bytes()
+
+
 def test_other_forms_of_text(tmp_path):
     folder = tmp_path / "notes"
     folder.mkdir()

@@ -60,6 +60,7 @@ class CausalLM : public SequenceModel {
   std::int64_t layers() const { return static_cast<std::int64_t>(layers_.size()); }
   // The longest sequence that it can read; 0: any.
   std::int64_t max_positions() const { return sizes_.max_positions; }
+  bool can_recompute_layers() const override { return true; }
 
  protected:
   struct Sizes {

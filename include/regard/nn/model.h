@@ -6,6 +6,7 @@
 
 #include <torch/torch.h>
 
+#include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -23,6 +24,21 @@ class Model : public torch::nn::Module {
   // no field for (the ids of special tokens, say) stands there, and is written again when the
   // model is saved.
   nlohmann::json origin;
+
+  // Training in less memory (Chen et al. 2016, arXiv 1604.06174): the forward pass keeps each
+  // layer's input alone, and the backward pass computes the layer again, with the same dropout.
+  // Gradients are the same; a step has one forward pass more to make. Offered by BERT, RoBERTa,
+  // Longformer, GPT-2, Llama, ViT and DeiT; std::logic_error by the others.
+  void recompute_layers(bool on);
+  virtual bool can_recompute_layers() const { return false; }
+
+ protected:
+  // run(x), a layer's work, once or, as above, twice: `run` holds what it reads by value.
+  torch::Tensor run_layer(const torch::nn::Module& layer, const torch::Tensor& x,
+                          std::function<torch::Tensor(const torch::Tensor&)> run) const;
+
+ private:
+  bool recomputes_layers_ = false;
 };
 
 // The model that a config describes, with newly drawn parameters: "kind" is one of model_kinds(),

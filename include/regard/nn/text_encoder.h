@@ -93,6 +93,7 @@ class TextEncoder : public Model {
   std::int64_t layers() const { return static_cast<std::int64_t>(layers_.size()); }
   // The longest text that it can read.
   std::int64_t max_length() const;
+  bool can_recompute_layers() const override { return true; }
 
  protected:
   // `first_token_head` (RoBERTa): a "sequence" head has a dense layer of its own and needs no

@@ -58,10 +58,12 @@ class Vit : public ImageClassifier {
   torch::Tensor attention_map(const torch::Tensor& pixels, std::int64_t layer);
 
   std::int64_t layers() const { return config_.layers; }
+  bool can_recompute_layers() const override { return true; }
 
  private:
   std::int64_t special_tokens() const { return config_.distilled ? 2 : 1; }
   torch::Tensor embed(const torch::Tensor& pixels);
+  torch::Tensor run(const TransformerEncoderLayer& layer, const torch::Tensor& x) const;
   torch::Tensor positions_for(std::int64_t rows, std::int64_t columns) const;
 
   VitConfig config_;

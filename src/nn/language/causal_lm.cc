@@ -93,7 +93,8 @@ torch::Tensor CausalLM::run(const torch::Tensor& tokens, std::vector<torch::Tens
   torch::Tensor x = embed(tokens, positions);
   for (const auto& layer : layers_) {
     if (states != nullptr) states->push_back(x);
-    x = layer->forward(x, turned);
+    x = run_layer(*layer, x,
+                  [layer, turned](const torch::Tensor& y) { return layer->forward(y, turned); });
   }
   return normalize(x);
 }
@@ -123,7 +124,10 @@ torch::Tensor CausalLM::packed_features(const torch::Tensor& tokens, const torch
   const RotaryAngles turned = angles(positions);
   const Mask mask = causal() & documents(starts, starts);
   torch::Tensor x = embed(tokens.unsqueeze(0), positions);
-  for (const auto& layer : layers_) x = layer->packed(x, turned, mask);
+  for (const auto& layer : layers_)
+    x = run_layer(*layer, x, [layer, turned, mask](const torch::Tensor& y) {
+      return layer->packed(y, turned, mask);
+    });
   return normalize(x).squeeze(0);
 }
 

@@ -77,7 +77,7 @@ void Longformer::prepare(std::size_t layer, LayerReading& reading) const {
   if (packing.whole()) {
     const torch::Tensor places = reading.globals ? reading.globals->places : torch::Tensor();
     reading.seen = seen(places, packing.batch, packing.len);
-  } else if (reading.globals == nullptr) {
+  } else if (!reading.globals) {
     reading.seen = seen({}, 1, packing.total());
   } else {
     // A list of global tokens for each text is not what a packed batch takes: one by one.

@@ -20,7 +20,7 @@ LongformerLayer::LongformerLayer(const TextEncoderConfig& config) : EncoderLayer
 
 torch::Tensor LongformerLayer::attend(const torch::Tensor& x, const LayerReading& reading) {
   const torch::Tensor out = EncoderLayer::attend(x, reading);
-  if (reading.globals == nullptr) return out;
+  if (!reading.globals) return out;
   const bool few = reading.globals->most * heads_ <= kFewRows;
   return out.index_copy(0, reading.globals->rows,
                         few ? few_rows(x, reading) : many_rows(x, reading));
@@ -76,7 +76,7 @@ torch::Tensor LongformerLayer::few_rows(const torch::Tensor& x, const LayerReadi
 
 torch::Tensor LongformerLayer::weights(const torch::Tensor& x, const LayerReading& reading) {
   const torch::Tensor local = EncoderLayer::weights(x, reading);
-  if (reading.globals == nullptr) return local;
+  if (!reading.globals) return local;
   const Packing& packing = reading.packing;
   AttentionOptions options;
   options.layout = packing.layout();

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "regard/nn/attention.h"
@@ -52,9 +53,9 @@ struct Seen {
 
 // What a layer reads, besides its input.
 struct LayerReading {
-  const Packing& packing;
-  const GlobalTokens* globals;  // or none
-  Mask text;                    // hides other texts and padding
+  Packing packing;
+  std::optional<GlobalTokens> globals;
+  Mask text;  // hides other texts and padding
   // The (local) attention: that and what the layer hides, of all texts at once or, where it holds
   // any, of one text after the other.
   Seen seen;

@@ -32,6 +32,14 @@ torch::Tensor first_tokens_of(const torch::Tensor& hidden, const TextInput& inpu
   return hidden.index({torch::arange(hidden.size(0)), mask.to(torch::kInt64).argmax(1)});
 }
 
+// Of a bool (batch, len), or none where there is no mask or no token in it.
+std::optional<GlobalTokens> some_global_tokens(const torch::Tensor& mask, const Packing& packing) {
+  if (!mask.defined()) return {};
+  GlobalTokens globals = global_tokens_of(mask, packing);
+  if (globals.most == 0) return {};
+  return globals;
+}
+
 }  // namespace
 
 TextEncoder::~TextEncoder() = default;
@@ -92,17 +100,15 @@ torch::Tensor TextEncoder::run(const TextInput& input, std::vector<torch::Tensor
   }
   const Packing packing = packing_of(input);
   const torch::Tensor global = global_mask(input);
-  GlobalTokens globals;
-  if (global.defined()) {
-    check_shape("global", global, input.tokens);
-    globals = global_tokens_of(global, packing);
-  }
-  LayerReading reading{packing, globals.most > 0 ? &globals : nullptr, packing.apart(), {}, {}};
+  if (global.defined()) check_shape("global", global, input.tokens);
+  LayerReading reading{packing, some_global_tokens(global, packing), packing.apart(), {}, {}};
   torch::Tensor x = embed(input, packing);
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     if (states != nullptr) states->push_back(packing.unpack(x));
     prepare(i, reading);
-    x = layers_[i]->forward(x, reading);
+    x = run_layer(*layers_[i], x, [layer = layers_[i], reading](const torch::Tensor& y) {
+      return layer->forward(y, reading);
+    });
   }
   return packing.unpack(x);
 }
@@ -127,9 +133,7 @@ torch::Tensor TextEncoder::attention_map(const TextInput& input, std::int64_t la
   const torch::Tensor text = text_mask(input);
   torch::Tensor global = global_mask(input);
   if (global.defined() && text.defined()) global = global & text;
-  GlobalTokens globals;
-  if (global.defined()) globals = global_tokens_of(global, rows);
-  LayerReading reading{rows, globals.most > 0 ? &globals : nullptr, {}, {}, {}};
+  LayerReading reading{rows, some_global_tokens(global, rows), {}, {}, {}};
   if (text.defined()) reading.text = tensor_mask(text.unsqueeze(1).unsqueeze(1));
   prepare(static_cast<std::size_t>(layer), reading);
   const torch::Tensor weights = layers_[layer]->weights(x.flatten(0, 1), reading);

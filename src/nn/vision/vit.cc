@@ -78,16 +78,20 @@ torch::Tensor Vit::embed(const torch::Tensor& pixels) {
   return dropout_->forward(torch::cat(tokens, 1) + positions_for(rows, columns));
 }
 
+torch::Tensor Vit::run(const TransformerEncoderLayer& layer, const torch::Tensor& x) const {
+  return run_layer(*layer, x,
+                   [impl = layer.ptr()](const torch::Tensor& y) { return impl->forward(y, {}); });
+}
+
 std::vector<torch::Tensor> Vit::hidden_states(const torch::Tensor& pixels) {
   std::vector<torch::Tensor> states{embed(pixels)};
-  for (TransformerEncoderLayer& layer : layers_)
-    states.push_back(layer->forward(states.back(), {}));
+  for (const TransformerEncoderLayer& layer : layers_) states.push_back(run(layer, states.back()));
   return states;
 }
 
 torch::Tensor Vit::encode(const torch::Tensor& pixels) {
   torch::Tensor x = embed(pixels);
-  for (TransformerEncoderLayer& layer : layers_) x = layer->forward(x, {});
+  for (const TransformerEncoderLayer& layer : layers_) x = run(layer, x);
   return norm_->forward(x);
 }
 
