@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <string>
 
 namespace regard::cli {
@@ -14,6 +15,8 @@ CLI::Option* add_threads(CLI::App& command, int& threads);
 
 // A number from 0 on, of which 0 is what the help says.
 inline const CLI::Range kFromZero(std::int64_t{0}, std::int64_t{1} << 30);
+
+inline const CLI::Range kSeeds(std::int64_t{0}, std::numeric_limits<std::int64_t>::max());
 
 // Options that may be given again take one value each time: what follows is not theirs.
 inline CLI::Option* one_each_time(CLI::Option* option) {

@@ -95,7 +95,7 @@ void add_writing_flags(CLI::App& command, WritingFlags& flags) {
       "drawn, and below 1 is sharper");
   add("--top-k", flags.top_k, "Draw of the k likeliest tokens only; 0 is all");
   add("--top-p", flags.top_p, "Draw of the likeliest tokens of probability p together");
-  add("--seed", flags.seed, "The same seed draws the same")->check(CLI::NonNegativeNumber);
+  add("--seed", flags.seed, "The same seed draws the same")->check(kSeeds);
   add("--dtype", flags.dtype, "bfloat16 halves memory, and is faster where the processor has it")
       ->check(CLI::IsMember({"float32", "bfloat16"}));
   add_threads(command, flags.threads);

@@ -83,16 +83,15 @@ void add_train_flags(CLI::App& command, TrainFlags& flags) {
   add("--clip", t.clip_norm, "The gradient's greatest norm; 0 does not clip");
   add("--validate-every", t.validate_every, "Steps; 0 is once an epoch");
   add("--checkpoint-every", t.checkpoint_every, "Steps");
-  add("--seed", t.seed, "Of weights, dropout and the order of the data")
-      ->check(CLI::NonNegativeNumber);
+  add("--seed", t.seed, "Of weights, dropout and the order of the data")->check(kSeeds);
   add_threads(command, flags.threads)->group(training);
   command.add_flag("--bf16", t.bf16, "Products in bfloat16 (AVX512-BF16 or AMX)")->group(training);
   command
       .add_flag(
           "--recompute", flags.recompute,
           "Compute each layer again in the backward pass instead of keeping what it made: the "
-          "same weights in much less memory, in about a third more time (encoders of text, "
-          "language models, ViT)")
+          "same weights in less memory, for a forward pass more (encoders of text, language "
+          "models, ViT)")
       ->group(training);
   command.add_flag("--json", flags.json, "Say what came of it as JSON");
 }

@@ -117,8 +117,7 @@ void add_command(CLI::App& app, const std::string& name, const std::string& what
   add("--temperature", t.draw.temperature, "Sampling: below 1 sharpens");
   add("--top-k", t.draw.top_k, "Sampling: only the k likeliest tokens; 0 is all");
   add("--top-p", t.draw.top_p, "Sampling: only the likeliest tokens of probability p together");
-  add("--seed", t.draw.seed, "Sampling: the same seed draws the same")
-      ->check(CLI::NonNegativeNumber);
+  add("--seed", t.draw.seed, "Sampling: the same seed draws the same")->check(kSeeds);
   add("--max-source", t.max_source,
       t.cut_sources ? "Tokens of a text that are read"
                     : "Tokens: longer lines are translated in parts");

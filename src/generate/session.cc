@@ -68,18 +68,18 @@ bool Session::read_pending(const WriteOptions& options) {
   bool reading = go_on();
   while (reading && done < total) {
     const std::int64_t count = std::min(kPiece, total - done);
-    const torch::Tensor piece = one_row(std::span(pending_).subspan(
-        static_cast<std::size_t>(done), static_cast<std::size_t>(count)));
-    done += count;
-    if (done < total) {
+    const torch::Tensor piece = one_row(std::span(pending_).first(static_cast<std::size_t>(count)));
+    if (done + count < total) {
       model_.advance(*state_, piece);
     } else {
       next_ = model_.read(*state_, piece);
     }
+    // Noted piece by piece, so that an error in the next one leaves the session as it is.
+    pending_.erase(pending_.begin(), pending_.begin() + count);
+    read_ += count;
+    done += count;
     reading = go_on();
   }
-  read_ += done;
-  pending_.erase(pending_.begin(), pending_.begin() + done);
   return reading;
 }
 

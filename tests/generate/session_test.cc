@@ -93,6 +93,19 @@ TEST(Session, MoreTextAfterReadingWasEnded) {
   EXPECT_EQ(session.write({.max_tokens = 2}).tokens, continued(*model, all, 2));
 }
 
+// Decoding works without autograd's bookkeeping; what it gives is a tensor like any other.
+TEST(Session, LogitsCanBeWrittenTo) {
+  const auto model = small_model();
+  const torch::Tensor source = torch::tensor({{1, 2, 3}}, torch::kInt64);
+  const auto state = model->start(source, torch::tensor({3}, torch::kInt64), 4);
+  torch::Tensor logits = model->read(*state, torch::tensor({{3, 4}}, torch::kInt64));
+  EXPECT_NO_THROW(logits.div_(2));
+  logits = model->step(*state, torch::tensor({5}, torch::kInt64));
+  EXPECT_NO_THROW(logits.select(1, 0).fill_(0));
+  state->reorder(torch::tensor({0, 0}, torch::kInt64));
+  EXPECT_EQ(model->step(*state, torch::tensor({6, 7}, torch::kInt64)).size(0), 2);
+}
+
 TEST(Session, WhatCannotBeDoneIsRefused) {
   const auto model = small_model();
   EXPECT_TRUE(says(message_of([&] { Session(*model, 0); }), "room: 0"));

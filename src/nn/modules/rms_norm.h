@@ -7,9 +7,8 @@
 namespace regard::nn {
 
 // x / sqrt(mean(x^2) + eps) * weight over the last dimension; x (..., dim), weight (dim). Computed
-// in float32 at least, the result has x's dtype. The same as torch::rms_norm, in fewer operations
-// and one pass over x less: of one token's processor time outside of matrix products that was two
-// fifths.
+// in float32 at least, the result has x's dtype. The same as torch::rms_norm in fewer operations,
+// which for a single token cost more than the numbers themselves, and in one pass over x less.
 inline torch::Tensor rms_norm(const torch::Tensor& x, const torch::Tensor& weight, double eps) {
   const auto wide = torch::promote_types(x.scalar_type(), torch::kFloat32);
   const torch::Tensor y = x.to(wide);
