@@ -18,11 +18,14 @@ inline const std::vector<std::string>& activations() {
   return names;
 }
 
-inline torch::Tensor activate(const torch::Tensor& x, const std::string& name) {
-  if (name == "gelu") return torch::gelu(x);
-  if (name == "gelu_tanh") return torch::gelu(x, "tanh");
-  if (name == "silu") return torch::silu(x);
-  return torch::relu(x);
+// Of a tensor that nobody else reads: without gradients its memory takes the result, which is the
+// largest of an encoder's forward pass.
+inline torch::Tensor activate(torch::Tensor x, const std::string& name) {
+  const bool in_place = !torch::GradMode::is_enabled();
+  if (name == "gelu") return in_place ? at::gelu_(x) : at::gelu(x);
+  if (name == "gelu_tanh") return in_place ? at::gelu_(x, "tanh") : at::gelu(x, "tanh");
+  if (name == "silu") return in_place ? at::silu_(x) : at::silu(x);
+  return in_place ? at::relu_(x) : at::relu(x);
 }
 
 // std::invalid_argument for a name that is not among them.
